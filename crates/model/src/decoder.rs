@@ -1,0 +1,186 @@
+//! A decoder, described by data. Every supported family is one of these; no code knows a family
+//! but the readers that fill it in.
+
+use gogrid_units::WeightType;
+
+/// A decoder-only transformer: shapes, switches, and where its weights are.
+#[derive(Clone, Debug)]
+pub struct Decoder {
+    /// The family, as GGUF names it: `llama`, `gemma3`.
+    pub architecture: &'static str,
+    /// Rows of the embedding table: token ids are below this.
+    pub vocab: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// The longest sequence it was made for, in tokens.
+    pub context: usize,
+    /// Epsilon of every RMS norm.
+    pub norm_epsilon: f32,
+    /// Token ids to rows of the residual stream.
+    pub embedding: Embedding,
+    /// The layers, in order.
+    pub layers: Vec<Layer>,
+    /// The residual stream to logits.
+    pub head: Head,
+    /// The KV groups: layers of one group see the same tokens, so share block tables.
+    pub kv_groups: Vec<KvGroup>,
+}
+
+/// The embedding table, `[vocab, width]`.
+#[derive(Clone, Debug)]
+pub struct Embedding {
+    /// `[vocab, width]`.
+    pub table: Weight,
+    /// What a row is multiplied by (Gemma: the root of the width, else 1).
+    pub scale: f32,
+}
+
+/// One layer: two half-layers, each adding to the residual stream.
+#[derive(Clone, Debug)]
+pub struct Layer {
+    /// `x += post_norm(o(attention(norm(x))))`.
+    pub mixer: Attention,
+    /// `x += post_norm(down(act(gate(norm(x))) * up(norm(x))))`.
+    pub feed_forward: FeedForward,
+}
+
+/// Grouped-query attention with rotary positions.
+#[derive(Clone, Debug)]
+pub struct Attention {
+    /// Query heads; a multiple of `kv_heads`.
+    pub heads: usize,
+    /// Key and value heads.
+    pub kv_heads: usize,
+    /// Width of one head, the same for queries, keys and values.
+    pub head_dim: usize,
+    /// RMS norm before, `[width]`.
+    pub norm: Vector,
+    /// `[heads * head_dim, width]`.
+    pub q: Linear,
+    /// `[kv_heads * head_dim, width]`.
+    pub k: Linear,
+    /// `[kv_heads * head_dim, width]`.
+    pub v: Linear,
+    /// `[width, heads * head_dim]`.
+    pub o: Linear,
+    /// RMS norm over each query head before the rotation, `[head_dim]`.
+    pub q_norm: Option<Vector>,
+    /// RMS norm over each key head before the rotation, `[head_dim]`.
+    pub k_norm: Option<Vector>,
+    /// RMS norm of the output before the residual sum, `[width]`.
+    pub post_norm: Option<Vector>,
+    /// The rotation of queries and keys.
+    pub rope: Rope,
+    /// What scores are multiplied by.
+    pub scale: f32,
+    /// Scores become `cap * tanh(score / cap)` after scaling (Gemma 2).
+    pub softcap: Option<f32>,
+    /// Tokens a query sees, itself included: keys at positions `p - window + 1 ..= p`.
+    /// `None` sees all. Always the window of its KV group.
+    pub window: Option<usize>,
+    /// Index into [`Decoder::kv_groups`].
+    pub kv_group: usize,
+}
+
+/// The gated feed-forward.
+#[derive(Clone, Debug)]
+pub struct FeedForward {
+    /// RMS norm before, `[width]`.
+    pub norm: Vector,
+    /// `[hidden, width]`.
+    pub gate: Weight,
+    /// `[hidden, width]`.
+    pub up: Weight,
+    /// `[width, hidden]`.
+    pub down: Weight,
+    /// What the gate goes through.
+    pub activation: Activation,
+    /// RMS norm of the output before the residual sum, `[width]`.
+    pub post_norm: Option<Vector>,
+}
+
+/// The gate's nonlinearity.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activation {
+    /// `x * sigmoid(x)`.
+    Silu,
+    /// The tanh approximation of GELU.
+    GeluTanh,
+}
+
+/// The last norm and the projection to logits.
+#[derive(Clone, Debug)]
+pub struct Head {
+    /// `[width]`.
+    pub norm: Vector,
+    /// `[vocab, width]`; the same extent as the embedding table when they are tied.
+    pub output: Weight,
+    /// Logits become `cap * tanh(logit / cap)` (Gemma 2).
+    pub softcap: Option<f32>,
+}
+
+/// A matrix and, where the family has one, a bias.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    /// `[rows, cols]`.
+    pub weight: Weight,
+    /// `[rows]`.
+    pub bias: Option<Vector>,
+}
+
+/// Where a matrix `[rows, cols]` is, row after row, and how to keep it. A part of a fused tensor
+/// (Phi-3's qkv) is a weight of its own, since its rows are consecutive.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weight {
+    /// The tensor's name in the file, for messages.
+    pub name: String,
+    /// How the file stores it.
+    pub stored: WeightType,
+    /// How a stage keeps it: `stored`, or what it is quantised to while loading.
+    pub kept: WeightType,
+    /// Outputs.
+    pub rows: usize,
+    /// Inputs.
+    pub cols: usize,
+    /// Index of the file in the model.
+    pub file: usize,
+    /// Byte offset of the first row in that file; checked against the file's length.
+    pub offset: u64,
+}
+
+/// A small vector, read when the model is opened.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Vector {
+    /// The tensor's name in the file, for messages.
+    pub name: String,
+    /// Its values, with anything the family adds (Gemma's `1 +`) already in.
+    pub values: Vec<f32>,
+}
+
+/// Rotary position embedding (Su et al. 2021), with every scaling folded into the frequencies.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rope {
+    /// Which two elements of a head turn together.
+    pub pairs: RopePairs,
+    /// Radians per position of each pair; twice as many leading elements of a head are turned and
+    /// the rest left as they are.
+    pub frequencies: Vec<f32>,
+    /// What sine and cosine are multiplied by (YaRN and LongRoPE; else 1).
+    pub magnitude: f32,
+}
+
+/// Which elements of a head turn together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RopePairs {
+    /// `(2 i, 2 i + 1)`: llama in GGUF files.
+    Adjacent,
+    /// `(i, i + n)` with `n` the number of pairs: everything else.
+    Halves,
+}
+
+/// Layers whose keys and values cover the same tokens.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvGroup {
+    /// Tokens kept, or `None` for all.
+    pub window: Option<usize>,
+}

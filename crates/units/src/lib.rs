@@ -1,0 +1,24 @@
+//! The words every GoGrid crate shares, and arithmetic that cannot mix them.
+//!
+//! ```
+//! use gogrid_units::{Bytes, Piece, Span};
+//!
+//! // A model of two layers is six pieces: embedding, four half-layers, head.
+//! let whole = Span::whole_model(2);
+//! let (front, back) = whole.split_at(3);
+//! assert_eq!(front.pieces(2).last(), Some(Piece::FeedForward(0)));
+//! assert_eq!(back.pieces(2).last(), Some(Piece::Head));
+//! assert_eq!(Bytes::mib(2).to_string(), "2.0 MiB");
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod bytes;
+mod pace;
+mod span;
+mod weight_type;
+
+pub use bytes::Bytes;
+pub use pace::{FullSpeed, Go, Moment, Pace, Work};
+pub use span::{Piece, Span};
+pub use weight_type::WeightType;
