@@ -55,8 +55,9 @@ pub trait Backend: Send {
     /// What the device would hold for `span`, without opening it.
     fn predict(&self, model: &Model, span: Span) -> Footprint;
 
-    /// Seconds that one piece takes, measured on this device with this model's own shapes.
-    fn measure(&mut self, model: &Model) -> Result<Costs, StageError>;
+    /// Seconds that each piece takes, measured on this device with this model's own weights. What it
+    /// needs meanwhile is leased from `memory`.
+    fn measure(&mut self, model: &Model, memory: &Ledger) -> Result<Costs, StageError>;
 
     /// Reads, packs and keeps the weights of `span`, every byte of weights and scratch leased from
     /// `memory`. KV bytes are leased by whoever hands out block numbers.

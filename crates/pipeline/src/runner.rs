@@ -1,0 +1,243 @@
+//! Runs steps through the stages: one driver thread for each device, bounded channels between.
+//!
+//! A job in flight stands in exactly one channel, and a channel has room for every job that may be
+//! in flight, so a hand-over never waits and drivers cannot block each other in a ring.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle};
+
+use gogrid_units::Span;
+
+use crate::driver::{Driver, DriverStage};
+use crate::stage::{Footprint, Stage, StageError};
+use crate::step::{BlockId, OutputBuf, Step};
+
+/// Messages a driver's channel holds beyond the jobs in flight.
+const SPARE_MESSAGES: usize = 8;
+
+/// A stage with its place: which device drives it, and which pieces it runs.
+pub struct PlacedStage {
+    /// Index of the device; stages with one index share a driver thread.
+    pub device: usize,
+    /// The pieces.
+    pub span: Span,
+    /// The stage.
+    pub stage: Box<dyn Stage>,
+}
+
+/// A step to run, with the token ids of its rows.
+#[derive(Debug)]
+pub struct Job {
+    /// The caller's own number; comes back in [`Finished`].
+    pub id: u64,
+    /// Rows, positions, block tables.
+    pub step: Arc<Step>,
+    /// One for each row.
+    pub ids: Vec<u32>,
+}
+
+/// The end of a job.
+#[derive(Debug)]
+pub struct Finished {
+    /// The job's number.
+    pub id: u64,
+    /// What the last stage gave, or which stage failed.
+    pub result: Result<OutputBuf, StageFailure>,
+}
+
+/// Which stage failed, where, and why.
+#[derive(Debug, thiserror::Error)]
+#[error("stage {stage} ({span}) on device {device}: {error}")]
+pub struct StageFailure {
+    /// Index of the stage in the pipeline.
+    pub stage: usize,
+    /// Index of its device.
+    pub device: usize,
+    /// Its pieces.
+    pub span: Span,
+    /// What happened.
+    pub error: StageError,
+}
+
+/// What a runner calls.
+pub struct Hooks {
+    /// Called on a driver thread with each job's end; must not block.
+    pub finished: Box<dyn Fn(Finished) + Send + Sync>,
+    /// Called first thing on each driver thread, with its device's index.
+    pub started: Box<dyn Fn(usize) + Send + Sync>,
+}
+
+/// Stages in a row, each driven by its device's thread. Dropping it stops the drivers after the
+/// step each is in; jobs still in flight end without a call.
+pub struct Runner {
+    line: Arc<Line>,
+    footprints: Vec<Footprint>,
+    in_flight_max: usize,
+    threads: Vec<JoinHandle<()>>,
+}
+
+/// What all drivers share.
+pub(crate) struct Line {
+    /// For each stage, the channel of its driver.
+    routes: Vec<SyncSender<Message>>,
+    /// For each distinct device, the same channels once.
+    devices: Vec<SyncSender<Message>>,
+    in_flight: AtomicUsize,
+    hooks: Hooks,
+}
+
+/// What a driver is told.
+pub(crate) enum Message {
+    Run(Flight),
+    Release { group: usize, blocks: Arc<[BlockId]> },
+    Stop,
+}
+
+/// A job on its way.
+pub(crate) struct Flight {
+    pub(crate) id: u64,
+    pub(crate) stage: usize,
+    pub(crate) step: Arc<Step>,
+    pub(crate) payload: Payload,
+    /// A buffer the next stage fills; the two change places at every hand-over.
+    pub(crate) spare: OutputBuf,
+}
+
+/// What crosses from stage to stage.
+pub(crate) enum Payload {
+    Ids(Vec<u32>),
+    Hidden(OutputBuf),
+}
+
+impl Runner {
+    /// Starts a driver for each device named by `stages`, which are in pipeline order and not
+    /// empty. At most `in_flight_max` jobs may be in flight.
+    pub fn start(
+        stages: Vec<PlacedStage>,
+        in_flight_max: usize,
+        hooks: Hooks,
+    ) -> io::Result<Self> {
+        assert!(!stages.is_empty() && in_flight_max > 0, "a runner needs a stage and a job");
+        let footprints = stages.iter().map(|s| s.stage.footprint()).collect();
+        let mut channels = BTreeMap::new();
+        for placed in &stages {
+            let room = in_flight_max + SPARE_MESSAGES;
+            channels.entry(placed.device).or_insert_with(|| sync_channel(room));
+        }
+        let line = Arc::new(Line {
+            routes: stages.iter().map(|s| channels[&s.device].0.clone()).collect(),
+            devices: channels.values().map(|(sender, _)| sender.clone()).collect(),
+            in_flight: AtomicUsize::new(0),
+            hooks,
+        });
+        let receivers = channels.into_iter().map(|(device, (_, receiver))| (device, receiver));
+        let mut runner = Self { line, footprints, in_flight_max, threads: Vec::new() };
+        runner.spawn_drivers(stages, receivers)?;
+        Ok(runner)
+    }
+
+    fn spawn_drivers(
+        &mut self,
+        stages: Vec<PlacedStage>,
+        receivers: impl Iterator<Item = (usize, Receiver<Message>)>,
+    ) -> io::Result<()> {
+        let mut by_device: BTreeMap<usize, Vec<DriverStage>> = BTreeMap::new();
+        for (index, placed) in stages.into_iter().enumerate() {
+            let stages = by_device.entry(placed.device).or_default();
+            stages.push(DriverStage::new(index, placed.span, placed.stage));
+        }
+        for (device, inbox) in receivers {
+            let stages = by_device.remove(&device).expect("every channel has a stage");
+            let line = Arc::clone(&self.line);
+            let driver = Driver::new(device, stages, inbox, line);
+            let name = format!("gogrid-device-{device}");
+            let thread = thread::Builder::new().name(name).spawn(move || driver.run())?;
+            self.threads.push(thread);
+        }
+        Ok(())
+    }
+
+    /// Bytes of each stage, as they were when it was opened.
+    pub fn footprints(&self) -> &[Footprint] {
+        &self.footprints
+    }
+
+    /// Sends a job to the first stage; gives it back when as many as may be are in flight.
+    pub fn submit(&self, job: Job) -> Result<(), Job> {
+        if !self.line.enter(self.in_flight_max) {
+            return Err(job);
+        }
+        let Job { id, step, ids } = job;
+        assert_eq!(ids.len(), step.rows(), "one id for each row");
+        let payload = Payload::Ids(ids);
+        self.line.hand_over(Flight { id, stage: 0, step, payload, spare: OutputBuf::default() });
+        Ok(())
+    }
+
+    /// Tells every stage to forget blocks. Jobs submitted before keep them until they are done,
+    /// since each driver works in order. Gives the blocks back when a driver's channel is full;
+    /// the caller tries again with the next job's end.
+    pub fn release(&self, group: usize, blocks: Arc<[BlockId]>) -> Result<(), Arc<[BlockId]>> {
+        for channel in &self.line.devices {
+            let message = Message::Release { group, blocks: Arc::clone(&blocks) };
+            match channel.try_send(message) {
+                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
+                // Releasing twice is harmless, so drivers that took it already may see it again.
+                Err(TrySendError::Full(_)) => return Err(blocks),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Runner {
+    fn drop(&mut self) {
+        for channel in &self.line.devices {
+            // A driver that is gone needs no telling; a full channel empties, since drivers run on.
+            let _ = channel.send(Message::Stop);
+        }
+        for thread in self.threads.drain(..) {
+            let _ = thread.join();
+        }
+    }
+}
+
+impl Line {
+    fn enter(&self, most: usize) -> bool {
+        let one_more = |now: usize| (now < most).then_some(now + 1);
+        self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
+    }
+
+    /// Sends a flight to the driver of its stage.
+    pub(crate) fn hand_over(&self, flight: Flight) {
+        match self.routes[flight.stage].try_send(Message::Run(flight)) {
+            Ok(()) => {}
+            Err(TrySendError::Full(_)) => unreachable!("a channel has room for every job"),
+            // The runner is being dropped.
+            Err(TrySendError::Disconnected(_)) => self.leave(),
+        }
+    }
+
+    /// Whether `stage` is the last one.
+    pub(crate) fn is_last(&self, stage: usize) -> bool {
+        stage + 1 == self.routes.len()
+    }
+
+    /// Ends a job. The place is free before the caller hears of it, so it can submit at once.
+    pub(crate) fn finish(&self, finished: Finished) {
+        self.leave();
+        (self.hooks.finished)(finished);
+    }
+
+    pub(crate) fn started(&self, device: usize) {
+        (self.hooks.started)(device);
+    }
+
+    fn leave(&self) {
+        self.in_flight.fetch_sub(1, Ordering::AcqRel);
+    }
+}
