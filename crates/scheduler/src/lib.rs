@@ -1,1 +1,34 @@
+//! Language-model inference on computers that belong to someone else's working day.
+//!
+//! A [`HeterogeneousPipeline`](heterogeneous_pipeline::HeterogeneousPipeline) holds a model whose
+//! layers stand as stages on the machine's devices, and a
+//! [`ResourceConfig`](resource_manager::ResourceConfig) says how much of them it may take.
+//!
+//! ```
+//! use corpgrid_scheduler::resource_manager::ResourceConfig;
+//!
+//! let limits = ResourceConfig { max_batch_size: 0, ..ResourceConfig::conservative() };
+//! let error = limits.validate().unwrap_err();
+//! assert_eq!(error.to_string(), "max_batch_size is 0, must be in 1..");
+//! ```
+
 #![forbid(unsafe_code)]
+
+mod device;
+mod error;
+mod generation;
+pub mod heterogeneous_pipeline;
+mod limits;
+mod options;
+mod request;
+pub mod resource_manager;
+pub mod status;
+
+pub use device::{Device, DeviceKind, devices};
+pub use error::{GenerateError, OpenError, Refusal};
+pub use generation::{Event, Figures, Finish, Generation};
+pub use heterogeneous_pipeline::HeterogeneousPipeline;
+pub use options::{Objective, Options, Placement};
+pub use request::{Continuation, GenerateRequest, Message, Prompt, Sampling};
+pub use resource_manager::{ConfigError, ResourceConfig, ResourceStats};
+pub use status::{Prediction, Status};

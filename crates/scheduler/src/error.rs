@@ -1,0 +1,111 @@
+use std::path::PathBuf;
+use std::time::Duration;
+
+use gogrid_units::Bytes;
+
+use crate::resource_manager::ConfigError;
+
+/// Why a request does not start. Nothing of it was kept.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum Refusal {
+    /// The prompt leaves no room for a token.
+    #[error("prompt of {tokens} tokens does not fit a context of {context} with one more")]
+    PromptTooLong {
+        /// Tokens of the prompt.
+        tokens: usize,
+        /// Tokens a sequence may have.
+        context: usize,
+    },
+    /// The queue is full.
+    #[error("{queued} requests wait already; try again in {:.1} s", retry_after.as_secs_f64())]
+    TooManyQueued {
+        /// Requests that wait.
+        queued: usize,
+        /// When to come back.
+        retry_after: Duration,
+    },
+    /// It would never fit under the memory cap as it is.
+    #[error("{device}: {needed} needed, {room} left under the cap of {cap}")]
+    MemoryCap {
+        /// The device that has the least room for it.
+        device: String,
+        /// What the request would hold there.
+        needed: Bytes,
+        /// What is left there for it.
+        room: Bytes,
+        /// The cap there.
+        cap: Bytes,
+    },
+    /// A field that makes no sense.
+    #[error("{field}: {problem}")]
+    BadRequest {
+        /// The field's name.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The pipeline is shutting down.
+    #[error("the pipeline has stopped")]
+    Stopped,
+}
+
+/// Why a generation that had started ends early.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum GenerateError {
+    /// A stage failed; the sequences it held are lost.
+    #[error("stage {stage} ({pieces}) on {device}: {problem}")]
+    Stage {
+        /// Its place in the pipeline.
+        stage: usize,
+        /// The device it is on.
+        device: String,
+        /// The pieces of the model it runs.
+        pieces: String,
+        /// What went wrong.
+        problem: String,
+    },
+    /// It was never started.
+    #[error(transparent)]
+    Refused(#[from] Refusal),
+    /// The pipeline was dropped.
+    #[error("the pipeline has stopped")]
+    Stopped,
+}
+
+/// Why a pipeline could not be opened.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// A limit out of its range.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// An option or a device that makes no sense.
+    #[error("{field}: {problem}")]
+    BadOption {
+        /// The option's name.
+        field: &'static str,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// The model cannot be used.
+    #[error("{}: {problem}", path.display())]
+    Model {
+        /// The model that was asked for.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: String,
+    },
+    /// No placement fits under the caps.
+    #[error("the model does not fit: {0}")]
+    DoesNotFit(String),
+    /// A stage could not be opened.
+    #[error("{device}: {problem}")]
+    Device {
+        /// The device.
+        device: String,
+        /// What went wrong.
+        problem: String,
+    },
+}

@@ -1,0 +1,76 @@
+use std::pin::Pin;
+use std::task::{Context, Poll};
+
+use futures_channel::mpsc;
+use futures_core::Stream;
+use serde::Serialize;
+
+use crate::error::GenerateError;
+
+/// A request under way: a stream of events that ends after [`Event::Finished`] or an error.
+/// Dropping it cancels the request and gives back all it held.
+#[derive(Debug)]
+pub struct Generation {
+    events: mpsc::Receiver<Result<Event, GenerateError>>,
+}
+
+impl Stream for Generation {
+    type Item = Result<Event, GenerateError>;
+
+    fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
+        Pin::new(&mut self.events).poll_next(cx)
+    }
+}
+
+/// What a generation tells.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Event {
+    /// Tokens were generated.
+    Delta {
+        /// Their ids, in order.
+        ids: Vec<u32>,
+        /// Text that is certain since the last delta: whole characters, and nothing that may yet
+        /// turn out to be part of a stop string. May be empty.
+        text: String,
+    },
+    /// The end, once.
+    Finished {
+        /// Why.
+        reason: Finish,
+        /// How it went.
+        figures: Figures,
+    },
+}
+
+/// Why a generation ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The model ended it, or the forced tokens did.
+    Stop,
+    /// A stop string was met.
+    StopString,
+    /// `max_tokens` or the context was reached.
+    Length,
+    /// It was cancelled, by [`HeterogeneousPipeline::cancel_all`].
+    ///
+    /// [`HeterogeneousPipeline::cancel_all`]: crate::HeterogeneousPipeline::cancel_all
+    Cancelled,
+}
+
+/// How a generation went.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct Figures {
+    /// Tokens of the prompt.
+    pub prompt_tokens: usize,
+    /// Tokens generated.
+    pub generated_tokens: usize,
+    /// Decode steps: one less than the tokens chosen, or all of the forced ones.
+    pub decode_steps: usize,
+    /// Seconds from the request to its start: queue, interval, memory.
+    pub queue_s: f64,
+    /// Seconds from the start to the first token.
+    pub prefill_s: f64,
+    /// Seconds from the first token to the last.
+    pub decode_s: f64,
+}

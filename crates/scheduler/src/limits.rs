@@ -1,0 +1,43 @@
+//! Every limit of this crate, in one place.
+
+/// Rows in one step, decodes and prefill chunk together. Stages size their scratch by it.
+pub(crate) const ROWS_IN_STEP_MAX: usize = 128;
+
+/// Sequences in one step, whatever `max_batch_size` says.
+pub(crate) const SEQUENCES_IN_STEP_MAX: usize = 64;
+
+/// Requests that wait for a start or for memory; the next one is refused.
+pub(crate) const QUEUED_MAX: usize = 256;
+
+/// Events on their way to the engine; a caller who finds it full is refused.
+pub(crate) const EVENTS_MAX: usize = 1024;
+
+/// How long a start taken by `throttle_if_needed` is good for.
+pub(crate) const CREDIT_NANOS: u64 = 1_000_000_000;
+
+/// Starts taken by `throttle_if_needed` and not used yet; the oldest goes first.
+pub(crate) const CREDITS_MAX: usize = 256;
+
+/// Stop strings of one request.
+pub(crate) const STOP_STRINGS_MAX: usize = 16;
+
+/// Bytes of one stop string.
+pub(crate) const STOP_STRING_BYTES_MAX: usize = 256;
+
+/// Tokens that the repetition penalties may look back.
+pub(crate) const LAST_N_MAX: usize = 4096;
+
+/// Messages of one chat.
+pub(crate) const MESSAGES_MAX: usize = 4096;
+
+/// Bytes of one prompt's text.
+pub(crate) const PROMPT_BYTES_MAX: usize = 16 << 20;
+
+const _: () = assert!(
+    SEQUENCES_IN_STEP_MAX < ROWS_IN_STEP_MAX,
+    "a prefill must find rows"
+);
+const _: () = assert!(
+    QUEUED_MAX < EVENTS_MAX,
+    "a full queue must be able to say so"
+);

@@ -1,0 +1,111 @@
+use serde::{Deserialize, Serialize};
+
+/// What to generate, from what, and how.
+#[derive(Clone, Debug, PartialEq)]
+pub struct GenerateRequest {
+    /// What comes before.
+    pub prompt: Prompt,
+    /// Tokens to generate at most, at least 1. Memory for all of them is leased before the start;
+    /// where the model's context has room for fewer, the generation ends there.
+    pub max_tokens: usize,
+    /// How the next token is chosen.
+    pub sampling: Sampling,
+    /// Whether tokens are chosen or given.
+    pub continuation: Continuation,
+}
+
+impl GenerateRequest {
+    /// `prompt` continued by at most `max_tokens` tokens, with the default sampling.
+    pub fn new(prompt: Prompt, max_tokens: usize) -> Self {
+        let sampling = Sampling::default();
+        Self {
+            prompt,
+            max_tokens,
+            sampling,
+            continuation: Continuation::Sample,
+        }
+    }
+}
+
+/// What comes before the generated tokens.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Prompt {
+    /// Text to go on with; special tokens in it count as such, and BOS is put before it where the
+    /// model says so.
+    Text(String),
+    /// A conversation, written out by the model's own chat template.
+    Chat(Vec<Message>),
+    /// Token ids, taken as they are.
+    Ids(Vec<u32>),
+}
+
+/// One turn of a conversation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Message {
+    /// `system`, `user` or `assistant`, as the model's template knows them.
+    pub role: String,
+    /// What was said.
+    pub content: String,
+}
+
+/// Whether tokens are chosen or given.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Continuation {
+    /// The model's logits and [`Sampling`] choose each token.
+    #[default]
+    Sample,
+    /// After the prompt, each decode step is fed the next of these instead, and the generation
+    /// ends when all have been fed: one decode step for each. For benchmarks and for tests that
+    /// must not depend on what a model says; steps, kernels and logits are those of `Sample`.
+    /// `max_tokens` and `sampling` have no effect.
+    Forced(Vec<u32>),
+}
+
+/// How the next token is chosen from the logits: penalties, then `top_k`, `top_p` and `min_p` on
+/// the distribution at `temperature`, then a draw that depends on the request alone.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Sampling {
+    /// 0 takes the likeliest token, of equals the lowest id. At least 0.
+    pub temperature: f32,
+    /// Only the `k` likeliest tokens; 0 for all.
+    pub top_k: usize,
+    /// Only the likeliest tokens that together reach this probability, 0..=1.
+    pub top_p: f32,
+    /// Only tokens at least this share as likely as the likeliest, 0..=1.
+    pub min_p: f32,
+    /// Logits of tokens seen are divided by this where positive, else multiplied
+    /// (Keskar et al. 2019); 1 for none.
+    pub repetition_penalty: f32,
+    /// Taken from a token's logit for each time it was seen, -2..=2.
+    pub frequency_penalty: f32,
+    /// Taken from a token's logit if it was seen, -2..=2.
+    pub presence_penalty: f32,
+    /// How many of the last tokens, prompt included, count as seen.
+    pub last_n: usize,
+    /// What the draws depend on.
+    pub seed: u64,
+    /// Text that ends the generation; it is not part of the output.
+    pub stop: Vec<String>,
+    /// Goes on past the model's end tokens.
+    pub ignore_eos: bool,
+}
+
+impl Default for Sampling {
+    /// Greedy, without penalties or stop strings.
+    fn default() -> Self {
+        Self {
+            temperature: 0.0,
+            top_k: 0,
+            top_p: 1.0,
+            min_p: 0.0,
+            repetition_penalty: 1.0,
+            frequency_penalty: 0.0,
+            presence_penalty: 0.0,
+            last_n: 64,
+            seed: 0,
+            stop: Vec::new(),
+            ignore_eos: false,
+        }
+    }
+}

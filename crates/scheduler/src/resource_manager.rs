@@ -1,0 +1,147 @@
+//! What a pipeline may take, and what its starts came to.
+
+use serde::{Deserialize, Serialize};
+
+/// What a pipeline may take of the machine it runs on.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ResourceConfig {
+    /// Share of a device's total memory that our own bytes may reach, 0..=1.
+    pub max_vram_usage_percent: f64,
+    /// Share of a device's time that our work may take, 0..=1.
+    pub max_compute_usage_percent: f64,
+    /// Nice value of every thread of the pipeline, -20..=19.
+    pub process_priority: i32,
+    /// I/O priority class of every thread of the pipeline: 0 none, 1 real time, 2 best effort,
+    /// 3 idle.
+    pub io_priority_class: u8,
+    /// I/O priority within the class, 0 (first) ..= 7 (last).
+    pub io_priority_level: u8,
+    /// Whether starts are kept apart and others' load counts. The caps hold either way.
+    pub enable_auto_throttle: bool,
+    /// Request starts are at least this far apart.
+    pub min_request_interval_ms: u64,
+    /// Sequences that advance in one step, at least 1.
+    pub max_batch_size: usize,
+}
+
+impl ResourceConfig {
+    /// For a desktop that somebody works on.
+    pub fn conservative() -> Self {
+        Self {
+            max_vram_usage_percent: 0.50,
+            max_compute_usage_percent: 0.60,
+            process_priority: 15,
+            io_priority_class: 3,
+            io_priority_level: 7,
+            enable_auto_throttle: true,
+            min_request_interval_ms: 100,
+            max_batch_size: 2,
+        }
+    }
+
+    /// For a machine that serves and does nothing else.
+    pub fn aggressive() -> Self {
+        Self {
+            max_vram_usage_percent: 0.95,
+            max_compute_usage_percent: 0.95,
+            process_priority: 0,
+            io_priority_class: 2,
+            io_priority_level: 4,
+            enable_auto_throttle: false,
+            min_request_interval_ms: 0,
+            max_batch_size: 16,
+        }
+    }
+
+    /// Whether every field is in its range; the error names the first that is not.
+    pub fn validate(&self) -> Result<(), ConfigError> {
+        let share = |field, value: f64| match (0.0..=1.0).contains(&value) {
+            true => Ok(()),
+            false => Err(ConfigError {
+                field,
+                value: value.to_string(),
+                range: "0..=1",
+            }),
+        };
+        let whole = |field, value: i64, least: i64, most: i64, range| match value {
+            v if (least..=most).contains(&v) => Ok(()),
+            v => Err(ConfigError {
+                field,
+                value: v.to_string(),
+                range,
+            }),
+        };
+        share("max_vram_usage_percent", self.max_vram_usage_percent)?;
+        share("max_compute_usage_percent", self.max_compute_usage_percent)?;
+        whole(
+            "process_priority",
+            self.process_priority.into(),
+            -20,
+            19,
+            "-20..=19",
+        )?;
+        whole(
+            "io_priority_class",
+            self.io_priority_class.into(),
+            0,
+            3,
+            "0..=3",
+        )?;
+        whole(
+            "io_priority_level",
+            self.io_priority_level.into(),
+            0,
+            7,
+            "0..=7",
+        )?;
+        if self.max_batch_size == 0 {
+            let value = self.max_batch_size.to_string();
+            return Err(ConfigError {
+                field: "max_batch_size",
+                value,
+                range: "1..",
+            });
+        }
+        Ok(())
+    }
+}
+
+impl Default for ResourceConfig {
+    /// For a machine with mixed use.
+    fn default() -> Self {
+        Self {
+            max_vram_usage_percent: 0.70,
+            max_compute_usage_percent: 0.80,
+            process_priority: 10,
+            io_priority_class: 3,
+            io_priority_level: 7,
+            enable_auto_throttle: true,
+            min_request_interval_ms: 50,
+            max_batch_size: 4,
+        }
+    }
+}
+
+/// A field of a [`ResourceConfig`] out of its range.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{field} is {value}, must be in {range}")]
+pub struct ConfigError {
+    /// The field's name.
+    pub field: &'static str,
+    /// What it was.
+    pub value: String,
+    /// What it may be.
+    pub range: &'static str,
+}
+
+/// What the starts of a pipeline came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+pub struct ResourceStats {
+    /// Requests that started: `inference.requests.total`.
+    pub total_requests: u64,
+    /// Those of them that the interval or the duty cycle made wait.
+    pub throttled_requests: u64,
+    /// `throttled_requests / total_requests`, 0 before the first.
+    pub throttle_rate: f64,
+}

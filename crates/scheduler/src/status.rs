@@ -1,0 +1,104 @@
+//! What a pipeline says about itself.
+
+use serde::Serialize;
+
+use crate::resource_manager::{ResourceConfig, ResourceStats};
+
+/// A pipeline at one moment.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Status {
+    /// The model's name.
+    pub model: String,
+    /// Tokens a sequence may have.
+    pub context: usize,
+    /// The limits in force.
+    pub limits: ResourceConfig,
+    /// The stages, in order.
+    pub stages: Vec<StageStatus>,
+    /// The devices, in the order they were given.
+    pub devices: Vec<DeviceStatus>,
+    /// Every thread the pipeline made.
+    pub threads: Vec<ThreadStatus>,
+    /// What the starts came to.
+    pub stats: ResourceStats,
+    /// Requests that wait.
+    pub queued: usize,
+    /// Sequences that advance.
+    pub running: usize,
+    /// Requests refused since the start, for memory.
+    pub refused_memory: u64,
+    /// The limits that are not held yet, each with the reason.
+    pub not_enforced: Vec<String>,
+    /// The last failure of a stage, until a step passes again.
+    pub degraded: Option<String>,
+}
+
+/// A stage of the pipeline.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StageStatus {
+    /// The device's name.
+    pub device: String,
+    /// The first piece it runs.
+    pub first_piece: usize,
+    /// One past the last piece it runs.
+    pub end_piece: usize,
+    /// The same in words: `embedding, layers 0-14`.
+    pub pieces: String,
+    /// Packed weights.
+    pub weights_bytes: u64,
+    /// Buffers.
+    pub scratch_bytes: u64,
+    /// Keys and values of one token.
+    pub kv_bytes_per_token: u64,
+}
+
+/// A device and what we hold of it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct DeviceStatus {
+    /// The device's name.
+    pub device: String,
+    /// Its memory in all.
+    pub memory_total_bytes: u64,
+    /// What we may hold.
+    pub memory_cap_bytes: u64,
+    /// What we hold: `inference.vram_usage_bytes`.
+    pub memory_used_bytes: u64,
+    /// Of that, weights.
+    pub weights_bytes: u64,
+    /// Of that, leased for keys and values.
+    pub kv_bytes: u64,
+    /// Of that, buffers.
+    pub scratch_bytes: u64,
+}
+
+/// A thread and its priorities, as the operating system gave them back.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ThreadStatus {
+    /// What it does.
+    pub name: String,
+    /// Its nice value, if the platform has one.
+    pub nice: Option<i32>,
+    /// Its I/O priority, class and level, if the platform has them.
+    pub io: Option<(u8, u8)>,
+    /// What of the limits did not take effect, and why.
+    pub problems: Vec<String>,
+}
+
+/// A placement, before anything is loaded.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Prediction {
+    /// The model's name.
+    pub model: String,
+    /// Tokens a sequence may have.
+    pub context: usize,
+    /// The stages, in order, with what each would hold.
+    pub stages: Vec<StageStatus>,
+    /// The devices, with what would be held of them with one sequence of the whole context.
+    pub devices: Vec<DeviceStatus>,
+    /// Tokens a second of one request's decode, if nothing limits compute.
+    pub decode_tok_s: f64,
+    /// Tokens a second of prefill, if nothing limits compute.
+    pub prefill_tok_s: f64,
+    /// Why it is this placement, and what each limit cost.
+    pub why: Vec<String>,
+}
