@@ -1,1 +1,22 @@
+//! What GoGrid's tests share: tiny random models and what they mean.
+//!
+//! ```
+//! use gogrid_testkit::{Family, RandomModel, Spec};
+//! use gogrid_units::WeightType;
+//!
+//! let spec = Spec { family: Family::Gemma3, weights: WeightType::Q4_0, seed: 1 };
+//! let file = RandomModel::new(spec).gguf().bytes();
+//! assert!(file.starts_with(b"GGUF"));
+//! ```
+
 #![forbid(unsafe_code)]
+
+mod gguf_writer;
+mod random;
+mod reference;
+mod rng;
+
+pub use gguf_writer::{GgufWriter, Meta, Tensor};
+pub use random::{Family, RandomModel, Spec};
+pub use reference::dequantise;
+pub use rng::Rng;

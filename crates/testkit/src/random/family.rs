@@ -1,0 +1,162 @@
+//! The shapes of the tiny models, family by family.
+
+use gogrid_units::WeightType;
+
+/// A family of models, or a variant of one, that GoGrid runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Family {
+    /// Grouped-query attention and nothing else.
+    Llama,
+    /// Llama with positions divided by a constant.
+    LlamaLinear,
+    /// Llama 3.1 and on: a factor for each frequency, in a tensor.
+    Llama3,
+    /// Llama with a sliding window on every layer.
+    Mistral,
+    /// Biases on queries, keys and values.
+    Qwen2,
+    /// Norms on query and key heads; heads wider than the width divided by their number.
+    Qwen3,
+    /// Every other layer windowed, caps on scores and logits, norms after each half-layer.
+    Gemma2,
+    /// Five windowed layers with their own rotation, then a full one.
+    Gemma3,
+    /// Gemma 3 from 4B on: full layers divide positions by eight.
+    Gemma3Scaled,
+    /// Fused queries, keys and values; fused gate and up.
+    Phi3,
+    /// Phi 3 with a set of factors for short contexts and one for long, and only a part of each
+    /// head turned.
+    Phi3Long,
+}
+
+impl Family {
+    /// Every family.
+    pub const ALL: [Self; 11] = [
+        Self::Llama,
+        Self::LlamaLinear,
+        Self::Llama3,
+        Self::Mistral,
+        Self::Qwen2,
+        Self::Qwen3,
+        Self::Gemma2,
+        Self::Gemma3,
+        Self::Gemma3Scaled,
+        Self::Phi3,
+        Self::Phi3Long,
+    ];
+
+    /// What files are called: `gemma3-scaled`.
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Llama => "llama",
+            Self::LlamaLinear => "llama-linear",
+            Self::Llama3 => "llama3",
+            Self::Mistral => "mistral",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Gemma2 => "gemma2",
+            Self::Gemma3 => "gemma3",
+            Self::Gemma3Scaled => "gemma3-scaled",
+            Self::Phi3 => "phi3",
+            Self::Phi3Long => "phi3-long",
+        }
+    }
+
+    /// `general.architecture` in a GGUF file.
+    pub const fn architecture(self) -> &'static str {
+        match self {
+            Self::Llama | Self::LlamaLinear | Self::Llama3 | Self::Mistral => "llama",
+            Self::Qwen2 => "qwen2",
+            Self::Qwen3 => "qwen3",
+            Self::Gemma2 => "gemma2",
+            Self::Gemma3 | Self::Gemma3Scaled => "gemma3",
+            Self::Phi3 | Self::Phi3Long => "phi3",
+        }
+    }
+
+    pub(crate) const fn is_gemma(self) -> bool {
+        matches!(self, Self::Gemma2 | Self::Gemma3 | Self::Gemma3Scaled)
+    }
+
+    /// Norms on each query and key head.
+    pub(crate) const fn has_head_norms(self) -> bool {
+        matches!(self, Self::Qwen3 | Self::Gemma3 | Self::Gemma3Scaled)
+    }
+
+    pub(crate) const fn is_fused(self) -> bool {
+        matches!(self, Self::Phi3 | Self::Phi3Long)
+    }
+
+    /// Whether the embedding is the head too.
+    pub(crate) const fn is_tied(self) -> bool {
+        self.is_gemma() || matches!(self, Self::Qwen2 | Self::LlamaLinear)
+    }
+
+    /// Tokens a windowed layer sees; short of a KV block, so that whole blocks leave it.
+    pub(crate) const fn window(self) -> Option<usize> {
+        match self {
+            Self::Mistral | Self::Gemma2 | Self::Gemma3 | Self::Gemma3Scaled => Some(24),
+            _ => None,
+        }
+    }
+}
+
+/// The extents of a tiny model.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Shape {
+    pub(crate) width: usize,
+    pub(crate) hidden: usize,
+    pub(crate) layers: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) rotated: usize,
+    pub(crate) context: usize,
+    /// The context before it was stretched.
+    pub(crate) original_context: usize,
+}
+
+impl Shape {
+    /// The shape of `family` when its matrices are stored as `weights`: every row is whole blocks.
+    pub(crate) const fn of(family: Family, weights: WeightType) -> Self {
+        // Narrow models are 96 wide: no power of two, so that a wrong stride shows.
+        let wide = weights.block_len() == 256;
+        let (width, hidden) = if wide { (256, 512) } else { (96, 160) };
+        let (heads, kv_heads, head_dim) = match (family, wide) {
+            (Family::Qwen3 | Family::Gemma2, true) => (4, 2, 128),
+            (Family::Gemma3 | Family::Gemma3Scaled, true) => (4, 1, 128),
+            (_, true) => (4, 2, 64),
+            (Family::Qwen3 | Family::Gemma2, false) => (4, 2, 32),
+            (Family::Gemma3 | Family::Gemma3Scaled, false) => (4, 1, 64),
+            (_, false) => (3, 1, 32),
+        };
+        let layers = match family {
+            Family::Gemma3 | Family::Gemma3Scaled => 7,
+            Family::Gemma2 => 4,
+            _ => 3,
+        };
+        let is_long = matches!(family, Family::Phi3Long);
+        Self {
+            width,
+            hidden,
+            layers,
+            heads,
+            kv_heads,
+            head_dim,
+            rotated: if is_long { head_dim * 3 / 4 } else { head_dim },
+            context: 256,
+            original_context: if is_long { 64 } else { 256 },
+        }
+    }
+
+    /// Rows of the query matrix.
+    pub(crate) const fn q_rows(&self) -> usize {
+        self.heads * self.head_dim
+    }
+
+    /// Rows of the key matrix, and of the value matrix.
+    pub(crate) const fn kv_rows(&self) -> usize {
+        self.kv_heads * self.head_dim
+    }
+}

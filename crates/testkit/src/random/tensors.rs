@@ -1,0 +1,121 @@
+//! The tensors of a tiny model, under GGUF's names.
+
+use gogrid_units::WeightType;
+
+use super::blocks::random_values;
+use super::family::{Family, Shape};
+use crate::gguf_writer::Tensor;
+use crate::rng::Rng;
+
+/// Draws tensors one after the other.
+pub(crate) struct Draw {
+    rng: Rng,
+    weights: WeightType,
+    pub(crate) tensors: Vec<Tensor>,
+}
+
+impl Draw {
+    pub(crate) const fn new(seed: u64, weights: WeightType) -> Self {
+        Self {
+            rng: Rng::new(seed),
+            weights,
+            tensors: Vec::new(),
+        }
+    }
+
+    /// All tensors of `family`, in the order converters write them.
+    pub(crate) fn all(&mut self, family: Family, shape: &Shape, vocab: usize) {
+        self.matrix("token_embd.weight", vocab, shape.width);
+        self.rope_factors(family, shape);
+        for layer in 0..shape.layers {
+            self.mixer(family, shape, layer);
+            self.feed_forward(family, shape, layer);
+        }
+        self.norm("output_norm.weight", shape.width);
+        if !family.is_tied() {
+            self.matrix("output.weight", vocab, shape.width);
+        }
+    }
+
+    fn mixer(&mut self, family: Family, shape: &Shape, layer: usize) {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        self.norm(&name("attn_norm.weight"), shape.width);
+        if family.is_fused() {
+            let rows = shape.q_rows() + 2 * shape.kv_rows();
+            self.matrix(&name("attn_qkv.weight"), rows, shape.width);
+        } else {
+            for (part, rows) in [
+                ("attn_q", shape.q_rows()),
+                ("attn_k", shape.kv_rows()),
+                ("attn_v", shape.kv_rows()),
+            ] {
+                self.matrix(&name(&format!("{part}.weight")), rows, shape.width);
+                if family == Family::Qwen2 {
+                    self.vector(&name(&format!("{part}.bias")), rows, (-0.5, 0.5));
+                }
+            }
+        }
+        if family.has_head_norms() {
+            self.norm(&name("attn_q_norm.weight"), shape.head_dim);
+            self.norm(&name("attn_k_norm.weight"), shape.head_dim);
+        }
+        self.matrix(&name("attn_output.weight"), shape.width, shape.q_rows());
+        if family.is_gemma() {
+            self.norm(&name("post_attention_norm.weight"), shape.width);
+        }
+    }
+
+    fn feed_forward(&mut self, family: Family, shape: &Shape, layer: usize) {
+        let name = |part: &str| format!("blk.{layer}.{part}");
+        self.norm(&name("ffn_norm.weight"), shape.width);
+        if family.is_fused() {
+            self.matrix(&name("ffn_up.weight"), 2 * shape.hidden, shape.width);
+        } else {
+            self.matrix(&name("ffn_gate.weight"), shape.hidden, shape.width);
+            self.matrix(&name("ffn_up.weight"), shape.hidden, shape.width);
+        }
+        self.matrix(&name("ffn_down.weight"), shape.width, shape.hidden);
+        if family.is_gemma() {
+            self.norm(&name("post_ffw_norm.weight"), shape.width);
+        }
+    }
+
+    fn rope_factors(&mut self, family: Family, shape: &Shape) {
+        let pairs = shape.rotated / 2;
+        match family {
+            Family::Llama3 => self.vector("rope_freqs.weight", pairs, (1.0, 8.0)),
+            Family::Phi3Long => {
+                self.vector("rope_factors_long.weight", pairs, (1.0, 16.0));
+                self.vector("rope_factors_short.weight", pairs, (1.0, 1.5));
+            }
+            _ => {}
+        }
+    }
+
+    /// Outputs of about the size of the inputs, whatever the width.
+    fn matrix(&mut self, name: &str, rows: usize, cols: usize) {
+        let spread = 1.0 / (cols as f32).sqrt();
+        self.tensors.push(Tensor {
+            name: name.into(),
+            shape: vec![rows, cols],
+            stored: self.weights,
+            data: random_values(&mut self.rng, self.weights, rows * cols, spread),
+        });
+    }
+
+    /// Values are multiples of 1/64, so that one can be taken away and added again exactly.
+    fn norm(&mut self, name: &str, len: usize) {
+        self.vector(name, len, (0.5, 1.5));
+    }
+
+    fn vector(&mut self, name: &str, len: usize, (low, high): (f32, f32)) {
+        let value = |_| (self.rng.between(low, high) * 64.0).round() / 64.0;
+        let data = (0..len).map(value).flat_map(f32::to_le_bytes).collect();
+        self.tensors.push(Tensor {
+            name: name.into(),
+            shape: vec![len],
+            stored: WeightType::F32,
+            data,
+        });
+    }
+}
