@@ -11,7 +11,11 @@ use gogrid_testkit::{Family, RandomModel, Spec};
 use gogrid_units::WeightType;
 
 fn main() -> Result<(), Box<dyn Error>> {
-    let directory = PathBuf::from(std::env::args().nth(1).ok_or("usage: tiny_models DIRECTORY")?);
+    let directory = PathBuf::from(
+        std::env::args()
+            .nth(1)
+            .ok_or("usage: tiny_models DIRECTORY")?,
+    );
     std::fs::create_dir_all(&directory)?;
     for family in Family::ALL {
         for weights in WeightType::ALL {

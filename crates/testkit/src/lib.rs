@@ -12,11 +12,13 @@
 #![forbid(unsafe_code)]
 
 mod gguf_writer;
+mod golden;
 mod random;
 mod reference;
 mod rng;
 
 pub use gguf_writer::{GgufWriter, Meta, Tensor};
+pub use golden::{Golden, GoldenDistance, GoldenText, GoldenTokens};
 pub use random::{Family, RandomModel, Spec};
 pub use reference::dequantise;
 pub use rng::Rng;

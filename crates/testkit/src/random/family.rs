@@ -93,6 +93,15 @@ impl Family {
         self.is_gemma() || matches!(self, Self::Qwen2 | Self::LlamaLinear)
     }
 
+    /// The base of its rotation; Gemma 3's windowed layers have 10000 whatever this says.
+    pub(crate) const fn rope_base(self) -> f32 {
+        match self {
+            Self::Llama3 => 500_000.0,
+            Self::Qwen2 | Self::Qwen3 | Self::Gemma3 | Self::Gemma3Scaled => 1_000_000.0,
+            _ => 10_000.0,
+        }
+    }
+
     /// Tokens a windowed layer sees; short of a KV block, so that whole blocks leave it.
     pub(crate) const fn window(self) -> Option<usize> {
         match self {
@@ -137,6 +146,7 @@ impl Shape {
             _ => 3,
         };
         let is_long = matches!(family, Family::Phi3Long);
+        let is_stretched = matches!(family, Family::Llama3 | Family::Phi3Long);
         Self {
             width,
             hidden,
@@ -146,7 +156,7 @@ impl Shape {
             head_dim,
             rotated: if is_long { head_dim * 3 / 4 } else { head_dim },
             context: 256,
-            original_context: if is_long { 64 } else { 256 },
+            original_context: if is_stretched { 64 } else { 256 },
         }
     }
 

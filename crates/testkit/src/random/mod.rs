@@ -2,7 +2,10 @@
 
 mod blocks;
 mod family;
+mod hugging_face;
+mod rope;
 mod tensors;
+mod tokenizer_json;
 mod vocabulary;
 
 use std::io;
@@ -103,7 +106,7 @@ impl RandomModel {
             ),
             (
                 "general.name".into(),
-                Meta::Text(format!("tiny {}", family.name())),
+                Meta::Text(format!("tiny seed {}", self.spec.seed)),
             ),
         ];
         let keys = self.shape_meta().into_iter().chain(self.family_meta());
@@ -142,7 +145,7 @@ impl RandomModel {
         if let Some(window) = self.spec.family.window() {
             meta.push(("attention.sliding_window", count(window)));
         }
-        meta.push(("rope.freq_base", Meta::F32(self.rope_base())));
+        meta.push(("rope.freq_base", Meta::F32(self.spec.family.rope_base())));
         if let Some(factor) = self.linear_factor() {
             meta.push(("rope.scaling.type", Meta::Text("linear".into())));
             meta.push(("rope.scaling.factor", Meta::F32(factor)));
@@ -157,19 +160,14 @@ impl RandomModel {
                     "rope.scaling.original_context_length",
                     count(self.shape.original_context),
                 ),
-                ("rope.scaling.attn_factor", Meta::F32(1.19)),
+                (
+                    "rope.scaling.attn_factor",
+                    Meta::F32(rope::long_magnitude(&self.shape)),
+                ),
             ]),
             _ => {}
         }
         meta
-    }
-
-    const fn rope_base(&self) -> f32 {
-        match self.spec.family {
-            Family::Llama3 => 500_000.0,
-            Family::Qwen2 | Family::Qwen3 | Family::Gemma3 | Family::Gemma3Scaled => 1_000_000.0,
-            _ => 10_000.0,
-        }
     }
 
     const fn linear_factor(&self) -> Option<f32> {
@@ -201,7 +199,7 @@ mod tests {
             });
             let tensor = &model.tensors[0];
             let values = dequantise(weights, &tensor.data);
-            assert_eq!(values.len(), tensor.shape.iter().product());
+            assert_eq!(values.len(), tensor.shape.iter().product::<usize>());
             let n = values.len() as f64;
             let mean = values.iter().map(|&v| f64::from(v)).sum::<f64>() / n;
             let square = values.iter().map(|&v| f64::from(v).powi(2)).sum::<f64>() / n;

@@ -4,6 +4,7 @@ use gogrid_units::WeightType;
 
 use super::blocks::random_values;
 use super::family::{Family, Shape};
+use super::rope::{llama3_factors, long_factors};
 use crate::gguf_writer::Tensor;
 use crate::rng::Rng;
 
@@ -81,12 +82,15 @@ impl Draw {
     }
 
     fn rope_factors(&mut self, family: Family, shape: &Shape) {
-        let pairs = shape.rotated / 2;
         match family {
-            Family::Llama3 => self.vector("rope_freqs.weight", pairs, (1.0, 8.0)),
+            Family::Llama3 => {
+                let factors = llama3_factors(shape, family.rope_base());
+                self.put_vector("rope_freqs.weight", &factors);
+            }
             Family::Phi3Long => {
-                self.vector("rope_factors_long.weight", pairs, (1.0, 16.0));
-                self.vector("rope_factors_short.weight", pairs, (1.0, 1.5));
+                let (long, short) = long_factors(shape.rotated / 2);
+                self.put_vector("rope_factors_long.weight", &long);
+                self.put_vector("rope_factors_short.weight", &short);
             }
             _ => {}
         }
@@ -103,19 +107,23 @@ impl Draw {
         });
     }
 
-    /// Values are multiples of 1/64, so that one can be taken away and added again exactly.
     fn norm(&mut self, name: &str, len: usize) {
         self.vector(name, len, (0.5, 1.5));
     }
 
+    /// Values are multiples of 1/64: exact in every float type, and when 1 is taken away.
     fn vector(&mut self, name: &str, len: usize, (low, high): (f32, f32)) {
         let value = |_| (self.rng.between(low, high) * 64.0).round() / 64.0;
-        let data = (0..len).map(value).flat_map(f32::to_le_bytes).collect();
+        let values: Vec<f32> = (0..len).map(value).collect();
+        self.put_vector(name, &values);
+    }
+
+    fn put_vector(&mut self, name: &str, values: &[f32]) {
         self.tensors.push(Tensor {
             name: name.into(),
-            shape: vec![len],
+            shape: vec![values.len()],
             stored: WeightType::F32,
-            data,
+            data: values.iter().flat_map(|v| v.to_le_bytes()).collect(),
         });
     }
 }
