@@ -66,6 +66,9 @@ pub enum GenerateError {
         /// What went wrong.
         problem: String,
     },
+    /// The stages gave what cannot be right; a bug.
+    #[error("{0}")]
+    BadOutput(String),
     /// It was never started.
     #[error(transparent)]
     Refused(#[from] Refusal),

@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod core;
 mod device;
 mod error;
 mod generation;
@@ -22,6 +23,7 @@ mod limits;
 mod options;
 mod request;
 pub mod resource_manager;
+mod sampling;
 pub mod status;
 
 pub use device::{Device, DeviceKind, devices};

@@ -1,0 +1,361 @@
+//! The engine's mind: a deterministic function of what happened and when. No clock, no thread and
+//! no chance in here; [`Core::tick`] takes the moment and the events and says what to do.
+
+mod batch;
+mod blocks;
+mod room;
+mod sequence;
+mod starts;
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use gogrid_lease::{Lease, Permit};
+use gogrid_pipeline::{BlockId, OutputBuf, Step, Want};
+use gogrid_units::Moment;
+
+use crate::error::{GenerateError, Refusal};
+use crate::generation::{Figures, Finish};
+use crate::limits::SEQUENCES_IN_STEP_MAX;
+use crate::resource_manager::{ResourceConfig, ResourceStats};
+use blocks::BlockNumbers;
+use sequence::{Gain, Given, Sequence};
+use starts::{Starts, Turn};
+
+pub(crate) use room::{Account, Room};
+pub(crate) use sequence::{Beginning, Decode, Task, Text};
+
+/// What never changes while a pipeline runs.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    /// Logits of a row.
+    pub(crate) vocab: usize,
+    /// Tokens that end a generation, in order.
+    pub(crate) ends: Arc<[u32]>,
+    /// Steps that may be in flight.
+    pub(crate) depth: usize,
+    pub(crate) room: Room,
+}
+
+/// What happened.
+pub(crate) enum Input {
+    /// A request that was admitted, with its place in the queue.
+    Submit(Beginning, Permit),
+    /// Nobody wants this request any more.
+    Cancel(u64),
+    /// No request is wanted any more.
+    CancelAll,
+    /// A caller asks for a start to use later.
+    Ask(u64),
+    /// The limits have changed.
+    Limits(ResourceConfig),
+    /// A step ended.
+    Done(u64, Ended),
+}
+
+/// How a step ended.
+pub(crate) enum Ended {
+    Output(OutputBuf),
+    /// It left no trace and can be run again.
+    Abandoned,
+    Failed(GenerateError),
+}
+
+/// What to do, in this order.
+pub(crate) enum Action {
+    /// Run a step. One that is abandoned comes again under another number.
+    Run { id: u64, step: Arc<Step>, ids: Vec<u32> },
+    /// Tell the stages to forget blocks of a group.
+    Release { group: usize, blocks: Vec<BlockId> },
+    /// The start that a caller asked for has come.
+    Start(u64),
+    /// Tell a request's owner that tokens came.
+    Delta { id: u64, ids: Vec<u32>, text: String },
+    /// Tell a request's owner that it ended.
+    End { id: u64, end: End },
+}
+
+/// How a request ended.
+pub(crate) type End = Result<Ending, GenerateError>;
+
+/// The end of a request that did not fail.
+#[derive(Debug)]
+pub(crate) struct Ending {
+    pub(crate) reason: Finish,
+    pub(crate) figures: Figures,
+    /// Of a request to score, what it found.
+    pub(crate) scores: Vec<f32>,
+}
+
+/// See the module.
+pub(crate) struct Core {
+    shape: Shape,
+    batch_max: usize,
+    starts: Starts,
+    queue: VecDeque<Waiting>,
+    /// In the order they started.
+    running: Vec<Sequence>,
+    steps: BTreeMap<u64, Flight>,
+    steps_begun: u64,
+    numbers: Vec<BlockNumbers>,
+    actions: Vec<Action>,
+    degraded: Option<String>,
+}
+
+/// A request in the queue. Only the first holds a lease or a turn.
+struct Waiting {
+    beginning: Beginning,
+    _place: Permit,
+    leases: Option<Vec<Lease>>,
+    turn: Option<Turn>,
+}
+
+/// A step in flight.
+struct Flight {
+    step: Arc<Step>,
+    /// The sequences in it, by id, in the step's order.
+    sequences: Vec<u64>,
+}
+
+impl Core {
+    pub(crate) fn new(shape: Shape, limits: &ResourceConfig) -> Self {
+        let numbers = shape.room.windows.iter().map(|_| BlockNumbers::default()).collect();
+        Self {
+            shape,
+            batch_max: limits.max_batch_size.min(SEQUENCES_IN_STEP_MAX),
+            starts: Starts::new(limits),
+            queue: VecDeque::new(),
+            running: Vec::new(),
+            steps: BTreeMap::new(),
+            steps_begun: 0,
+            numbers,
+            actions: Vec::new(),
+            degraded: None,
+        }
+    }
+
+    /// Takes in what happened up to `now`, and says what to do.
+    pub(crate) fn tick(
+        &mut self,
+        now: Moment,
+        inputs: impl IntoIterator<Item = Input>,
+    ) -> Vec<Action> {
+        for input in inputs {
+            self.take(input, now);
+        }
+        let due = self.starts.due(now);
+        self.actions.extend(due.into_iter().map(Action::Start));
+        while self.start_next(now) {}
+        while self.steps.len() < self.shape.depth && self.begin_step() {}
+        std::mem::take(&mut self.actions)
+    }
+
+    /// When to tick again if nothing happens before.
+    pub(crate) fn wake(&self) -> Option<Moment> {
+        let first = self.queue.front().and_then(|first| first.turn);
+        let first = first.filter(|_| self.running.len() < self.running_max());
+        let opens = first.map(|turn| self.starts.opens(turn));
+        self.starts.wake().into_iter().chain(opens).min()
+    }
+
+    pub(crate) fn stats(&self) -> ResourceStats {
+        self.starts.stats()
+    }
+
+    /// Requests that wait, and sequences that advance.
+    pub(crate) fn counts(&self) -> (usize, usize) {
+        (self.queue.len(), self.running.len())
+    }
+
+    /// The last failure, until a step passes again.
+    pub(crate) fn degraded(&self) -> Option<&str> {
+        self.degraded.as_deref()
+    }
+
+    fn take(&mut self, input: Input, now: Moment) {
+        match input {
+            Input::Submit(beginning, place) => {
+                let waiting = Waiting { beginning, _place: place, leases: None, turn: None };
+                self.queue.push_back(waiting);
+            }
+            Input::Cancel(id) => self.cancel(|other| other == id),
+            Input::CancelAll => self.cancel(|_| true),
+            Input::Ask(id) => self.starts.ask(id, now),
+            Input::Limits(limits) => {
+                self.batch_max = limits.max_batch_size.min(SEQUENCES_IN_STEP_MAX);
+                self.starts.set_limits(&limits);
+            }
+            Input::Done(id, ended) => self.finish_step(id, ended, now),
+        }
+    }
+
+    fn running_max(&self) -> usize {
+        self.batch_max * self.shape.depth
+    }
+
+    /// Starts the first of the queue if all it needs is there; says whether it went.
+    fn start_next(&mut self, now: Moment) -> bool {
+        if self.running.len() >= self.running_max() {
+            return false;
+        }
+        let Some(first) = self.queue.front_mut() else { return false };
+        let tokens = first.beginning.ids.len() + first.beginning.task.adds();
+        if first.leases.is_none() {
+            if let Err(refusal) = self.shape.room.refuse_what_never_fits(tokens) {
+                let id = first.beginning.id;
+                self.queue.pop_front();
+                self.actions.push(Action::End { id, end: Err(refusal.into()) });
+                return true;
+            }
+            first.leases = self.shape.room.lease(tokens);
+        }
+        if first.leases.is_none() {
+            return false;
+        }
+        let turn = *first.turn.get_or_insert_with(|| self.starts.turn(now));
+        if self.starts.opens(turn) > now {
+            return false;
+        }
+        self.starts.begin(turn, now);
+        let Waiting { beginning, leases, .. } = self.queue.pop_front().expect("it was looked at");
+        let leases = leases.expect("it holds them");
+        let groups = self.numbers.len();
+        let started = Sequence::begin(beginning, leases, groups, (now, self.steps_begun));
+        self.running.push(started);
+        true
+    }
+
+    /// Begins one step if a sequence is free for it.
+    fn begin_step(&mut self) -> bool {
+        let places = self.running.iter().enumerate();
+        let candidates: Vec<_> = places.filter_map(|(i, s)| s.candidate(i)).collect();
+        let chosen = batch::choose(&candidates, self.batch_max);
+        if chosen.is_empty() {
+            return false;
+        }
+        self.steps_begun += 1;
+        let (mut rows, mut ids, mut in_it) = (Vec::new(), Vec::new(), Vec::new());
+        for (place, count) in chosen {
+            let sequence = &mut self.running[place];
+            sequence.in_flight = true;
+            sequence.last_step = self.steps_begun;
+            in_it.push(sequence.id);
+            let windows = &self.shape.room.windows;
+            let (its_rows, its_ids, gone) = sequence.rows(count, windows, &mut self.numbers);
+            rows.push(its_rows);
+            ids.extend_from_slice(its_ids);
+            release(&mut self.actions, gone);
+        }
+        let (id, step) = (self.steps_begun, Arc::new(Step { sequences: rows }));
+        self.steps.insert(id, Flight { step: Arc::clone(&step), sequences: in_it });
+        self.actions.push(Action::Run { id, step, ids });
+        true
+    }
+
+    fn finish_step(&mut self, id: u64, ended: Ended, now: Moment) {
+        let flight = self.steps.remove(&id).expect("a step ends once");
+        for &id in &flight.sequences {
+            self.sequence(id).in_flight = false;
+        }
+        match ended {
+            Ended::Output(out) => {
+                self.degraded = None;
+                self.share_out(&flight, &out, now);
+            }
+            Ended::Abandoned => {}
+            Ended::Failed(error) => {
+                self.degraded = Some(error.to_string());
+                for &id in &flight.sequences {
+                    self.end(id, |_| Err(error.clone()));
+                }
+            }
+        }
+        // Those that were cancelled meanwhile and did not end by themselves.
+        self.end_cancelled();
+    }
+
+    /// Gives each sequence its part of a step's output.
+    fn share_out(&mut self, flight: &Flight, out: &OutputBuf, now: Moment) {
+        let (mut logits, mut log_probs) = (&out.logits[..], &out.log_probs[..]);
+        for (&id, rows) in flight.sequences.iter().zip(&flight.step.sequences) {
+            let wants = rows.wants.iter();
+            let row_logits = wants.clone().filter(|&&want| want == Want::Logits).count();
+            let row_probs = wants.filter(|want| matches!(want, Want::LogProb(_))).count();
+            let its_logits = logits.split_off(..row_logits * self.shape.vocab);
+            let its_probs = log_probs.split_off(..row_probs);
+            let (Some(logits), Some(log_probs)) = (its_logits, its_probs) else {
+                let problem = "the last stage gave fewer values than the step wants".to_owned();
+                self.degraded = Some(problem.clone());
+                self.end(id, |_| Err(GenerateError::BadOutput(problem)));
+                continue;
+            };
+            let ends = Arc::clone(&self.shape.ends);
+            let given = Given { logits, log_probs };
+            let gain = self.sequence(id).advance(rows.wants.len(), given, (now, &ends));
+            self.tell(id, gain);
+        }
+    }
+
+    fn tell(&mut self, id: u64, gain: Gain) {
+        let Gain { ids, text, finish } = gain;
+        if !ids.is_empty() || !text.is_empty() {
+            self.actions.push(Action::Delta { id, ids, text });
+        }
+        if let Some(reason) = finish {
+            self.end(id, |sequence| Ok(sequence.ending(reason)));
+        }
+    }
+
+    /// The one way out: the owner is told, the blocks and the leases go.
+    fn end(&mut self, id: u64, end: impl FnOnce(&mut Sequence) -> End) {
+        let place = self.running.iter().position(|s| s.id == id).expect("it is running");
+        let mut sequence = self.running.remove(place);
+        debug_assert!(!sequence.in_flight, "its blocks are in use");
+        self.actions.push(Action::End { id, end: end(&mut sequence) });
+        let gone = sequence.into_blocks();
+        for (blocks, numbers) in gone.iter().zip(&mut self.numbers) {
+            blocks.iter().for_each(|&block| numbers.give_back(block));
+        }
+        release(&mut self.actions, gone);
+    }
+
+    fn cancel(&mut self, is_meant: impl Fn(u64) -> bool) {
+        let (gone, kept): (VecDeque<_>, _) =
+            self.queue.drain(..).partition(|waiting| is_meant(waiting.beginning.id));
+        self.queue = kept;
+        for waiting in gone {
+            let figures = Figures { prompt_tokens: waiting.beginning.ids.len(), ..Figures::default() };
+            let ending = Ending { reason: Finish::Cancelled, figures, scores: Vec::new() };
+            self.actions.push(Action::End { id: waiting.beginning.id, end: Ok(ending) });
+        }
+        for sequence in self.running.iter_mut().filter(|s| is_meant(s.id)) {
+            sequence.cancelled = true;
+        }
+        self.end_cancelled();
+    }
+
+    fn end_cancelled(&mut self) {
+        let cancelled = self.running.iter().filter(|s| s.cancelled && !s.in_flight);
+        let ids: Vec<u64> = cancelled.map(|s| s.id).collect();
+        for id in ids {
+            let last = self.sequence(id).last_text(Finish::Cancelled);
+            self.tell(id, Gain { finish: Some(Finish::Cancelled), ..last });
+        }
+    }
+
+    fn sequence(&mut self, id: u64) -> &mut Sequence {
+        let found = self.running.iter_mut().find(|s| s.id == id);
+        found.expect("a sequence in flight is running")
+    }
+}
+
+fn release(actions: &mut Vec<Action>, gone: Vec<Vec<BlockId>>) {
+    for (group, blocks) in gone.into_iter().enumerate() {
+        if !blocks.is_empty() {
+            actions.push(Action::Release { group, blocks });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,251 @@
+use std::sync::Arc;
+
+use gogrid_lease::Lease;
+use gogrid_pipeline::{BlockId, SequenceRows, Want};
+use gogrid_units::Moment;
+
+use super::Ending;
+use super::batch::Candidate;
+use super::blocks::{BlockNumbers, cover};
+use crate::generation::{Figures, Finish};
+use crate::sampling::{Sampler, StopWatch};
+
+/// Turns token ids into text.
+pub(crate) trait Decode: Send {
+    /// The text that is whole with this token: valid UTF-8, maybe empty.
+    fn push(&mut self, id: u32) -> String;
+
+    /// The text that is left when no token follows.
+    fn finish(&mut self) -> String;
+}
+
+/// What a sequence is for.
+pub(crate) enum Task {
+    /// Tokens are chosen, at most `most`.
+    Sample { sampler: Box<Sampler>, most: usize },
+    /// Tokens are given.
+    Force(Vec<u32>),
+    /// The prompt's own log-probabilities are wanted.
+    Score(Vec<f32>),
+}
+
+impl Task {
+    /// Tokens it may add to the prompt.
+    pub(crate) fn adds(&self) -> usize {
+        match self {
+            Self::Sample { most, .. } => *most,
+            Self::Force(ids) => ids.len(),
+            Self::Score(_) => 0,
+        }
+    }
+}
+
+/// A sequence that advances.
+pub(crate) struct Sequence {
+    pub(crate) id: u64,
+    /// The prompt and what was generated.
+    ids: Vec<u32>,
+    prompt: usize,
+    /// Tokens whose keys and values are in the blocks.
+    written: usize,
+    pub(crate) task: Task,
+    text: Text,
+    tables: Arc<Vec<Vec<Option<BlockId>>>>,
+    /// Held for what dropping them does.
+    _leases: Vec<Lease>,
+    pub(crate) last_step: u64,
+    pub(crate) in_flight: bool,
+    /// Cancelled while in flight: ends with the step.
+    pub(crate) cancelled: bool,
+    times: Times,
+    decode_steps: usize,
+}
+
+/// Ids to text that is certain.
+pub(crate) struct Text {
+    pub(crate) decoder: Box<dyn Decode>,
+    pub(crate) stops: StopWatch,
+}
+
+/// When things happened to a sequence.
+#[derive(Clone, Copy)]
+struct Times {
+    asked: Moment,
+    started: Moment,
+    first: Option<Moment>,
+    last: Moment,
+}
+
+/// How a sequence begins.
+pub(crate) struct Beginning {
+    pub(crate) id: u64,
+    pub(crate) ids: Vec<u32>,
+    pub(crate) task: Task,
+    pub(crate) text: Text,
+    pub(crate) asked: Moment,
+}
+
+/// What a step gave one sequence.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Given<'a> {
+    /// `[vocab]` if the last row wanted them, else empty.
+    pub(crate) logits: &'a [f32],
+    /// One for each row that wanted one.
+    pub(crate) log_probs: &'a [f32],
+}
+
+/// What came of it.
+#[derive(Debug, Default)]
+pub(crate) struct Gain {
+    pub(crate) ids: Vec<u32>,
+    pub(crate) text: String,
+    pub(crate) finish: Option<Finish>,
+}
+
+impl Sequence {
+    pub(crate) fn begin(
+        beginning: Beginning,
+        leases: Vec<Lease>,
+        groups: usize,
+        (now, step): (Moment, u64),
+    ) -> Self {
+        let Beginning { id, ids, task, text, asked } = beginning;
+        Self {
+            id,
+            prompt: ids.len(),
+            ids,
+            written: 0,
+            task,
+            text,
+            tables: Arc::new(vec![Vec::new(); groups]),
+            _leases: leases,
+            last_step: step,
+            in_flight: false,
+            cancelled: false,
+            times: Times { asked, started: now, first: None, last: now },
+            decode_steps: 0,
+        }
+    }
+
+    /// How it stands for the next step; `None` while it is in one.
+    pub(crate) fn candidate(&self, place: usize) -> Option<Candidate> {
+        let prompt_left = self.prompt.saturating_sub(self.written);
+        let last_step = self.last_step;
+        (!self.in_flight).then_some(Candidate { place, prompt_left, last_step })
+    }
+
+    /// Its next rows, with their ids, and the blocks of each group that it gave back.
+    pub(crate) fn rows(
+        &mut self,
+        count: usize,
+        windows: &[Option<usize>],
+        numbers: &mut [BlockNumbers],
+    ) -> (SequenceRows, &[u32], Vec<Vec<BlockId>>) {
+        let (start, end) = (self.written, self.written + count);
+        let tables = Arc::make_mut(&mut self.tables);
+        let groups = tables.iter_mut().zip(windows).zip(numbers);
+        let gone = groups.map(|((table, &window), numbers)| {
+            cover(table, window, (start, end), numbers)
+        });
+        let gone = gone.collect();
+        let wants = (start..end).map(|position| self.want(position)).collect();
+        let rows = SequenceRows { tables: Arc::clone(&self.tables), start, wants };
+        (rows, &self.ids[start..end], gone)
+    }
+
+    fn want(&self, position: usize) -> Want {
+        match (&self.task, self.ids.get(position + 1)) {
+            (Task::Score(_), Some(&next)) => Want::LogProb(next),
+            (Task::Score(_), None) | (_, Some(_)) => Want::Nothing,
+            (_, None) => Want::Logits,
+        }
+    }
+
+    /// Takes in the end of a step with `rows` rows of it.
+    pub(crate) fn advance(
+        &mut self,
+        rows: usize,
+        given: Given<'_>,
+        (now, ends): (Moment, &[u32]),
+    ) -> Gain {
+        self.decode_steps += usize::from(self.written >= self.prompt);
+        self.written += rows;
+        if let Task::Score(found) = &mut self.task {
+            found.extend_from_slice(given.log_probs);
+        }
+        if self.written < self.ids.len() {
+            return Gain::default();
+        }
+        self.times.first.get_or_insert(now);
+        self.times.last = now;
+        let generated = self.ids.len() - self.prompt;
+        let (next, most, ignore_eos) = match &mut self.task {
+            Task::Score(_) => return self.last_text(Finish::Stop),
+            Task::Force(ids) => match ids.get(generated) {
+                Some(&next) => (next, usize::MAX, true),
+                None => return self.last_text(Finish::Stop),
+            },
+            Task::Sample { sampler, most } => {
+                let next = sampler.choose(given.logits, &self.ids, generated as u64);
+                (next, *most, sampler.settings().ignore_eos)
+            }
+        };
+        if !ignore_eos && ends.binary_search(&next).is_ok() {
+            return self.last_text(Finish::Stop);
+        }
+        self.add(next, most)
+    }
+
+    fn add(&mut self, id: u32, most: usize) -> Gain {
+        self.ids.push(id);
+        let decoded = self.text.decoder.push(id);
+        let (text, met) = self.text.stops.push(&decoded);
+        let mut gain = Gain { ids: vec![id], text, finish: None };
+        if met {
+            gain.finish = Some(Finish::StopString);
+        } else if self.ids.len() - self.prompt >= most {
+            let last = self.last_text(Finish::Length);
+            gain.text += &last.text;
+            gain.finish = last.finish;
+        }
+        gain
+    }
+
+    /// The end, with the text that was held back; a stop string in that counts.
+    pub(crate) fn last_text(&mut self, finish: Finish) -> Gain {
+        let rest = self.text.decoder.finish();
+        let (mut text, met) = self.text.stops.push(&rest);
+        let finish = if met { Finish::StopString } else { finish };
+        if !met {
+            text += &self.text.stops.finish();
+        }
+        Gain { ids: Vec::new(), text, finish: Some(finish) }
+    }
+
+    /// What its owner is told at the end.
+    pub(crate) fn ending(&mut self, reason: Finish) -> Ending {
+        let scores = match &mut self.task {
+            Task::Score(found) => std::mem::take(found),
+            Task::Sample { .. } | Task::Force(_) => Vec::new(),
+        };
+        Ending { reason, figures: self.figures(), scores }
+    }
+
+    fn figures(&self) -> Figures {
+        let Times { asked, started, first, last } = self.times;
+        let seconds = |from: Moment, to: Moment| to.0.saturating_sub(from.0) as f64 * 1e-9;
+        Figures {
+            prompt_tokens: self.prompt,
+            generated_tokens: self.ids.len() - self.prompt,
+            decode_steps: self.decode_steps,
+            queue_s: seconds(asked, started),
+            prefill_s: first.map_or(0.0, |first| seconds(started, first)),
+            decode_s: first.map_or(0.0, |first| seconds(first, last)),
+        }
+    }
+
+    /// The blocks it holds in each group. It must not be in a step.
+    pub(crate) fn into_blocks(self) -> Vec<Vec<BlockId>> {
+        self.tables.iter().map(|table| table.iter().flatten().copied().collect()).collect()
+    }
+}

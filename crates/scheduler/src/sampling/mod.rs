@@ -1,0 +1,150 @@
+//! Choosing the next token from logits, and watching the text for stop strings. Pure: the same
+//! logits, history and seed give the same token.
+
+mod chance;
+mod penalties;
+mod stop;
+
+pub(crate) use stop::StopWatch;
+
+use crate::request::Sampling;
+use chance::unit;
+
+/// Candidates sorted at first; doubled until they hold the probability that is asked for.
+const SORTED_AT_FIRST: usize = 256;
+
+/// Chooses the tokens of one request.
+#[derive(Debug)]
+pub(crate) struct Sampler {
+    settings: Sampling,
+    /// Logits after penalties, `[vocab]`; kept for its memory.
+    logits: Vec<f32>,
+    candidates: Vec<Candidate>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Candidate {
+    id: u32,
+    logit: f32,
+}
+
+impl Sampler {
+    pub(crate) fn new(settings: Sampling) -> Self {
+        Self { settings, logits: Vec::new(), candidates: Vec::new() }
+    }
+
+    pub(crate) fn settings(&self) -> &Sampling {
+        &self.settings
+    }
+
+    /// The next token after `history`, whose probabilities are the softmax of `logits`, `[vocab]`,
+    /// not empty. NaN counts as impossible. `index` numbers the tokens of the request.
+    pub(crate) fn choose(&mut self, logits: &[f32], history: &[u32], index: u64) -> u32 {
+        self.logits.clear();
+        self.logits.extend(logits.iter().map(|&logit| sane(logit)));
+        penalties::apply(&self.settings, history, &mut self.logits);
+        if self.settings.temperature == 0.0 {
+            return likeliest(&self.logits);
+        }
+        self.cut();
+        let chance = unit(self.settings.seed, index);
+        let weight = weight_by(self.settings.temperature, self.top());
+        draw(&self.candidates, weight, chance)
+    }
+
+    fn top(&self) -> f32 {
+        self.candidates.iter().map(|c| c.logit).fold(f32::MIN, f32::max)
+    }
+
+    /// Fills `candidates` with the tokens that may be drawn; at least one.
+    fn cut(&mut self) {
+        let Sampling { temperature, top_k, top_p, min_p, .. } = self.settings;
+        self.candidates.clear();
+        // A model's vocabulary fits 32 bits.
+        let all = self.logits.iter().enumerate();
+        self.candidates.extend(all.map(|(id, &logit)| Candidate { id: id as u32, logit }));
+        if top_k > 0 && top_k < self.candidates.len() {
+            sort_front(&mut self.candidates, top_k);
+            self.candidates.truncate(top_k);
+        }
+        let weight = weight_by(temperature, self.top());
+        if top_p < 1.0 {
+            keep_share(&mut self.candidates, f64::from(top_p), weight);
+        }
+        if min_p > 0.0 {
+            // The likeliest has weight one.
+            self.candidates.retain(|c| weight(c.logit) >= f64::from(min_p));
+        }
+    }
+}
+
+/// Infinities and NaN become the ends of the range, so that every sum and order below is defined.
+fn sane(logit: f32) -> f32 {
+    if logit.is_nan() { f32::MIN } else { logit.clamp(f32::MIN, f32::MAX) }
+}
+
+/// The index of the greatest, the lowest of equals.
+fn likeliest(logits: &[f32]) -> u32 {
+    let mut best = 0;
+    for (id, &logit) in logits.iter().enumerate() {
+        if logit > logits[best] {
+            best = id;
+        }
+    }
+    best as u32
+}
+
+/// A logit's weight at a temperature, relative to that of `top`: in 0..=1.
+fn weight_by(temperature: f32, top: f32) -> impl Fn(f32) -> f64 + Copy {
+    move |logit| ((f64::from(logit) - f64::from(top)) / f64::from(temperature)).exp()
+}
+
+/// Puts the `count` likeliest first, in order; of equals, the lowest id first.
+fn sort_front(candidates: &mut [Candidate], count: usize) {
+    let order = |a: &Candidate, b: &Candidate| b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id));
+    if count < candidates.len() {
+        candidates.select_nth_unstable_by(count, order);
+    }
+    let front = count.min(candidates.len());
+    candidates[..front].sort_unstable_by(order);
+}
+
+/// Keeps the likeliest that together reach `share` of all weight; at least one.
+fn keep_share(
+    candidates: &mut Vec<Candidate>,
+    share: f64,
+    weight: impl Fn(f32) -> f64,
+) {
+    let total: f64 = candidates.iter().map(|c| weight(c.logit)).sum();
+    let mut sorted = SORTED_AT_FIRST;
+    loop {
+        sort_front(candidates, sorted);
+        let mut sum = 0.0;
+        let reached = candidates.iter().take(sorted).position(|c| {
+            sum += weight(c.logit);
+            sum >= share * total
+        });
+        match reached {
+            Some(last) => return candidates.truncate(last + 1),
+            None if sorted >= candidates.len() => return,
+            None => sorted *= 2,
+        }
+    }
+}
+
+/// The candidate at `chance` (0..1) of the way through all weights.
+fn draw(candidates: &[Candidate], weight: impl Fn(f32) -> f64, chance: f64) -> u32 {
+    let total: f64 = candidates.iter().map(|c| weight(c.logit)).sum();
+    let mut left = chance * total;
+    for candidate in candidates {
+        left -= weight(candidate.logit);
+        if left < 0.0 {
+            return candidate.id;
+        }
+    }
+    // Rounding ate the last sliver.
+    candidates.last().expect("at least one candidate is kept").id
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,175 @@
+use proptest::prelude::*;
+
+use super::*;
+
+fn settings() -> Sampling {
+    Sampling { temperature: 1.0, ..Sampling::default() }
+}
+
+fn choose(settings: Sampling, logits: &[f32], index: u64) -> u32 {
+    Sampler::new(settings).choose(logits, &[], index)
+}
+
+/// How often each of the tokens comes in 20,000 draws.
+fn frequencies(settings: &Sampling, logits: &[f32]) -> Vec<f64> {
+    let mut counts = vec![0.0; logits.len()];
+    let mut sampler = Sampler::new(settings.clone());
+    for index in 0..20_000 {
+        counts[sampler.choose(logits, &[], index) as usize] += 1.0 / 20_000.0;
+    }
+    counts
+}
+
+#[test]
+fn greedy_takes_the_lowest_of_equals_and_ignores_nan() {
+    let greedy = Sampling::default();
+    assert_eq!(choose(greedy.clone(), &[f32::NAN, 1.0, 3.0, 3.0], 0), 2);
+    assert_eq!(choose(greedy.clone(), &[f32::NEG_INFINITY, f32::INFINITY, f32::INFINITY], 0), 1);
+    assert_eq!(choose(greedy, &[f32::NAN, f32::NAN], 0), 0);
+}
+
+#[test]
+fn draws_follow_the_softmax_at_the_temperature() {
+    let logits = [0.0, 1.0, 2.0, f32::NAN];
+    for temperature in [0.5_f32, 1.0, 2.0] {
+        let found = frequencies(&Sampling { temperature, ..settings() }, &logits);
+        let weights: Vec<f64> =
+            logits[..3].iter().map(|&l| f64::from(l / temperature).exp()).collect();
+        let total: f64 = weights.iter().sum();
+        for (id, weight) in weights.iter().enumerate() {
+            // Four standard deviations of 20,000 draws are at most 0.0142.
+            assert!((found[id] - weight / total).abs() < 0.0142, "{temperature} {id} {found:?}");
+        }
+        assert_eq!(found[3], 0.0);
+    }
+}
+
+#[test]
+fn top_p_keeps_the_fewest_that_reach_it() {
+    // Probabilities 0.5, 0.3, 0.2 in another order.
+    let logits = [0.2_f32.ln(), 0.5_f32.ln(), 0.3_f32.ln()];
+    let kept = |top_p| {
+        let found = frequencies(&Sampling { top_p, ..settings() }, &logits);
+        (0..3).filter(|&id| found[id] > 0.0).collect::<Vec<_>>()
+    };
+    assert_eq!(kept(0.0), [1]);
+    assert_eq!(kept(0.49), [1]);
+    assert_eq!(kept(0.6), [1, 2]);
+    assert_eq!(kept(0.9), [0, 1, 2]);
+}
+
+#[test]
+fn min_p_is_relative_to_the_likeliest() {
+    let logits = [0.2_f32.ln(), 0.5_f32.ln(), 0.3_f32.ln()];
+    let found = frequencies(&Sampling { min_p: 0.55, ..settings() }, &logits);
+    assert_eq!(found[0], 0.0);
+    assert!(found[2] > 0.3);
+}
+
+#[test]
+fn penalties_lower_what_was_seen_within_last_n() {
+    let seen = |settings: Sampling, history: &[u32]| {
+        Sampler::new(settings).choose(&[2.0, 1.9, -3.0], history, 0)
+    };
+    let repetition = Sampling { repetition_penalty: 1.5, last_n: 2, ..Sampling::default() };
+    assert_eq!(seen(repetition.clone(), &[0]), 1);
+    assert_eq!(seen(repetition, &[0, 2, 2]), 0, "token 0 is too long ago");
+    let frequency = Sampling { frequency_penalty: 0.06, ..Sampling::default() };
+    assert_eq!(seen(frequency.clone(), &[0]), 0);
+    assert_eq!(seen(frequency, &[0, 0]), 1);
+    let presence = Sampling { presence_penalty: 0.06, ..Sampling::default() };
+    assert_eq!(seen(presence, &[0, 0]), 0);
+}
+
+proptest! {
+    /// Against the definition, done the slow way.
+    #[test]
+    fn the_cut_is_the_definition(
+        logits in prop::collection::vec(-20.0_f32..20.0, 1..2000),
+        top_k in 0_usize..400,
+        top_p in 0.0_f32..=1.0,
+        min_p in 0.0_f32..=0.5,
+    ) {
+        let mut sampler = Sampler::new(Sampling { top_k, top_p, min_p, ..settings() });
+        sampler.logits = logits.clone();
+        sampler.cut();
+        let mut kept: Vec<u32> = sampler.candidates.iter().map(|c| c.id).collect();
+        kept.sort_unstable();
+
+        let mut sorted: Vec<u32> = (0..logits.len() as u32).collect();
+        sorted.sort_by(|&a, &b| logits[b as usize].total_cmp(&logits[a as usize]).then(a.cmp(&b)));
+        if top_k > 0 {
+            sorted.truncate(top_k);
+        }
+        let top = logits[sorted[0] as usize];
+        let weight = |id: u32| (f64::from(logits[id as usize]) - f64::from(top)).exp();
+        let total: f64 = sorted.iter().map(|&id| weight(id)).sum();
+        let mut sum = 0.0;
+        let mut expected = Vec::new();
+        for id in sorted {
+            if top_p < 1.0 && sum >= f64::from(top_p) * total && !expected.is_empty() {
+                break;
+            }
+            sum += weight(id);
+            expected.push(id);
+        }
+        expected.retain(|&id| weight(id) >= f64::from(min_p));
+        expected.sort_unstable();
+        // Sums in another order may differ in the last bit, and so the last token kept.
+        prop_assert!(kept.len().abs_diff(expected.len()) <= 1);
+        let (short, long) = if kept.len() < expected.len() { (kept, expected) } else { (expected, kept) };
+        prop_assert!(short.iter().all(|id| long.contains(id)));
+    }
+
+    #[test]
+    fn any_logits_give_a_token_of_the_vocabulary(
+        bits in prop::collection::vec(any::<u32>(), 1..300),
+        temperature in prop::sample::select(vec![0.0_f32, 1e-30, 0.7, 1e30]),
+        top_p in 0.0_f32..=1.0,
+        penalty in 0.1_f32..10.0,
+        index in any::<u64>(),
+    ) {
+        let logits: Vec<f32> = bits.iter().map(|&b| f32::from_bits(b)).collect();
+        let settings = Sampling { temperature, top_p, repetition_penalty: penalty, ..settings() };
+        let history: Vec<u32> = (0..400).collect();
+        let token = Sampler::new(settings).choose(&logits, &history, index);
+        prop_assert!((token as usize) < logits.len());
+    }
+
+    /// However the text is cut, what is let through is the same, and ends before the stop string
+    /// that is complete first.
+    #[test]
+    fn stop_strings_do_not_depend_on_the_cuts(
+        text in "[abé]{0,24}",
+        stops in prop::collection::vec("[abé]{1,4}", 0..4),
+        cuts in prop::collection::vec(any::<bool>(), 24),
+    ) {
+        let whole: Vec<char> = text.chars().collect();
+        let mut watch = StopWatch::new(stops.clone());
+        let (mut found, mut met, mut piece) = (String::new(), false, String::new());
+        for (i, c) in whole.iter().enumerate() {
+            piece.push(*c);
+            if cuts[i] && !met {
+                let (text, hit) = watch.push(&std::mem::take(&mut piece));
+                found += &text;
+                met = hit;
+            }
+        }
+        if !met {
+            let (text, hit) = watch.push(&piece);
+            found += &text;
+            met = hit;
+        }
+        if !met {
+            found += &watch.finish();
+        }
+        let ends = (0..=text.len()).filter(|&end| text.is_char_boundary(end));
+        let first = ends.filter_map(|end| {
+            let before = &text[..end];
+            let longest = stops.iter().filter(|s| before.ends_with(s.as_str())).map(String::len).max()?;
+            Some(&text[..end - longest])
+        }).next();
+        prop_assert_eq!(met, first.is_some());
+        prop_assert_eq!(found, first.unwrap_or(&text));
+    }
+}
