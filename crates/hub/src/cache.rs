@@ -149,7 +149,7 @@ impl Cache {
         let Some(path) = self.find(entry) else {
             return Ok(None);
         };
-        progress.phase("checking the file in the cache", entry.bytes);
+        progress.phase("checking the file in the cache", Some(entry.bytes));
         match sha256_of(&path, progress).map_err(failed_to("read", &path))? {
             None => Err(HubError::Cancelled { name: entry.name }),
             Some(hash) if hash == entry.sha256 => Ok(Some(path)),
@@ -311,7 +311,7 @@ mod tests {
     struct StopAfter(Cell<usize>);
 
     impl Progress for StopAfter {
-        fn phase(&mut self, _label: &str, _total: Bytes) {}
+        fn phase(&mut self, _label: &str, _total: Option<Bytes>) {}
         fn advance(&mut self, _done: Bytes) {}
         fn failed(&mut self, _attempt: &Attempt) {}
         fn waiting(&mut self) {}

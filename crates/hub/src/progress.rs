@@ -5,8 +5,8 @@ use crate::error::Attempt;
 /// Told what a fetch is doing, and asked whether it should go on. All calls come from the thread
 /// that fetches, at most some tens of times a second while nothing fails.
 pub trait Progress {
-    /// A new phase began, with the bytes it will move.
-    fn phase(&mut self, label: &str, total: Bytes);
+    /// A new phase began, with the bytes it will move, if that is what it does.
+    fn phase(&mut self, label: &str, total: Option<Bytes>);
 
     /// Bytes of the phase that are done.
     fn advance(&mut self, done: Bytes);
@@ -26,7 +26,7 @@ pub trait Progress {
 pub struct Silent;
 
 impl Progress for Silent {
-    fn phase(&mut self, _label: &str, _total: Bytes) {}
+    fn phase(&mut self, _label: &str, _total: Option<Bytes>) {}
     fn advance(&mut self, _done: Bytes) {}
     fn failed(&mut self, _attempt: &Attempt) {}
     fn waiting(&mut self) {}

