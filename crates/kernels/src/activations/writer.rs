@@ -1,0 +1,138 @@
+use std::marker::PhantomData;
+
+use super::{Activations, Forms, SuperBlock, round};
+use crate::isa::Isa;
+
+/// Fills rows of [`Activations`], from several threads at once if each has its own rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Writer<'a> {
+    forms: Forms,
+    rows: usize,
+    cols: usize,
+    floats: Rows<'a, f32>,
+    words32: Rows<'a, i32>,
+    scales: Rows<'a, [f32; 2]>,
+    sums: Rows<'a, i32>,
+    words256: Rows<'a, i32>,
+    blocks: Rows<'a, SuperBlock>,
+}
+
+/// A mutable borrow of rows that is lent row by row.
+#[derive(Clone, Copy)]
+struct Rows<'a, T> {
+    start: *mut T,
+    stride: usize,
+    borrow: PhantomData<&'a mut [T]>,
+}
+
+// SAFETY: it is a mutable borrow of plain numbers handed around; lending a row is an unsafe call
+// whose caller answers for the row being its own.
+unsafe impl<T: Send> Send for Rows<'_, T> {}
+// SAFETY: as above.
+unsafe impl<T: Send> Sync for Rows<'_, T> {}
+
+impl<'a, T> Rows<'a, T> {
+    fn new(all: &'a mut [T], rows: usize) -> Self {
+        Self {
+            start: all.as_mut_ptr(),
+            stride: all.len() / rows.max(1),
+            borrow: PhantomData,
+        }
+    }
+
+    /// # Safety
+    /// `row` is below the number of rows given to `new`, and nobody else has it.
+    unsafe fn row(&self, row: usize) -> &'a mut [T] {
+        // SAFETY: rows × stride elements are borrowed for 'a, and the caller has this row alone.
+        unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.stride) }
+    }
+}
+
+/// One row of every form, empty where the form is not there.
+struct Row<'a> {
+    floats: &'a mut [f32],
+    words32: &'a mut [i32],
+    scales: &'a mut [[f32; 2]],
+    sums: &'a mut [i32],
+    words256: &'a mut [i32],
+    blocks: &'a mut [SuperBlock],
+}
+
+impl<'a> Writer<'a> {
+    pub(super) fn new(to: &'a mut Activations) -> Self {
+        let Activations {
+            forms, rows, cols, ..
+        } = *to;
+        Self {
+            forms,
+            rows,
+            cols,
+            floats: Rows::new(&mut to.floats, rows),
+            words32: Rows::new(&mut to.blocks32.words.words, rows),
+            scales: Rows::new(&mut to.blocks32.scales, rows),
+            sums: Rows::new(&mut to.blocks32.sums, rows),
+            words256: Rows::new(&mut to.blocks256.words.words, rows),
+            blocks: Rows::new(&mut to.blocks256.blocks, rows),
+        }
+    }
+
+    /// Rounds one row.
+    ///
+    /// # Safety
+    /// No other thread reads or fills this row meanwhile.
+    pub(crate) unsafe fn fill_row(&self, isa: Isa, row: usize, x: &[f32]) {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert_eq!(x.len(), self.cols, "as many values as columns");
+        // SAFETY: the row is in range, and the caller's alone; the fields are separate buffers.
+        let to = unsafe {
+            Row {
+                floats: self.floats.row(row),
+                words32: self.words32.row(row),
+                scales: self.scales.row(row),
+                sums: self.sums.row(row),
+                words256: self.words256.row(row),
+                blocks: self.blocks.row(row),
+            }
+        };
+        if self.forms.floats {
+            to.floats.copy_from_slice(x);
+        }
+        assert!(isa.is_available(), "this machine has no {isa}");
+        match isa {
+            Isa::Scalar => fill(x, to),
+            // SAFETY: just seen to be available.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx2 => unsafe { fill_avx2(x, to) },
+            // SAFETY: just seen to be available.
+            #[cfg(target_arch = "x86_64")]
+            Isa::Avx512Vnni => unsafe { fill_avx512(x, to) },
+            #[cfg(not(target_arch = "x86_64"))]
+            _ => unreachable!("not available here"),
+        }
+    }
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2")]
+fn fill_avx2(x: &[f32], to: Row<'_>) {
+    fill(x, to);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
+fn fill_avx512(x: &[f32], to: Row<'_>) {
+    fill(x, to);
+}
+
+#[inline(always)]
+fn fill(x: &[f32], to: Row<'_>) {
+    let scales = to.scales.iter_mut().zip(to.sums);
+    let words = to.words32.chunks_exact_mut(8);
+    for ((x, words), (scale, sum)) in x.as_chunks().0.iter().zip(words).zip(scales) {
+        (*scale, *sum) = round::block32(x, words);
+    }
+    let words = to.words256.chunks_exact_mut(64);
+    for ((x, words), block) in x.as_chunks().0.iter().zip(words).zip(to.blocks) {
+        *block = round::block256(x, words);
+    }
+}

@@ -1,0 +1,532 @@
+//! Attention over keys and values in blocks.
+//!
+//! A query's result is a fixed sequence of operations on that query and the keys it sees: tiles of
+//! 32 positions are joined in order within a span of 256, and spans in order, both on a grid from
+//! position 0. So queries, heads and spans may be shared out in any way.
+
+mod merge;
+mod tiles;
+
+use std::ops::Range;
+
+use gogrid_units::{Bytes, Work};
+
+use crate::cost::{slow_nanos, times};
+use crate::disjoint::Disjoint;
+use crate::isa::Isa;
+use crate::kv::{HEAD_DIM_MAX, KV_TOKENS, KvBlock};
+use crate::lanes::{LANES, run};
+use crate::region::{Abandoned, Pauses};
+use merge::{Merge, Running, finish};
+use tiles::{Partial, QUERIES_MAX, Query, Tiles};
+
+/// Tiles in a span.
+const SPAN_TILES: usize = 8;
+/// Positions in a span.
+const SPAN_TOKENS: usize = SPAN_TILES * KV_TOKENS;
+/// Queries of one unit of work, so that a span's keys are used often while they are near.
+const UNIT_QUERIES: usize = 32;
+/// Longest run of tiles between two pause points, on a slow core.
+const POINT_NANOS: u64 = 100_000;
+
+/// One layer's attention.
+#[derive(Clone, Copy, Debug)]
+pub struct Attention {
+    /// The layer's index in the blocks' [`KvLayout`](crate::KvLayout).
+    pub layer: usize,
+    /// Query heads: a multiple of the layer's key and value heads.
+    pub heads: usize,
+    /// What scores are multiplied by.
+    pub scale: f32,
+    /// Scores become `cap * tanh(score / cap)` after scaling.
+    pub softcap: Option<f32>,
+    /// Positions a query sees, its own included; `None` sees all before it.
+    pub window: Option<usize>,
+}
+
+/// Consecutive rows of one sequence.
+pub struct AttentionRows<'a> {
+    /// `[rows, heads * head_dim]`.
+    pub q: &'a [f32],
+    /// `[rows, heads * head_dim]`.
+    pub out: &'a mut [f32],
+    /// In position order: entry `i` holds positions `32 i .. 32 i + 32`. Every position that a row
+    /// sees has its block, with its keys and values written.
+    pub blocks: &'a [Option<&'a KvBlock>],
+    /// Position of the first row.
+    pub start: usize,
+}
+
+/// [`Attention`] with the shape that the blocks give it.
+pub(crate) struct Heads {
+    pub(crate) layer: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) scale: f32,
+    pub(crate) softcap: Option<f32>,
+    heads: usize,
+    kv_heads: usize,
+    window: Option<usize>,
+}
+
+impl Heads {
+    fn group(&self) -> usize {
+        self.heads / self.kv_heads
+    }
+
+    /// Floats of a partial: the sums, rounded up, and a vector that begins with the scale.
+    fn partial_len(&self) -> usize {
+        self.head_dim.next_multiple_of(LANES) + LANES
+    }
+
+    /// Positions that the row at `position` sees.
+    fn sees(&self, position: usize) -> (usize, usize) {
+        let end = position + 1;
+        (
+            self.window.map_or(0, |window| end.saturating_sub(window)),
+            end,
+        )
+    }
+
+    /// Spans that any row at `positions` sees, at least one.
+    fn spans(&self, positions: Range<usize>) -> Range<usize> {
+        let (first, _) = self.sees(positions.start);
+        first / SPAN_TOKENS..positions.end.div_ceil(SPAN_TOKENS)
+    }
+}
+
+/// A call of attention, checked and cut into units.
+pub(crate) struct Plan<'a> {
+    heads: Heads,
+    rows: Vec<Rows<'a>>,
+    units: Vec<Unit>,
+    /// Partials for each unit begin here in the scratch, if units are single spans.
+    scratch: Option<Disjoint<'a, f32>>,
+}
+
+struct Rows<'a> {
+    q: &'a [f32],
+    out: Disjoint<'a, f32>,
+    blocks: &'a [Option<&'a KvBlock>],
+    start: usize,
+    count: usize,
+    /// Where its partials begin in the scratch.
+    partials: usize,
+}
+
+/// One key and value head, a few rows, and all their spans or one.
+struct Unit {
+    sequence: usize,
+    kv_head: usize,
+    rows: Range<usize>,
+    span: Option<usize>,
+}
+
+impl<'a> Plan<'a> {
+    /// `None` when there are no rows at all. Uses `scratch` for spans of their own where rows are
+    /// too few for `width` members and it has the room.
+    pub(crate) fn new(
+        attention: &Attention,
+        sequences: &'a mut [AttentionRows<'_>],
+        (width, scratch): (usize, &'a mut [f32]),
+    ) -> Option<Self> {
+        let block = sequences
+            .iter()
+            .find_map(|s| s.blocks.iter().find_map(|b| *b))?;
+        let shape = block.layout().layer(attention.layer);
+        let heads = Heads {
+            layer: attention.layer,
+            head_dim: shape.head_dim,
+            scale: attention.scale,
+            softcap: attention.softcap,
+            heads: attention.heads,
+            kv_heads: shape.heads,
+            window: attention.window,
+        };
+        let whole = heads.heads.is_multiple_of(heads.kv_heads) && heads.heads > 0;
+        assert!(
+            whole,
+            "{} heads over {} of keys",
+            heads.heads, heads.kv_heads
+        );
+        assert!(heads.window != Some(0), "a window of no positions");
+        let mut partials = 0;
+        let rows = sequences
+            .iter_mut()
+            .map(|rows| Rows::new(&heads, rows, &mut partials))
+            .collect();
+        let mut plan = Self {
+            heads,
+            rows,
+            units: vec![],
+            scratch: None,
+        };
+        plan.cut(false);
+        if plan.units.len() < 4 * width && width > 1 && partials <= scratch.len() && plan.is_long()
+        {
+            plan.scratch = Some(Disjoint::new(scratch));
+            plan.cut(true);
+        }
+        Some(plan)
+    }
+
+    fn is_long(&self) -> bool {
+        self.rows
+            .iter()
+            .any(|rows| self.heads.spans(rows.positions(0..rows.count)).len() > 1)
+    }
+
+    /// Makes the units; `by_span` gives each span its own.
+    fn cut(&mut self, by_span: bool) {
+        self.units.clear();
+        let rows_each = (UNIT_QUERIES / self.heads.group()).max(1);
+        for (sequence, rows) in self.rows.iter().enumerate() {
+            for kv_head in 0..self.heads.kv_heads {
+                for first in (0..rows.count).step_by(rows_each) {
+                    let range = first..(first + rows_each).min(rows.count);
+                    let unit = |span| Unit {
+                        sequence,
+                        kv_head,
+                        rows: range.clone(),
+                        span,
+                    };
+                    if by_span {
+                        let spans = self.heads.spans(rows.positions(range.clone()));
+                        self.units.extend(spans.map(|span| unit(Some(span))));
+                    } else {
+                        self.units.push(unit(None));
+                    }
+                }
+            }
+        }
+    }
+
+    /// How many units there are.
+    pub(crate) fn units(&self) -> usize {
+        self.units.len()
+    }
+
+    /// The work of the longest unit, up to its second pause point.
+    pub(crate) fn unit_work(&self) -> Work {
+        let work = |unit: &Unit| {
+            let rows = &self.rows[unit.sequence];
+            let spans = self.heads.spans(rows.positions(unit.rows.clone()));
+            let tokens = unit.span.map_or(spans.len(), |_| 1) * SPAN_TOKENS;
+            self.work(tokens, unit.rows.len() * self.heads.group())
+        };
+        let works = self.units.iter().map(work);
+        works
+            .max_by_key(|work| work.multiply_adds)
+            .unwrap_or_default()
+    }
+
+    fn work(&self, tokens: usize, queries: usize) -> Work {
+        let each = Work {
+            bytes: 4,
+            multiply_adds: 2 * queries as u64,
+        };
+        times(each, tokens * self.heads.head_dim)
+    }
+
+    /// Computes unit `index`.
+    ///
+    /// # Safety
+    /// Each unit is computed by one thread.
+    pub(crate) unsafe fn unit(
+        &self,
+        isa: Isa,
+        index: usize,
+        pauses: &Pauses<'_>,
+    ) -> Result<(), Abandoned> {
+        let unit = &self.units[index];
+        let rows = &self.rows[unit.sequence];
+        let queries = unit.rows.len() * self.heads.group();
+        for first in (0..queries).step_by(QUERIES_MAX) {
+            let group = first..(first + QUERIES_MAX).min(queries);
+            let few = Few {
+                plan: self,
+                rows,
+                unit,
+                queries: group,
+            };
+            // SAFETY: the unit is this thread's, and so are its queries.
+            unsafe { few.compute(isa, pauses)? };
+        }
+        Ok(())
+    }
+
+    /// Whether partials wait in the scratch, for [`join`](Self::join).
+    pub(crate) fn is_split(&self) -> bool {
+        self.scratch.is_some()
+    }
+
+    /// Query heads of all rows: what [`join`](Self::join) is called for, and the work of one.
+    pub(crate) fn joins(&self) -> (usize, Work) {
+        let rows = self.rows.iter().map(|rows| rows.count).sum::<usize>();
+        let spans = self
+            .rows
+            .iter()
+            .map(|rows| self.heads.spans(rows.positions(0..rows.count)).len());
+        let floats = spans.max().unwrap_or(0) * self.heads.head_dim;
+        (
+            rows * self.heads.heads,
+            Work {
+                bytes: 4 * floats as u64,
+                multiply_adds: 2 * floats as u64,
+            },
+        )
+    }
+
+    /// Joins the partials of one query head, counted over all rows.
+    ///
+    /// # Safety
+    /// All units are done; each index is joined by one thread.
+    pub(crate) unsafe fn join(&self, isa: Isa, index: usize) {
+        let (mut row, head) = (index / self.heads.heads, index % self.heads.heads);
+        let mut sequences = self.rows.iter();
+        let rows = loop {
+            let rows = sequences.next().expect("an index below `joins`");
+            if row < rows.count {
+                break rows;
+            }
+            row -= rows.count;
+        };
+        // SAFETY: the query is this thread's.
+        let out = unsafe { rows.out_of(&self.heads, row, head) };
+        out.fill(0.0);
+        let mut running = Running::EMPTY;
+        let position = rows.start + row;
+        for span in self.heads.spans(position..position + 1) {
+            // SAFETY: all units are done, and nobody else joins this query.
+            let partial = unsafe { self.partial(rows, (row, head), span) };
+            let scale = *partial.scale;
+            run(
+                isa,
+                Merge {
+                    running: &mut running,
+                    out,
+                    values: partial.values,
+                    scale,
+                },
+            );
+        }
+        finish(running, out);
+    }
+
+    /// The partial of a query and a span in the scratch.
+    ///
+    /// # Safety
+    /// Nobody else uses it meanwhile.
+    unsafe fn partial(
+        &self,
+        rows: &Rows<'_>,
+        (row, head): (usize, usize),
+        span: usize,
+    ) -> Partial<'a> {
+        let spans = self.heads.spans(rows.positions(0..rows.count));
+        let index = (row * self.heads.heads + head) * spans.len() + (span - spans.start);
+        let len = self.heads.partial_len();
+        let start = rows.partials + index * len;
+        let scratch = self.scratch.as_ref().expect("split plans have scratch");
+        // SAFETY: the caller's.
+        let all = unsafe { scratch.part(start..start + len) };
+        split_partial(all)
+    }
+}
+
+/// The parts of `partial_len` floats.
+fn split_partial(all: &mut [f32]) -> Partial<'_> {
+    let (values, rest) = all.split_at_mut(all.len() - LANES);
+    let (scale, _) = rest.split_first_chunk_mut().expect("a vector holds two");
+    Partial { values, scale }
+}
+
+impl<'a> Rows<'a> {
+    fn new(heads: &Heads, rows: &'a mut AttentionRows<'_>, partials: &mut usize) -> Self {
+        let width = heads.heads * heads.head_dim;
+        assert_eq!(rows.q.len() % width, 0, "queries of {width}");
+        assert_eq!(rows.q.len(), rows.out.len(), "queries and outputs");
+        let count = rows.q.len() / width;
+        let (start, blocks) = (rows.start, rows.blocks);
+        if count > 0 {
+            let (first, _) = heads.sees(start);
+            let seen = first / KV_TOKENS..(start + count).div_ceil(KV_TOKENS);
+            assert!(
+                seen.end <= blocks.len(),
+                "{} blocks of {}",
+                blocks.len(),
+                seen.end
+            );
+            for block in &blocks[seen] {
+                let block = block.expect("a position that a row sees has its block");
+                let shape = block.layout().layer(heads.layer);
+                assert_eq!(
+                    (shape.heads, shape.head_dim),
+                    (heads.kv_heads, heads.head_dim),
+                    "a block"
+                );
+            }
+        }
+        let out = Disjoint::new(&mut *rows.out);
+        let this = Self {
+            q: rows.q,
+            out,
+            blocks,
+            start,
+            count,
+            partials: *partials,
+        };
+        let spans = if count > 0 {
+            heads.spans(this.positions(0..count)).len()
+        } else {
+            0
+        };
+        *partials += count * heads.heads * spans * heads.partial_len();
+        this
+    }
+
+    fn positions(&self, rows: Range<usize>) -> Range<usize> {
+        self.start + rows.start..self.start + rows.end
+    }
+
+    /// The output of one query.
+    ///
+    /// # Safety
+    /// Nobody else uses it meanwhile.
+    unsafe fn out_of(&self, heads: &Heads, row: usize, head: usize) -> &'a mut [f32] {
+        let at = (row * heads.heads + head) * heads.head_dim;
+        // SAFETY: the caller's.
+        unsafe { self.out.part(at..at + heads.head_dim) }
+    }
+}
+
+/// At most [`QUERIES_MAX`] queries of a unit.
+struct Few<'a, 'p> {
+    plan: &'a Plan<'p>,
+    rows: &'a Rows<'p>,
+    unit: &'a Unit,
+    /// Row after row, and in a row head after head of the group.
+    queries: Range<usize>,
+}
+
+impl<'a> Few<'a, '_> {
+    fn row_and_head(&self, query: usize) -> (usize, usize) {
+        let group = self.plan.heads.group();
+        (
+            self.unit.rows.start + query / group,
+            self.unit.kv_head * group + query % group,
+        )
+    }
+
+    fn query(&self, query: usize) -> Query<'a> {
+        let heads = &self.plan.heads;
+        let (row, head) = self.row_and_head(query);
+        let at = (row * heads.heads + head) * heads.head_dim;
+        Query {
+            q: &self.rows.q[at..at + heads.head_dim],
+            sees: heads.sees(self.rows.start + row),
+        }
+    }
+
+    /// # Safety
+    /// The queries' outputs and partials are this thread's.
+    unsafe fn compute(&self, isa: Isa, pauses: &Pauses<'_>) -> Result<(), Abandoned> {
+        let queries: Vec<_> = self
+            .queries
+            .clone()
+            .map(|query| self.query(query))
+            .collect();
+        let Some(span) = self.unit.span else {
+            // SAFETY: the caller's.
+            return unsafe { self.all_spans(isa, &queries, pauses) };
+        };
+        let partial = |query| {
+            // SAFETY: the caller's; a query of a unit has one partial for its span.
+            unsafe { self.plan.partial(self.rows, self.row_and_head(query), span) }
+        };
+        let mut partials: Vec<_> = self.queries.clone().map(partial).collect();
+        self.span((isa, span), (&queries, &mut partials), pauses)
+    }
+
+    /// # Safety
+    /// The queries' outputs are this thread's.
+    unsafe fn all_spans(
+        &self,
+        isa: Isa,
+        queries: &[Query<'_>],
+        pauses: &Pauses<'_>,
+    ) -> Result<(), Abandoned> {
+        let heads = &self.plan.heads;
+        let out = |query| {
+            let (row, head) = self.row_and_head(query);
+            // SAFETY: the caller's.
+            unsafe { self.rows.out_of(heads, row, head) }
+        };
+        let mut buffer = [0.0; QUERIES_MAX * (HEAD_DIM_MAX + LANES)];
+        let parts = buffer.chunks_exact_mut(heads.partial_len());
+        let mut partials: Vec<_> = parts.map(split_partial).take(queries.len()).collect();
+        let mut running = [Running::EMPTY; QUERIES_MAX];
+        let mut outs: Vec<_> = self.queries.clone().map(out).collect();
+        outs.iter_mut().for_each(|out| out.fill(0.0));
+        for span in heads.spans(self.rows.positions(self.unit.rows.clone())) {
+            self.span((isa, span), (queries, &mut partials), pauses)?;
+            let ends = (span * SPAN_TOKENS, (span + 1) * SPAN_TOKENS);
+            for (n, query) in queries.iter().enumerate() {
+                if query.sees.0 < ends.1 && ends.0 < query.sees.1 {
+                    let (values, scale) = (&*partials[n].values, *partials[n].scale);
+                    run(
+                        isa,
+                        Merge {
+                            running: &mut running[n],
+                            out: outs[n],
+                            values,
+                            scale,
+                        },
+                    );
+                }
+            }
+        }
+        for (out, running) in outs.into_iter().zip(running) {
+            finish(running, out);
+        }
+        Ok(())
+    }
+
+    /// The partials of the queries over one span.
+    fn span(
+        &self,
+        (isa, span): (Isa, usize),
+        (queries, partials): (&[Query<'_>], &mut [Partial<'_>]),
+        pauses: &Pauses<'_>,
+    ) -> Result<(), Abandoned> {
+        let (heads, kv_head) = (&self.plan.heads, self.unit.kv_head);
+        partials.iter_mut().for_each(Partial::clear);
+        let tile = self.plan.work(KV_TOKENS, queries.len());
+        let each =
+            (POINT_NANOS / slow_nanos(isa, tile).max(1)).clamp(1, SPAN_TILES as u64) as usize;
+        let end = (span + 1) * SPAN_TILES;
+        for first in (span * SPAN_TILES..end).step_by(each) {
+            let tiles = first..(first + each).min(end);
+            pauses.point(times(tile, tiles.len()))?;
+            let blocks = self.rows.blocks;
+            run(
+                isa,
+                Tiles {
+                    heads,
+                    kv_head,
+                    blocks,
+                    tiles,
+                    queries,
+                    partials,
+                },
+            );
+        }
+        Ok(())
+    }
+}
+
+/// Bytes of scratch that let one row's attention over `positions` be shared out by spans.
+pub fn attention_scratch(heads: usize, head_dim: usize, positions: usize) -> Bytes {
+    let spans = positions.div_ceil(SPAN_TOKENS) + 1;
+    let floats = heads * spans * (head_dim.next_multiple_of(LANES) + LANES);
+    Bytes::of(floats * size_of::<f32>())
+}

@@ -1,0 +1,89 @@
+//! How large a chunk is: long enough that claiming it costs under 2 %, short enough for the pause
+//! point before the next.
+
+use gogrid_units::Work;
+
+use crate::isa::Isa;
+
+/// Bytes a slow core reads in a nanosecond, busy neighbours included.
+const BYTES_PER_NANO: u64 = 2;
+/// A chunk on a slow core; half of what may pass between two pause points.
+const CHUNK_NANOS_MAX: u64 = 250_000;
+/// A chunk on a slow core at least; on a fast one this is some 5 us, and a claim about 0.1.
+const CHUNK_NANOS_MIN: u64 = 30_000;
+/// Chunks for each member of the team, so that the last one done is not far behind.
+const CHUNKS_EACH: usize = 6;
+
+/// Multiply-adds a slow core does in a nanosecond.
+const fn multiply_adds_per_nano(isa: Isa) -> u64 {
+    match isa {
+        Isa::Scalar => 1,
+        Isa::Avx2 => 5,
+        Isa::Avx512Vnni => 10,
+    }
+}
+
+/// Nanoseconds that `work` takes on a slow core.
+pub(crate) fn slow_nanos(isa: Isa, work: Work) -> u64 {
+    (work.bytes / BYTES_PER_NANO).max(work.multiply_adds / multiply_adds_per_nano(isa))
+}
+
+/// `work` `count` times.
+pub(crate) fn times(work: Work, count: usize) -> Work {
+    let count = count as u64;
+    Work {
+        bytes: work.bytes.saturating_mul(count),
+        multiply_adds: work.multiply_adds.saturating_mul(count),
+    }
+}
+
+/// How many of `units` that cost `each` go into one chunk when `width` members share them.
+pub(crate) fn units_per_chunk(isa: Isa, each: Work, (units, width): (usize, usize)) -> usize {
+    let nanos = slow_nanos(isa, each).max(1);
+    let most = (CHUNK_NANOS_MAX / nanos).max(1);
+    let least = CHUNK_NANOS_MIN.div_ceil(nanos);
+    let fair = units.div_ceil(width * CHUNKS_EACH).max(1) as u64;
+    // At most `units`, so it fits.
+    fair.max(least).min(most).min(units.max(1) as u64) as usize
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TINY: Work = Work {
+        bytes: 4,
+        multiply_adds: 4,
+    };
+    const LARGE: Work = Work {
+        bytes: 1 << 20,
+        multiply_adds: 0,
+    };
+
+    #[test]
+    fn chunks_are_neither_tiny_nor_long() {
+        let isa = Isa::Avx2;
+        let chunk = units_per_chunk(isa, TINY, (1 << 20, 2));
+        let nanos = slow_nanos(isa, times(TINY, chunk));
+        assert!(
+            (CHUNK_NANOS_MIN..=CHUNK_NANOS_MAX).contains(&nanos),
+            "{nanos}"
+        );
+        assert_eq!(units_per_chunk(isa, LARGE, (100, 2)), 1);
+    }
+
+    #[test]
+    fn little_work_is_one_chunk_and_no_work_too() {
+        assert_eq!(units_per_chunk(Isa::Avx2, TINY, (9, 2)), 9);
+        assert_eq!(units_per_chunk(Isa::Avx2, TINY, (0, 2)), 1);
+    }
+
+    #[test]
+    fn every_member_gets_several() {
+        let row = Work {
+            bytes: 40_000,
+            multiply_adds: 0,
+        };
+        assert_eq!(units_per_chunk(Isa::Avx2, row, (24, 2)), 2);
+    }
+}

@@ -1,0 +1,216 @@
+use std::sync::Arc;
+
+use gogrid_units::Bytes;
+use half::f16;
+
+use crate::aligned::AlignedBytes;
+
+/// Tokens in a block. Attention's tiles are blocks, so they lie on a grid from position 0.
+pub const KV_TOKENS: usize = 32;
+
+/// The keys and values of one layer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KvLayer {
+    /// Key and value heads.
+    pub heads: usize,
+    /// Width of a head: a multiple of 8, at most [`HEAD_DIM_MAX`].
+    pub head_dim: usize,
+}
+
+/// The widest head.
+pub const HEAD_DIM_MAX: usize = 256;
+
+/// What the blocks of one KV group hold: a stage's layers of that group, in order.
+#[derive(Debug, PartialEq, Eq)]
+pub struct KvLayout {
+    /// Each layer and where it begins, in halves.
+    layers: Vec<(KvLayer, usize)>,
+    /// Halves in all.
+    len: usize,
+}
+
+/// Halves after the last value, so that sixteen can be read at its last eight.
+const SPARE: usize = 8;
+
+impl KvLayout {
+    /// The layout of `layers`.
+    ///
+    /// # Panics
+    /// When a layer has no heads, or a width that is no multiple of 8 or above [`HEAD_DIM_MAX`].
+    pub fn new(layers: &[KvLayer]) -> Arc<Self> {
+        let mut len = 0;
+        let place = |&layer: &KvLayer| {
+            let KvLayer { heads, head_dim } = layer;
+            let fits = head_dim.is_multiple_of(8) && (8..=HEAD_DIM_MAX).contains(&head_dim);
+            assert!(heads > 0 && fits, "{heads} heads of {head_dim}");
+            let start = len;
+            len += 2 * heads * head_dim * KV_TOKENS;
+            (layer, start)
+        };
+        let layers = layers.iter().map(place).collect();
+        Arc::new(Self {
+            layers,
+            len: len + SPARE,
+        })
+    }
+
+    /// Bytes of one block.
+    pub fn block_bytes(&self) -> Bytes {
+        Bytes::of(self.len * size_of::<u16>())
+    }
+
+    /// The keys and values of layer `index`.
+    pub fn layer(&self, index: usize) -> KvLayer {
+        self.layers[index].0
+    }
+
+    /// Where the keys of a head begin, in halves; its values follow them.
+    fn head(&self, layer: usize, head: usize) -> (KvLayer, usize) {
+        let (shape, start) = self.layers[layer];
+        assert!(head < shape.heads, "head {head} of {}", shape.heads);
+        (shape, start + 2 * head * shape.head_dim * KV_TOKENS)
+    }
+}
+
+/// The keys and values of 32 consecutive tokens, for all layers of a [`KvLayout`], as halves; zero
+/// at first. A head's keys lie as `[head_dim][32]`, its values as `[32][head_dim]`, so that scores
+/// run over keys side by side and sums over the elements of a value.
+pub struct KvBlock {
+    layout: Arc<KvLayout>,
+    halves: AlignedBytes,
+}
+
+impl KvBlock {
+    /// A block of zeros; it holds `layout.block_bytes()`, and 64 more for its alignment.
+    pub fn new(layout: &Arc<KvLayout>) -> Self {
+        let halves = AlignedBytes::zeroed(layout.len * size_of::<u16>());
+        Self {
+            layout: layout.clone(),
+            halves,
+        }
+    }
+
+    /// What it holds.
+    pub fn layout(&self) -> &Arc<KvLayout> {
+        &self.layout
+    }
+
+    fn halves(&self) -> &[u16] {
+        // SAFETY: any bytes are halves; the allocation is aligned to a cache line.
+        let (before, halves, after) = unsafe { self.halves.align_to::<u16>() };
+        debug_assert!(before.is_empty() && after.is_empty());
+        halves
+    }
+
+    fn halves_mut(&mut self) -> &mut [u16] {
+        // SAFETY: any bytes are halves and the other way round; the allocation is aligned.
+        let (before, halves, after) = unsafe { self.halves.align_to_mut::<u16>() };
+        debug_assert!(before.is_empty() && after.is_empty());
+        halves
+    }
+
+    /// Keys `[head_dim][32]` and values `[32][head_dim]` of a head, and eight halves more.
+    pub(crate) fn head(&self, layer: usize, head: usize) -> (&[u16], &[u16]) {
+        let (shape, start) = self.layout.head(layer, head);
+        let len = shape.head_dim * KV_TOKENS;
+        self.halves()[start..start + 2 * len + SPARE].split_at(len)
+    }
+
+    /// Writes the keys and values of the token at `slot`, each `[heads, head_dim]` of `layer`,
+    /// rounded to nearest even. What a half cannot hold becomes infinite.
+    pub fn write(&mut self, layer: usize, slot: usize, (keys, values): (&[f32], &[f32])) {
+        assert!(slot < KV_TOKENS, "slot {slot} of {KV_TOKENS}");
+        let layout = self.layout.clone();
+        let KvLayer { heads, head_dim } = layout.layer(layer);
+        assert_eq!(keys.len(), heads * head_dim, "a row of keys");
+        assert_eq!(values.len(), heads * head_dim, "a row of values");
+        let rows = keys
+            .chunks_exact(head_dim)
+            .zip(values.chunks_exact(head_dim));
+        for (head, (keys, values)) in rows.enumerate() {
+            let (_, start) = layout.head(layer, head);
+            let len = head_dim * KV_TOKENS;
+            let (to_keys, to_values) = self.halves_mut()[start..start + 2 * len].split_at_mut(len);
+            for (to, key) in to_keys[slot..].iter_mut().step_by(KV_TOKENS).zip(keys) {
+                *to = f16::from_f32(*key).to_bits();
+            }
+            let to_values = &mut to_values[slot * head_dim..(slot + 1) * head_dim];
+            for (to, value) in to_values.iter_mut().zip(values) {
+                *to = f16::from_f32(*value).to_bits();
+            }
+        }
+    }
+
+    /// Reads back what [`write`](Self::write) wrote.
+    pub fn read(&self, layer: usize, slot: usize, (keys, values): (&mut [f32], &mut [f32])) {
+        assert!(slot < KV_TOKENS, "slot {slot} of {KV_TOKENS}");
+        let KvLayer { heads, head_dim } = self.layout.layer(layer);
+        assert_eq!(keys.len(), heads * head_dim, "a row of keys");
+        assert_eq!(values.len(), heads * head_dim, "a row of values");
+        let rows = keys
+            .chunks_exact_mut(head_dim)
+            .zip(values.chunks_exact_mut(head_dim));
+        for (head, (keys, values)) in rows.enumerate() {
+            let (from_keys, from_values) = self.head(layer, head);
+            for (d, (key, value)) in keys.iter_mut().zip(values).enumerate() {
+                *key = f16::from_bits(from_keys[d * KV_TOKENS + slot]).to_f32();
+                *value = f16::from_bits(from_values[slot * head_dim + d]).to_f32();
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_come_back_as_halves_and_stay_apart() {
+        let shapes = [
+            KvLayer {
+                heads: 2,
+                head_dim: 24,
+            },
+            KvLayer {
+                heads: 3,
+                head_dim: 8,
+            },
+        ];
+        let layout = KvLayout::new(&shapes);
+        assert_eq!(layout.block_bytes(), Bytes(2 * 2 * 32 * (48 + 24) + 16));
+        let mut block = KvBlock::new(&layout);
+        let row = |layer: usize, slot: usize| -> (Vec<f32>, Vec<f32>) {
+            let len = shapes[layer].heads * shapes[layer].head_dim;
+            let value = |i: usize| (layer * 7919 + slot * 131 + i) as f32 * 0.01 + 0.003;
+            (
+                (0..len).map(value).collect(),
+                (0..len).map(|i| -value(i)).collect(),
+            )
+        };
+        for layer in 0..2 {
+            for slot in 0..KV_TOKENS {
+                let (k, v) = row(layer, slot);
+                block.write(layer, slot, (&k, &v));
+            }
+        }
+        for layer in 0..2 {
+            for slot in 0..KV_TOKENS {
+                let (k, v) = row(layer, slot);
+                let (mut got_k, mut got_v) = (vec![0.0; k.len()], vec![0.0; v.len()]);
+                block.read(layer, slot, (&mut got_k, &mut got_v));
+                let half = |x: &f32| f16::from_f32(*x).to_f32();
+                assert_eq!(got_k, k.iter().map(half).collect::<Vec<_>>());
+                assert_eq!(got_v, v.iter().map(half).collect::<Vec<_>>());
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "1 heads of 20")]
+    fn an_odd_width_is_a_bug() {
+        KvLayout::new(&[KvLayer {
+            heads: 1,
+            head_dim: 20,
+        }]);
+    }
+}

@@ -1,0 +1,58 @@
+use super::lanes::{Input, Kernel, Lanes};
+use super::unit::unpack;
+use crate::activations::SmallRow;
+use crate::packed::{TILE, VECTOR};
+
+/// Formats of 32-value blocks: sum over blocks, in order, of (integer sum) × (weight scale ×
+/// input scale), then of minimum × (input scale × input sum); each step one fused multiply-add.
+pub(super) struct Blocks<const BITS: usize, const OFFSET: i32, const MINS: bool>;
+
+impl<const BITS: usize, const OFFSET: i32, const MINS: bool> Kernel for Blocks<BITS, OFFSET, MINS> {
+    #[inline(always)]
+    fn outputs<S: Lanes, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
+        let (values, scales) = input.layout.split(input.tile);
+        let units = values.chunks_exact(BITS * VECTOR);
+        let scales = scales.chunks_exact(if MINS { 4 * TILE } else { 2 * TILE });
+        let mut rows = [input.x.small(input.token); T];
+        for (t, row) in rows.iter_mut().enumerate() {
+            *row = input.x.small(input.token + t);
+        }
+        let mut sums = [s.floats(0.0); T];
+        for (block, (unit, scales)) in units.zip(scales).enumerate() {
+            let weights = unpack::<S, BITS>(s, unit, half);
+            let d = s.f16s(&scales[2 * half * S::LANES..][..2 * S::LANES]);
+            for (sum, row) in sums.iter_mut().zip(&rows) {
+                let ints = dot_unit::<S, BITS, OFFSET, T>(s, &weights, row, block);
+                let [scale, _] = row.scales[block];
+                let scale = s.mul(d, s.floats(scale));
+                *sum = s.mul_add(s.to_floats(ints), scale, *sum);
+            }
+            if MINS {
+                let m = s.f16s(&scales[2 * TILE + 2 * half * S::LANES..][..2 * S::LANES]);
+                for (sum, row) in sums.iter_mut().zip(&rows) {
+                    let [_, input_sum] = row.scales[block];
+                    *sum = s.mul_add(m, s.floats(input_sum), *sum);
+                }
+            }
+        }
+        sums
+    }
+}
+
+#[inline(always)]
+fn dot_unit<S: Lanes, const BITS: usize, const OFFSET: i32, const T: usize>(
+    s: S,
+    weights: &[[S::Bytes; 4]; 2],
+    row: &SmallRow<'_>,
+    block: usize,
+) -> S::Ints {
+    let words = &row.words[block];
+    let sum = if OFFSET == 0 { 0 } else { row.sums[block] };
+    let [first, last] = [
+        [words[0], words[1], words[2], words[3]],
+        [words[4], words[5], words[6], words[7]],
+    ];
+    let begun = s.begin::<BITS, OFFSET>(sum);
+    let ints = s.dot::<BITS>(begun, &weights[0], &first);
+    s.dot::<BITS>(ints, &weights[1], &last)
+}

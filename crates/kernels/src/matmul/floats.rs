@@ -1,0 +1,82 @@
+use super::lanes::{Input, Kernel, Lanes};
+use crate::packed::TILE;
+
+/// Partial sums: column c goes to partial c mod 4, so that one multiply-add need not wait for the
+/// last. They are added as (0 + 1) + (2 + 3).
+const PARTIALS: usize = 4;
+
+/// Float formats, against the inputs as they are.
+pub(super) struct Floats<W>(W);
+
+/// How a float format is read.
+pub(super) trait FloatFormat {
+    const BYTES: usize;
+    fn load<S: Lanes>(s: S, from: &[u8]) -> S::Floats;
+}
+
+pub(super) struct AsF32;
+pub(super) struct AsF16;
+pub(super) struct AsBf16;
+
+impl FloatFormat for AsF32 {
+    const BYTES: usize = 4;
+    #[inline(always)]
+    fn load<S: Lanes>(s: S, from: &[u8]) -> S::Floats {
+        s.f32s(from)
+    }
+}
+
+impl FloatFormat for AsF16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    fn load<S: Lanes>(s: S, from: &[u8]) -> S::Floats {
+        s.f16s(from)
+    }
+}
+
+impl FloatFormat for AsBf16 {
+    const BYTES: usize = 2;
+    #[inline(always)]
+    fn load<S: Lanes>(s: S, from: &[u8]) -> S::Floats {
+        s.bf16s(from)
+    }
+}
+
+impl<W: FloatFormat> Kernel for Floats<W> {
+    #[inline(always)]
+    fn outputs<S: Lanes, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
+        let (values, _) = input.layout.split(input.tile);
+        let mut rows = [input.x.floats(input.token); T];
+        for (t, row) in rows.iter_mut().enumerate() {
+            *row = input.x.floats(input.token + t);
+        }
+        let mut sums = [[s.floats(0.0); PARTIALS]; T];
+        let width = TILE * W::BYTES;
+        let mut groups = values.chunks_exact(PARTIALS * width);
+        for (group, values) in groups.by_ref().enumerate() {
+            for p in 0..PARTIALS {
+                let at = p * width + half * S::LANES * W::BYTES;
+                let weights = W::load(s, &values[at..][..S::LANES * W::BYTES]);
+                for (sums, row) in sums.iter_mut().zip(&rows) {
+                    let x = s.floats(row[group * PARTIALS + p]);
+                    sums[p] = s.mul_add(weights, x, sums[p]);
+                }
+            }
+        }
+        let done = input.layout.blocks / PARTIALS * PARTIALS;
+        for (p, values) in groups.remainder().chunks_exact(width).enumerate() {
+            let weights = W::load(
+                s,
+                &values[half * S::LANES * W::BYTES..][..S::LANES * W::BYTES],
+            );
+            for (sums, row) in sums.iter_mut().zip(&rows) {
+                sums[p] = s.mul_add(weights, s.floats(row[done + p]), sums[p]);
+            }
+        }
+        let mut out = [s.floats(0.0); T];
+        for (out, p) in out.iter_mut().zip(&sums) {
+            *out = s.add(s.add(p[0], p[1]), s.add(p[2], p[3]));
+        }
+        out
+    }
+}

@@ -1,0 +1,115 @@
+//! What an instruction set must be able to do.
+
+use crate::activations::Activations;
+use crate::packed::{Layout, TILE};
+
+/// What a kernel reads to make one tile's outputs for some tokens.
+#[derive(Clone, Copy)]
+pub(super) struct Input<'a> {
+    pub(super) layout: &'a Layout,
+    pub(super) tile: &'a [u8],
+    pub(super) x: &'a Activations,
+    /// The first token.
+    pub(super) token: usize,
+}
+
+/// The algorithm of one family of formats.
+pub(super) trait Kernel {
+    /// The outputs of rows `half × LANES ..` of a tile, for `T` tokens.
+    fn outputs<S: Lanes, const T: usize>(lanes: S, input: Input<'_>, half: usize)
+    -> [S::Floats; T];
+}
+
+/// A vector of [`LANES`](Lanes::LANES) output rows, and exact operations on it. A value of a type
+/// that implements it is the proof that the machine has the instructions.
+///
+/// Operations on integers wrap, which no block reaches; those on floats round to nearest, and the
+/// multiply-adds round once.
+pub(super) trait Lanes: Copy {
+    /// Output rows in a vector; divides [`TILE`].
+    const LANES: usize;
+    /// Tokens that share the unpacking of weights.
+    const TOKENS: usize;
+    /// Four bytes a lane.
+    type Bytes: Copy;
+    /// An i32 a lane.
+    type Ints: Copy;
+    /// An f32 a lane.
+    type Floats: Copy;
+
+    /// Runs a kernel over a whole tile, compiled for this instruction set.
+    fn enter<K: Kernel, const T: usize>(self, input: Input<'_>, out: &mut [[f32; TILE]; T]);
+
+    /// Loads 4 × LANES bytes.
+    fn bytes(self, from: &[u8]) -> Self::Bytes;
+    /// Each byte `>> SHIFT & MASK`; MASK keeps no bit that another byte shifted in.
+    fn field<const SHIFT: i32, const MASK: u8>(self, v: Self::Bytes) -> Self::Bytes;
+    /// Each byte `<< SHIFT & MASK`, likewise.
+    fn raised<const SHIFT: i32, const MASK: u8>(self, v: Self::Bytes) -> Self::Bytes;
+    /// Bitwise.
+    fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
+
+    /// Where [`dot`](Lanes::dot)s begin for values of `BITS` bits that are `OFFSET` too high,
+    /// `sum` being the sum of the inputs: begun so, they add up to Σ (byte − OFFSET) × input.
+    fn begin<const BITS: usize, const OFFSET: i32>(self, sum: i32) -> Self::Ints;
+    /// Adds, in each lane, the products of 4 × 4 bytes of at most `BITS` bits with 16 inputs.
+    fn dot<const BITS: usize>(
+        self,
+        sum: Self::Ints,
+        weights: &[Self::Bytes; 4],
+        inputs: &[i32; 4],
+    ) -> Self::Ints;
+
+    /// The same integer in every lane.
+    fn ints(self, value: i32) -> Self::Ints;
+    /// a + b × c.
+    fn add_product(self, a: Self::Ints, b: Self::Ints, c: Self::Ints) -> Self::Ints;
+    /// a − b × OFFSET.
+    fn sub_times<const OFFSET: i32>(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    /// Two signed bytes a lane, as two 16-bit integers a lane.
+    fn signed_pairs(self, from: &[u8]) -> Self::Ints;
+    /// Two nibbles of two bytes a lane as 16-bit integers: the low ones, the high ones.
+    fn nibble_pairs(self, from: &[u8]) -> (Self::Ints, Self::Ints);
+    /// The lower 16-bit integer of each lane.
+    fn low(self, pairs: Self::Ints) -> Self::Ints;
+    /// The upper 16-bit integer of each lane.
+    fn high(self, pairs: Self::Ints) -> Self::Ints;
+    /// sum + low(a) × low(b) + high(a) × high(b).
+    fn pair_dot(self, sum: Self::Ints, a: Self::Ints, b: i32) -> Self::Ints;
+
+    /// The same float in every lane.
+    fn floats(self, value: f32) -> Self::Floats;
+    /// Integers as floats, to nearest.
+    fn to_floats(self, v: Self::Ints) -> Self::Floats;
+    /// LANES f32.
+    fn f32s(self, from: &[u8]) -> Self::Floats;
+    /// LANES f16.
+    fn f16s(self, from: &[u8]) -> Self::Floats;
+    /// LANES bf16.
+    fn bf16s(self, from: &[u8]) -> Self::Floats;
+    /// a + b.
+    fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// a × b.
+    fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats;
+    /// a × b + c.
+    fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// c − a × b.
+    fn mul_sub_from(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
+    /// Writes LANES floats.
+    fn store(self, v: Self::Floats, to: &mut [f32]);
+}
+
+/// All halves of a tile.
+#[inline(always)]
+pub(super) fn whole_tile<S: Lanes, K: Kernel, const T: usize>(
+    lanes: S,
+    input: Input<'_>,
+    out: &mut [[f32; TILE]; T],
+) {
+    for half in 0..TILE / S::LANES {
+        let sums = K::outputs::<S, T>(lanes, input, half);
+        for (out, sum) in out.iter_mut().zip(sums) {
+            lanes.store(sum, &mut out[half * S::LANES..][..S::LANES]);
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Matrix products: out[token, row] = Σ weight[row, col] × input[token, col].
+//!
+//! One algorithm for each family of formats, written over the small set of vector operations in
+//! [`Lanes`]; each instruction set implements those operations exactly, so all give equal bits. A
+//! lane is an output row and a sum is never split, so tiles, threads and the number of tokens
+//! change nothing either.
+
+#[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+mod blocks;
+mod floats;
+mod lanes;
+mod scalar;
+mod super_blocks;
+#[cfg(test)]
+mod tests;
+mod unit;
+
+use std::ops::Range;
+
+use gogrid_units::WeightType;
+
+use crate::activations::{Activations, Forms};
+use crate::isa::Isa;
+use crate::packed::{Packed, TILE};
+use crate::shared_out::SharedOut;
+
+use blocks::Blocks;
+use floats::{AsBf16, AsF16, AsF32, Floats};
+use lanes::{Kernel, Lanes};
+use super_blocks::{GroupMins, NibbleMins, Offset, SuperBlocks};
+
+/// A part of a matrix product: some tokens by some tiles of 16 output rows.
+#[derive(Clone, Copy)]
+pub(crate) struct Job<'a> {
+    pub(crate) weights: &'a Packed,
+    pub(crate) x: &'a Activations,
+    /// `[rows of x, rows of weights]`.
+    pub(crate) out: SharedOut<'a>,
+}
+
+/// Computes the tiles of 16 output rows `tiles` for `tokens`.
+///
+/// # Safety
+/// No other thread reads or writes those tokens' outputs of those tiles meanwhile.
+pub(crate) unsafe fn matmul_tiles(
+    isa: Isa,
+    job: &Job<'_>,
+    tokens: Range<usize>,
+    tiles: Range<usize>,
+) {
+    let Job { weights, x, out } = *job;
+    assert!(tiles.end <= weights.tiles(), "{tiles:?} of {weights:?}");
+    assert!(tokens.end <= x.rows(), "tokens {tokens:?} of {}", x.rows());
+    assert_eq!(x.cols(), weights.cols(), "columns of input and {weights:?}");
+    let forms = Forms::of(weights.weight_type());
+    assert_eq!(
+        x.forms().and(forms),
+        x.forms(),
+        "input has the form {weights:?} reads"
+    );
+    let fits = tokens
+        .end
+        .checked_mul(weights.rows())
+        .is_some_and(|end| end <= out.len());
+    assert!(
+        fits,
+        "{} outputs for tokens {tokens:?} of {weights:?}",
+        out.len()
+    );
+    let part = Part {
+        job: *job,
+        tokens,
+        tiles,
+    };
+    match weights.weight_type() {
+        WeightType::F32 => run::<Floats<AsF32>>(isa, &part),
+        WeightType::F16 => run::<Floats<AsF16>>(isa, &part),
+        WeightType::Bf16 => run::<Floats<AsBf16>>(isa, &part),
+        WeightType::Q4_0 => run::<Blocks<4, 8, false>>(isa, &part),
+        WeightType::Q4_1 => run::<Blocks<4, 0, true>>(isa, &part),
+        WeightType::Q5_0 => run::<Blocks<5, 16, false>>(isa, &part),
+        WeightType::Q5_1 => run::<Blocks<5, 0, true>>(isa, &part),
+        WeightType::Q8_0 => run::<Blocks<8, 128, false>>(isa, &part),
+        WeightType::Q2K => run::<SuperBlocks<2, 16, NibbleMins>>(isa, &part),
+        WeightType::Q3K => run::<SuperBlocks<3, 16, Offset<4>>>(isa, &part),
+        WeightType::Q4K => run::<SuperBlocks<4, 32, GroupMins>>(isa, &part),
+        WeightType::Q5K => run::<SuperBlocks<5, 32, GroupMins>>(isa, &part),
+        WeightType::Q6K => run::<SuperBlocks<6, 16, Offset<32>>>(isa, &part),
+    }
+}
+
+struct Part<'a> {
+    job: Job<'a>,
+    tokens: Range<usize>,
+    tiles: Range<usize>,
+}
+
+fn run<K: Kernel>(isa: Isa, part: &Part<'_>) {
+    match isa {
+        Isa::Scalar => run_on::<_, K>(scalar::Scalar, part),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx2 => run_on::<_, K>(avx2::Avx2::new().expect("this machine has avx2"), part),
+        #[cfg(target_arch = "x86_64")]
+        Isa::Avx512Vnni => {
+            run_on::<_, K>(
+                avx512::Avx512::new().expect("this machine has avx-512"),
+                part,
+            );
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        _ => unreachable!("this machine has no {isa}"),
+    }
+}
+
+/// A tile's weights stay in the first cache while all tokens pass, some at a time.
+fn run_on<S: Lanes, K: Kernel>(lanes: S, part: &Part<'_>) {
+    let Part { job, tokens, tiles } = part;
+    for tile in tiles.clone() {
+        let mut token = tokens.start;
+        while token < tokens.end {
+            let at = At { job, tile, token };
+            token += match (tokens.end - token).min(S::TOKENS) {
+                8.. => at.compute::<S, K, 8>(lanes),
+                4.. => at.compute::<S, K, 4>(lanes),
+                2.. => at.compute::<S, K, 2>(lanes),
+                _ => at.compute::<S, K, 1>(lanes),
+            };
+        }
+    }
+}
+
+/// One tile, and the first of the tokens it meets.
+struct At<'a> {
+    job: &'a Job<'a>,
+    tile: usize,
+    token: usize,
+}
+
+impl At<'_> {
+    /// Computes and stores `T` tokens; says how many.
+    fn compute<S: Lanes, K: Kernel, const T: usize>(&self, lanes: S) -> usize {
+        let Job { weights, x, out } = *self.job;
+        let mut sums = [[0.0; TILE]; T];
+        let input = lanes::Input {
+            layout: weights.layout(),
+            tile: weights.tile(self.tile),
+            x,
+            token: self.token,
+        };
+        lanes.enter::<K, T>(input, &mut sums);
+        let first = self.tile * TILE;
+        let live = (weights.rows() - first).min(TILE);
+        for (t, sums) in sums.iter().enumerate() {
+            let at = (self.token + t) * weights.rows() + first;
+            // SAFETY: these outputs belong to the tokens and tiles that `matmul_tiles` was given,
+            // whose caller keeps others away.
+            unsafe { out.write(at, &sums[..live]) }
+        }
+        T
+    }
+}

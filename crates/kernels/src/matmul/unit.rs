@@ -1,0 +1,144 @@
+use super::lanes::Lanes;
+use crate::packed::VECTOR;
+
+/// The eight groups of four columns of a unit, one byte a value: the first 16 columns, the last
+/// 16. `crate::packed` has the layout.
+#[inline(always)]
+pub(super) fn unpack<S: Lanes, const BITS: usize>(
+    s: S,
+    unit: &[u8],
+    half: usize,
+) -> [[S::Bytes; 4]; 2] {
+    let v = Vectors { s, unit, half };
+    match BITS {
+        2 => [crumbs(s, v.at(0)), crumbs(s, v.at(1))],
+        3 => {
+            let high = third_bits(s, v.at(2));
+            [
+                join(s, crumbs(s, v.at(0)), high[0]),
+                join(s, crumbs(s, v.at(1)), high[1]),
+            ]
+        }
+        4 => nibbles(s, [v.at(0), v.at(1), v.at(2), v.at(3)]),
+        5 => {
+            let low = nibbles(s, [v.at(0), v.at(1), v.at(2), v.at(3)]);
+            let high = fifth_bits(s, v.at(4));
+            [join(s, low[0], high[0]), join(s, low[1], high[1])]
+        }
+        6 => {
+            let low = nibbles(s, [v.at(0), v.at(1), v.at(2), v.at(3)]);
+            [
+                join(s, low[0], upper_crumbs(s, v.at(4))),
+                join(s, low[1], upper_crumbs(s, v.at(5))),
+            ]
+        }
+        8 => [
+            [v.at(0), v.at(1), v.at(2), v.at(3)],
+            [v.at(4), v.at(5), v.at(6), v.at(7)],
+        ],
+        _ => unreachable!(),
+    }
+}
+
+/// A unit's vectors, or the half of each that the lanes cover.
+struct Vectors<'a, S> {
+    s: S,
+    unit: &'a [u8],
+    half: usize,
+}
+
+impl<S: Lanes> Vectors<'_, S> {
+    #[inline(always)]
+    fn at(&self, vector: usize) -> S::Bytes {
+        let bytes = 4 * S::LANES;
+        self.s
+            .bytes(&self.unit[vector * VECTOR + self.half * bytes..][..bytes])
+    }
+}
+
+#[inline(always)]
+fn join<S: Lanes>(s: S, low: [S::Bytes; 4], high: [S::Bytes; 4]) -> [S::Bytes; 4] {
+    [
+        s.or(low[0], high[0]),
+        s.or(low[1], high[1]),
+        s.or(low[2], high[2]),
+        s.or(low[3], high[3]),
+    ]
+}
+
+#[inline(always)]
+fn nibbles<S: Lanes>(s: S, v: [S::Bytes; 4]) -> [[S::Bytes; 4]; 2] {
+    [
+        [
+            s.field::<0, 15>(v[0]),
+            s.field::<0, 15>(v[1]),
+            s.field::<0, 15>(v[2]),
+            s.field::<0, 15>(v[3]),
+        ],
+        [
+            s.field::<4, 15>(v[0]),
+            s.field::<4, 15>(v[1]),
+            s.field::<4, 15>(v[2]),
+            s.field::<4, 15>(v[3]),
+        ],
+    ]
+}
+
+#[inline(always)]
+fn crumbs<S: Lanes>(s: S, v: S::Bytes) -> [S::Bytes; 4] {
+    [
+        s.field::<0, 3>(v),
+        s.field::<2, 3>(v),
+        s.field::<4, 3>(v),
+        s.field::<6, 3>(v),
+    ]
+}
+
+/// Four crumbs moved to bits 4 and 5.
+#[inline(always)]
+fn upper_crumbs<S: Lanes>(s: S, v: S::Bytes) -> [S::Bytes; 4] {
+    [
+        s.raised::<4, 48>(v),
+        s.raised::<2, 48>(v),
+        s.field::<0, 48>(v),
+        s.field::<2, 48>(v),
+    ]
+}
+
+/// Eight bits moved to bit 2.
+#[inline(always)]
+fn third_bits<S: Lanes>(s: S, v: S::Bytes) -> [[S::Bytes; 4]; 2] {
+    [
+        [
+            s.raised::<2, 4>(v),
+            s.raised::<1, 4>(v),
+            s.field::<0, 4>(v),
+            s.field::<1, 4>(v),
+        ],
+        [
+            s.field::<2, 4>(v),
+            s.field::<3, 4>(v),
+            s.field::<4, 4>(v),
+            s.field::<5, 4>(v),
+        ],
+    ]
+}
+
+/// Eight bits moved to bit 4.
+#[inline(always)]
+fn fifth_bits<S: Lanes>(s: S, v: S::Bytes) -> [[S::Bytes; 4]; 2] {
+    [
+        [
+            s.raised::<4, 16>(v),
+            s.raised::<3, 16>(v),
+            s.raised::<2, 16>(v),
+            s.raised::<1, 16>(v),
+        ],
+        [
+            s.field::<0, 16>(v),
+            s.field::<1, 16>(v),
+            s.field::<2, 16>(v),
+            s.field::<3, 16>(v),
+        ],
+    ]
+}

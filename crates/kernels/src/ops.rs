@@ -1,0 +1,347 @@
+//! The operations of a step, each worked at by the whole team and done when its call returns.
+//!
+//! Every output value is computed by one fixed sequence of operations, whatever the team, the
+//! instruction set, the rows beside it and how the work is shared out.
+
+use gogrid_units::{Pace, Work};
+
+use crate::attention::{Attention, AttentionRows, Plan};
+use crate::cost::{times, units_per_chunk};
+use crate::disjoint::Disjoint;
+use crate::isa::Isa;
+use crate::kv::{KV_TOKENS, KvBlock};
+use crate::lanes::run;
+use crate::norm::{NormRows, Normed, RmsNorm};
+use crate::pointwise::{Add, Gate, GateKind, Softcap, log_prob};
+use crate::region::{Abandoned, Pauses};
+use crate::rope::{Rotary, RotaryPairs, Rotations, rotate_row};
+use crate::team::{Crew, Job};
+
+/// The operations of one step. Slices of rows are row after row; shapes are the caller's duty, and
+/// a wrong one is a panic with both numbers.
+pub struct Ops<'a> {
+    crew: &'a mut Crew,
+    pace: &'a dyn Pace,
+    isa: Isa,
+}
+
+/// Rows of keys and values for consecutive slots of one block.
+pub struct KvRows<'a> {
+    /// Where they go.
+    pub block: &'a mut KvBlock,
+    /// The first row's slot: its position modulo 32.
+    pub slot: usize,
+    /// `[rows, kv_heads * head_dim]`.
+    pub keys: &'a [f32],
+    /// `[rows, kv_heads * head_dim]`.
+    pub values: &'a [f32],
+}
+
+/// Heads to turn.
+pub struct RopeRows<'a> {
+    /// `[rows, heads * head_dim]`, a row for each of the rotations.
+    pub x: &'a mut [f32],
+    /// Width of a head; elements after the pairs stay as they are.
+    pub head_dim: usize,
+    /// Which elements turn together.
+    pub pairs: RotaryPairs,
+}
+
+impl<'a> Ops<'a> {
+    pub(crate) fn new(crew: &'a mut Crew, pace: &'a dyn Pace, isa: Isa) -> Self {
+        Self { crew, pace, isa }
+    }
+
+    /// Members who take part in the next operation: those the pace allows, less the late.
+    pub(crate) fn width(&mut self) -> usize {
+        self.crew.narrow_to(self.pace.width())
+    }
+
+    /// `out = norm(x)`: `[rows, width]` both, with the width of the norm.
+    ///
+    /// # Errors
+    /// [`Abandoned`] at a pause point, here and in all other operations.
+    pub fn rms_norm(
+        &mut self,
+        norm: RmsNorm<'_>,
+        x: &[f32],
+        out: &mut [f32],
+    ) -> Result<(), Abandoned> {
+        assert_eq!(x.len(), out.len(), "norm of x into out");
+        let isa = self.isa;
+        self.rows(out, (norm.weight.len(), 4), |from, out| {
+            let x = &x[from..from + out.len()];
+            run(
+                isa,
+                NormRows {
+                    norm,
+                    rows: Normed::Into(x, out),
+                },
+            );
+        })
+    }
+
+    /// `x = norm(x)` over rows of the norm's width: the heads of `[rows, heads, head_dim]`.
+    pub fn norm_heads(&mut self, norm: RmsNorm<'_>, x: &mut [f32]) -> Result<(), Abandoned> {
+        let isa = self.isa;
+        self.rows(x, (norm.weight.len(), 4), |_, x| {
+            run(
+                isa,
+                NormRows {
+                    norm,
+                    rows: Normed::InPlace(x),
+                },
+            );
+        })
+    }
+
+    /// `x += norm(y)`: `[rows, width]` both.
+    pub fn add_normed(
+        &mut self,
+        x: &mut [f32],
+        y: &[f32],
+        norm: RmsNorm<'_>,
+    ) -> Result<(), Abandoned> {
+        assert_eq!(x.len(), y.len(), "x and y to add");
+        let isa = self.isa;
+        self.rows(x, (norm.weight.len(), 4), |from, x| {
+            let y = &y[from..from + x.len()];
+            run(
+                isa,
+                NormRows {
+                    norm,
+                    rows: Normed::Onto(x, y),
+                },
+            );
+        })
+    }
+
+    /// `x += y`, element by element.
+    pub fn add(&mut self, x: &mut [f32], y: &[f32]) -> Result<(), Abandoned> {
+        assert_eq!(x.len(), y.len(), "x and y to add");
+        let isa = self.isa;
+        self.rows(x, (1, 3), |from, x| run(isa, Add { x, y: &y[from..] }))
+    }
+
+    /// `x += bias` in each row: `[rows, width]` and `[width]`.
+    pub fn add_bias(&mut self, x: &mut [f32], bias: &[f32]) -> Result<(), Abandoned> {
+        let isa = self.isa;
+        self.rows(x, (bias.len(), 3), |_, x| {
+            for x in x.chunks_exact_mut(bias.len()) {
+                run(isa, Add { x, y: bias });
+            }
+        })
+    }
+
+    /// `gate = activation(gate) * up`, element by element.
+    pub fn gate(&mut self, kind: GateKind, gate: &mut [f32], up: &[f32]) -> Result<(), Abandoned> {
+        assert_eq!(gate.len(), up.len(), "gate and up");
+        let isa = self.isa;
+        self.rows(gate, (1, 24), |from, gate| {
+            run(
+                isa,
+                Gate {
+                    kind,
+                    gate,
+                    up: &up[from..],
+                },
+            );
+        })
+    }
+
+    /// `x = cap * tanh(x / cap)`, element by element.
+    pub fn softcap(&mut self, cap: f32, x: &mut [f32]) -> Result<(), Abandoned> {
+        let isa = self.isa;
+        self.rows(x, (1, 32), |_, x| run(isa, Softcap { cap, x }))
+    }
+
+    /// The natural logarithm of each target's probability under the softmax of its row of logits:
+    /// `[rows, vocab]`, with a target and an output for each row.
+    pub fn log_probs(
+        &mut self,
+        logits: &[f32],
+        targets: &[u32],
+        out: &mut [f32],
+    ) -> Result<(), Abandoned> {
+        assert_eq!(targets.len(), out.len(), "targets and outputs");
+        let vocab = logits.len().checked_div(targets.len()).unwrap_or(0);
+        assert_eq!(
+            vocab * targets.len(),
+            logits.len(),
+            "rows of {vocab} logits"
+        );
+        let isa = self.isa;
+        let each = Work {
+            bytes: 4 * vocab as u64,
+            multiply_adds: 20 * vocab as u64,
+        };
+        let out = Disjoint::new(out);
+        self.units((targets.len(), each), &|row, _| {
+            let logits = &logits[row * vocab..(row + 1) * vocab];
+            // SAFETY: each row is one unit's.
+            let out = unsafe { out.part(row..row + 1) };
+            out[0] = log_prob(isa, logits, targets[row]);
+            Ok(())
+        })
+    }
+
+    /// Makes the rotations of a step's rows.
+    pub fn rotations(&mut self, rotary: &Rotary<'_>, out: &mut Rotations) -> Result<(), Abandoned> {
+        let pairs = rotary.frequencies.len();
+        out.resize(rotary);
+        let (cos, sin) = out.parts();
+        let (cos, sin) = (Disjoint::new(cos), Disjoint::new(sin));
+        let each = Work {
+            bytes: 0,
+            multiply_adds: 60 * pairs as u64,
+        };
+        self.units((rotary.positions.len(), each), &|row, _| {
+            let range = row * pairs..(row + 1) * pairs;
+            // SAFETY: each row is one unit's.
+            let parts = unsafe { (cos.part(range.clone()), sin.part(range)) };
+            rotate_row(rotary, rotary.positions[row], parts);
+            Ok(())
+        })
+    }
+
+    /// Turns heads by the rotations of their rows.
+    pub fn rope(&mut self, rotations: &Rotations, rows: RopeRows<'_>) -> Result<(), Abandoned> {
+        let RopeRows { x, head_dim, pairs } = rows;
+        let turned = 2 * rotations.pairs();
+        assert!(
+            turned <= head_dim,
+            "{turned} elements turn in a head of {head_dim}"
+        );
+        let width = x.len().checked_div(rotations.rows()).unwrap_or(0);
+        assert_eq!(width * rotations.rows(), x.len(), "rows of heads");
+        assert!(
+            width.is_multiple_of(head_dim),
+            "a row of {width} in heads of {head_dim}"
+        );
+        self.rows(x, (width.max(1), 4), |from, x| {
+            for (row, x) in x.chunks_exact_mut(width).enumerate() {
+                rotations.turn(pairs, from / width + row, x.chunks_exact_mut(head_dim));
+            }
+        })
+    }
+
+    /// Writes keys and values of `layer` to their blocks.
+    pub fn write_kv(&mut self, layer: usize, rows: &mut [KvRows<'_>]) -> Result<(), Abandoned> {
+        let width = |rows: &KvRows<'_>| {
+            let shape = rows.block.layout().layer(layer);
+            shape.heads * shape.head_dim
+        };
+        let widest = rows.iter().map(width).max().unwrap_or(0) * KV_TOKENS;
+        let each = Work {
+            bytes: 12 * widest as u64,
+            multiply_adds: 10 * widest as u64,
+        };
+        let count = rows.len();
+        let rows = Disjoint::new(rows);
+        self.units((count, each), &|index, _| {
+            // SAFETY: each entry is one unit's.
+            let rows = unsafe { &mut rows.part(index..index + 1)[0] };
+            let shape = rows.block.layout().layer(layer);
+            let width = shape.heads * shape.head_dim;
+            assert_eq!(rows.keys.len(), rows.values.len(), "keys and values");
+            assert_eq!(rows.keys.len() % width, 0, "rows of {width} keys");
+            let pairs = rows
+                .keys
+                .chunks_exact(width)
+                .zip(rows.values.chunks_exact(width));
+            for (slot, pair) in (rows.slot..).zip(pairs) {
+                rows.block.write(layer, slot, pair);
+            }
+            Ok(())
+        })
+    }
+
+    /// Attention of each sequence's rows over its blocks.
+    pub fn attention(
+        &mut self,
+        attention: &Attention,
+        sequences: &mut [AttentionRows<'_>],
+    ) -> Result<(), Abandoned> {
+        let width = self.width();
+        let mut scratch = self.crew.take_scratch();
+        let done = Plan::new(attention, sequences, (width, &mut scratch))
+            .map_or(Ok(()), |plan| self.attend(&plan));
+        self.crew.put_scratch(scratch);
+        done
+    }
+
+    fn attend(&mut self, plan: &Plan<'_>) -> Result<(), Abandoned> {
+        let isa = self.isa;
+        // SAFETY: each unit is computed once.
+        let unit = |index, pauses: &Pauses<'_>| unsafe { plan.unit(isa, index, pauses) };
+        self.units((plan.units(), plan.unit_work()), &unit)?;
+        if !plan.is_split() {
+            return Ok(());
+        }
+        self.units(plan.joins(), &|index, _| {
+            // SAFETY: all units are done, and each index is joined once.
+            unsafe { plan.join(isa, index) };
+            Ok(())
+        })
+    }
+
+    /// Shares out `x` in whole rows of `width`; `cost` is multiply-adds for each element. The
+    /// function is given where its rows begin, and the rows.
+    fn rows(
+        &mut self,
+        x: &mut [f32],
+        (width, cost): (usize, u64),
+        each: impl Fn(usize, &mut [f32]) + Sync,
+    ) -> Result<(), Abandoned> {
+        let rows = x.len().checked_div(width).unwrap_or(0);
+        assert_eq!(
+            rows * width,
+            x.len(),
+            "{} elements in rows of {width}",
+            x.len()
+        );
+        let work = Work {
+            bytes: 8 * width as u64,
+            multiply_adds: cost * width as u64,
+        };
+        let x = Disjoint::new(x);
+        self.ranges((rows, work), &|rows, _| {
+            // SAFETY: the ranges of rows do not overlap.
+            let part = unsafe { x.part(rows.start * width..rows.end * width) };
+            each(rows.start * width, part);
+            Ok(())
+        })
+    }
+
+    /// Shares out units one by one.
+    fn units(
+        &mut self,
+        units: (usize, Work),
+        each: &(dyn Fn(usize, &Pauses<'_>) -> Result<(), Abandoned> + Sync),
+    ) -> Result<(), Abandoned> {
+        self.ranges(units, &|mut range, pauses| {
+            range.try_for_each(|unit| each(unit, pauses))
+        })
+    }
+
+    /// Shares out units in ranges that do not overlap, each a chunk.
+    pub(crate) fn ranges(
+        &mut self,
+        (units, work): (usize, Work),
+        each: &(dyn Fn(std::ops::Range<usize>, &Pauses<'_>) -> Result<(), Abandoned> + Sync),
+    ) -> Result<(), Abandoned> {
+        let width = self.width();
+        let size = units_per_chunk(self.isa, work, (units, width));
+        let job = Job {
+            run: &|chunk, pauses| each(chunk * size..((chunk + 1) * size).min(units), pauses),
+            pace: self.pace,
+            work: times(work, size),
+            chunks: units.div_ceil(size),
+        };
+        if job.chunks <= 1 || width == 1 {
+            self.crew.run_alone(&job)
+        } else {
+            self.crew.run(&job)
+        }
+    }
+}

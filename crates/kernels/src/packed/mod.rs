@@ -1,0 +1,195 @@
+//! A weight matrix in the order the kernels read it.
+
+mod layout;
+
+use std::fmt;
+use std::ops::Range;
+
+use gogrid_units::{Bytes, WeightType};
+
+use crate::aligned::AlignedBytes;
+use crate::quant::{Block, CannotKeep, Format, can_keep, quantise_row, read_floats};
+
+use layout::Place;
+
+pub(crate) use layout::{Layout, TILE, VECTOR};
+
+/// About as many bytes are asked of the reader at a time.
+const READ_BYTES: usize = 1 << 20;
+
+/// A weight matrix `[rows, cols]`, packed for the kernels: tiles of 16 output rows, interleaved so
+/// that a SIMD lane is an output row. Rows are padded with zeros to whole tiles.
+pub struct Packed {
+    ty: WeightType,
+    rows: usize,
+    cols: usize,
+    layout: Layout,
+    tiles: AlignedBytes,
+}
+
+impl Packed {
+    /// The bytes a matrix holds once packed; `None` when `cols` is no whole number of blocks, or
+    /// the size passes the address space.
+    pub fn bytes_for(ty: WeightType, rows: usize, cols: usize) -> Option<Bytes> {
+        let layout = Layout::of(ty, cols)?;
+        let tiles = rows.div_ceil(TILE);
+        let bytes = layout.tile_bytes.checked_mul(tiles)?;
+        // What an allocation may have.
+        (bytes <= isize::MAX as usize - VECTOR).then_some(Bytes::of(bytes))
+    }
+
+    /// Whether weights stored in one type can be kept in another: in their own always, and the
+    /// float types in some quantised ones.
+    pub fn can_keep(stored: WeightType, kept: WeightType) -> Result<(), CannotKeep> {
+        can_keep(stored, kept)
+    }
+
+    /// Packs the matrix `[rows, cols]` that `read` gives row by row as `stored` (GGUF's bytes),
+    /// quantised if `kept` is another type. `read` is asked for consecutive ranges of rows, about
+    /// 1 MiB at a time, and fills the whole buffer.
+    ///
+    /// # Errors
+    /// What `read` says.
+    ///
+    /// # Panics
+    /// When [`Packed::bytes_for`] or [`Packed::can_keep`] refuse, which the caller asks first.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "two types and a shape, always together"
+    )]
+    pub fn pack<E>(
+        stored: WeightType,
+        kept: WeightType,
+        rows: usize,
+        cols: usize,
+        read: &mut dyn FnMut(Range<usize>, &mut [u8]) -> Result<(), E>,
+    ) -> Result<Self, E> {
+        if let Err(refusal) = can_keep(stored, kept) {
+            panic!("{refusal}");
+        }
+        let mut packed = Self::empty(kept, rows, cols);
+        let row_bytes = stored
+            .row_bytes(cols)
+            .expect("whole blocks of the stored type");
+        let rows_at_once = (READ_BYTES / row_bytes.max(1) / TILE * TILE).max(TILE);
+        let mut buffer = vec![0; rows_at_once.min(rows) * row_bytes];
+        for first in (0..rows).step_by(rows_at_once) {
+            let range = first..rows.min(first + rows_at_once);
+            let bytes = &mut buffer[..range.len() * row_bytes];
+            read(range.clone(), bytes)?;
+            for (row, stored_row) in range.zip(bytes.chunks_exact(row_bytes.max(1))) {
+                packed.put_row(row, stored, stored_row);
+            }
+        }
+        Ok(packed)
+    }
+
+    fn empty(ty: WeightType, rows: usize, cols: usize) -> Self {
+        let bytes = Self::bytes_for(ty, rows, cols);
+        let bytes = bytes.unwrap_or_else(|| panic!("no {ty} matrix of {rows} x {cols}"));
+        let len = usize::try_from(bytes.0).expect("made from a usize");
+        Self {
+            ty,
+            rows,
+            cols,
+            layout: Layout::of(ty, cols).expect("bytes_for found one"),
+            tiles: AlignedBytes::zeroed(len),
+        }
+    }
+
+    fn put_row(&mut self, row: usize, stored: WeightType, bytes: &[u8]) {
+        if stored == self.ty {
+            return self.put_kept_row(row, bytes);
+        }
+        let mut floats = vec![0.0; self.cols];
+        read_floats(stored, bytes, &mut floats);
+        self.put_kept_row(row, &quantise_row(self.ty, &floats));
+    }
+
+    fn put_kept_row(&mut self, row: usize, bytes: &[u8]) {
+        let (ty, layout) = (self.ty, self.layout);
+        let tile = &mut self.tiles[row / TILE * layout.tile_bytes..][..layout.tile_bytes];
+        let row = row % TILE;
+        let blocks = bytes.chunks_exact(ty.block_bytes()).enumerate();
+        match Format::of(ty) {
+            Some(format) => {
+                for (block, bytes) in blocks {
+                    let place = Place { block, row };
+                    layout.put(format, tile, place, &Block::read(ty, bytes));
+                }
+            }
+            None => {
+                let width = ty.block_bytes();
+                for (col, bytes) in blocks {
+                    tile[(col * TILE + row) * width..][..width].copy_from_slice(bytes);
+                }
+            }
+        }
+    }
+
+    /// The values of one row; `out` has as many as there are columns.
+    pub fn dequantise_row(&self, row: usize, out: &mut [f32]) {
+        assert!(row < self.rows, "row {row} of {}", self.rows);
+        assert_eq!(out.len(), self.cols, "as many values as columns");
+        let (tile, row) = (self.tile(row / TILE), row % TILE);
+        match Format::of(self.ty) {
+            Some(format) => {
+                for (block, out) in out.chunks_exact_mut(format.block_len()).enumerate() {
+                    let block = self.layout.get(format, tile, Place { block, row });
+                    block.dequantise(format, out);
+                }
+            }
+            None => {
+                let width = self.ty.block_bytes();
+                for (col, out) in out.iter_mut().enumerate() {
+                    let at = (col * TILE + row) * width;
+                    read_floats(self.ty, &tile[at..at + width], std::slice::from_mut(out));
+                }
+            }
+        }
+    }
+
+    /// The type the weights are kept in.
+    pub fn weight_type(&self) -> WeightType {
+        self.ty
+    }
+
+    /// Output rows.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Columns: the length of an input row.
+    pub fn cols(&self) -> usize {
+        self.cols
+    }
+
+    /// The bytes it holds.
+    pub fn bytes(&self) -> Bytes {
+        Bytes::of(self.tiles.len())
+    }
+
+    /// Tiles of 16 rows, the last perhaps padded.
+    pub(crate) fn tiles(&self) -> usize {
+        self.rows.div_ceil(TILE)
+    }
+
+    /// The bytes of one tile.
+    pub(crate) fn tile_bytes(&self) -> usize {
+        self.layout.tile_bytes
+    }
+
+    pub(crate) fn tile(&self, tile: usize) -> &[u8] {
+        &self.tiles[tile * self.layout.tile_bytes..][..self.layout.tile_bytes]
+    }
+
+    pub(crate) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+}
+
+impl fmt::Debug for Packed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Packed {} [{}, {}]", self.ty, self.rows, self.cols)
+    }
+}

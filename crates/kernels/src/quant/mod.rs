@@ -1,0 +1,14 @@
+//! The block formats: what GGML's bytes mean, and how to make them.
+
+mod block;
+mod format;
+mod quantise;
+mod super_block;
+mod super_quantise;
+#[cfg(test)]
+pub(crate) mod tests;
+
+pub(crate) use block::Block;
+pub(crate) use format::{Format, ScaleOf};
+pub use quantise::CannotKeep;
+pub(crate) use quantise::{can_keep, quantise_row, read_floats};

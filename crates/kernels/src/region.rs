@@ -1,0 +1,267 @@
+//! One region of a step: chunks of one operation, claimed by whoever is free.
+//!
+//! The ticket packs the region's number and the chunks not yet claimed into one word. A claim
+//! lowers it by compare-and-swap, so it fails when the region has changed since the claimer looked.
+//! What the chunks do is read only after a claim: the leader replaces it only when every claimed
+//! chunk is done, so a claim keeps it alive. A member that is descheduled holds at most the one
+//! chunk it claimed.
+
+use std::any::Any;
+use std::mem::transmute;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use gogrid_units::{Go, Pace, Work};
+
+use crate::sync::{Alone, AtomicBool, AtomicU64, Mutex, Ordering, Thread, UnsafeCell};
+
+/// The step was given up at a pause point. What it wrote counts for nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("step abandoned at a pause point")]
+pub struct Abandoned;
+
+/// What a chunk does: its index, and the pause points it must ask between long pieces of work.
+pub(crate) type Chunk<'a> = dyn Fn(usize, &Pauses<'_>) -> Result<(), Abandoned> + Sync + 'a;
+
+/// An operation cut into chunks.
+#[derive(Clone, Copy)]
+pub(crate) struct Region<'a> {
+    /// Called once for each chunk.
+    pub(crate) run: &'a Chunk<'a>,
+    /// Asked before each chunk.
+    pub(crate) pace: &'a dyn Pace,
+    /// Told to the pace before each chunk.
+    pub(crate) work: Work,
+    /// How many; at most [`CHUNKS_MAX`].
+    pub(crate) chunks: usize,
+    /// Unparked when the last chunk is done, if it waits.
+    pub(crate) leader: &'a Thread,
+    /// The step the region belongs to.
+    pub(crate) step: u64,
+}
+
+const CHUNK_BITS: u32 = 24;
+const CHUNK_MASK: u64 = (1 << CHUNK_BITS) - 1;
+/// Chunks a region can have.
+pub(crate) const CHUNKS_MAX: usize = CHUNK_MASK as usize;
+/// Set in `done` while the leader is parked or about to be.
+const WAITING: u64 = 1 << 63;
+
+const IDLE: u64 = 0;
+const WORKING: u64 = 1;
+const RESTING: u64 = 2;
+const STATES: u64 = 4;
+
+/// One member as the others see it.
+#[derive(Debug, Default)]
+pub(crate) struct Member {
+    /// Whether it may claim chunks of the open region.
+    pub(crate) active: AtomicBool,
+    /// Whether it is parked or about to be.
+    pub(crate) parked: AtomicBool,
+    /// How often it changed state, times [`STATES`], plus the state.
+    beat: AtomicU64,
+}
+
+impl Member {
+    /// Only the member itself calls this.
+    fn enter(&self, state: u64) {
+        let count = self.beat.load(Ordering::Relaxed) / STATES + 1;
+        self.beat.store(count * STATES + state, Ordering::Relaxed);
+    }
+
+    /// The chunk it works at, as a number that differs from chunk to chunk; `None` when it rests
+    /// or holds none.
+    pub(crate) fn works_at(&self) -> Option<u64> {
+        let beat = self.beat.load(Ordering::Relaxed);
+        (beat % STATES == WORKING).then_some(beat)
+    }
+}
+
+/// The pause points of a chunk.
+pub(crate) struct Pauses<'a> {
+    pace: &'a dyn Pace,
+    member: &'a Member,
+}
+
+impl<'a> Pauses<'a> {
+    pub(crate) fn new(pace: &'a dyn Pace, member: &'a Member) -> Self {
+        Self { pace, member }
+    }
+
+    /// Asks before `work`, rests as told, and comes back when the work may be done.
+    pub(crate) fn point(&self, work: Work) -> Result<(), Abandoned> {
+        loop {
+            match self.pace.point(work) {
+                Go::Go => return Ok(()),
+                Go::Abandon => return Err(Abandoned),
+                Go::Rest(until) => {
+                    self.member.enter(RESTING);
+                    self.pace.rest(until);
+                    self.member.enter(WORKING);
+                }
+            }
+        }
+    }
+}
+
+/// What a member remembers from chunk to chunk: whom to wake, learnt once a step.
+#[derive(Default)]
+pub(crate) struct Memory {
+    leader: Option<(u64, Thread)>,
+}
+
+/// Where the open region is written and claimed.
+pub(crate) struct Board {
+    ticket: Alone<AtomicU64>,
+    done: Alone<AtomicU64>,
+    failed: Alone<AtomicBool>,
+    panic: Mutex<Option<Box<dyn Any + Send>>>,
+    region: UnsafeCell<Option<Region<'static>>>,
+}
+
+// SAFETY: the region holds references to `Sync` things (the chunk function, the pace, the thread
+// handle). The leader alone writes the cell, only while no claim is open; members read it only
+// between a claim and its count in `done`.
+unsafe impl Sync for Board {}
+// SAFETY: as above; the cell is empty whenever no region is open.
+unsafe impl Send for Board {}
+
+impl Board {
+    pub(crate) fn new() -> Self {
+        Self {
+            ticket: Alone(AtomicU64::new(0)),
+            done: Alone(AtomicU64::new(0)),
+            failed: Alone(AtomicBool::new(false)),
+            panic: Mutex::new(None),
+            region: UnsafeCell::new(None),
+        }
+    }
+
+    /// Whether there are chunks to claim.
+    pub(crate) fn open(&self) -> bool {
+        self.ticket.0.load(Ordering::Acquire) & CHUNK_MASK != 0
+    }
+
+    /// Opens a region. The caller is the leader, has closed the one before, and must neither
+    /// return nor unwind before it has closed this one.
+    pub(crate) fn publish(&self, region: Region<'_>) {
+        assert!(
+            (1..=CHUNKS_MAX).contains(&region.chunks),
+            "{} chunks",
+            region.chunks
+        );
+        self.failed.0.store(false, Ordering::Relaxed);
+        self.done.0.store(0, Ordering::Relaxed);
+        // SAFETY: only the lifetime changes. Nothing reads the region after `close`, and the leader
+        // keeps what it borrows alive until then.
+        let lasting = unsafe { transmute::<Region<'_>, Region<'static>>(region) };
+        // SAFETY: no claim is open, so nobody else looks at the cell.
+        self.region
+            .with_mut(|cell| unsafe { *cell = Some(lasting) });
+        let number = (self.ticket.0.load(Ordering::Relaxed) >> CHUNK_BITS) + 1;
+        let open = number << CHUNK_BITS | region.chunks as u64;
+        self.ticket.0.store(open, Ordering::Release);
+    }
+
+    /// Claims and does chunks until none is left or the member is told to leave.
+    pub(crate) fn take_part(&self, member: &Member, memory: &mut Memory) {
+        loop {
+            let seen = self.ticket.0.load(Ordering::Acquire);
+            let left = seen & CHUNK_MASK;
+            // The flag is written before the region is published, so whoever saw the region sees it.
+            if left == 0 || !member.active.load(Ordering::Relaxed) {
+                return;
+            }
+            let claim =
+                self.ticket
+                    .0
+                    .compare_exchange(seen, seen - 1, Ordering::AcqRel, Ordering::Relaxed);
+            if claim.is_ok() {
+                self.do_chunk(left, member, memory);
+            }
+        }
+    }
+
+    /// Does the chunk that was claimed when `left` were left, and counts it.
+    fn do_chunk(&self, left: u64, member: &Member, memory: &mut Memory) {
+        let chunks = self.region.with(|cell| {
+            // SAFETY: the claim is open, so the leader leaves the cell alone and keeps alive what
+            // the region borrows.
+            let region = unsafe { (*cell).as_ref() }.expect("a claimed region is there");
+            memory.learn(region);
+            member.enter(WORKING);
+            let index = region.chunks - left as usize;
+            let pauses = Pauses::new(region.pace, member);
+            if !self.failed.0.load(Ordering::Relaxed) {
+                let chunk = || {
+                    pauses
+                        .point(region.work)
+                        .and_then(|()| (region.run)(index, &pauses))
+                };
+                match catch_unwind(AssertUnwindSafe(chunk)) {
+                    Ok(Ok(())) => {}
+                    Ok(Err(Abandoned)) => self.failed.0.store(true, Ordering::Relaxed),
+                    Err(payload) => self.keep_panic(payload),
+                }
+            }
+            member.enter(IDLE);
+            region.chunks as u64
+        });
+        // From here on the region may be gone.
+        let before = self.done.0.fetch_add(1, Ordering::AcqRel);
+        if before == WAITING | (chunks - 1) {
+            memory.wake_leader();
+        }
+    }
+
+    fn keep_panic(&self, payload: Box<dyn Any + Send>) {
+        self.failed.0.store(true, Ordering::Relaxed);
+        let mut kept = self.panic.lock().expect("nothing panics under this lock");
+        kept.get_or_insert(payload);
+    }
+
+    /// Whether all of `chunks` are done.
+    pub(crate) fn all_done(&self, chunks: usize) -> bool {
+        self.done.0.load(Ordering::Acquire) & !WAITING == chunks as u64
+    }
+
+    /// Says that the leader will park; false when all of `chunks` are done and nobody would wake it.
+    pub(crate) fn will_park(&self, chunks: usize) -> bool {
+        self.done.0.fetch_or(WAITING, Ordering::AcqRel) != chunks as u64
+    }
+
+    /// Ends a region whose chunks are all done. A panic of a chunk goes on here.
+    pub(crate) fn close(&self) -> Result<(), Abandoned> {
+        // SAFETY: all chunks are done, so no claim is open.
+        self.region.with_mut(|cell| unsafe { *cell = None });
+        if !self.failed.0.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let kept = self
+            .panic
+            .lock()
+            .expect("nothing panics under this lock")
+            .take();
+        match kept {
+            Some(payload) => std::panic::resume_unwind(payload),
+            None => Err(Abandoned),
+        }
+    }
+}
+
+impl Memory {
+    fn learn(&mut self, region: &Region<'_>) {
+        if self
+            .leader
+            .as_ref()
+            .is_none_or(|(step, _)| *step != region.step)
+        {
+            self.leader = Some((region.step, region.leader.clone()));
+        }
+    }
+
+    fn wake_leader(&self) {
+        let (_, leader) = self.leader.as_ref().expect("learnt with the chunk");
+        leader.unpark();
+    }
+}

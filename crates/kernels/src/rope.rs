@@ -1,0 +1,117 @@
+use crate::exp::sin_cos;
+
+/// Which elements of a head turn together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RotaryPairs {
+    /// `(2 i, 2 i + 1)`.
+    Adjacent,
+    /// `(i, i + n)` with `n` the number of pairs.
+    Halves,
+}
+
+/// Rotary positions (Su et al. 2021) of the rows of one step, made once and used by every layer
+/// with the same frequencies.
+#[derive(Clone, Debug, Default)]
+pub struct Rotations {
+    /// Pairs that turn, so twice as many leading elements of a head.
+    pairs: usize,
+    /// `[rows, pairs]`.
+    cos: Vec<f32>,
+    /// `[rows, pairs]`.
+    sin: Vec<f32>,
+}
+
+/// What [`Rotations`] are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Rotary<'a> {
+    /// Radians per position of each pair.
+    pub frequencies: &'a [f32],
+    /// What sine and cosine are multiplied by.
+    pub magnitude: f32,
+    /// The position of each row.
+    pub positions: &'a [usize],
+}
+
+impl Rotations {
+    /// Makes room for one rotation for each row and pair, and says how many.
+    pub(crate) fn resize(&mut self, rotary: &Rotary<'_>) -> usize {
+        self.pairs = rotary.frequencies.len();
+        let len = self.pairs * rotary.positions.len();
+        self.cos.resize(len, 0.0);
+        self.sin.resize(len, 0.0);
+        len
+    }
+
+    pub(crate) fn parts(&mut self) -> (&mut [f32], &mut [f32]) {
+        (&mut self.cos, &mut self.sin)
+    }
+
+    /// Pairs that turn.
+    pub(crate) fn pairs(&self) -> usize {
+        self.pairs
+    }
+
+    /// Rows there are.
+    pub(crate) fn rows(&self) -> usize {
+        self.cos.len().checked_div(self.pairs).unwrap_or(0)
+    }
+
+    /// Bytes it holds for `rows` rows of `pairs` pairs.
+    pub const fn bytes_for(rows: usize, pairs: usize) -> gogrid_units::Bytes {
+        gogrid_units::Bytes::of(rows * pairs * 2 * size_of::<f32>())
+    }
+
+    /// Turns the heads of `x`, which belong to `row`.
+    pub(crate) fn turn(
+        &self,
+        pairing: RotaryPairs,
+        row: usize,
+        heads: std::slice::ChunksExactMut<'_, f32>,
+    ) {
+        let range = row * self.pairs..(row + 1) * self.pairs;
+        let (cos, sin) = (&self.cos[range.clone()], &self.sin[range]);
+        for head in heads {
+            match pairing {
+                RotaryPairs::Adjacent => turn_adjacent(head, cos, sin),
+                RotaryPairs::Halves => turn_halves(head, cos, sin),
+            }
+        }
+    }
+}
+
+/// The cosines and sines of one row.
+pub(crate) fn rotate_row(
+    rotary: &Rotary<'_>,
+    position: usize,
+    (cos, sin): (&mut [f32], &mut [f32]),
+) {
+    // Exact: positions are far below 2^53.
+    let position = position as f64;
+    let magnitude = f64::from(rotary.magnitude);
+    let pairs = cos.iter_mut().zip(sin).zip(rotary.frequencies);
+    for ((cos, sin), &frequency) in pairs {
+        let (s, c) = sin_cos(position * f64::from(frequency));
+        // To float, rounded once.
+        *cos = (c * magnitude) as f32;
+        *sin = (s * magnitude) as f32;
+    }
+}
+
+// Plain products and sums, each rounded: the compiler may use any instructions and the bits stay.
+
+fn turn_adjacent(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    for ((pair, &cos), &sin) in head.chunks_exact_mut(2).zip(cos).zip(sin) {
+        let (a, b) = (pair[0], pair[1]);
+        pair[0] = a * cos - b * sin;
+        pair[1] = a * sin + b * cos;
+    }
+}
+
+fn turn_halves(head: &mut [f32], cos: &[f32], sin: &[f32]) {
+    let (first, rest) = head.split_at_mut(cos.len());
+    for (((a, b), &cos), &sin) in first.iter_mut().zip(rest).zip(cos).zip(sin) {
+        let (old_a, old_b) = (*a, *b);
+        *a = old_a * cos - old_b * sin;
+        *b = old_a * sin + old_b * cos;
+    }
+}

@@ -1,0 +1,54 @@
+//! The standard library's primitives, or loom's when it explores the interleavings.
+
+#[cfg(not(loom))]
+pub(crate) use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering, fence},
+    },
+    thread::{Builder, JoinHandle, Thread, current, park},
+};
+
+#[cfg(loom)]
+pub(crate) use loom::{
+    cell::UnsafeCell,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, AtomicU64, Ordering, fence},
+    },
+    thread::{Builder, JoinHandle, Thread, current, park},
+};
+
+/// The standard cell with the access calls of loom's, which checks that accesses never overlap.
+#[cfg(not(loom))]
+#[derive(Debug)]
+pub(crate) struct UnsafeCell<T>(std::cell::UnsafeCell<T>);
+
+#[cfg(not(loom))]
+impl<T> UnsafeCell<T> {
+    pub(crate) fn new(value: T) -> Self {
+        Self(std::cell::UnsafeCell::new(value))
+    }
+
+    pub(crate) fn with<R>(&self, read: impl FnOnce(*const T) -> R) -> R {
+        read(self.0.get())
+    }
+
+    pub(crate) fn with_mut<R>(&self, write: impl FnOnce(*mut T) -> R) -> R {
+        write(self.0.get())
+    }
+}
+
+/// Parks for about as long as a chunk of work may take on a slow core; under loom, which has no
+/// time, until unparked.
+pub(crate) fn park_a_chunk() {
+    #[cfg(not(loom))]
+    std::thread::park_timeout(std::time::Duration::from_micros(1000));
+    #[cfg(loom)]
+    park();
+}
+
+/// A value alone on its cache lines, so that writing it slows no reader of another.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+pub(crate) struct Alone<T>(pub(crate) T);

@@ -1,0 +1,370 @@
+//! The threads that compute, woken once a step.
+//!
+//! The calling thread is member 0 and leads: it opens regions, works in them like the others, and
+//! waits for the rest. Waiting is never a long spin: about 20 µs, then sleep. A member that the
+//! system takes off its core in the middle of a chunk costs the region that wait once; it is then
+//! left out, first for the rest of the step, and for longer each time it happens again, so a core
+//! that someone else is using stops slowing the others down.
+
+use std::io;
+
+use gogrid_units::{Bytes, Pace, Work};
+
+use crate::isa::Isa;
+use crate::ops::Ops;
+use crate::region::{Abandoned, Board, Chunk, Member, Memory, Pauses, Region};
+use crate::sync::{
+    Alone, Arc, AtomicBool, Builder, JoinHandle, Ordering, Thread, current, fence, park,
+    park_a_chunk,
+};
+
+/// The longest spin at a region's end and between regions.
+#[cfg(not(loom))]
+const SPIN_NANOS_MAX: u64 = 20_000;
+
+/// Steps a member that is late every time it takes part stays away at most.
+const STEPS_AWAY_MAX: u64 = 64;
+
+/// Called first thing on each spawned thread of a team, with its member number.
+pub type StartHook = std::sync::Arc<dyn Fn(usize) + Send + Sync>;
+
+/// Threads that compute together. The thread that calls [`step`](Team::step) is one of them.
+/// Dropping the team ends and joins the others.
+pub struct Team {
+    crew: Crew,
+}
+
+/// The team without its face: what the operations use.
+pub(crate) struct Crew {
+    shared: Arc<Shared>,
+    workers: Vec<Worker>,
+    memory: Memory,
+    step: u64,
+    /// Partial sums of attention; as long as the team was told to make it.
+    scratch: Vec<f32>,
+}
+
+struct Shared {
+    board: Board,
+    /// Member 0 is the leader.
+    members: Vec<Alone<Member>>,
+    stop: AtomicBool,
+    /// Rounds of a spin of [`SPIN_NANOS_MAX`].
+    spins: u32,
+}
+
+/// What the leader knows of another member.
+struct Worker {
+    handle: Option<JoinHandle<()>>,
+    /// The first step it takes part in again.
+    back_at: u64,
+    /// Steps in a row in which it was late, of those it took part in.
+    late_in_a_row: u32,
+    /// What it worked at when the leader last looked.
+    seen_at: Option<u64>,
+}
+
+impl Team {
+    /// A team of `threads`, the caller's included, so at least one. `on_start` runs first thing on
+    /// each spawned thread with its member number, from 1.
+    ///
+    /// # Errors
+    /// When the system refuses a thread; those already started are ended.
+    pub fn new(threads: usize, on_start: StartHook) -> io::Result<Self> {
+        assert!(threads > 0, "a team has at least its caller");
+        let shared = Arc::new(Shared {
+            board: Board::new(),
+            members: (0..threads).map(|_| Alone::default()).collect(),
+            stop: AtomicBool::new(false),
+            spins: spins(),
+        });
+        let workers = Vec::with_capacity(threads - 1);
+        let mut team = Self {
+            crew: Crew {
+                shared,
+                workers,
+                memory: Memory::default(),
+                step: 0,
+                scratch: vec![],
+            },
+        };
+        for index in 1..threads {
+            let (shared, on_start) = (team.crew.shared.clone(), on_start.clone());
+            let thread = Builder::new().name(format!("gogrid-cpu-{index}"));
+            let handle = thread.spawn(move || {
+                on_start(index);
+                shared.work(index);
+            })?;
+            team.crew.workers.push(Worker::new(handle));
+        }
+        Ok(team)
+    }
+
+    /// Threads, the caller's included.
+    pub fn threads(&self) -> usize {
+        self.crew.shared.members.len()
+    }
+
+    /// Keeps `bytes` for attention, in place of what it kept before. Without them, or with too few,
+    /// one row's attention over many positions is not shared out as finely; the results are equal.
+    pub fn keep_scratch(&mut self, bytes: Bytes) {
+        let floats = usize::try_from(bytes.0).expect("fits the address space") / size_of::<f32>();
+        self.crew.scratch = vec![0.0; floats];
+    }
+
+    /// Wakes the team and runs `body`, whose operations the whole team works at, with the
+    /// instructions of `isa` and as fast as `pace` lets it.
+    ///
+    /// # Errors
+    /// [`Abandoned`] when the pace said so and `body` passed it on. The team can be used again.
+    ///
+    /// # Panics
+    /// When this machine has not got `isa`, and when an operation panics on any member.
+    pub fn step<T>(
+        &mut self,
+        pace: &dyn Pace,
+        isa: Isa,
+        body: impl FnOnce(&mut Ops<'_>) -> Result<T, Abandoned>,
+    ) -> Result<T, Abandoned> {
+        assert!(isa.is_available(), "this machine has no {isa:?}");
+        self.crew.begin_step(pace.width());
+        let done = body(&mut Ops::new(&mut self.crew, pace, isa));
+        self.crew.end_step();
+        done
+    }
+}
+
+impl Drop for Team {
+    fn drop(&mut self) {
+        self.crew.shared.stop.store(true, Ordering::Release);
+        for worker in &self.crew.workers {
+            worker.thread().unpark();
+        }
+        for worker in &mut self.crew.workers {
+            let handle = worker.handle.take().expect("joined once");
+            // A worker catches the panics of chunks; one from `on_start` was printed by its thread.
+            drop(handle.join());
+        }
+    }
+}
+
+impl Crew {
+    fn begin_step(&mut self, width: usize) {
+        self.step += 1;
+        let leader = &self.shared.members[0].0;
+        leader.active.store(true, Ordering::Relaxed);
+        self.narrow_to(width);
+        self.wake();
+    }
+
+    /// Lets the first `width` members who are not left out take part, and says how many they are.
+    pub(crate) fn narrow_to(&mut self, width: usize) -> usize {
+        let mut taking_part = 1;
+        for (worker, member) in self.workers.iter().zip(&self.shared.members[1..]) {
+            let active = taking_part < width && worker.back_at <= self.step;
+            taking_part += usize::from(active);
+            if member.0.active.load(Ordering::Relaxed) != active {
+                member.0.active.store(active, Ordering::Relaxed);
+            }
+        }
+        taking_part
+    }
+
+    /// Unparks the active members who are parked.
+    fn wake(&self) {
+        // Pairs with the fence in `Shared::sleep`: either the member sees what was written before,
+        // or its flag is seen here.
+        fence(Ordering::SeqCst);
+        for (worker, member) in self.workers.iter().zip(&self.shared.members[1..]) {
+            let asleep = member.0.active.load(Ordering::Relaxed)
+                && member.0.parked.load(Ordering::Relaxed)
+                && member.0.parked.swap(false, Ordering::Relaxed);
+            if asleep {
+                worker.thread().unpark();
+            }
+        }
+    }
+
+    /// The scratch, until it is put back.
+    pub(crate) fn take_scratch(&mut self) -> Vec<f32> {
+        std::mem::take(&mut self.scratch)
+    }
+
+    pub(crate) fn put_scratch(&mut self, scratch: Vec<f32>) {
+        self.scratch = scratch;
+    }
+
+    /// Runs the chunks of one operation on the members who take part, and returns when all are done.
+    pub(crate) fn run(&mut self, job: &Job<'_>) -> Result<(), Abandoned> {
+        let leader = current();
+        self.shared.board.publish(Region {
+            run: job.run,
+            pace: job.pace,
+            work: job.work,
+            chunks: job.chunks,
+            leader: &leader,
+            step: self.step,
+        });
+        self.wake();
+        // Neither of the two unwinds: chunks' panics are caught and kept for `close`.
+        self.shared
+            .board
+            .take_part(&self.shared.members[0].0, &mut self.memory);
+        self.wait(job.chunks);
+        self.shared.board.close()
+    }
+
+    /// Runs the chunks on the calling thread alone.
+    pub(crate) fn run_alone(&self, job: &Job<'_>) -> Result<(), Abandoned> {
+        let pauses = Pauses::new(job.pace, &self.shared.members[0].0);
+        for index in 0..job.chunks {
+            pauses.point(job.work)?;
+            (job.run)(index, &pauses)?;
+        }
+        Ok(())
+    }
+
+    /// Waits until all of `chunks` are done. Whoever shows no progress meanwhile is left out.
+    fn wait(&mut self, chunks: usize) {
+        let shared = self.shared.clone();
+        for _ in 0..shared.spins {
+            if shared.board.all_done(chunks) {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        if !shared.board.will_park(chunks) {
+            return;
+        }
+        self.workers
+            .iter_mut()
+            .for_each(|worker| worker.seen_at = None);
+        loop {
+            park_a_chunk();
+            if shared.board.all_done(chunks) {
+                return;
+            }
+            self.leave_out_the_late();
+        }
+    }
+
+    /// Leaves out who works at the same chunk as when this was last called. One call proves
+    /// nothing: an unpark that was left over from earlier ends a wait at once.
+    fn leave_out_the_late(&mut self) {
+        for (worker, member) in self.workers.iter_mut().zip(&self.shared.members[1..]) {
+            let works_at = member.0.works_at();
+            if works_at.is_some() && works_at == worker.seen_at && worker.back_at <= self.step {
+                worker.was_late(self.step);
+            }
+            worker.seen_at = works_at;
+        }
+    }
+
+    /// Forgives one lateness of each member who was there for the whole step.
+    fn end_step(&mut self) {
+        for worker in &mut self.workers {
+            if worker.back_at <= self.step {
+                worker.late_in_a_row = worker.late_in_a_row.saturating_sub(1);
+            }
+        }
+    }
+}
+
+impl Worker {
+    fn new(handle: JoinHandle<()>) -> Self {
+        Self {
+            handle: Some(handle),
+            back_at: 0,
+            late_in_a_row: 0,
+            seen_at: None,
+        }
+    }
+
+    fn thread(&self) -> &Thread {
+        self.handle.as_ref().expect("joined only on drop").thread()
+    }
+
+    /// Back at the next step after the first time, then two, four steps later, and so on.
+    fn was_late(&mut self, step: u64) {
+        let away = (1 << self.late_in_a_row.min(32)).min(STEPS_AWAY_MAX);
+        self.back_at = step + away;
+        self.late_in_a_row += 1;
+    }
+}
+
+impl Shared {
+    /// What a spawned member does until the team is dropped.
+    fn work(&self, index: usize) {
+        let member = &self.members[index].0;
+        let mut memory = Memory::default();
+        while !self.stop.load(Ordering::Acquire) {
+            self.board.take_part(member, &mut memory);
+            if !self.spin(member) {
+                self.sleep(member);
+            }
+        }
+    }
+
+    /// Whether a region that `member` may take part in opened within the spin.
+    fn spin(&self, member: &Member) -> bool {
+        for _ in 0..self.spins {
+            if !member.active.load(Ordering::Relaxed) {
+                return false;
+            }
+            if self.board.open() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
+    /// Parks, unless there is work for `member`.
+    fn sleep(&self, member: &Member) {
+        member.parked.store(true, Ordering::Relaxed);
+        // Pairs with the fence in `Crew::wake`.
+        fence(Ordering::SeqCst);
+        let work = self.board.open() && member.active.load(Ordering::Relaxed);
+        if !work && !self.stop.load(Ordering::Acquire) {
+            park();
+        }
+        member.parked.store(false, Ordering::Relaxed);
+    }
+}
+
+/// An operation, cut into chunks.
+pub(crate) struct Job<'a> {
+    pub(crate) run: &'a Chunk<'a>,
+    pub(crate) pace: &'a dyn Pace,
+    /// Of one chunk.
+    pub(crate) work: Work,
+    pub(crate) chunks: usize,
+}
+
+/// Rounds of a spin of [`SPIN_NANOS_MAX`]: a processor's pause takes 10 to 140 cycles, so it is
+/// measured once. The fastest of a few tries, since being descheduled looks like a slow pause.
+#[cfg(not(loom))]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "how long a pause lasts is asked once, at the start"
+)]
+fn spins() -> u32 {
+    const ROUNDS: u32 = 500;
+    let time = || {
+        let start = std::time::Instant::now();
+        (0..ROUNDS).for_each(|_| std::hint::spin_loop());
+        start.elapsed().as_nanos().max(1)
+    };
+    let nanos = (0..5).map(|_| time()).min().expect("five tries");
+    let spins = u128::from(SPIN_NANOS_MAX) * u128::from(ROUNDS) / nanos;
+    u32::try_from(spins).unwrap_or(u32::MAX)
+}
+
+/// Loom explores every order without spinning.
+#[cfg(loom)]
+fn spins() -> u32 {
+    0
+}
+
+#[cfg(test)]
+mod tests;

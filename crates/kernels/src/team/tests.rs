@@ -1,0 +1,322 @@
+//! The protocol under loom, which explores every order of two threads within a bound:
+//! `RUSTFLAGS="--cfg loom" cargo test -p gogrid-kernels --release loom`. Everything else without.
+
+use gogrid_units::Work;
+
+use super::Team;
+use crate::isa::Isa;
+use crate::ops::Ops;
+use crate::region::{Abandoned, Pauses};
+
+/// Long enough that each unit is a chunk of its own.
+const LONG: Work = Work {
+    bytes: 1 << 20,
+    multiply_adds: 0,
+};
+
+/// A region of `count` chunks.
+fn region(
+    ops: &mut Ops<'_>,
+    count: usize,
+    each: impl Fn(usize, &Pauses<'_>) + Sync,
+) -> Result<(), Abandoned> {
+    ops.ranges((count, LONG), &|range, pauses| {
+        range.for_each(|index| each(index, pauses));
+        Ok(())
+    })
+}
+
+fn team(threads: usize) -> Team {
+    Team::new(threads, std::sync::Arc::new(|_| {})).expect("threads")
+}
+
+#[cfg(loom)]
+mod loom_model {
+    use gogrid_units::{FullSpeed, Go, Moment, Pace};
+    use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+
+    use super::*;
+
+    fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
+        let mut builder = loom::model::Builder::new();
+        builder.preemption_bound = Some(preemptions);
+        builder.check(model);
+    }
+
+    #[test]
+    fn loom_each_chunk_runs_once_and_is_seen_when_the_region_ends() {
+        explore(3, || {
+            let mut team = team(2);
+            let done = team.step(&FullSpeed, Isa::Scalar, |ops| {
+                for chunks in [2, 3] {
+                    // Loom's cells complain about accesses that are not ordered.
+                    let cells: Vec<_> = (0..chunks)
+                        .map(|_| loom::cell::UnsafeCell::new(0))
+                        .collect();
+                    let cells = Share(cells);
+                    // SAFETY: each chunk has its own cell.
+                    region(ops, chunks, |i, _| {
+                        cells.at(i).with_mut(|cell| unsafe { *cell += 1 })
+                    })?;
+                    for i in 0..chunks {
+                        // SAFETY: the region has ended.
+                        assert_eq!(cells.at(i).with(|cell| unsafe { *cell }), 1);
+                    }
+                }
+                Ok(())
+            });
+            assert_eq!(done, Ok(()));
+        });
+    }
+
+    struct Share(Vec<loom::cell::UnsafeCell<u32>>);
+    // SAFETY: loom checks every access.
+    unsafe impl Sync for Share {}
+
+    impl Share {
+        fn at(&self, index: usize) -> &loom::cell::UnsafeCell<u32> {
+            &self.0[index]
+        }
+    }
+
+    struct AbandonAt(AtomicUsize);
+
+    impl Pace for AbandonAt {
+        fn point(&self, _work: Work) -> Go {
+            if self.0.fetch_add(1, Relaxed) == 1 {
+                Go::Abandon
+            } else {
+                Go::Go
+            }
+        }
+        fn rest(&self, _until: Moment) {}
+        fn width(&self) -> usize {
+            2
+        }
+    }
+
+    #[test]
+    fn loom_an_abandoned_step_ends_and_the_next_is_whole() {
+        explore(2, || {
+            let mut team = team(2);
+            let pace = AbandonAt(AtomicUsize::new(0));
+            let first = team.step(&pace, Isa::Scalar, |ops| region(ops, 2, |_, _| ()));
+            assert_eq!(first, Err(Abandoned));
+            let count = AtomicUsize::new(0);
+            let second = team.step(&FullSpeed, Isa::Scalar, |ops| {
+                region(ops, 2, |_, _| {
+                    count.fetch_add(1, Relaxed);
+                })
+            });
+            assert_eq!((second, count.load(Relaxed)), (Ok(()), 2));
+        });
+    }
+}
+
+#[cfg(not(loom))]
+mod threads {
+    use std::collections::HashSet;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+    use std::sync::{Arc, Mutex};
+    use std::thread::{self, ThreadId};
+
+    use gogrid_units::{FullSpeed, Go, Moment, Pace};
+
+    use super::*;
+
+    fn step(
+        team: &mut Team,
+        pace: &dyn Pace,
+        count: usize,
+        each: impl Fn(usize) + Sync,
+    ) -> Result<(), Abandoned> {
+        team.step(pace, Isa::detect(), |ops| {
+            region(ops, count, |index, _| each(index))
+        })
+    }
+
+    #[test]
+    fn every_chunk_runs_once_in_any_team() {
+        for threads in 1..=4 {
+            let mut team = team(threads);
+            for count in [0, 1, 2, 7, 100, 1000] {
+                let runs: Vec<_> = (0..count).map(|_| AtomicUsize::new(0)).collect();
+                let done = team.step(&FullSpeed, Isa::detect(), |ops| {
+                    for _ in 0..20 {
+                        region(ops, count, |index, _| {
+                            runs[index].fetch_add(1, SeqCst);
+                        })?;
+                    }
+                    Ok(())
+                });
+                assert_eq!(done, Ok(()));
+                assert!(runs.iter().all(|runs| runs.load(SeqCst) == 20));
+            }
+        }
+    }
+
+    #[test]
+    fn all_members_work_and_only_as_many_as_the_width() {
+        struct Width(usize);
+        impl Pace for Width {
+            fn point(&self, _work: Work) -> Go {
+                Go::Go
+            }
+            fn rest(&self, _until: Moment) {}
+            fn width(&self) -> usize {
+                self.0
+            }
+        }
+        let mut team = team(3);
+        for width in 1..=3 {
+            let members: Mutex<HashSet<ThreadId>> = Mutex::default();
+            // Each chunk ends when as many threads as may come have come, so it shows who does.
+            let done = step(&mut team, &Width(width), width, |_| {
+                members.lock().unwrap().insert(thread::current().id());
+                while members.lock().unwrap().len() < width {
+                    thread::yield_now();
+                }
+            });
+            assert_eq!((done, members.lock().unwrap().len()), (Ok(()), width));
+        }
+    }
+
+    #[test]
+    fn the_hook_runs_on_each_spawned_thread_and_dropping_joins() {
+        let seen = Arc::new(Mutex::new(vec![]));
+        let hook = seen.clone();
+        drop(Team::new(
+            3,
+            Arc::new(move |index| hook.lock().unwrap().push(index)),
+        ));
+        let mut seen = seen.lock().unwrap().clone();
+        seen.sort_unstable();
+        assert_eq!(seen, [1, 2]);
+    }
+
+    /// Rests before each chunk, and abandons at one.
+    struct Restless {
+        asked: AtomicUsize,
+        rested: AtomicUsize,
+        owes: AtomicBool,
+        abandon_at: usize,
+    }
+
+    impl Restless {
+        fn new(abandon_at: usize) -> Self {
+            let (asked, rested) = (AtomicUsize::new(0), AtomicUsize::new(0));
+            Self {
+                asked,
+                rested,
+                owes: AtomicBool::new(true),
+                abandon_at,
+            }
+        }
+    }
+
+    impl Pace for Restless {
+        fn point(&self, _work: Work) -> Go {
+            if self.owes.swap(false, SeqCst) {
+                return Go::Rest(Moment(7));
+            }
+            if self.asked.fetch_add(1, SeqCst) == self.abandon_at {
+                return Go::Abandon;
+            }
+            self.owes.store(true, SeqCst);
+            Go::Go
+        }
+        fn rest(&self, until: Moment) {
+            assert_eq!(until, Moment(7));
+            self.rested.fetch_add(1, SeqCst);
+        }
+        fn width(&self) -> usize {
+            usize::MAX
+        }
+    }
+
+    #[test]
+    fn a_member_rests_when_told_and_then_does_the_chunk() {
+        for threads in 1..=3 {
+            let pace = Restless::new(usize::MAX);
+            let runs = AtomicUsize::new(0);
+            let done = step(&mut team(threads), &pace, 50, |_| {
+                runs.fetch_add(1, SeqCst);
+            });
+            assert_eq!((done, runs.load(SeqCst)), (Ok(()), 50));
+            assert!(pace.rested.load(SeqCst) > 10);
+        }
+    }
+
+    #[test]
+    fn an_abandoned_step_ends_early_and_leaves_the_team_usable() {
+        for threads in 1..=3 {
+            let mut team = team(threads);
+            let runs = AtomicUsize::new(0);
+            let count = |_| {
+                runs.fetch_add(1, SeqCst);
+            };
+            assert_eq!(
+                step(&mut team, &Restless::new(20), 50, count),
+                Err(Abandoned)
+            );
+            assert!(runs.load(SeqCst) < 50);
+            runs.store(0, SeqCst);
+            assert_eq!(step(&mut team, &FullSpeed, 50, count), Ok(()));
+            assert_eq!(runs.load(SeqCst), 50);
+        }
+    }
+
+    #[test]
+    fn a_panic_reaches_the_caller_whoever_had_the_chunk() {
+        for threads in 1..=3 {
+            let mut team = team(threads);
+            for bad in 0..12 {
+                let panics = catch_unwind(AssertUnwindSafe(|| {
+                    step(&mut team, &FullSpeed, 12, |index| {
+                        assert_ne!(index, bad, "a bad chunk")
+                    })
+                }));
+                let payload = panics.expect_err("it panics");
+                let message = payload.downcast_ref::<String>().expect("a message");
+                assert!(message.contains("a bad chunk"), "{message}");
+                assert_eq!(step(&mut team, &FullSpeed, 12, |_| ()), Ok(()));
+            }
+        }
+    }
+
+    /// A chunk of a spawned thread ends only once the leader calls it late.
+    #[test]
+    fn a_late_member_is_left_out_for_longer_each_time() {
+        let mut team = team(2);
+        let leader = thread::current().id();
+        let mut steps_with_two = vec![];
+        for number in 1..=12 {
+            let (late, both) = (AtomicBool::new(false), AtomicBool::new(false));
+            let done = team.step(&FullSpeed, Isa::detect(), |ops| {
+                let width = ops.width();
+                if width == 2 {
+                    region(ops, 2, |_, _| {
+                        if thread::current().id() != leader {
+                            late.store(true, SeqCst);
+                            // Three of the leader's looks and more.
+                            thread::park_timeout(std::time::Duration::from_millis(20));
+                        }
+                        // The leader's chunk leaves the other one to the other member.
+                        while !late.load(SeqCst) {
+                            thread::yield_now();
+                        }
+                    })?;
+                    both.store(true, SeqCst);
+                    assert_eq!(ops.width(), 1, "left out for the rest of the step");
+                }
+                Ok(())
+            });
+            assert_eq!(done, Ok(()));
+            if both.load(SeqCst) {
+                steps_with_two.push(number);
+            }
+        }
+        assert_eq!(steps_with_two, [1, 2, 4, 8]);
+    }
+}
