@@ -1,7 +1,7 @@
 //! A decoder, described by data. Every supported family is one of these; no code knows a family
 //! but the readers that fill it in.
 
-use gogrid_units::WeightType;
+use gogrid_units::{Bytes, Piece, Span, WeightType};
 
 /// A decoder-only transformer: shapes, switches, and where its weights are.
 #[derive(Clone, Debug)]
@@ -183,4 +183,42 @@ pub enum RopePairs {
 pub struct KvGroup {
     /// Tokens kept, or `None` for all.
     pub window: Option<usize>,
+}
+
+impl Decoder {
+    /// Every matrix, in the order of the pieces; a tied head is listed like any other.
+    pub fn weights(&self) -> Vec<&Weight> {
+        let pieces = Span::whole_model(self.layers.len()).pieces(self.layers.len());
+        pieces.flat_map(|piece| self.piece_weights(piece)).collect()
+    }
+
+    /// The matrices of one piece.
+    pub fn piece_weights(&self, piece: Piece) -> Vec<&Weight> {
+        match piece {
+            Piece::Embedding => vec![&self.embedding.table],
+            Piece::Mixer(layer) => {
+                let mixer = &self.layers[layer].mixer;
+                [&mixer.q, &mixer.k, &mixer.v, &mixer.o].map(|l| &l.weight).to_vec()
+            }
+            Piece::FeedForward(layer) => {
+                let ffn = &self.layers[layer].feed_forward;
+                vec![&ffn.gate, &ffn.up, &ffn.down]
+            }
+            Piece::Head => vec![&self.head.output],
+        }
+    }
+}
+
+impl Weight {
+    /// Bytes of one row as the file stores it.
+    pub const fn row_bytes(&self) -> usize {
+        // A whole number of blocks: the reader of the file has held every row to that.
+        self.cols / self.stored.block_len() * self.stored.block_bytes()
+    }
+
+    /// Bytes of all rows in the GGUF layout of the type they are kept in.
+    pub const fn kept_bytes(&self) -> Bytes {
+        let row = self.cols / self.kept.block_len() * self.kept.block_bytes();
+        Bytes::of(row).times(self.rows as u64)
+    }
 }

@@ -2,17 +2,26 @@
 //! device and no arithmetic on weights.
 
 #![forbid(unsafe_code)]
-// Until `Model` below uses all of it.
-#![allow(dead_code, unused_imports)]
 
+mod assemble;
 mod decoder;
 mod error;
+mod family;
+mod files;
 mod gguf;
+mod hugging_face;
 mod limits;
+mod model;
+mod names;
+mod params;
+mod rope;
 mod tensors;
+mod text;
 
 pub use decoder::{
     Activation, Attention, Decoder, Embedding, FeedForward, Head, KvGroup, Layer, Linear, Rope,
     RopePairs, Vector, Weight,
 };
 pub use error::ModelError;
+pub use model::{Model, ModelId, OpenOptions};
+pub use text::{ChatTemplate, Message, SpecialTokens, TextDecoder, Tokenizer};

@@ -21,3 +21,29 @@ pub(crate) const ALIGNMENT_MAX: u64 = 1 << 20;
 
 // Offsets into a header are kept in 32 bits.
 const _: () = assert!(HEADER_BYTES_MAX < u32::MAX as u64);
+
+/// Layers of a decoder.
+pub(crate) const LAYERS_MAX: usize = 1024;
+/// Rows of an embedding table.
+pub(crate) const VOCAB_MAX: usize = 1 << 22;
+/// Width of the residual stream.
+pub(crate) const WIDTH_MAX: usize = 1 << 17;
+/// Width of a feed-forward's inside.
+pub(crate) const HIDDEN_MAX: usize = 1 << 20;
+/// Query heads of a layer.
+pub(crate) const HEADS_MAX: usize = 4096;
+/// Width of one head.
+pub(crate) const HEAD_DIM_MAX: usize = 4096;
+/// Tokens in the longest sequence, and in a window.
+pub(crate) const CONTEXT_MAX: usize = 1 << 28;
+/// Files that the weights are spread over.
+pub(crate) const SHARDS_MAX: usize = 4096;
+/// Bytes of config.json and of a shard index.
+pub(crate) const JSON_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of a safetensors header. The format allows 100 MB, but parsed JSON takes several times its
+/// text, and real shards stay below 1 MiB.
+pub(crate) const SAFETENSORS_HEADER_BYTES_MAX: u64 = 16 << 20;
+
+// A matrix of the largest extents has fewer bytes than an address can count.
+const _: () = assert!((HEADS_MAX * HEAD_DIM_MAX) as u128 * WIDTH_MAX as u128 * 4 < 1 << 62);
+const _: () = assert!(VOCAB_MAX as u128 * WIDTH_MAX as u128 * 4 < 1 << 62);

@@ -7,9 +7,11 @@
 //! bytes for each pair and tensor, whatever the file claims.
 
 mod metadata;
+mod params;
 mod tensors;
 mod value;
 mod walk;
 
 pub(crate) use metadata::Metadata;
+pub(crate) use params::params;
 pub(crate) use tensors::Gguf;

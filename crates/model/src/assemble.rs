@@ -1,0 +1,403 @@
+//! Puts a decoder together: sizes and switches on one side, a file's tensors on the other.
+
+use std::cell::RefCell;
+use std::collections::HashSet;
+
+use gogrid_units::WeightType;
+
+use crate::decoder::{
+    Attention, Decoder, Embedding, FeedForward, Head, KvGroup, Layer, Linear, Rope, Vector, Weight,
+};
+use crate::error::{ModelError, shown};
+use crate::files::Files;
+use crate::limits::VOCAB_MAX;
+use crate::names::Names;
+use crate::params::{Params, Tied};
+use crate::rope::{Divisors, RopeSpec};
+use crate::tensors::{Tensor, TensorSource};
+
+/// What a decoder is put together from.
+pub(crate) struct Assembly<'a> {
+    pub(crate) params: &'a Params,
+    pub(crate) names: &'a Names,
+    pub(crate) source: &'a dyn TensorSource,
+    pub(crate) files: &'a Files,
+    /// What float matrices are quantised to while loading.
+    pub(crate) quantise: Option<WeightType>,
+    /// What the file's norms lack: 1 in Gemma's safetensors.
+    pub(crate) norm_offset: f32,
+    /// The names of tensors that have a place in the decoder.
+    pub(crate) used: RefCell<HashSet<String>>,
+}
+
+impl Assembly<'_> {
+    /// The decoder. Every tensor it needs is there in its right shape, and the file has no tensor
+    /// that it does not know.
+    pub(crate) fn decoder(&self) -> Result<Decoder, ModelError> {
+        let params = self.params;
+        params.check()?;
+        let embedding = self.embedding()?;
+        let vocab = embedding.table.rows;
+        let head = self.head(&embedding.table)?;
+        let ropes = Ropes {
+            global: self.rope(&params.rope)?,
+            windowed: params
+                .windowed_rope
+                .as_ref()
+                .map(|r| self.rope(r))
+                .transpose()?,
+        };
+        let kv_groups = kv_groups(&params.windows);
+        let layer = |index| self.layer(index, &ropes, &kv_groups);
+        let layers = (0..params.windows.len()).map(layer);
+        let layers = layers.collect::<Result<_, _>>()?;
+        self.refuse_strangers()?;
+        Ok(Decoder {
+            architecture: params.family.name,
+            vocab,
+            width: params.width,
+            context: params.context,
+            norm_epsilon: params.norm_epsilon,
+            embedding,
+            layers,
+            head,
+            kv_groups,
+        })
+    }
+
+    fn embedding(&self) -> Result<Embedding, ModelError> {
+        let tensor = self.required(self.names.embedding)?;
+        let rows = tensor.shape.first().copied().unwrap_or(0);
+        let rows = self.params.vocab.unwrap_or(rows);
+        if rows > VOCAB_MAX {
+            let what = format!("{rows} rows are over the limit of {VOCAB_MAX}");
+            return Err(self.source.refuse(&tensor, what));
+        }
+        // Rounded to f32 once, as llama.cpp does.
+        let root = (self.params.width as f32).sqrt();
+        Ok(Embedding {
+            table: self.matrix(&tensor, (rows, self.params.width))?,
+            scale: if self.params.family.gemma { root } else { 1.0 },
+        })
+    }
+
+    fn head(&self, table: &Weight) -> Result<Head, ModelError> {
+        let name = self.names.output;
+        let there = self.source.find(name).is_some();
+        let tied = match self.params.tied {
+            Tied::Yes => true,
+            Tied::No => false,
+            Tied::IfMissing => !there,
+        };
+        let output = if tied {
+            // A copy of the table under the head's name is not an error.
+            self.used.borrow_mut().insert(name.to_owned());
+            table.clone()
+        } else {
+            self.matrix(&self.required(name)?, (table.rows, table.cols))?
+        };
+        Ok(Head {
+            norm: self.norm(self.names.final_norm, self.params.width)?,
+            output,
+            softcap: self.params.logit_softcap,
+        })
+    }
+
+    fn layer(&self, index: usize, ropes: &Ropes, groups: &[KvGroup]) -> Result<Layer, ModelError> {
+        let prefix = format!("{}{index}.", self.names.layer);
+        let window = self.params.windows[index];
+        let group = groups.iter().position(|group| group.window == window);
+        let mixer = self.attention(&prefix, ropes.of(window), (window, group.unwrap_or(0)))?;
+        let feed_forward = self.feed_forward(&prefix)?;
+        Ok(Layer {
+            mixer,
+            feed_forward,
+        })
+    }
+
+    fn attention(
+        &self,
+        prefix: &str,
+        rope: &Rope,
+        (window, kv_group): (Option<usize>, usize),
+    ) -> Result<Attention, ModelError> {
+        let (params, names) = (self.params, self.names);
+        let (width, head_dim) = (params.width, params.head_dim);
+        let family = params.family;
+        let [q, k, v] = self.queries_keys_values(prefix)?;
+        let o = self.linear(
+            &at(prefix, names.o),
+            (width, params.heads * head_dim),
+            params.output_bias,
+        )?;
+        let head_norm = |on: bool, name| {
+            let name = at(prefix, name) + ".weight";
+            on.then(|| self.norm(&name, head_dim)).transpose()
+        };
+        Ok(Attention {
+            heads: params.heads,
+            kv_heads: params.kv_heads,
+            head_dim,
+            norm: self.norm(&(at(prefix, names.norm) + ".weight"), width)?,
+            q,
+            k,
+            v,
+            o,
+            q_norm: head_norm(family.head_norms, names.q_norm)?,
+            k_norm: head_norm(family.head_norms, names.k_norm)?,
+            post_norm: self.post_norm(&at(prefix, names.post_norm))?,
+            rope: rope.clone(),
+            scale: (1.0 / params.query_scalar.sqrt()) as f32,
+            softcap: params.attention_softcap,
+            window,
+            kv_group,
+        })
+    }
+
+    fn queries_keys_values(&self, prefix: &str) -> Result<[Linear; 3], ModelError> {
+        let (params, names) = (self.params, self.names);
+        let (q_rows, kv_rows) = (
+            params.heads * params.head_dim,
+            params.kv_heads * params.head_dim,
+        );
+        if !params.family.fused {
+            let biased = params.biases;
+            let linear = |name, rows| self.linear(&at(prefix, name), (rows, params.width), biased);
+            return Ok([
+                linear(names.q, q_rows)?,
+                linear(names.k, kv_rows)?,
+                linear(names.v, kv_rows)?,
+            ]);
+        }
+        let name = at(prefix, names.qkv);
+        let whole = self.linear(&name, (q_rows + 2 * kv_rows, params.width), false)?;
+        Ok([
+            part(&whole, 0, q_rows),
+            part(&whole, q_rows, kv_rows),
+            part(&whole, q_rows + kv_rows, kv_rows),
+        ])
+    }
+
+    fn feed_forward(&self, prefix: &str) -> Result<FeedForward, ModelError> {
+        let (params, names) = (self.params, self.names);
+        let (hidden, width) = (params.hidden, params.width);
+        let weight = |name, shape| {
+            let tensor = self.required(&(at(prefix, name) + ".weight"))?;
+            self.matrix(&tensor, shape)
+        };
+        let (gate, up) = if params.family.fused {
+            let whole = weight(names.gate_up, (2 * hidden, width))?;
+            (rows(&whole, 0, hidden), rows(&whole, hidden, hidden))
+        } else {
+            let gate = weight(names.gate, (hidden, width))?;
+            (gate, weight(names.up, (hidden, width))?)
+        };
+        let norm = at(prefix, names.feed_forward_norm) + ".weight";
+        Ok(FeedForward {
+            norm: self.norm(&norm, width)?,
+            gate,
+            up,
+            down: weight(names.down, (width, hidden))?,
+            activation: params.family.activation,
+            post_norm: self.post_norm(&at(prefix, names.feed_forward_post_norm))?,
+        })
+    }
+
+    fn post_norm(&self, name: &str) -> Result<Option<Vector>, ModelError> {
+        let name = format!("{name}.weight");
+        let on = self.params.family.post_norms;
+        on.then(|| self.norm(&name, self.params.width)).transpose()
+    }
+
+    /// A matrix and its bias: one that must be there, or one that may (llama's `attention_bias`).
+    fn linear(
+        &self,
+        name: &str,
+        shape: (usize, usize),
+        biased: bool,
+    ) -> Result<Linear, ModelError> {
+        let bias = format!("{name}.bias");
+        let has_bias = biased || self.source.find(&bias).is_some();
+        let tensor = self.required(&format!("{name}.weight"))?;
+        Ok(Linear {
+            weight: self.matrix(&tensor, shape)?,
+            bias: has_bias.then(|| self.vector(&bias, shape.0)).transpose()?,
+        })
+    }
+
+    fn matrix(&self, tensor: &Tensor, (rows, cols): (usize, usize)) -> Result<Weight, ModelError> {
+        self.expect_shape(tensor, &[rows, cols])?;
+        let float = tensor.ty.block_len() == 1;
+        let kept = self
+            .quantise
+            .filter(|ty| float && ty.row_bytes(cols).is_some());
+        Ok(Weight {
+            name: tensor.name.clone(),
+            stored: tensor.ty,
+            kept: kept.unwrap_or(tensor.ty),
+            rows,
+            cols,
+            file: tensor.file,
+            offset: tensor.offset,
+        })
+    }
+
+    fn norm(&self, name: &str, len: usize) -> Result<Vector, ModelError> {
+        let mut vector = self.vector(name, len)?;
+        for value in &mut vector.values {
+            *value += self.norm_offset;
+        }
+        Ok(vector)
+    }
+
+    fn vector(&self, name: &str, len: usize) -> Result<Vector, ModelError> {
+        let tensor = self.required(name)?;
+        self.expect_shape(&tensor, &[len])?;
+        let Some(width) = Some(tensor.ty)
+            .filter(|ty| ty.block_len() == 1)
+            .map(WeightType::block_bytes)
+        else {
+            let what = format!("a vector of {}; f32, f16 or bf16 expected", tensor.ty);
+            return Err(self.source.refuse(&tensor, what));
+        };
+        let mut bytes = vec![0; len * width];
+        self.files
+            .read_at(tensor.file, (name, tensor.offset), &mut bytes)?;
+        let values: Vec<f32> = bytes
+            .chunks_exact(width)
+            .map(|b| widen(tensor.ty, b))
+            .collect();
+        if let Some(index) = values.iter().position(|value| !value.is_finite()) {
+            let what = format!("value {index} is {}", values[index]);
+            return Err(self.source.refuse(&tensor, what));
+        }
+        let name = name.to_owned();
+        Ok(Vector { name, values })
+    }
+
+    fn rope(&self, spec: &RopeSpec) -> Result<Rope, ModelError> {
+        let pairs = spec.rotated / 2;
+        let divisors = match &spec.divisors {
+            None => None,
+            Some(Divisors::Values(values)) => Some(values.clone()),
+            Some(Divisors::Tensor(name)) => Some(self.vector(name, pairs)?.values),
+        };
+        let wrong = |what: String| Err(self.params.refuse("rope factors", what));
+        match &divisors {
+            Some(d) if d.len() != pairs => {
+                return wrong(format!("{} of them for {pairs} pairs", d.len()));
+            }
+            Some(d) if !d.iter().all(|d| d.is_finite() && *d > 0.0) => {
+                return wrong("one of them is not above zero".to_owned());
+            }
+            _ => {}
+        }
+        let frequencies = spec.frequencies(divisors.as_deref());
+        if !frequencies.iter().all(|f| f.is_finite()) {
+            return wrong("a frequency is not finite".to_owned());
+        }
+        Ok(Rope {
+            pairs: spec.pairs,
+            frequencies,
+            magnitude: spec.total_magnitude(),
+        })
+    }
+
+    fn required(&self, name: &str) -> Result<Tensor, ModelError> {
+        self.used.borrow_mut().insert(name.to_owned());
+        let tensor = self.source.find(name);
+        tensor.ok_or_else(|| self.source.missing(name))
+    }
+
+    fn expect_shape(&self, tensor: &Tensor, shape: &[usize]) -> Result<(), ModelError> {
+        if tensor.shape == shape {
+            return Ok(());
+        }
+        let what = format!("shape {:?}, the model needs {shape:?}", tensor.shape);
+        Err(self.source.refuse(tensor, what))
+    }
+
+    /// A tensor without a place would be arithmetic left out in silence.
+    fn refuse_strangers(&self) -> Result<(), ModelError> {
+        let used = self.used.borrow();
+        let mut stranger = None;
+        self.source.names(&mut |name| {
+            let ignored = || self.names.ignored.iter().any(|end| name.ends_with(end));
+            if stranger.is_none() && !used.contains(name) && !ignored() {
+                stranger = Some(name.to_owned());
+            }
+        });
+        let Some(tensor) = stranger.and_then(|name| self.source.find(&name)) else {
+            return Ok(());
+        };
+        let family = self.params.family.name;
+        let what = if tensor.name.contains("exps") || tensor.name.contains("experts") {
+            "a tensor of a mixture of experts; only dense models are supported".to_owned()
+        } else {
+            format!("a tensor that no {family} model has")
+        };
+        let mut error = self.source.refuse(&tensor, what);
+        if let ModelError::Malformed { field, .. } = &mut error {
+            *field = shown(&tensor.name);
+        }
+        Err(error)
+    }
+}
+
+struct Ropes {
+    global: Rope,
+    windowed: Option<Rope>,
+}
+
+impl Ropes {
+    fn of(&self, window: Option<usize>) -> &Rope {
+        let windowed = self.windowed.as_ref().filter(|_| window.is_some());
+        windowed.unwrap_or(&self.global)
+    }
+}
+
+/// One group for each distinct window, in the order in which layers have them.
+fn kv_groups(windows: &[Option<usize>]) -> Vec<KvGroup> {
+    let mut groups: Vec<KvGroup> = Vec::new();
+    for &window in windows {
+        if !groups.iter().any(|group| group.window == window) {
+            groups.push(KvGroup { window });
+        }
+    }
+    groups
+}
+
+fn at(prefix: &str, name: &str) -> String {
+    format!("{prefix}{name}")
+}
+
+/// `len` rows of a matrix and its bias, from row `start` on.
+fn part(whole: &Linear, start: usize, len: usize) -> Linear {
+    let bias = whole.bias.as_ref().map(|bias| Vector {
+        name: bias.name.clone(),
+        values: bias.values[start..start + len].to_vec(),
+    });
+    Linear {
+        weight: rows(&whole.weight, start, len),
+        bias,
+    }
+}
+
+/// `len` rows of a matrix, from row `start` on.
+fn rows(whole: &Weight, start: usize, len: usize) -> Weight {
+    Weight {
+        rows: len,
+        offset: whole.offset + (start * whole.row_bytes()) as u64,
+        ..whole.clone()
+    }
+}
+
+/// One stored float as f32.
+fn widen(ty: WeightType, bytes: &[u8]) -> f32 {
+    match (ty, bytes) {
+        (WeightType::F16, &[a, b]) => half::f16::from_le_bytes([a, b]).to_f32(),
+        (WeightType::Bf16, &[a, b]) => half::bf16::from_le_bytes([a, b]).to_f32(),
+        (_, &[a, b, c, d]) => f32::from_le_bytes([a, b, c, d]),
+        _ => f32::NAN,
+    }
+}

@@ -1,0 +1,355 @@
+//! A decoder's sizes and switches from the keys of a GGUF file.
+
+use crate::error::{ModelError, shown};
+use crate::family::{FAMILIES, Family};
+use crate::limits::{
+    CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, HIDDEN_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX,
+};
+use crate::params::{Params, Tied};
+use crate::rope::{Divisors, RopeSpec, Scaling, Yarn};
+use crate::tensors::TensorSource;
+
+use super::{Gguf, Metadata};
+
+/// Keys that change what a decoder computes and that no supported family has.
+const REFUSED: [&str; 8] = [
+    "attention.scale",
+    "attention.clamp_kqv",
+    "attention.max_alibi_bias",
+    "embedding_scale",
+    "residual_scale",
+    "logit_scale",
+    "rope.scale_linear",
+    "attention.key_length_mla",
+];
+
+/// Reads the sizes and switches of the decoder in `gguf`, opened for sequences of `context`
+/// tokens, or of as many as the model was made for.
+pub(crate) fn params(gguf: &Gguf, context: Option<usize>) -> Result<Params, ModelError> {
+    let metadata = gguf.metadata();
+    refuse_split(metadata)?;
+    let family = family(metadata)?;
+    let keys = Keys { metadata, family };
+    keys.refuse_unknown_arithmetic()?;
+    let width = keys.size("embedding_length", WIDTH_MAX)?;
+    let layers = keys.size("block_count", LAYERS_MAX)?;
+    let heads = keys.size("attention.head_count", HEADS_MAX)?;
+    let head_dim = keys.head_dim(width, heads)?;
+    let made_for = keys.size("context_length", CONTEXT_MAX)?;
+    let windows = keys.windows(layers)?;
+    let rope = Ropes {
+        keys: &keys,
+        gguf,
+        head_dim,
+        context: context.unwrap_or(made_for),
+    };
+    let params = Params {
+        file: metadata.file().to_owned(),
+        family,
+        vocab: keys.optional_size("vocab_size", VOCAB_MAX)?,
+        width,
+        hidden: keys.size("feed_forward_length", HIDDEN_MAX)?,
+        context: made_for,
+        heads,
+        // llama.cpp's loader: as many KV heads as query heads where the key is missing; converters
+        // leave it out for models without grouped queries.
+        kv_heads: keys
+            .optional_size("attention.head_count_kv", HEADS_MAX)?
+            .unwrap_or(heads),
+        head_dim,
+        norm_epsilon: keys.positive("attention.layer_norm_rms_epsilon")? as f32,
+        biases: family.biases,
+        output_bias: false,
+        query_scalar: query_scalar(family, layers, (width, heads), head_dim),
+        attention_softcap: keys.softcap("attn_logit_softcapping")?,
+        logit_softcap: keys.softcap("final_logit_softcapping")?,
+        windows,
+        rope: rope.global()?,
+        windowed_rope: rope.windowed()?,
+        // The format's rule: a file without `output.weight` uses the embedding table.
+        tied: Tied::IfMissing,
+    };
+    Ok(params)
+}
+
+fn refuse_split(metadata: &Metadata) -> Result<(), ModelError> {
+    match metadata.u64("split.count")? {
+        None | Some(0 | 1) => Ok(()),
+        Some(parts) => Err(metadata.unsupported(
+            "split.count",
+            format!("a model in {parts} files"),
+            "one file; join them with llama-gguf-split --merge".to_owned(),
+        )),
+    }
+}
+
+fn family(metadata: &Metadata) -> Result<&'static Family, ModelError> {
+    const KEY: &str = "general.architecture";
+    let name = metadata.required(KEY, metadata.str(KEY))?;
+    FAMILIES.iter().find(|f| f.name == name).ok_or_else(|| {
+        let names = FAMILIES.each_ref().map(|f| f.name).join(", ");
+        metadata.unsupported(KEY, format!("architecture {:?}", shown(name)), names)
+    })
+}
+
+/// GGUF has no key for it. Gemma's configs give the width of a head for all models but the two of
+/// 27B (46 layers in Gemma 2, 62 in Gemma 3), which have width / heads; llama.cpp tells them by
+/// their layers as well.
+fn query_scalar(
+    family: &Family,
+    layers: usize,
+    (width, heads): (usize, usize),
+    head_dim: usize,
+) -> f64 {
+    match (family.name, layers) {
+        ("gemma2", 46) | ("gemma3", 62) => width as f64 / heads as f64,
+        _ => head_dim as f64,
+    }
+}
+
+/// The keys below the architecture's name.
+struct Keys<'a> {
+    metadata: &'a Metadata,
+    family: &'static Family,
+}
+
+impl Keys<'_> {
+    fn key(&self, name: &str) -> String {
+        format!("{}.{name}", self.family.name)
+    }
+
+    fn refuse_unknown_arithmetic(&self) -> Result<(), ModelError> {
+        let experts = self.key("expert_count");
+        if let Some(count @ 1..) = self.metadata.u64(&experts)? {
+            let (found, supported) = (format!("a mixture of {count} experts"), "dense models");
+            return Err(self
+                .metadata
+                .unsupported(&experts, found, supported.to_owned()));
+        }
+        let keys = REFUSED.iter().map(|name| self.key(name));
+        match keys.into_iter().find(|key| self.metadata.has(key)) {
+            None => Ok(()),
+            Some(key) => {
+                let found = format!("a {} model with this key", self.family.name);
+                Err(self
+                    .metadata
+                    .unsupported(&key, found, "models without it".to_owned()))
+            }
+        }
+    }
+
+    fn size(&self, name: &str, max: usize) -> Result<usize, ModelError> {
+        let key = self.key(name);
+        let size = self.optional_size(name, max);
+        self.metadata.required(&key, size)
+    }
+
+    fn optional_size(&self, name: &str, max: usize) -> Result<Option<usize>, ModelError> {
+        let key = self.key(name);
+        let Some(number) = self.metadata.u64(&key)? else {
+            return Ok(None);
+        };
+        let size = usize::try_from(number)
+            .ok()
+            .filter(|n| (1..=max).contains(n));
+        size.map(Some).ok_or_else(|| {
+            let what = format!("{number} is not between 1 and {max}");
+            self.metadata.refuse(&key, what)
+        })
+    }
+
+    fn positive(&self, name: &str) -> Result<f64, ModelError> {
+        let key = self.key(name);
+        let number = self.optional_positive(name);
+        self.metadata.required(&key, number)
+    }
+
+    fn optional_positive(&self, name: &str) -> Result<Option<f64>, ModelError> {
+        let key = self.key(name);
+        match self.metadata.f32(&key)? {
+            Some(number) if number <= 0.0 => Err(self
+                .metadata
+                .refuse(&key, format!("{number} is not above zero"))),
+            number => Ok(number.map(f64::from)),
+        }
+    }
+
+    /// Required in Gemma 2 and read in Gemma 3, where 0 means none; no other family has them.
+    fn softcap(&self, name: &str) -> Result<Option<f32>, ModelError> {
+        let key = self.key(name);
+        match self.family.name {
+            "gemma2" => Ok(Some(self.positive(name)? as f32)),
+            "gemma3" => Ok(self.metadata.f32(&key)?.filter(|cap| *cap != 0.0)),
+            _ if self.metadata.has(&key) => {
+                let found = format!("a {} model with this key", self.family.name);
+                let supported = "it in gemma2 and gemma3".to_owned();
+                Err(self.metadata.unsupported(&key, found, supported))
+            }
+            _ => Ok(None),
+        }
+    }
+
+    fn head_dim(&self, width: usize, heads: usize) -> Result<usize, ModelError> {
+        let keys = self.optional_size("attention.key_length", HEAD_DIM_MAX)?;
+        let values = self.optional_size("attention.value_length", HEAD_DIM_MAX)?;
+        // llama.cpp's loader: width / heads where the key is missing.
+        let head_dim = keys.unwrap_or(width / heads);
+        if keys.is_none() && !width.is_multiple_of(heads) {
+            let what = format!("{heads} heads do not divide the width of {width}");
+            return Err(self
+                .metadata
+                .refuse(&self.key("attention.head_count"), what));
+        }
+        if values.unwrap_or(head_dim) != head_dim {
+            return Err(self.metadata.unsupported(
+                &self.key("attention.value_length"),
+                format!("values of another width than keys ({head_dim})"),
+                "the same width".to_owned(),
+            ));
+        }
+        Ok(head_dim)
+    }
+
+    /// The window of each layer.
+    fn windows(&self, layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
+        const WINDOW: &str = "attention.sliding_window";
+        const PATTERN: &str = "attention.sliding_window_pattern";
+        // Phi-3 files of models without a window have 0.
+        let none = self
+            .metadata
+            .u64(&self.key(WINDOW))
+            .is_ok_and(|n| n == Some(0));
+        let window = match self.family.name {
+            "gemma2" | "gemma3" => Some(self.size(WINDOW, CONTEXT_MAX)?),
+            _ if none => None,
+            _ => self.optional_size(WINDOW, CONTEXT_MAX)?,
+        };
+        let pattern = self.key(PATTERN);
+        if let Ok(Some(windowed)) = self.metadata.bools(&pattern) {
+            if windowed.len() != layers {
+                let what = format!("{} entries for {layers} layers", windowed.len());
+                return Err(self.metadata.refuse(&pattern, what));
+            }
+            return Ok(windowed.iter().map(|on| window.filter(|_| *on)).collect());
+        }
+        // Every `period`-th layer sees everything. No key until late 2025; llama.cpp's loader has
+        // 2 for Gemma 2 and 6 for Gemma 3 in its code, as the models' own code does.
+        let period = match (self.optional_size(PATTERN, LAYERS_MAX)?, self.family.name) {
+            (Some(period), _) => period,
+            (None, "gemma2") => 2,
+            (None, "gemma3") => 6,
+            (None, _) => return Ok(vec![window; layers]),
+        };
+        let windowed = |layer: usize| window.filter(|_| layer % period < period - 1);
+        Ok((0..layers).map(windowed).collect())
+    }
+}
+
+/// Reads the rotations.
+struct Ropes<'a> {
+    keys: &'a Keys<'a>,
+    gguf: &'a Gguf,
+    head_dim: usize,
+    /// Tokens in the longest sequence that will be run.
+    context: usize,
+}
+
+impl Ropes<'_> {
+    /// The rotation of layers that see everything.
+    fn global(&self) -> Result<RopeSpec, ModelError> {
+        let mut rope = self.plain()?;
+        rope.scaling = self.scaling()?;
+        let magnitude = self.keys.optional_positive("rope.scaling.attn_factor")?;
+        if self.gguf.find("rope_factors_long.weight").is_some() {
+            let original = self
+                .keys
+                .size("rope.scaling.original_context_length", CONTEXT_MAX)?;
+            let long = self.context > original;
+            rope.divisors = Some(Divisors::Tensor(if long {
+                "rope_factors_long.weight"
+            } else {
+                "rope_factors_short.weight"
+            }));
+            rope.magnitude = self.keys.positive("rope.scaling.attn_factor")?;
+        } else {
+            rope.magnitude = magnitude.unwrap_or(1.0);
+            let freqs = self.gguf.find("rope_freqs.weight");
+            rope.divisors = freqs.map(|_| Divisors::Tensor("rope_freqs.weight"));
+        }
+        Ok(rope)
+    }
+
+    /// The rotation of Gemma 3's layers with a window: never scaled.
+    fn windowed(&self) -> Result<Option<RopeSpec>, ModelError> {
+        if self.keys.family.name != "gemma3" {
+            return Ok(None);
+        }
+        let mut rope = self.plain()?;
+        // No key until late 2025; llama.cpp's loader has 10000 in its code, and so do all of the
+        // models' configs (`rope_local_base_freq`).
+        rope.base = self
+            .keys
+            .optional_positive("rope.freq_base_swa")?
+            .unwrap_or(10_000.0);
+        Ok(Some(rope))
+    }
+
+    fn plain(&self) -> Result<RopeSpec, ModelError> {
+        // llama.cpp's loader: the whole head, and a base of 10000, where the keys are missing;
+        // converters leave the base out for Llama 1 and 2, Gemma 2 and Phi-3.
+        let rotated = self
+            .keys
+            .optional_size("rope.dimension_count", HEAD_DIM_MAX)?;
+        let base = self.keys.optional_positive("rope.freq_base")?;
+        Ok(RopeSpec::plain(
+            self.keys.family.gguf_pairs,
+            rotated.unwrap_or(self.head_dim),
+            base.unwrap_or(10_000.0),
+        ))
+    }
+
+    fn scaling(&self) -> Result<Scaling, ModelError> {
+        let keys = self.keys;
+        let key = keys.key("rope.scaling.type");
+        match keys.metadata.str(&key)? {
+            // LongRoPE is in the factor tensors.
+            None | Some("none") => Ok(Scaling::None),
+            Some("longrope") if self.gguf.find("rope_factors_long.weight").is_some() => {
+                Ok(Scaling::None)
+            }
+            Some("longrope") => Err(self.gguf.missing("rope_factors_long.weight")),
+            Some("linear") => Ok(Scaling::Linear {
+                factor: keys.positive("rope.scaling.factor")?,
+            }),
+            Some("yarn") => self.yarn().map(Scaling::Yarn),
+            Some(other) => {
+                let found = format!("rope scaling {:?}", shown(other));
+                let supported = "none, linear, yarn, longrope, and llama3 as rope_freqs.weight";
+                Err(keys.metadata.unsupported(&key, found, supported.to_owned()))
+            }
+        }
+    }
+
+    fn yarn(&self) -> Result<Yarn, ModelError> {
+        let keys = self.keys;
+        let original = keys.size("rope.scaling.original_context_length", CONTEXT_MAX)?;
+        let factor = keys.positive("rope.scaling.factor")?;
+        // The paper's bounds; converters write them only where a model has others.
+        let beta_fast = keys.optional_positive("rope.scaling.yarn_beta_fast")?;
+        let beta_slow = keys.optional_positive("rope.scaling.yarn_beta_slow")?;
+        let unusual = ["yarn_ext_factor", "yarn_attn_factor", "yarn_log_multiplier"];
+        let unusual = unusual.map(|name| keys.key(&format!("rope.scaling.{name}")));
+        if let Some(key) = unusual.iter().find(|key| keys.metadata.has(key)) {
+            let supported = "yarn without it".to_owned();
+            let found = "yarn with this key".to_owned();
+            return Err(keys.metadata.unsupported(key, found, supported));
+        }
+        Ok(Yarn {
+            factor,
+            original_context: original as f64,
+            beta_fast: beta_fast.unwrap_or(32.0),
+            beta_slow: beta_slow.unwrap_or(1.0),
+            magnitude: Yarn::default_magnitude(factor),
+        })
+    }
+}

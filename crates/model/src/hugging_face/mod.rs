@@ -1,0 +1,10 @@
+//! Hugging Face directories: config.json, and safetensors in one file or in shards.
+
+mod config;
+mod params;
+mod rope;
+mod shards;
+
+pub(crate) use config::Config;
+pub(crate) use params::params;
+pub(crate) use shards::Shards;

@@ -1,0 +1,261 @@
+//! A decoder's sizes and switches from config.json.
+
+use crate::decoder::Activation;
+use crate::error::{ModelError, shown};
+use crate::family::{FAMILIES, Family};
+use crate::limits::{
+    CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, HIDDEN_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX,
+};
+use crate::params::{Params, Tied};
+
+use super::Config;
+use super::rope::Ropes;
+
+/// Reads the sizes and switches of the decoder that `config` describes, opened for sequences of
+/// `context` tokens, or of as many as the model was made for.
+pub(crate) fn params(config: &Config, context: Option<usize>) -> Result<Params, ModelError> {
+    let family = family(config)?;
+    refuse_unbuilt(config)?;
+    let keys = &config.keys;
+    let size = |name, value, max| config.size(name, value, max);
+    let width = size("hidden_size", keys.hidden_size, WIDTH_MAX)?;
+    let layers = size("num_hidden_layers", keys.num_hidden_layers, LAYERS_MAX)?;
+    let heads = size("num_attention_heads", keys.num_attention_heads, HEADS_MAX)?;
+    let kv_heads =
+        config.optional_size("num_key_value_heads", keys.num_key_value_heads, HEADS_MAX)?;
+    let head_dim = head_dim(config, family, width, heads)?;
+    let made_for = size(
+        "max_position_embeddings",
+        keys.max_position_embeddings,
+        CONTEXT_MAX,
+    )?;
+    let ropes = Ropes {
+        config,
+        family,
+        head_dim,
+        made_for,
+        context: context.unwrap_or(made_for),
+    };
+    check_activation(config, family)?;
+    // Only Llama's and Qwen3's code reads it: all four projections have biases then.
+    let biased = keys.attention_bias == Some(true) && !family.gemma && !family.fused;
+    Ok(Params {
+        file: config.file.clone(),
+        family,
+        vocab: Some(size("vocab_size", keys.vocab_size, VOCAB_MAX)?),
+        width,
+        hidden: size("intermediate_size", keys.intermediate_size, HIDDEN_MAX)?,
+        context: made_for,
+        heads,
+        // LlamaConfig's rule for configs without the key.
+        kv_heads: kv_heads.unwrap_or(heads),
+        head_dim,
+        norm_epsilon: config.positive("rms_norm_eps", keys.rms_norm_eps)? as f32,
+        biases: family.biases || biased,
+        output_bias: biased,
+        query_scalar: query_scalar(config, family, head_dim)?,
+        attention_softcap: softcap(
+            config,
+            family,
+            ("attn_logit_softcapping", keys.attn_logit_softcapping),
+        )?,
+        logit_softcap: softcap(
+            config,
+            family,
+            ("final_logit_softcapping", keys.final_logit_softcapping),
+        )?,
+        windows: windows(config, family, layers)?,
+        rope: ropes.global()?,
+        windowed_rope: ropes.windowed()?,
+        // PretrainedConfig's default is `true`, and configs leave out what equals it.
+        tied: match keys.tie_word_embeddings {
+            Some(true) => Tied::Yes,
+            Some(false) => Tied::No,
+            None => Tied::IfMissing,
+        },
+    })
+}
+
+impl Config {
+    fn size(&self, name: &str, value: Option<u64>, max: usize) -> Result<usize, ModelError> {
+        let size = self.optional_size(name, value, max)?;
+        size.ok_or_else(|| self.missing(name))
+    }
+
+    pub(super) fn optional_size(
+        &self,
+        name: &str,
+        value: Option<u64>,
+        max: usize,
+    ) -> Result<Option<usize>, ModelError> {
+        let Some(number) = value else {
+            return Ok(None);
+        };
+        let size = usize::try_from(number)
+            .ok()
+            .filter(|n| (1..=max).contains(n));
+        size.map(Some)
+            .ok_or_else(|| self.refuse(name, format!("{number} is not between 1 and {max}")))
+    }
+
+    pub(super) fn positive(&self, name: &str, value: Option<f64>) -> Result<f64, ModelError> {
+        let number = value.ok_or_else(|| self.missing(name))?;
+        if number > 0.0 && (number as f32).is_finite() && number as f32 > 0.0 {
+            return Ok(number);
+        }
+        Err(self.refuse(name, format!("{number} is not above zero and finite")))
+    }
+}
+
+fn family(config: &Config) -> Result<&'static Family, ModelError> {
+    const KEY: &str = "model_type";
+    let Some(name) = config.keys.model_type.as_deref() else {
+        return Err(config.missing(KEY));
+    };
+    let known = |family: &&Family| family.model_types.contains(&name);
+    FAMILIES.iter().find(known).ok_or_else(|| {
+        let types = FAMILIES.iter().flat_map(|f| f.model_types).copied();
+        let types = types.collect::<Vec<_>>().join(", ");
+        config.unsupported(KEY, format!("model type {:?}", shown(name)), &types)
+    })
+}
+
+fn refuse_unbuilt(config: &Config) -> Result<(), ModelError> {
+    if let Some(quantised) = &config.keys.quantization_config {
+        let method = quantised.get("quant_method").and_then(|m| m.as_str());
+        return Err(config.unsupported(
+            "quantization_config",
+            format!("quantisation {:?}", shown(method.unwrap_or("unnamed"))),
+            "f32, f16 and bf16 weights, quantised here while loading",
+        ));
+    }
+    if config.keys.use_bidirectional_attention == Some(true) {
+        let found = "attention to later tokens".to_owned();
+        return Err(config.unsupported("use_bidirectional_attention", found, "causal attention"));
+    }
+    Ok(())
+}
+
+fn head_dim(
+    config: &Config,
+    family: &Family,
+    width: usize,
+    heads: usize,
+) -> Result<usize, ModelError> {
+    const KEY: &str = "head_dim";
+    if let Some(head_dim) = config.optional_size(KEY, config.keys.head_dim, HEAD_DIM_MAX)? {
+        return Ok(head_dim);
+    }
+    // The rule in the code of Llama, Mistral, Qwen2 and Phi-3; the other families' configs always
+    // have the key.
+    if family.gemma || family.head_norms {
+        return Err(config.missing(KEY));
+    }
+    if !width.is_multiple_of(heads) {
+        let what = format!("{heads} heads do not divide the width of {width}");
+        return Err(config.refuse("num_attention_heads", what));
+    }
+    Ok(width / heads)
+}
+
+fn check_activation(config: &Config, family: &Family) -> Result<(), ModelError> {
+    // Gemma's code reads `hidden_activation`, and some of its configs have a stale `hidden_act`.
+    let (key, name) = match (&config.keys.hidden_activation, &config.keys.hidden_act) {
+        (Some(name), _) if family.gemma => ("hidden_activation", name),
+        (_, Some(name)) => ("hidden_act", name),
+        _ => return Err(config.missing("hidden_act")),
+    };
+    let known = match family.activation {
+        Activation::Silu => "silu",
+        Activation::GeluTanh => "gelu_pytorch_tanh",
+    };
+    if name == known {
+        return Ok(());
+    }
+    Err(config.unsupported(key, format!("activation {:?}", shown(name)), known))
+}
+
+fn query_scalar(config: &Config, family: &Family, head_dim: usize) -> Result<f64, ModelError> {
+    if family.gemma {
+        return config.positive("query_pre_attn_scalar", config.keys.query_pre_attn_scalar);
+    }
+    Ok(head_dim as f64)
+}
+
+fn softcap(
+    config: &Config,
+    family: &Family,
+    (key, value): (&str, Option<f64>),
+) -> Result<Option<f32>, ModelError> {
+    match value {
+        // Gemma 2 without it is damage; in Gemma 3 `null` is the rule.
+        None if family.name == "gemma2" => Err(config.missing(key)),
+        None => Ok(None),
+        Some(_) if !family.gemma => Err(config.unsupported(
+            key,
+            format!("a {} model with this key", family.name),
+            "it in gemma2 and gemma3",
+        )),
+        cap => config.positive(key, cap).map(|cap| Some(cap as f32)),
+    }
+}
+
+/// The window of each layer.
+fn windows(
+    config: &Config,
+    family: &Family,
+    layers: usize,
+) -> Result<Vec<Option<usize>>, ModelError> {
+    let keys = &config.keys;
+    let window = config.optional_size("sliding_window", keys.sliding_window, CONTEXT_MAX)?;
+    if let Some(types) = &keys.layer_types {
+        return typed_windows(config, types, (layers, window));
+    }
+    let required = || window.ok_or_else(|| config.missing("sliding_window"));
+    let every = |period: usize, window| {
+        let windowed = move |layer: usize| (layer % period < period - 1).then_some(window);
+        (0..layers).map(windowed).collect()
+    };
+    match family.name {
+        // Alternating by Gemma 2's code, before there was `layer_types`.
+        "gemma2" => Ok(every(2, required()?)),
+        "gemma3" => {
+            const KEY: &str = "sliding_window_pattern";
+            let period = config.size(KEY, keys.sliding_window_pattern, LAYERS_MAX)?;
+            Ok(every(period, required()?))
+        }
+        "qwen2" | "qwen3" if keys.use_sliding_window != Some(true) => Ok(vec![None; layers]),
+        "qwen2" | "qwen3" => {
+            let first = keys.max_window_layers;
+            let first = first.ok_or_else(|| config.missing("max_window_layers"))?;
+            let window = required()?;
+            let windowed = |layer: usize| (layer as u64 >= first).then_some(window);
+            Ok((0..layers).map(windowed).collect())
+        }
+        _ => Ok(vec![window; layers]),
+    }
+}
+
+fn typed_windows(
+    config: &Config,
+    types: &[String],
+    (layers, window): (usize, Option<usize>),
+) -> Result<Vec<Option<usize>>, ModelError> {
+    const KEY: &str = "layer_types";
+    if types.len() != layers {
+        let what = format!("{} entries for {layers} layers", types.len());
+        return Err(config.refuse(KEY, what));
+    }
+    let of = |ty: &String| match ty.as_str() {
+        "full_attention" => Ok(None),
+        "sliding_attention" => match window {
+            None => Err(config.missing("sliding_window")),
+            window => Ok(window),
+        },
+        other => {
+            let found = format!("layer type {:?}", shown(other));
+            Err(config.unsupported(KEY, found, "full_attention, sliding_attention"))
+        }
+    };
+    types.iter().map(of).collect()
+}

@@ -1,0 +1,209 @@
+use std::collections::HashSet;
+use std::ops::Range;
+use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use gogrid_units::{Bytes, WeightType};
+
+use crate::assemble::Assembly;
+use crate::decoder::{Decoder, Weight};
+use crate::error::ModelError;
+use crate::files::Files;
+use crate::gguf::{self, Gguf};
+use crate::hugging_face::{self, Config, Shards};
+use crate::names::{GGUF, HUGGING_FACE, HUGGING_FACE_POST_NORMS};
+use crate::text::{ChatTemplate, GgufVocabulary, Tokenizer, read_directory};
+
+/// How to open a model.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct OpenOptions {
+    /// Tokens in the longest sequence that will be run: at most what the model was made for, which
+    /// is also what `None` means.
+    pub context: Option<usize>,
+    /// What float matrices are quantised to while loading, where their rows are whole blocks of it.
+    /// Matrices that are stored in blocks stay as they are.
+    pub quantise: Option<WeightType>,
+}
+
+/// Tells the models that a process has opened apart.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct ModelId(u64);
+
+impl ModelId {
+    fn next() -> Self {
+        static OPENED: AtomicU64 = AtomicU64::new(0);
+        Self(OPENED.fetch_add(1, Ordering::Relaxed))
+    }
+}
+
+/// A model: what it computes, and the open files its weights are read from.
+#[derive(Debug)]
+pub struct Model {
+    id: ModelId,
+    name: String,
+    decoder: Decoder,
+    tokenizer: Tokenizer,
+    chat_template: Option<ChatTemplate>,
+    files: Files,
+}
+
+impl Model {
+    /// Opens a GGUF file, or a Hugging Face directory with config.json and safetensors. Reads
+    /// headers and small vectors; matrices are read by [`read_rows`](Self::read_rows).
+    ///
+    /// # Errors
+    /// Says which file, field and byte are wrong, missing or not supported.
+    pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, ModelError> {
+        let mut model = if path.is_dir() {
+            Self::open_directory(path, options)?
+        } else {
+            Self::open_gguf(path, options)?
+        };
+        if let Some(context) = options.context {
+            let made_for = model.decoder.context;
+            if context == 0 || context > made_for {
+                let name = &model.name;
+                let what = format!(
+                    "a context of {context} tokens was asked for; {name} takes 1 to {made_for}"
+                );
+                return Err(ModelError::Request { what });
+            }
+            model.decoder.context = context;
+        }
+        Ok(model)
+    }
+
+    /// This opening's number.
+    pub fn id(&self) -> ModelId {
+        self.id
+    }
+
+    /// What the file calls the model, or the file's own name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// What it computes, and where its weights are.
+    pub fn decoder(&self) -> &Decoder {
+        &self.decoder
+    }
+
+    /// Text to token ids and back.
+    pub fn tokenizer(&self) -> &Tokenizer {
+        &self.tokenizer
+    }
+
+    /// How a conversation is written down; `None` for a model that only continues text.
+    pub fn chat_template(&self) -> Option<&ChatTemplate> {
+        self.chat_template.as_ref()
+    }
+
+    /// All matrices as they are kept; a table that is also the head counts once.
+    pub fn weight_bytes(&self) -> Bytes {
+        let mut seen = HashSet::new();
+        let weights = self.decoder.weights().into_iter();
+        let distinct = weights.filter(|w| seen.insert((w.file, w.offset)));
+        distinct.map(Weight::kept_bytes).sum()
+    }
+
+    /// Reads rows of a weight as the file stores them, into `out`.
+    ///
+    /// # Panics
+    /// When `rows` are not all rows of `weight`, or `out` is not exactly as long as they are.
+    ///
+    /// # Errors
+    /// When the file can no longer be read there, as when it has been cut.
+    pub fn read_rows(
+        &self,
+        weight: &Weight,
+        rows: Range<usize>,
+        out: &mut [u8],
+    ) -> Result<(), ModelError> {
+        let row_bytes = weight.row_bytes();
+        assert!(
+            rows.start <= rows.end && rows.end <= weight.rows,
+            "rows {rows:?} of {} in {}",
+            weight.rows,
+            weight.name
+        );
+        assert_eq!(out.len(), rows.len() * row_bytes, "{}", weight.name);
+        let offset = weight.offset + (rows.start * row_bytes) as u64;
+        self.files.read_at(weight.file, (&weight.name, offset), out)
+    }
+
+    fn open_gguf(path: &Path, options: &OpenOptions) -> Result<Self, ModelError> {
+        let file = Files::open(path)?;
+        let gguf = Gguf::open(path, &file)?;
+        let mut files = Files::default();
+        files.add(path, file);
+        let params = gguf::params(&gguf, options.context)?;
+        let decoder = Assembly {
+            params: &params,
+            names: &GGUF,
+            source: &gguf,
+            files: &files,
+            quantise: options.quantise,
+            norm_offset: 0.0,
+            used: Default::default(),
+        }
+        .decoder()?;
+        let metadata = gguf.metadata();
+        let tokenizer = Tokenizer::from_gguf(&GgufVocabulary::read(metadata)?)?;
+        if tokenizer.vocab() > decoder.vocab {
+            let (tokens, rows) = (tokenizer.vocab(), decoder.vocab);
+            let what = format!("{tokens} tokens, the embedding table has {rows} rows");
+            return Err(metadata.refuse("tokenizer.ggml.tokens", what));
+        }
+        let named = metadata.str("general.name")?;
+        Ok(Self {
+            id: ModelId::next(),
+            name: named.map_or_else(|| file_name(path), str::to_owned),
+            decoder,
+            tokenizer,
+            chat_template: ChatTemplate::from_gguf(metadata)?,
+            files,
+        })
+    }
+
+    fn open_directory(path: &Path, options: &OpenOptions) -> Result<Self, ModelError> {
+        let config = Config::open(path)?;
+        let params = hugging_face::params(&config, options.context)?;
+        let mut files = Files::default();
+        let shards = Shards::open(path, &mut files)?;
+        let family = params.family;
+        let decoder = Assembly {
+            params: &params,
+            names: if family.post_norms {
+                &HUGGING_FACE_POST_NORMS
+            } else {
+                &HUGGING_FACE
+            },
+            source: &shards,
+            files: &files,
+            quantise: options.quantise,
+            norm_offset: if family.gemma { 1.0 } else { 0.0 },
+            used: Default::default(),
+        }
+        .decoder()?;
+        // A tokenizer may name more tokens than the table has rows (Gemma 3's image token), so an
+        // id is held against the table where it is used.
+        let (tokenizer, chat_template) = read_directory(path)?;
+        Ok(Self {
+            id: ModelId::next(),
+            name: file_name(path),
+            decoder,
+            tokenizer,
+            chat_template,
+            files,
+        })
+    }
+}
+
+/// The last part of a path, without a GGUF file's ending.
+fn file_name(path: &Path) -> String {
+    // A path such as `..` has none until it is made whole.
+    let whole = path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = whole.file_name().unwrap_or(whole.as_os_str());
+    let name = name.to_string_lossy();
+    name.strip_suffix(".gguf").unwrap_or(&name).to_owned()
+}

@@ -1,0 +1,80 @@
+//! A decoder's sizes and switches, as either kind of file gives them.
+
+use std::path::PathBuf;
+
+use crate::error::ModelError;
+use crate::family::Family;
+use crate::rope::RopeSpec;
+
+/// Everything about a decoder but where its tensors are.
+#[derive(Debug)]
+pub(crate) struct Params {
+    /// The file these were read from, for messages.
+    pub(crate) file: PathBuf,
+    pub(crate) family: &'static Family,
+    /// `None` where the file does not say: then it is as many as the embedding table has rows.
+    pub(crate) vocab: Option<usize>,
+    pub(crate) width: usize,
+    pub(crate) hidden: usize,
+    pub(crate) context: usize,
+    pub(crate) heads: usize,
+    pub(crate) kv_heads: usize,
+    pub(crate) head_dim: usize,
+    pub(crate) norm_epsilon: f32,
+    /// Queries, keys and values must have biases.
+    pub(crate) biases: bool,
+    /// The attention's output must have a bias.
+    pub(crate) output_bias: bool,
+    /// What scores are divided by the root of.
+    pub(crate) query_scalar: f64,
+    pub(crate) attention_softcap: Option<f32>,
+    pub(crate) logit_softcap: Option<f32>,
+    /// One for each layer.
+    pub(crate) windows: Vec<Option<usize>>,
+    pub(crate) rope: RopeSpec,
+    /// The rotation of layers with a window, where it is another.
+    pub(crate) windowed_rope: Option<RopeSpec>,
+    pub(crate) tied: Tied,
+}
+
+/// Whether the head is the embedding table.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Tied {
+    Yes,
+    No,
+    /// When there is no tensor for the head.
+    IfMissing,
+}
+
+impl Params {
+    /// Refuses sizes that do not fit each other. Each by itself has been held against its limit.
+    pub(crate) fn check(&self) -> Result<(), ModelError> {
+        let Self {
+            heads,
+            kv_heads,
+            head_dim,
+            ..
+        } = *self;
+        if !heads.is_multiple_of(kv_heads) {
+            let what = format!("{heads} query heads are not a multiple of {kv_heads} KV heads");
+            return Err(self.refuse("heads", what));
+        }
+        for rope in [Some(&self.rope), self.windowed_rope.as_ref()] {
+            let rotated = rope.map_or(0, |rope| rope.rotated);
+            if !rotated.is_multiple_of(2) || rotated > head_dim {
+                let what = format!("{rotated} rotated elements are odd or over {head_dim} a head");
+                return Err(self.refuse("rope dimensions", what));
+            }
+        }
+        Ok(())
+    }
+
+    pub(crate) fn refuse(&self, field: &str, what: String) -> ModelError {
+        ModelError::Malformed {
+            file: self.file.clone(),
+            field: field.to_owned(),
+            offset: None,
+            what,
+        }
+    }
+}

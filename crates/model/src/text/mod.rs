@@ -1,0 +1,23 @@
+//! Text and tokens: the tokenizer, its reverse, and the chat template.
+
+mod alphabet;
+mod bpe;
+mod decode;
+mod index;
+mod json;
+mod limits;
+mod merge;
+mod pieces;
+mod special;
+mod split;
+mod spm;
+mod template;
+mod tokenizer;
+mod vocabulary;
+
+pub use decode::TextDecoder;
+pub use template::{ChatTemplate, Message};
+pub use tokenizer::{SpecialTokens, Tokenizer};
+
+pub(crate) use json::read_directory;
+pub(crate) use vocabulary::GgufVocabulary;

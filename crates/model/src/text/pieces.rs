@@ -1,0 +1,114 @@
+/// The texts of all tokens, one after the other, and what each counts as.
+#[derive(Debug, Default)]
+pub(super) struct Pieces {
+    texts: Vec<u8>,
+    /// One past the last byte of each text.
+    ends: Vec<u32>,
+    kinds: Vec<Kind>,
+}
+
+/// What a token counts as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// Its bytes as they are.
+    Plain,
+    /// Its text with `▁` for spaces.
+    Spaced,
+    /// One byte, the only one of its text.
+    Byte,
+    /// Written by the user or the model as it is; found in a text before anything else.
+    Added,
+    /// Begins or ends something; gives no text, and is found in a text only on request.
+    Control,
+    /// Not in use; gives no text.
+    Unused,
+}
+
+impl Pieces {
+    /// Adds the token with the next id. The texts together must stay below 2^32 bytes.
+    pub(super) fn push(&mut self, text: &[u8], kind: Kind) {
+        self.texts.extend_from_slice(text);
+        // The caller's texts come from a file whose size is limited far below.
+        self.ends.push(self.texts.len() as u32);
+        self.kinds.push(kind);
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.ends.len()
+    }
+
+    /// The text as the vocabulary has it. `id` must be in it.
+    pub(super) fn text(&self, id: u32) -> &[u8] {
+        let id = id as usize;
+        let start = if id == 0 { 0 } else { self.ends[id - 1] };
+        &self.texts[start as usize..self.ends[id] as usize]
+    }
+
+    /// What the token counts as, or `None` when `id` is no token.
+    pub(super) fn kind(&self, id: u32) -> Option<Kind> {
+        self.kinds.get(id as usize).copied()
+    }
+
+    pub(super) fn set_kind(&mut self, id: u32, kind: Kind) {
+        self.kinds[id as usize] = kind;
+    }
+
+    /// Appends what the token adds to a text; nothing when `id` is no token.
+    pub(super) fn write(&self, id: u32, out: &mut Vec<u8>) {
+        match self.kind(id) {
+            None | Some(Kind::Control | Kind::Unused) => {}
+            Some(Kind::Plain | Kind::Byte | Kind::Added) => out.extend_from_slice(self.text(id)),
+            Some(Kind::Spaced) => unescape(self.text(id), out),
+        }
+    }
+
+    pub(super) fn shrink(&mut self) {
+        self.texts.shrink_to_fit();
+        self.ends.shrink_to_fit();
+        self.kinds.shrink_to_fit();
+    }
+}
+
+/// The mark SentencePiece writes for a space, U+2581.
+pub(super) const SPACE_MARK: &str = "\u{2581}";
+
+fn unescape(mut text: &[u8], out: &mut Vec<u8>) {
+    while let Some(byte) = text.first() {
+        let (made, taken) = match text.strip_prefix(SPACE_MARK.as_bytes()) {
+            Some(_) => (b' ', SPACE_MARK.len()),
+            None => (*byte, 1),
+        };
+        out.push(made);
+        text = &text[taken..];
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_kind_gives_its_text() {
+        let mut pieces = Pieces::default();
+        let kinds = [
+            Kind::Plain,
+            Kind::Spaced,
+            Kind::Byte,
+            Kind::Added,
+            Kind::Control,
+            Kind::Unused,
+        ];
+        for kind in kinds {
+            pieces.push("\u{2581}a\u{2581}".as_bytes(), kind);
+        }
+        let texts = (0..7).map(|id| {
+            let mut out = Vec::new();
+            pieces.write(id, &mut out);
+            String::from_utf8(out).unwrap()
+        });
+        assert_eq!(
+            texts.collect::<Vec<_>>(),
+            ["▁a▁", " a ", "▁a▁", "▁a▁", "", "", ""]
+        );
+    }
+}
