@@ -145,7 +145,7 @@ mod tests {
     const TOKENS: [(&str, Kind); 6] = [
         ("<a>", Kind::Control),
         ("\n", Kind::Added),
-        ("\n\n\n", Kind::Added),
+        ("\n\n\n\n", Kind::Added),
         ("<a><b>", Kind::Added),
         ("", Kind::Control),
         ("x", Kind::Plain),
