@@ -37,14 +37,21 @@ pub(crate) fn times(work: Work, count: usize) -> Work {
     }
 }
 
+/// How long a chunk of work that takes `total` in all should take, both on a slow core, when `width`
+/// members share it.
+pub(crate) fn chunk_nanos(total: u64, width: usize) -> u64 {
+    let fair = total / (width * CHUNKS_EACH) as u64;
+    fair.clamp(CHUNK_NANOS_MIN, CHUNK_NANOS_MAX)
+}
+
 /// How many of `units` that cost `each` go into one chunk when `width` members share them.
 pub(crate) fn units_per_chunk(isa: Isa, each: Work, (units, width): (usize, usize)) -> usize {
     let nanos = slow_nanos(isa, each).max(1);
-    let most = (CHUNK_NANOS_MAX / nanos).max(1);
-    let least = CHUNK_NANOS_MIN.div_ceil(nanos);
-    let fair = units.div_ceil(width * CHUNKS_EACH).max(1) as u64;
-    // At most `units`, so it fits.
-    fair.max(least).min(most).min(units.max(1) as u64) as usize
+    let total = nanos.saturating_mul(units as u64);
+    let size = chunk_nanos(total, width).div_ceil(nanos);
+    // Rounding up must not pass what a chunk may take; at most `units`, so the cast fits.
+    size.min((CHUNK_NANOS_MAX / nanos).max(1))
+        .min(units.max(1) as u64) as usize
 }
 
 #[cfg(test)]

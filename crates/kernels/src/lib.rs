@@ -28,7 +28,7 @@ pub use quant::CannotKeep;
 pub use attention::{Attention, AttentionRows, attention_scratch};
 pub use kv::{HEAD_DIM_MAX, KV_TOKENS, KvBlock, KvLayer, KvLayout};
 pub use norm::RmsNorm;
-pub use ops::{KvRows, Ops, RopeRows};
+pub use ops::{Embed, KvRows, Ops, RopeRows};
 pub use pointwise::GateKind;
 pub use region::Abandoned;
 pub use rope::{Rotary, RotaryPairs, Rotations};

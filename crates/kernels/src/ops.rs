@@ -3,7 +3,11 @@
 //! Every output value is computed by one fixed sequence of operations, whatever the team, the
 //! instruction set, the rows beside it and how the work is shared out.
 
+mod products;
+
 use gogrid_units::{Pace, Work};
+
+pub use products::Embed;
 
 use crate::attention::{Attention, AttentionRows, Plan};
 use crate::cost::{times, units_per_chunk};
@@ -13,7 +17,7 @@ use crate::kv::{KV_TOKENS, KvBlock};
 use crate::lanes::run;
 use crate::norm::{NormRows, Normed, RmsNorm};
 use crate::pointwise::{Add, Gate, GateKind, Softcap, log_prob};
-use crate::region::{Abandoned, Pauses};
+use crate::region::{Abandoned, Chunk, Pauses};
 use crate::rope::{Rotary, RotaryPairs, Rotations, rotate_row};
 use crate::team::{Crew, Job};
 
@@ -332,13 +336,21 @@ impl<'a> Ops<'a> {
     ) -> Result<(), Abandoned> {
         let width = self.width();
         let size = units_per_chunk(self.isa, work, (units, width));
+        let chunks = (units.div_ceil(size), times(work, size));
+        self.chunks(chunks, &|chunk, pauses| {
+            each(chunk * size..((chunk + 1) * size).min(units), pauses)
+        })
+    }
+
+    /// Shares out chunks, each of `work`.
+    fn chunks(&mut self, (chunks, work): (usize, Work), run: &Chunk<'_>) -> Result<(), Abandoned> {
         let job = Job {
-            run: &|chunk, pauses| each(chunk * size..((chunk + 1) * size).min(units), pauses),
+            run,
             pace: self.pace,
-            work: times(work, size),
-            chunks: units.div_ceil(size),
+            work,
+            chunks,
         };
-        if job.chunks <= 1 || width == 1 {
+        if chunks <= 1 || self.crew.taking_part() == 1 {
             self.crew.run_alone(&job)
         } else {
             self.crew.run(&job)

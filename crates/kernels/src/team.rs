@@ -40,6 +40,7 @@ pub(crate) struct Crew {
     workers: Vec<Worker>,
     memory: Memory,
     step: u64,
+    taking_part: usize,
     /// Partial sums of attention; as long as the team was told to make it.
     scratch: Vec<f32>,
 }
@@ -85,6 +86,7 @@ impl Team {
                 workers,
                 memory: Memory::default(),
                 step: 0,
+                taking_part: 1,
                 scratch: vec![],
             },
         };
@@ -167,7 +169,13 @@ impl Crew {
                 member.0.active.store(active, Ordering::Relaxed);
             }
         }
+        self.taking_part = taking_part;
         taking_part
+    }
+
+    /// Members who take part, as [`narrow_to`](Self::narrow_to) last said.
+    pub(crate) fn taking_part(&self) -> usize {
+        self.taking_part
     }
 
     /// Unparks the active members who are parked.

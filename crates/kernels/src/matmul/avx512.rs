@@ -9,6 +9,7 @@ use std::arch::x86_64::{
 };
 
 use super::lanes::{Input, Kernel, Lanes, whole_tile};
+use super::prefetch::fetch_ahead;
 use crate::isa::Isa;
 use crate::packed::TILE;
 
@@ -47,6 +48,11 @@ impl Lanes for Avx512 {
     #[inline(always)]
     fn enter<K: Kernel, const T: usize>(self, input: Input<'_>, out: &mut [[f32; TILE]; T]) {
         with_features!(entered::<K, T>(self, input, out));
+    }
+
+    #[inline(always)]
+    fn fetch_ahead(self, from: &[u8]) {
+        fetch_ahead(from);
     }
 
     #[inline(always)]

@@ -1,4 +1,4 @@
-use super::lanes::{Input, Kernel, Lanes};
+use super::lanes::{Input, Kernel, Lanes, STREAMING};
 use super::unit::unpack;
 use crate::activations::SmallRow;
 use crate::packed::{TILE, VECTOR};
@@ -19,6 +19,10 @@ impl<const BITS: usize, const OFFSET: i32, const MINS: bool> Kernel for Blocks<B
         }
         let mut sums = [s.floats(0.0); T];
         for (block, (unit, scales)) in units.zip(scales).enumerate() {
+            if T <= STREAMING {
+                s.fetch_ahead(unit);
+                s.fetch_ahead(scales);
+            }
             let weights = unpack::<S, BITS>(s, unit, half);
             let d = s.f16s(&scales[2 * half * S::LANES..][..2 * S::LANES]);
             for (sum, row) in sums.iter_mut().zip(&rows) {

@@ -3,6 +3,9 @@
 use crate::activations::Activations;
 use crate::packed::{Layout, TILE};
 
+/// Up to this many tokens at a time, arithmetic waits for the stream of weights.
+pub(super) const STREAMING: usize = 2;
+
 /// What a kernel reads to make one tile's outputs for some tokens.
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
@@ -40,6 +43,9 @@ pub(super) trait Lanes: Copy {
     /// Runs a kernel over a whole tile, compiled for this instruction set.
     fn enter<K: Kernel, const T: usize>(self, input: Input<'_>, out: &mut [[f32; TILE]; T]);
 
+    /// Asks for the memory that lies as far behind `from` as a stream of weights needs, without
+    /// waiting. Changes no result.
+    fn fetch_ahead(self, from: &[u8]);
     /// Loads 4 × LANES bytes.
     fn bytes(self, from: &[u8]) -> Self::Bytes;
     /// Each byte `>> SHIFT & MASK`; MASK keeps no bit that another byte shifted in.

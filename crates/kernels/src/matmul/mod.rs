@@ -12,6 +12,8 @@ mod avx512;
 mod blocks;
 mod floats;
 mod lanes;
+#[cfg(target_arch = "x86_64")]
+mod prefetch;
 mod scalar;
 mod super_blocks;
 #[cfg(test)]

@@ -36,6 +36,8 @@ impl Lanes for Scalar {
         whole_tile::<Self, K, T>(self, input, out);
     }
 
+    fn fetch_ahead(self, _from: &[u8]) {}
+
     fn bytes(self, from: &[u8]) -> Self::Bytes {
         *from.first_chunk().expect("a whole vector")
     }

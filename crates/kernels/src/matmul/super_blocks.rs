@@ -1,4 +1,4 @@
-use super::lanes::{Input, Kernel, Lanes};
+use super::lanes::{Input, Kernel, Lanes, STREAMING};
 use super::unit::unpack;
 use crate::activations::{SuperBlock, SuperRow};
 use crate::packed::{TILE, VECTOR};
@@ -136,6 +136,9 @@ impl<const BITS: usize, const GROUP: usize, C: Correction> Kernel for SuperBlock
         }
         let mut sums = [s.floats(0.0); T];
         for (block, (values, scales)) in values.zip(scales).enumerate() {
+            if T <= STREAMING {
+                s.fetch_ahead(scales);
+            }
             let weights = Weights {
                 values,
                 scales,
@@ -196,6 +199,9 @@ fn products<S: Lanes, const BITS: usize, const GROUP: usize, C: Correction, cons
         let units = UNITS / pairs;
         for unit in pair * units..(pair + 1) * units {
             let bytes = &values[unit * BITS * VECTOR..][..BITS * VECTOR];
+            if T <= STREAMING {
+                s.fetch_ahead(bytes);
+            }
             let weights = unpack::<S, BITS>(s, bytes, half);
             for (sum, row) in products.iter_mut().zip(rows) {
                 let words = &row.words[block].as_chunks().0[2 * unit..2 * unit + 2];
