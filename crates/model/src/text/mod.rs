@@ -15,6 +15,9 @@ mod template;
 mod tokenizer;
 mod vocabulary;
 
+#[cfg(test)]
+mod tests;
+
 pub use decode::TextDecoder;
 pub use template::{ChatTemplate, Message};
 pub use tokenizer::{SpecialTokens, Tokenizer};

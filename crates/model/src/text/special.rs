@@ -169,7 +169,7 @@ mod tests {
     #[test]
     fn the_longest_goes_first_wherever_it_is() {
         check(
-            "<a>\n\n\n\nx<a><b>",
+            "<a>\n\n\n\n\nx<a><b>",
             SpecialTokens::Parse,
             false,
             &["0", "2", "1", "x", "3"],
@@ -192,7 +192,7 @@ mod tests {
             &["0", "x ", "0"],
         );
         check(
-            "<a> \n\n\n x",
+            "<a> \n\n\n\n x",
             SpecialTokens::Parse,
             true,
             &["0", "2", " x"],

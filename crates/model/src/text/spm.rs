@@ -25,6 +25,14 @@ pub(super) struct SpmParts {
     pub(super) space_prefix: bool,
 }
 
+/// A part of a text without special tokens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'t> {
+    pub(super) text: &'t str,
+    /// It begins the text, or follows a special token.
+    pub(super) begins: bool,
+}
+
 /// Why pieces make no SentencePiece vocabulary.
 #[derive(Debug)]
 pub(super) enum SpmFault {
@@ -95,8 +103,9 @@ impl Spm {
         (pieces.kind(id) != Some(Kind::Control)).then_some(id)
     }
 
-    /// Appends the tokens of `text`, which begins a text or follows a special token if `begins`.
-    pub(super) fn encode(&self, pieces: &Pieces, text: &str, begins: bool, out: &mut Vec<u32>) {
+    /// Appends the tokens of a part of a text.
+    pub(super) fn encode(&self, pieces: &Pieces, part: Part<'_>, out: &mut Vec<u32>) {
+        let Part { text, begins } = part;
         let mut marked = String::with_capacity(text.len() + text.len() / 2);
         if begins && self.space_prefix {
             marked.push_str(SPACE_MARK);
@@ -128,10 +137,6 @@ impl Spm {
                 id => out.push(id),
             },
         );
-    }
-
-    pub(super) fn space_prefix(&self) -> bool {
-        self.space_prefix
     }
 }
 

@@ -2,6 +2,7 @@ use minijinja::syntax::SyntaxConfig;
 use minijinja::value::{Kwargs, Value};
 use minijinja::{AutoEscape, Environment, Error, ErrorKind, UndefinedBehavior, context};
 use minijinja_contrib::pycompat::unknown_method_callback;
+use regex::{Captures, Regex};
 use serde::Serialize;
 use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use std::io;
@@ -138,10 +139,27 @@ fn environment(source: String) -> Result<Environment<'static>, String> {
     environment.set_unknown_method_callback(unknown_method_callback);
     environment.add_function("raise_exception", raise_exception);
     environment.add_filter("tojson", to_json);
+    let source = without_generation_marks(&source)?;
     environment
         .add_template_owned(NAME, source)
         .map_err(|error| error.to_string())?;
     Ok(environment)
+}
+
+/// `{% generation %}` marks what was learnt in training and prints nothing of its own; only
+/// transformers knows it.
+fn without_generation_marks(source: &str) -> Result<String, String> {
+    let marks = Regex::new(r"(\{%[-+]?\s*)(end)?generation(\s*[-+]?%\})");
+    let marks = marks.map_err(|error| error.to_string())?;
+    let plain = marks.replace_all(source, |found: &Captures<'_>| {
+        let tag = if found.get(2).is_some() {
+            "endif"
+        } else {
+            "if true"
+        };
+        format!("{}{tag}{}", &found[1], &found[3])
+    });
+    Ok(plain.into_owned())
 }
 
 fn syntax() -> Result<SyntaxConfig, String> {
@@ -193,5 +211,135 @@ impl Formatter for OneLine {
 
     fn begin_object_value<W: ?Sized + io::Write>(&mut self, w: &mut W) -> io::Result<()> {
         w.write_all(b": ")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SMOLLM2: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
+    /// What templates in use do: line control, namespaces, Python's methods, exceptions.
+    const GEMMA_LIKE: &str = "{{ bos_token }}
+{%- set ns = namespace(first='') -%}
+{%- if messages[0].role == 'system' -%}
+    {%- set ns.first = messages[0].content.strip() + '\n\n' -%}
+    {%- set messages = messages[1:] -%}
+{%- endif -%}
+{% for message in messages %}
+    {% if (message.role == 'user') != (loop.index0 % 2 == 0) %}
+        {{ raise_exception('roles must alternate') }}
+    {% endif %}
+    {% if message.role == 'skip' %}{% continue %}{% endif %}
+<turn>{{ message.role | upper }}
+{{ ns.first if loop.first else '' }}{{ message.content | trim }}
+{% endfor %}
+{%- if tools is not none or strftime_now is defined %}never{% endif -%}
+{% generation %}{{ messages[-1] | tojson }}{% endgeneration %}";
+
+    fn message(role: &str, content: &str) -> Message {
+        Message {
+            role: role.to_owned(),
+            content: content.to_owned(),
+        }
+    }
+
+    fn render(source: &str, messages: &[Message], prompt: bool) -> Result<String, String> {
+        let template = ChatTemplate::new(source.to_owned(), "<s>".into(), "</s>".into());
+        template
+            .render(messages, prompt)
+            .map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_conversation_is_written_down_up_to_the_answer() {
+        let text = render(SMOLLM2, &[message("user", "<b>é")], true).unwrap();
+        let system = "You are a helpful AI assistant named SmolLM, trained by Hugging Face";
+        let expected = format!(
+            "<|im_start|>system\n{system}<|im_end|>\n<|im_start|>user\n<b>é<|im_end|>\n<|im_start|>assistant\n"
+        );
+        assert_eq!(text, expected);
+        let with_system = [message("system", "x"), message("user", "y")];
+        let text = render(SMOLLM2, &with_system, false).unwrap();
+        assert_eq!(
+            text,
+            "<|im_start|>system\nx<|im_end|>\n<|im_start|>user\ny<|im_end|>\n"
+        );
+    }
+
+    #[test]
+    fn what_templates_in_use_do_works() {
+        let messages = [
+            message("system", " S "),
+            message("user", "a "),
+            message("assistant", "b"),
+        ];
+        let json = r#"{"role": "assistant", "content": "b"}"#;
+        let expected = format!("<s><turn>USER\nS\n\na\n<turn>ASSISTANT\nb\n{json}");
+        let text = render(GEMMA_LIKE, &messages, false).unwrap();
+        // The order of keys in JSON is the engine's own.
+        let other = r#"{"content": "b", "role": "assistant"}"#;
+        assert!(
+            text == expected || text == expected.replace(json, other),
+            "{text}"
+        );
+        let error = render(GEMMA_LIKE, &messages[2..], false).unwrap_err();
+        assert!(error.contains("chat template: ") && error.contains("roles must alternate"));
+    }
+
+    #[test]
+    fn a_hostile_template_ends_with_an_error() {
+        let loops = |depth: usize| {
+            let open = "{% for i in range(9999) %}".repeat(depth);
+            format!("{open}x{}", "{% endfor %}".repeat(depth))
+        };
+        let hostile = [
+            loops(4),
+            "{% set ns = namespace(x='xxxxxxxx') %}{% for i in range(99) %}{% set ns.x = ns.x ~ ns.x %}{% endfor %}".to_owned(),
+            "{{ 'x' * 99999999 }}".to_owned(),
+            "{{ 'a\nb' | indent(99999999) }}".to_owned(),
+            "{% macro m() %}{{ m() }}{{ m() }}{% endmacro %}{{ m() }}".to_owned(),
+            "{{ ('x' * 9999).replace('', 'y' * 99999) }}".to_owned(),
+            "{{ '%99999999d' | format(1) }}".to_owned(),
+            "{{ range(9999) | map('string') | join('x' * 99999) }}".to_owned(),
+            "{% include 'other' %}".to_owned(),
+            "{{ open('/etc/passwd') }}".to_owned(),
+        ];
+        for source in hostile {
+            let result = render(&source, &[message("user", "x")], true);
+            assert!(
+                result.is_err(),
+                "{source} gave {} bytes",
+                result.unwrap().len()
+            );
+        }
+    }
+
+    #[test]
+    fn a_broken_template_says_so_when_it_is_used() {
+        for source in ["{% for %}".to_owned(), " ".repeat(TEMPLATE_BYTES_MAX + 1)] {
+            assert!(
+                render(&source, &[], true)
+                    .unwrap_err()
+                    .starts_with("chat template: ")
+            );
+        }
+    }
+
+    #[test]
+    fn json_is_as_python_writes_it() {
+        let value = "{{ [1, {'a<': 'é&'}, none] | tojson }} {{ [1] | tojson(indent=2) }}";
+        assert_eq!(
+            render(value, &[], false).unwrap(),
+            "[1, {\"a<\": \"é&\"}, null] [\n  1\n]"
+        );
+    }
+
+    #[test]
+    fn long_conversations_have_fuel() {
+        let messages: Vec<_> = (0..500)
+            .map(|n| message("user", &format!("{n} ").repeat(2000)))
+            .collect();
+        assert!(render(SMOLLM2, &messages, true).unwrap().len() > 3_000_000);
     }
 }

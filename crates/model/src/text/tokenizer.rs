@@ -9,7 +9,7 @@ use super::limits::TEXT_BYTES_MAX;
 use super::pieces::{Kind, Pieces};
 use super::special::{Fragment, Specials};
 use super::split::Splitter;
-use super::spm::{Spm, SpmFault, SpmParts};
+use super::spm::{Part, Spm, SpmFault, SpmParts};
 use super::vocabulary::{GgufVocabulary, MERGES, SCORES, TOKENS};
 
 /// Text to token ids. Shared by every sequence of a model; encoding changes nothing in it.
@@ -35,9 +35,15 @@ pub enum SpecialTokens {
 
 #[derive(Debug)]
 enum Encoder {
-    Bpe(Specials, Bpe),
-    Spm(Specials, Spm),
+    Gguf(Specials, Merging),
     Json(Box<JsonEncoder>),
+}
+
+/// How what lies between special tokens becomes tokens.
+#[derive(Debug)]
+enum Merging {
+    Bpe(Bpe),
+    Spm(Spm),
 }
 
 /// What a tokenizer is made of, whatever file it came from.
@@ -127,42 +133,28 @@ impl Tokenizer {
             );
             return Err(ModelError::Request { what });
         }
-        match &self.encoder {
-            Encoder::Json(json) => json.encode(text, special),
-            Encoder::Bpe(specials, bpe) => {
-                Ok(self.fragments(specials, text, special, |part, _, out| {
-                    bpe.encode(&self.pieces, part, out)
-                }))
-            }
-            Encoder::Spm(specials, spm) => {
-                Ok(
-                    self.fragments(specials, text, special, |part, begins, out| {
-                        spm.encode(&self.pieces, part, begins, out);
-                    }),
-                )
-            }
-        }
-    }
-
-    /// Encodes what lies between special tokens; `encode` learns whether its part begins the text
-    /// or follows a special token.
-    fn fragments(
-        &self,
-        specials: &Specials,
-        text: &str,
-        special: SpecialTokens,
-        encode: impl Fn(&str, bool, &mut Vec<u32>),
-    ) -> Vec<u32> {
+        let (specials, merging) = match &self.encoder {
+            Encoder::Json(json) => return json.encode(text, special),
+            Encoder::Gguf(specials, merging) => (specials, merging),
+        };
         let mut ids = Vec::with_capacity(text.len() / 3);
         let mut begins = true;
         for fragment in specials.cut(text, &self.pieces, special) {
             match &fragment {
-                Fragment::Text(at) => encode(&text[at.clone()], begins, &mut ids),
                 Fragment::Token(id) => ids.push(*id),
+                Fragment::Text(at) => {
+                    let text = &text[at.clone()];
+                    match merging {
+                        Merging::Bpe(bpe) => bpe.encode(&self.pieces, text, &mut ids),
+                        Merging::Spm(spm) => {
+                            spm.encode(&self.pieces, Part { text, begins }, &mut ids);
+                        }
+                    }
+                }
             }
             begins = matches!(fragment, Fragment::Token(_));
         }
-        ids
+        Ok(ids)
     }
 
     /// The token every text must begin with, if the model says so.
@@ -242,7 +234,10 @@ fn byte_level(vocabulary: &GgufVocabulary<'_>) -> Result<Tokenizer, ModelError> 
         ends,
         space_prefix: false,
     };
-    Ok(Tokenizer::new(Encoder::Bpe(specials, bpe), parts))
+    Ok(Tokenizer::new(
+        Encoder::Gguf(specials, Merging::Bpe(bpe)),
+        parts,
+    ))
 }
 
 fn sentence_piece(vocabulary: &GgufVocabulary<'_>) -> Result<Tokenizer, ModelError> {
@@ -290,7 +285,10 @@ fn sentence_piece(vocabulary: &GgufVocabulary<'_>) -> Result<Tokenizer, ModelErr
         ends,
         space_prefix,
     };
-    Ok(Tokenizer::new(Encoder::Spm(specials, spm), parts))
+    Ok(Tokenizer::new(
+        Encoder::Gguf(specials, Merging::Spm(spm)),
+        parts,
+    ))
 }
 
 fn splitter(vocabulary: &GgufVocabulary<'_>) -> Result<Splitter, ModelError> {

@@ -1,0 +1,533 @@
+//! Whole tokenizers: small vocabularies written out here, and the real ones where they are at hand.
+
+use std::env;
+use std::fs;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use proptest::collection::vec;
+use proptest::prelude::{any, proptest};
+use serde_json::{Value, json};
+
+use crate::error::ModelError;
+use crate::gguf::Gguf;
+
+use super::alphabet::ByteAlphabet;
+use super::json::read_directory;
+use super::tokenizer::{SpecialTokens, Tokenizer};
+use super::{GgufVocabulary, TextDecoder};
+
+/// Merges of the small byte-level vocabulary, best first. Their results are tokens 256 and on.
+const MERGES: [&str; 11] = [
+    "h e", "l l", "he ll", "hell o", "Ġ w", "o r", "Ġw or", "l d", "Ġwor ld", "Ġ Ġ", "Ã ©",
+];
+const HELLO: u32 = 259;
+const WORLD: u32 = 264;
+const IM_START: u32 = 267;
+const IM_END: u32 = 268;
+const TOOL: u32 = 269;
+
+/// Bytes in their own order as tokens 0 to 255, then the merges, two control tokens and an added.
+fn byte_level_tokens() -> Vec<String> {
+    let alphabet = ByteAlphabet::new();
+    let mut bytes: Vec<_> = ('\0'..='\u{143}')
+        .filter_map(|char| Some((alphabet.decode(&char.to_string())?, char.to_string())))
+        .collect();
+    bytes.sort();
+    let mut tokens: Vec<String> = bytes.into_iter().map(|(_, text)| text).collect();
+    tokens.extend(MERGES.map(|merge| merge.replace(' ', "")));
+    tokens.extend(["<|im_start|>", "<|im_end|>", "<tool>"].map(str::to_owned));
+    tokens
+}
+
+fn byte_level_vocabulary(tokens: &[String]) -> GgufVocabulary<'_> {
+    let mut types = vec![1; tokens.len()];
+    types[IM_START as usize] = 3;
+    types[TOOL as usize] = 4;
+    GgufVocabulary {
+        file: Path::new("small.gguf"),
+        model: "gpt2",
+        pre: Some("gpt-2"),
+        tokens: tokens.iter().map(String::as_str).collect(),
+        scores: Vec::new(),
+        types,
+        merges: MERGES.to_vec(),
+        bos: Some(IM_START),
+        unknown: None,
+        ends: vec![IM_START],
+        add_bos: None,
+        add_space_prefix: None,
+        strips_after_control: false,
+    }
+}
+
+fn byte_level() -> Tokenizer {
+    Tokenizer::from_gguf(&byte_level_vocabulary(&byte_level_tokens())).unwrap()
+}
+
+/// `<unk>`, `<s>` and `</s>`, the bytes as tokens 3 to 258, and pieces with their scores.
+const PIECES: [(&str, f32); 14] = [
+    ("▁", -20.0),
+    ("h", -21.0),
+    ("e", -22.0),
+    ("l", -23.0),
+    ("o", -24.0),
+    ("he", -1.0),
+    ("▁h", -2.0),
+    ("ll", -3.0),
+    ("▁he", -4.0),
+    ("llo", -5.0),
+    ("▁▁", -6.0),
+    ("s>", -7.0),
+    ("<", -25.0),
+    ("lll", -3.0),
+];
+
+/// The id of a piece of [`PIECES`].
+fn piece(text: &str) -> u32 {
+    259 + PIECES.iter().position(|(piece, _)| *piece == text).unwrap() as u32
+}
+
+fn sentence_piece_tokens() -> Vec<String> {
+    let bytes = (0..=255).map(|byte| format!("<0x{byte:02X}>"));
+    let named = ["<unk>", "<s>", "</s>"].map(str::to_owned).into_iter();
+    named
+        .chain(bytes)
+        .chain(PIECES.map(|(text, _)| text.to_owned()))
+        .collect()
+}
+
+fn sentence_piece_vocabulary(tokens: &[String]) -> GgufVocabulary<'_> {
+    let scores = PIECES.iter().map(|(_, score)| *score);
+    GgufVocabulary {
+        model: "llama",
+        pre: Some("default"),
+        scores: std::iter::repeat_n(0.0, 259).chain(scores).collect(),
+        types: [2, 3, 3]
+            .into_iter()
+            .chain([6; 256])
+            .chain([1; PIECES.len()])
+            .collect(),
+        merges: Vec::new(),
+        bos: Some(1),
+        unknown: Some(0),
+        ends: vec![2],
+        ..byte_level_vocabulary(tokens)
+    }
+}
+
+fn sentence_piece(space_prefix: bool) -> Tokenizer {
+    let tokens = sentence_piece_tokens();
+    let mut vocabulary = sentence_piece_vocabulary(&tokens);
+    vocabulary.add_space_prefix = Some(space_prefix);
+    Tokenizer::from_gguf(&vocabulary).unwrap()
+}
+
+fn check(tokenizer: &Tokenizer, text: &str, special: SpecialTokens, ids: &[u32]) {
+    assert_eq!(tokenizer.encode(text, special).unwrap(), ids, "{text:?}");
+}
+
+fn decoded(mut decoder: TextDecoder, ids: &[u32]) -> String {
+    let mut text: String = ids.iter().map(|id| decoder.push(*id)).collect();
+    text += &decoder.finish();
+    text
+}
+
+#[test]
+fn bytes_merge_within_words() {
+    let tokenizer = byte_level();
+    let bytes = |text: &str| text.bytes().map(u32::from).collect::<Vec<_>>();
+    check(
+        &tokenizer,
+        "hello world",
+        SpecialTokens::Parse,
+        &[HELLO, WORLD],
+    );
+    check(&tokenizer, "", SpecialTokens::Parse, &[]);
+    // No merge crosses a word: the two spaces before "world" belong to two words.
+    check(
+        &tokenizer,
+        "hello  world",
+        SpecialTokens::Parse,
+        &[HELLO, 32, WORLD],
+    );
+    check(&tokenizer, "   ", SpecialTokens::Parse, &[265, 32]);
+    check(&tokenizer, "é", SpecialTokens::Parse, &[266]);
+    check(&tokenizer, "日", SpecialTokens::Parse, &bytes("日"));
+}
+
+#[test]
+fn control_tokens_are_found_only_on_request_and_added_ones_always() {
+    let tokenizer = byte_level();
+    let text = "<|im_start|>hello<tool>";
+    check(
+        &tokenizer,
+        text,
+        SpecialTokens::Parse,
+        &[IM_START, HELLO, TOOL],
+    );
+    let as_text = tokenizer.encode(text, SpecialTokens::AsText).unwrap();
+    assert!(!as_text.contains(&IM_START));
+    assert_eq!(as_text[as_text.len() - 2..], [HELLO, TOOL]);
+    assert_eq!(decoded(TextDecoder::new(&tokenizer), &as_text), text);
+}
+
+#[test]
+fn tokens_known_by_their_text_end_an_answer() {
+    // `<|im_end|>` is a normal token of this file, and still ends a turn and gives no text.
+    let tokenizer = byte_level();
+    let ends: Vec<u32> = (0..300).filter(|id| tokenizer.ends(*id)).collect();
+    assert_eq!(ends, [IM_START, IM_END]);
+    assert_eq!(tokenizer.piece(IM_END), Some(Vec::new()));
+    assert_eq!(tokenizer.piece(TOOL), Some(b"<tool>".to_vec()));
+    assert_eq!(tokenizer.piece(270), None);
+}
+
+#[test]
+fn pieces_merge_by_score() {
+    let tokenizer = sentence_piece(true);
+    // ▁ h e l l o: he, then ll, then ▁he, then llo.
+    check(
+        &tokenizer,
+        "hello",
+        SpecialTokens::Parse,
+        &[piece("▁he"), piece("llo")],
+    );
+    // ll and lll score the same: the leftmost candidate goes first.
+    check(
+        &tokenizer,
+        "lll",
+        SpecialTokens::Parse,
+        &[piece("▁"), piece("lll")],
+    );
+    check(
+        &tokenizer,
+        "  h",
+        SpecialTokens::Parse,
+        &[piece("▁▁"), piece("▁h")],
+    );
+    // A character that is no piece becomes its bytes.
+    check(
+        &tokenizer,
+        "hé",
+        SpecialTokens::Parse,
+        &[piece("▁h"), 3 + 0xc3, 3 + 0xa9],
+    );
+    check(&tokenizer, "", SpecialTokens::Parse, &[]);
+}
+
+#[test]
+fn a_space_goes_before_what_begins_or_follows_a_control_token() {
+    let text = "he</s>he";
+    let he = [piece("▁he"), 2, piece("▁he")];
+    check(&sentence_piece(true), text, SpecialTokens::Parse, &he);
+    let he = [piece("he"), 2, piece("he")];
+    check(&sentence_piece(false), text, SpecialTokens::Parse, &he);
+}
+
+#[test]
+fn text_never_becomes_a_control_token_by_merging() {
+    let tokenizer = sentence_piece(false);
+    let ids = [piece("<"), 3 + u32::from(b's'), 3 + u32::from(b'>')];
+    check(
+        &tokenizer,
+        "<s>",
+        SpecialTokens::AsText,
+        &[ids[0], piece("s>")],
+    );
+    check(&tokenizer, "<s>", SpecialTokens::Parse, &[1]);
+}
+
+#[test]
+fn bos_is_as_the_model_says() {
+    assert_eq!(byte_level().bos(), None);
+    assert_eq!(sentence_piece(true).bos(), Some(1));
+    let tokens = byte_level_tokens();
+    let mut vocabulary = byte_level_vocabulary(&tokens);
+    vocabulary.pre = Some("llama-bpe");
+    assert_eq!(
+        Tokenizer::from_gguf(&vocabulary).unwrap().bos(),
+        Some(IM_START)
+    );
+    vocabulary.add_bos = Some(false);
+    assert_eq!(Tokenizer::from_gguf(&vocabulary).unwrap().bos(), None);
+}
+
+#[test]
+fn a_character_waits_until_it_is_complete() {
+    let tokenizer = byte_level();
+    let mut decoder = TextDecoder::new(&tokenizer);
+    let pushed = [0xf0, 0x9f, IM_START, 0x99, 1_000_000, 0x82].map(|id| decoder.push(id));
+    assert_eq!(pushed, ["", "", "", "", "", "🙂"]);
+    // 0xff never becomes anything; 0xe6 only because h cannot follow it.
+    assert_eq!(
+        [0xff, 0xe6, HELLO].map(|id| decoder.push(id)),
+        ["\u{fffd}", "", "\u{fffd}hello"]
+    );
+    assert_eq!(decoder.push(0xe6) + &decoder.finish(), "\u{fffd}");
+    assert_eq!(decoder.push(HELLO), "hello");
+}
+
+#[test]
+fn the_space_that_encoding_put_goes_again() {
+    let tokenizer = sentence_piece(true);
+    let ids = [1, piece("▁he"), piece("▁he")];
+    assert_eq!(decoded(TextDecoder::new(&tokenizer), &ids), "he he");
+    assert_eq!(decoded(TextDecoder::continuing(&tokenizer), &ids), " he he");
+    assert_eq!(
+        decoded(TextDecoder::new(&sentence_piece(false)), &ids),
+        " he he"
+    );
+}
+
+fn refused(change: impl Fn(&mut GgufVocabulary<'_>), message: &str) {
+    let tokens = sentence_piece_tokens();
+    let mut vocabulary = sentence_piece_vocabulary(&tokens);
+    change(&mut vocabulary);
+    let error = Tokenizer::from_gguf(&vocabulary).unwrap_err().to_string();
+    assert!(
+        error.starts_with("small.gguf: ") && error.contains(message),
+        "{error}"
+    );
+}
+
+#[test]
+fn what_is_wrong_with_a_vocabulary_is_named() {
+    refused(
+        |v| v.model = "bert",
+        "tokenizer.ggml.model: bert is not supported; supported: gpt2",
+    );
+    refused(
+        |v| (v.model, v.pre) = ("gpt2", Some("default")),
+        "tokenizer.ggml.pre: default is not supported; supported: llama-bpe",
+    );
+    refused(
+        |v| (v.model, v.pre) = ("gpt2", None),
+        "tokenizer.ggml.pre is missing",
+    );
+    refused(
+        |v| (v.model, v.pre) = ("gpt2", Some("qwen2")),
+        "tokenizer.ggml.merges is missing",
+    );
+    refused(
+        |v| (v.model, v.pre, v.merges) = ("gpt2", Some("qwen2"), vec!["q"]),
+        "merge 0, \"q\"",
+    );
+    refused(|v| v.tokens.clear(), "0 tokens");
+    refused(
+        |v| v.scores.truncate(5),
+        "tokenizer.ggml.scores: 5 entries for 273 tokens",
+    );
+    refused(|v| v.scores.clear(), "tokenizer.ggml.scores is missing");
+    refused(|v| v.scores[7] = f32::NAN, "the score of token 7 is NaN");
+    refused(|v| v.types[0] = 9, "token 0 has type 9");
+    refused(|v| v.types[260] = 6, "token 260 is a byte");
+    refused(
+        |v| v.tokens[270] = "he",
+        "tokens 264 and 270 have the same text \"he\"",
+    );
+    refused(|v| v.bos = Some(273), "a token id is 273");
+    refused(|v| v.bos = None, "tokenizer.ggml.bos_token_id is missing");
+    refused(
+        |v| (v.types[3], v.unknown) = (1, None),
+        "no token for byte 0x00",
+    );
+}
+
+proptest! {
+    #[test]
+    fn decoding_gives_back_what_was_encoded(chars in vec(any::<char>(), 0..80)) {
+        let text: String = chars.into_iter().collect();
+        let byte_level = byte_level();
+        let ids = byte_level.encode(&text, SpecialTokens::AsText).unwrap();
+        assert_eq!(decoded(TextDecoder::new(&byte_level), &ids), text);
+        // The mark stands for a space, so comes back as one.
+        let pieces = sentence_piece(true);
+        let ids = pieces.encode(&text, SpecialTokens::AsText).unwrap();
+        assert_eq!(decoded(TextDecoder::new(&pieces), &ids), text.replace('▁', " "));
+    }
+
+    #[test]
+    fn deltas_add_up_to_the_whole(ids in vec(0_u32..300, 0..60)) {
+        let tokenizer = byte_level();
+        let bytes: Vec<u8> = ids.iter().filter_map(|id| tokenizer.piece(*id)).flatten().collect();
+        let whole = String::from_utf8_lossy(&bytes).into_owned();
+        assert_eq!(decoded(TextDecoder::new(&tokenizer), &ids), whole);
+    }
+
+    #[test]
+    fn any_ids_decode(ids in vec(any::<u32>(), 0..30)) {
+        let text = decoded(TextDecoder::new(&byte_level()), &ids);
+        assert!(text.len() <= 16 * ids.len());
+    }
+}
+
+/// A directory with the small byte-level vocabulary as `tokenizer.json`.
+fn directory(config: &Value, generation: &Value) -> tempfile::TempDir {
+    let tokens = byte_level_tokens();
+    let added = |id: u32, special: bool| {
+        json!({
+            "id": id, "content": tokens[id as usize], "special": special,
+            "single_word": false, "lstrip": false, "rstrip": false, "normalized": false,
+        })
+    };
+    let vocab: serde_json::Map<String, Value> = tokens
+        .iter()
+        .zip(0..IM_START)
+        .map(|(text, id)| (text.clone(), id.into()))
+        .collect();
+    let byte_level = json!({
+        "type": "ByteLevel", "add_prefix_space": false, "trim_offsets": true, "use_regex": true,
+    });
+    let tokenizer = json!({
+        "version": "1.0",
+        "added_tokens": [added(IM_START, true), added(IM_END, true), added(TOOL, false)],
+        "pre_tokenizer": byte_level,
+        "decoder": byte_level,
+        "model": { "type": "BPE", "vocab": vocab, "merges": MERGES },
+    });
+    let directory = tempfile::tempdir().unwrap();
+    let write = |name: &str, value: &Value| {
+        fs::write(directory.path().join(name), value.to_string()).unwrap();
+    };
+    write("tokenizer.json", &tokenizer);
+    write("tokenizer_config.json", config);
+    write("generation_config.json", generation);
+    directory
+}
+
+#[test]
+fn a_tokenizer_json_is_the_same_tokenizer() {
+    let config = json!({ "bos_token": "<|im_start|>", "eos_token": { "content": "<|im_end|>" } });
+    let directory = directory(&config, &json!({ "eos_token_id": [7, 268] }));
+    let (tokenizer, template) = read_directory(directory.path()).unwrap();
+    assert!(template.is_none());
+    let same = byte_level();
+    let texts = [
+        "hello  world",
+        "<|im_start|>hello<tool> <|im_end|>\n",
+        "é日🙂\n\n x",
+        "",
+        "   ",
+    ];
+    for text in texts {
+        for special in [SpecialTokens::Parse, SpecialTokens::AsText] {
+            check(
+                &tokenizer,
+                text,
+                special,
+                &same.encode(text, special).unwrap(),
+            );
+        }
+    }
+    assert!((0..271).all(|id| tokenizer.piece(id) == same.piece(id)));
+    assert_eq!((tokenizer.vocab(), tokenizer.bos()), (270, None));
+    let ends: Vec<u32> = (0..300).filter(|id| tokenizer.ends(*id)).collect();
+    assert_eq!(ends, [7, IM_END]);
+}
+
+#[test]
+fn the_configuration_beside_it_is_heeded_and_checked() {
+    let template = "{{ bos_token }}{% for m in messages %}{{ m.content }}{% endfor %}";
+    let config = json!({
+        "add_bos_token": true, "bos_token": "<|im_start|>",
+        "chat_template": [{ "name": "default", "template": template }],
+    });
+    let with_bos = directory(&config, &json!({}));
+    let (tokenizer, template) = read_directory(with_bos.path()).unwrap();
+    assert_eq!(tokenizer.bos(), Some(IM_START));
+    assert_eq!(
+        template.unwrap().render(&[], false).unwrap(),
+        "<|im_start|>"
+    );
+
+    let refused = |config: Value, generation: Value| {
+        let directory = directory(&config, &generation);
+        read_directory(directory.path()).unwrap_err().to_string()
+    };
+    let error = refused(json!({}), json!({ "eos_token_id": 270 }));
+    assert!(
+        error.contains("token id 270 is not in the vocabulary of 270"),
+        "{error}"
+    );
+    let error = refused(json!({ "add_bos_token": true }), json!({}));
+    assert!(error.contains("bos_token is missing"), "{error}");
+    let error = refused(json!([1]), json!({}));
+    assert!(error.contains("tokenizer_config.json: JSON"), "{error}");
+    let empty = tempfile::tempdir().unwrap();
+    assert!(matches!(
+        read_directory(empty.path()),
+        Err(ModelError::Missing { .. })
+    ));
+}
+
+#[test]
+fn white_space_that_would_be_cut_wrongly_is_refused() {
+    let directory = directory(&json!({}), &json!({}));
+    let (tokenizer, _) = read_directory(directory.path()).unwrap();
+    let error = tokenizer
+        .encode(&" ".repeat(100_001), SpecialTokens::Parse)
+        .unwrap_err();
+    assert!(matches!(error, ModelError::Request { .. }));
+}
+
+/// The file of a model in the folder that models are fetched to.
+fn cached(name: &str) -> Option<PathBuf> {
+    let folder = |variable: &str| env::var_os(variable).map(PathBuf::from);
+    let under = |cache: PathBuf| cache.join("gogrid").join("models");
+    let models = folder("GOGRID_CACHE")
+        .or_else(|| folder("XDG_CACHE_HOME").map(under))
+        .or_else(|| folder("HOME").map(|home| under(home.join(".cache"))))?;
+    Some(models.join(name)).filter(|path| path.is_file())
+}
+
+/// Holds the tokenizer of a real model against vectors of another implementation.
+fn check_golden(model: &str, golden: &str) {
+    let Some(path) = cached(model) else {
+        println!("skipped: {model} is not in the cache folder; `gogrid pull` fetches it");
+        return;
+    };
+    let gguf = Gguf::open(&path, &File::open(&path).unwrap()).unwrap();
+    let tokenizer = Tokenizer::from_gguf(&GgufVocabulary::read(gguf.metadata()).unwrap()).unwrap();
+    let golden: Value = serde_json::from_str(golden).unwrap();
+    let ids = |case: &Value| -> Vec<u32> { serde_json::from_value(case["ids"].clone()).unwrap() };
+    let vectors = golden["tokenize"].as_array().unwrap();
+    for case in vectors {
+        let special = case["special"].as_bool().unwrap();
+        let special = if special {
+            SpecialTokens::Parse
+        } else {
+            SpecialTokens::AsText
+        };
+        check(
+            &tokenizer,
+            case["text"].as_str().unwrap(),
+            special,
+            &ids(case),
+        );
+    }
+    for case in golden["texts"].as_object().unwrap().values() {
+        let text = case["text"].as_str().unwrap();
+        let mut found = Vec::from_iter(tokenizer.bos());
+        found.extend(tokenizer.encode(text, SpecialTokens::Parse).unwrap());
+        assert_eq!(found, ids(case));
+        assert_eq!(decoded(TextDecoder::new(&tokenizer), &found), text);
+    }
+    assert!(vectors.len() > 10);
+}
+
+#[test]
+fn smollm2_gives_the_golden_ids() {
+    check_golden(
+        "SmolLM2-135M-Instruct.Q4_1.gguf",
+        include_str!("../../../testkit/golden/gold-smollm2-135m-instruct-q4_1-open.json"),
+    );
+}
+
+#[test]
+fn gemma_gives_the_golden_ids() {
+    check_golden(
+        "gemma-3-270m-q4_k_m.gguf",
+        include_str!("../../../testkit/golden/gold-gemma-3-270m-q4_k_m-open.json"),
+    );
+}
