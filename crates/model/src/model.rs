@@ -54,23 +54,11 @@ impl Model {
     /// # Errors
     /// Says which file, field and byte are wrong, missing or not supported.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, ModelError> {
-        let mut model = if path.is_dir() {
-            Self::open_directory(path, options)?
+        if path.is_dir() {
+            Self::open_directory(path, options)
         } else {
-            Self::open_gguf(path, options)?
-        };
-        if let Some(context) = options.context {
-            let made_for = model.decoder.context;
-            if context == 0 || context > made_for {
-                let name = &model.name;
-                let what = format!(
-                    "a context of {context} tokens was asked for; {name} takes 1 to {made_for}"
-                );
-                return Err(ModelError::Request { what });
-            }
-            model.decoder.context = context;
+            Self::open_gguf(path, options)
         }
-        Ok(model)
     }
 
     /// This opening's number.

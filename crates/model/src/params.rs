@@ -16,6 +16,7 @@ pub(crate) struct Params {
     pub(crate) vocab: Option<usize>,
     pub(crate) width: usize,
     pub(crate) hidden: usize,
+    /// Tokens in the longest sequence that will be run.
     pub(crate) context: usize,
     pub(crate) heads: usize,
     pub(crate) kv_heads: usize,
@@ -44,6 +45,19 @@ pub(crate) enum Tied {
     No,
     /// When there is no tensor for the head.
     IfMissing,
+}
+
+/// The context a model is opened for: what was `asked`, or all that it was `made_for`.
+pub(crate) fn context(made_for: usize, asked: Option<usize>) -> Result<usize, ModelError> {
+    match asked {
+        None => Ok(made_for),
+        Some(context) if (1..=made_for).contains(&context) => Ok(context),
+        Some(context) => Err(ModelError::Request {
+            what: format!(
+                "a context of {context} tokens was asked for; the model takes 1 to {made_for}"
+            ),
+        }),
+    }
 }
 
 impl Params {

@@ -5,7 +5,7 @@ use crate::family::{FAMILIES, Family};
 use crate::limits::{
     CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, HIDDEN_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX,
 };
-use crate::params::{Params, Tied};
+use crate::params::{self, Params, Tied};
 use crate::rope::{Divisors, RopeSpec, Scaling, Yarn};
 use crate::tensors::TensorSource;
 
@@ -35,13 +35,13 @@ pub(crate) fn params(gguf: &Gguf, context: Option<usize>) -> Result<Params, Mode
     let layers = keys.size("block_count", LAYERS_MAX)?;
     let heads = keys.size("attention.head_count", HEADS_MAX)?;
     let head_dim = keys.head_dim(width, heads)?;
-    let made_for = keys.size("context_length", CONTEXT_MAX)?;
+    let context = params::context(keys.size("context_length", CONTEXT_MAX)?, context)?;
     let windows = keys.windows(layers)?;
     let rope = Ropes {
         keys: &keys,
         gguf,
         head_dim,
-        context: context.unwrap_or(made_for),
+        context,
     };
     let params = Params {
         file: metadata.file().to_owned(),
@@ -49,7 +49,7 @@ pub(crate) fn params(gguf: &Gguf, context: Option<usize>) -> Result<Params, Mode
         vocab: keys.optional_size("vocab_size", VOCAB_MAX)?,
         width,
         hidden: keys.size("feed_forward_length", HIDDEN_MAX)?,
-        context: made_for,
+        context,
         heads,
         // llama.cpp's loader: as many KV heads as query heads where the key is missing; converters
         // leave it out for models without grouped queries.

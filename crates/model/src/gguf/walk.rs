@@ -183,7 +183,8 @@ impl<'a, R: Read + Seek> Walk<'a, R> {
                 Ok(())
             }
             Err(_) => {
-                let name = shown(&name.escape_ascii().to_string());
+                let start = &name[..name.len().min(80)];
+                let name = start.escape_ascii();
                 Err(self.malformed(at + 8, format!("name \"{name}\" is not UTF-8")))
             }
         }

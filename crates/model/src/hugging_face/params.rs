@@ -6,7 +6,7 @@ use crate::family::{FAMILIES, Family};
 use crate::limits::{
     CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, HIDDEN_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX,
 };
-use crate::params::{Params, Tied};
+use crate::params::{self, Params, Tied};
 
 use super::Config;
 use super::rope::Ropes;
@@ -29,12 +29,13 @@ pub(crate) fn params(config: &Config, context: Option<usize>) -> Result<Params, 
         keys.max_position_embeddings,
         CONTEXT_MAX,
     )?;
+    let context = params::context(made_for, context)?;
     let ropes = Ropes {
         config,
         family,
         head_dim,
         made_for,
-        context: context.unwrap_or(made_for),
+        context,
     };
     check_activation(config, family)?;
     // Only Llama's and Qwen3's code reads it: all four projections have biases then.
@@ -45,7 +46,7 @@ pub(crate) fn params(config: &Config, context: Option<usize>) -> Result<Params, 
         vocab: Some(size("vocab_size", keys.vocab_size, VOCAB_MAX)?),
         width,
         hidden: size("intermediate_size", keys.intermediate_size, HIDDEN_MAX)?,
-        context: made_for,
+        context,
         heads,
         // LlamaConfig's rule for configs without the key.
         kv_heads: kv_heads.unwrap_or(heads),
