@@ -1,0 +1,66 @@
+//! The progress of a fetch, on standard error: a bar in a terminal, a line a phase elsewhere.
+
+use gogrid_hub::{Attempt, Progress};
+use gogrid_units::Bytes;
+use indicatif::{ProgressBar, ProgressStyle};
+
+use crate::interrupt::Watch;
+
+pub(crate) struct Bar<'a> {
+    bar: ProgressBar,
+    watch: &'a Watch,
+}
+
+impl<'a> Bar<'a> {
+    pub(crate) fn new(watch: &'a Watch) -> Self {
+        let template = "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes}";
+        let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+        Self {
+            bar: ProgressBar::no_length().with_style(style.progress_chars("=> ")),
+            watch,
+        }
+    }
+
+    fn say(&self, line: &str) {
+        if self.bar.is_hidden() {
+            eprintln!("{line}");
+        } else {
+            self.bar.println(line);
+        }
+    }
+}
+
+impl Progress for Bar<'_> {
+    fn phase(&mut self, label: &str, total: Option<Bytes>) {
+        if self.bar.is_hidden() {
+            let total = total.map(|total| format!(" ({total})")).unwrap_or_default();
+            eprintln!("{label}{total}");
+            return;
+        }
+        self.bar.reset();
+        self.bar.set_length(total.unwrap_or_default().0);
+        self.bar.set_message(label.to_owned());
+    }
+
+    fn advance(&mut self, done: Bytes) {
+        self.bar.set_position(done.0);
+    }
+
+    fn failed(&mut self, attempt: &Attempt) {
+        self.say(&format!("{attempt}"));
+    }
+
+    fn waiting(&mut self) {
+        self.say("another process is fetching this model; waiting for it");
+    }
+
+    fn keep_going(&self) -> bool {
+        !self.watch.asked()
+    }
+}
+
+impl Drop for Bar<'_> {
+    fn drop(&mut self) {
+        self.bar.finish_and_clear();
+    }
+}

@@ -1,0 +1,101 @@
+use anyhow::Context;
+use corpgrid_scheduler::{
+    Continuation, GenerateRequest, HeterogeneousPipeline, Message, Prompt, Refusal,
+};
+use rustyline::DefaultEditor;
+use rustyline::error::ReadlineError;
+
+use crate::args::ChatArgs;
+use crate::failure::{self, Interrupted};
+use crate::interrupt::{Interrupt, Watch};
+use crate::open::Wish;
+use crate::out;
+use crate::stream::{self, Ended};
+
+/// The conversation so far.
+struct Conversation<'a> {
+    args: &'a ChatArgs,
+    messages: Vec<Message>,
+}
+
+pub(crate) fn run(args: &ChatArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let pipeline = Wish::new(&args.run, interrupt)?.open()?;
+    let mut editor = DefaultEditor::new().context("cannot use the terminal")?;
+    eprintln!("/new begins again, /exit ends; Ctrl-C ends an answer, then the program");
+    let mut conversation = Conversation::new(args);
+    loop {
+        let line = match editor.readline("> ") {
+            Ok(line) => line,
+            Err(ReadlineError::Eof) => return Ok(()),
+            Err(ReadlineError::Interrupted) => return Err(Interrupted.into()),
+            Err(error) => return Err(error).context("cannot read the line"),
+        };
+        match line.trim() {
+            "" => continue,
+            "/exit" => return Ok(()),
+            "/new" => conversation = Conversation::new(args),
+            _ => {
+                // Only the convenience of the arrow keys is lost if it cannot be remembered.
+                let _ = editor.add_history_entry(&line);
+                conversation.turn(line, &pipeline, &interrupt.watch())?;
+            }
+        }
+    }
+}
+
+impl<'a> Conversation<'a> {
+    fn new(args: &'a ChatArgs) -> Self {
+        let system = args
+            .system
+            .iter()
+            .map(|text| message("system", text.clone()));
+        Self {
+            args,
+            messages: system.collect(),
+        }
+    }
+
+    /// One question and its answer. What an interrupted answer had said stays part of the
+    /// conversation; a question that was refused does not.
+    fn turn(
+        &mut self,
+        question: String,
+        pipeline: &HeterogeneousPipeline,
+        watch: &Watch,
+    ) -> anyhow::Result<()> {
+        self.messages.push(message("user", question));
+        let request = GenerateRequest {
+            prompt: Prompt::Chat(self.messages.clone()),
+            max_tokens: self.args.sampling.max_tokens,
+            sampling: self.args.sampling.sampling(stream::chance()),
+            continuation: Continuation::Sample,
+        };
+        let ended = stream::run(pipeline, request, watch, &mut |delta| Ok(out::text(delta)?));
+        let text = match ended {
+            Ok(Ended::Answered(answer)) => {
+                out::line("")?;
+                eprintln!("{}", stream::figures_line(&answer, self.args.run.mode));
+                answer.text
+            }
+            Ok(Ended::Interrupted(text)) => {
+                out::line("")?;
+                text
+            }
+            Err(error) if error.is::<Refusal>() => {
+                eprintln!("error: {}; /new begins again", failure::message(&error));
+                self.messages.pop();
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
+        self.messages.push(message("assistant", text));
+        Ok(())
+    }
+}
+
+fn message(role: &str, content: String) -> Message {
+    Message {
+        role: role.to_owned(),
+        content,
+    }
+}

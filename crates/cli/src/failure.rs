@@ -1,0 +1,218 @@
+//! How a failed command ends: what was wrong and where, what to do, and an exit code by class.
+
+use std::io;
+use std::process::ExitCode;
+
+use corpgrid_scheduler::{GenerateError, OpenError, Refusal};
+use gogrid_hub::{HubError, UnknownModel};
+use gogrid_model::ModelError;
+
+pub(crate) const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 bad input or model, 4 refused by a limit,
+5 network or cache, 6 device, 130 interrupted";
+
+const INTERNAL: u8 = 1;
+const USAGE: u8 = 2;
+const INPUT: u8 = 3;
+const LIMIT: u8 = 4;
+const NETWORK: u8 = 5;
+const DEVICE: u8 = 6;
+const INTERRUPTED: u8 = 130;
+
+/// Input that a command cannot use: the message says what, where and what to do.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct BadInput(pub(crate) String);
+
+/// The user said stop.
+#[derive(Debug, thiserror::Error)]
+#[error("interrupted")]
+pub(crate) struct Interrupted;
+
+/// Prints what went wrong to standard error and gives the code to exit with. A reader of our
+/// output that has gone is no failure: it had what it wanted.
+pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
+    if is_closed_pipe(error) {
+        return ExitCode::SUCCESS;
+    }
+    let code = exit_code(error);
+    if code != INTERRUPTED {
+        eprintln!("error: {}", message(error));
+        if let Some(remedy) = remedy(error) {
+            eprintln!("  help: {remedy}");
+        }
+    }
+    ExitCode::from(code)
+}
+
+/// The causes from the outermost in. Some errors quote their cause, which is not said twice.
+pub(crate) fn message(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
+}
+
+fn exit_code(error: &anyhow::Error) -> u8 {
+    let cause = error.chain().find_map(|cause| {
+        None.or_else(|| cause.downcast_ref().map(of_open))
+            .or_else(|| cause.downcast_ref().map(of_refusal))
+            .or_else(|| cause.downcast_ref().map(of_generate))
+            .or_else(|| cause.downcast_ref().map(of_hub))
+            .or_else(|| cause.is::<UnknownModel>().then_some(INPUT))
+            .or_else(|| cause.is::<ModelError>().then_some(INPUT))
+            .or_else(|| cause.is::<BadInput>().then_some(INPUT))
+            .or_else(|| cause.is::<Interrupted>().then_some(INTERRUPTED))
+    });
+    cause.unwrap_or(INTERNAL)
+}
+
+fn of_open(error: &OpenError) -> u8 {
+    match error {
+        OpenError::BadOption {
+            field: "device", ..
+        }
+        | OpenError::Device { .. } => DEVICE,
+        OpenError::Config(_) | OpenError::BadOption { .. } => USAGE,
+        OpenError::Model { .. } => INPUT,
+        OpenError::DoesNotFit(_) => LIMIT,
+        _ => INTERNAL,
+    }
+}
+
+fn of_refusal(refusal: &Refusal) -> u8 {
+    match refusal {
+        Refusal::PromptTooLong { .. } => INPUT,
+        Refusal::TooManyQueued { .. } | Refusal::MemoryCap { .. } => LIMIT,
+        Refusal::BadRequest { .. } => USAGE,
+        _ => INTERNAL,
+    }
+}
+
+fn of_generate(error: &GenerateError) -> u8 {
+    match error {
+        GenerateError::Stage { .. } => DEVICE,
+        GenerateError::Refused(refusal) => of_refusal(refusal),
+        _ => INTERNAL,
+    }
+}
+
+fn of_hub(error: &HubError) -> u8 {
+    match error {
+        HubError::Cancelled { .. } => INTERRUPTED,
+        _ => NETWORK,
+    }
+}
+
+/// What to do about it, where the message does not say so itself.
+fn remedy(error: &anyhow::Error) -> Option<&'static str> {
+    error.chain().find_map(|cause| {
+        let open = cause.downcast_ref().and_then(|error| match error {
+            OpenError::DoesNotFit(_) => Some(
+                "take a smaller model, add a --device, lower --context, or raise the cap with \
+                 --mode default or aggressive",
+            ),
+            OpenError::BadOption {
+                field: "device", ..
+            } => Some("`gogrid devices` lists what there is"),
+            _ => None,
+        });
+        let refusal = cause.downcast_ref().and_then(|error| match error {
+            Refusal::PromptTooLong { .. } => Some("shorten the prompt"),
+            Refusal::MemoryCap { .. } => {
+                Some("lower --max-tokens, shorten the prompt, or raise the cap with --mode")
+            }
+            _ => None,
+        });
+        open.or(refusal)
+    })
+}
+
+fn is_closed_pipe(error: &anyhow::Error) -> bool {
+    error.chain().any(|cause| {
+        let io = cause.downcast_ref::<io::Error>();
+        io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_class_has_its_code() {
+        let check = |error: anyhow::Error, code: u8| {
+            assert_eq!(exit_code(&error), code, "{error:#}");
+            assert_eq!(exit_code(&error.context("while testing")), code);
+        };
+        check(anyhow::anyhow!("unexpected"), 1);
+        check(
+            Refusal::BadRequest {
+                field: "x",
+                problem: "y".into(),
+            }
+            .into(),
+            2,
+        );
+        check(BadInput("x".into()).into(), 3);
+        check(
+            Refusal::PromptTooLong {
+                tokens: 9,
+                context: 8,
+            }
+            .into(),
+            3,
+        );
+        check(OpenError::DoesNotFit("x".into()).into(), 4);
+        check(HubError::NoCacheFolder.into(), 5);
+        check(
+            OpenError::Device {
+                device: "cpu".into(),
+                problem: "x".into(),
+            }
+            .into(),
+            6,
+        );
+        check(
+            OpenError::BadOption {
+                field: "device",
+                problem: "x".into(),
+            }
+            .into(),
+            6,
+        );
+        check(
+            GenerateError::Refused(Refusal::PromptTooLong {
+                tokens: 9,
+                context: 8,
+            })
+            .into(),
+            3,
+        );
+        check(Interrupted.into(), 130);
+    }
+
+    #[test]
+    fn a_cause_that_is_quoted_is_not_said_twice() {
+        let disk = || io::Error::other("disk on fire");
+        let quoted = HubError::Cache {
+            doing: "lock",
+            path: "x".into(),
+            source: disk(),
+        };
+        assert_eq!(message(&quoted.into()).matches("disk on fire").count(), 1);
+        let hidden = anyhow::Error::from(disk()).context("cannot lock x");
+        assert_eq!(message(&hidden), "cannot lock x: disk on fire");
+    }
+
+    #[test]
+    fn a_closed_pipe_is_told_apart() {
+        let closed = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
+        assert!(is_closed_pipe(&closed.context("cannot write")));
+        assert!(!is_closed_pipe(&anyhow::anyhow!("other")));
+    }
+}

@@ -1,0 +1,130 @@
+use std::io::{self, IsTerminal, Read};
+
+use anyhow::Context;
+use corpgrid_scheduler::{Continuation, Figures, Finish, GenerateRequest, Message, Prompt};
+use serde::Serialize;
+
+use crate::args::{GenerateArgs, Mode};
+use crate::failure::{BadInput, Interrupted};
+use crate::interrupt::Interrupt;
+use crate::open::Wish;
+use crate::out;
+use crate::stream::{self, Answer, Ended};
+
+/// More than any model's context holds; the library refuses what the model's own cannot.
+const PROMPT_BYTES_MAX: u64 = 16 << 20;
+
+#[derive(Serialize)]
+struct Report<'a> {
+    text: &'a str,
+    ids: &'a [u32],
+    finish: Finish,
+    seed: u64,
+    mode: Mode,
+    #[serde(flatten)]
+    figures: Figures,
+    prefill_tok_s: f64,
+    decode_tok_s: f64,
+    stages: Vec<&'a str>,
+    memory_held_bytes: u64,
+    not_enforced: &'a [String],
+}
+
+pub(crate) fn run(args: &GenerateArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let request = request(args)?;
+    let seed = request.sampling.seed;
+    let pipeline = Wish::new(&args.run, interrupt)?.open()?;
+    let watch = interrupt.watch();
+    let quiet = args.json.json;
+    let mut in_line = false;
+    let ended = stream::run(&pipeline, request, &watch, &mut |delta| {
+        if !quiet {
+            out::text(delta)?;
+            in_line = true;
+        }
+        Ok(())
+    });
+    if in_line {
+        out::line("")?;
+    }
+    let Ended::Answered(answer) = ended? else {
+        return Err(Interrupted.into());
+    };
+    if quiet {
+        return out::json(&report(&answer, args.run.mode, seed));
+    }
+    eprintln!("{}", stream::figures_line(&answer, args.run.mode));
+    Ok(())
+}
+
+fn request(args: &GenerateArgs) -> anyhow::Result<GenerateRequest> {
+    let text = match &args.prompt {
+        Some(prompt) => prompt.clone(),
+        None => read_prompt()?,
+    };
+    Ok(GenerateRequest {
+        prompt: prompt(args, text),
+        max_tokens: args.sampling.max_tokens,
+        sampling: args.sampling.sampling(stream::chance()),
+        continuation: Continuation::Sample,
+    })
+}
+
+fn prompt(args: &GenerateArgs, text: String) -> Prompt {
+    if args.raw {
+        return Prompt::Text(text);
+    }
+    let message = |role: &str, content| Message {
+        role: role.to_owned(),
+        content,
+    };
+    let system = args
+        .system
+        .iter()
+        .map(|text| message("system", text.clone()));
+    Prompt::Chat(system.chain([message("user", text)]).collect())
+}
+
+fn read_prompt() -> anyhow::Result<String> {
+    if io::stdin().is_terminal() {
+        eprintln!("reading the prompt from standard input; end it with Ctrl-D");
+    }
+    let mut bytes = Vec::new();
+    let mut stdin = io::stdin().lock().take(PROMPT_BYTES_MAX + 1);
+    stdin
+        .read_to_end(&mut bytes)
+        .context("cannot read standard input")?;
+    if bytes.len() as u64 > PROMPT_BYTES_MAX {
+        let problem = format!("the prompt on standard input is over {PROMPT_BYTES_MAX} bytes");
+        return Err(BadInput(problem).into());
+    }
+    let text = String::from_utf8(bytes).map_err(|error| {
+        let offset = error.utf8_error().valid_up_to();
+        BadInput(format!(
+            "the prompt on standard input is not UTF-8 at byte {offset}"
+        ))
+    })?;
+    Ok(text)
+}
+
+fn report(answer: &Answer, mode: Mode, seed: u64) -> Report<'_> {
+    let figures = answer.figures;
+    Report {
+        text: &answer.text,
+        ids: &answer.ids,
+        finish: answer.finish,
+        seed,
+        mode,
+        figures,
+        prefill_tok_s: stream::rate(figures.prompt_tokens, figures.prefill_s),
+        decode_tok_s: stream::rate(figures.decode_steps, figures.decode_s),
+        stages: answer
+            .status
+            .stages
+            .iter()
+            .map(|stage| &*stage.device)
+            .collect(),
+        memory_held_bytes: stream::held(&answer.status).0,
+        not_enforced: &answer.status.not_enforced,
+    }
+}

@@ -1,0 +1,54 @@
+use std::fmt::Write;
+
+use corpgrid_scheduler::{HeterogeneousPipeline, Prediction};
+use gogrid_units::Bytes;
+
+use crate::args::PlanArgs;
+use crate::interrupt::Interrupt;
+use crate::open::Wish;
+use crate::out;
+
+pub(crate) fn run(args: &PlanArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let wish = Wish::new(&args.run, interrupt)?;
+    let plan = HeterogeneousPipeline::plan_only(&wish.devices, &wish.path, &wish.options)?;
+    if args.json.json {
+        return out::json(&plan);
+    }
+    let mut text = table(&plan, args.run.mode.name());
+    if args.why {
+        for reason in &plan.why {
+            writeln!(text, "{reason}")?;
+        }
+    }
+    Ok(out::text(&text)?)
+}
+
+fn table(plan: &Prediction, mode: &str) -> String {
+    let mut text = format!(
+        "{}, context {}, mode {mode}: decode {:.1} tok/s, prefill {:.1} tok/s if compute were not limited\n",
+        plan.model, plan.context, plan.decode_tok_s, plan.prefill_tok_s
+    );
+    for (index, stage) in plan.stages.iter().enumerate() {
+        text += &format!(
+            "stage {index} on {}: {}; weights {}, scratch {}, KV {} a token\n",
+            stage.device,
+            stage.pieces,
+            Bytes(stage.weights_bytes),
+            Bytes(stage.scratch_bytes),
+            Bytes(stage.kv_bytes_per_token)
+        );
+    }
+    for device in &plan.devices {
+        text += &format!(
+            "{}: {} of {} allowed ({} in all); weights {}, KV {} for one whole context, scratch {}\n",
+            device.device,
+            Bytes(device.memory_used_bytes),
+            Bytes(device.memory_cap_bytes),
+            Bytes(device.memory_total_bytes),
+            Bytes(device.weights_bytes),
+            Bytes(device.kv_bytes),
+            Bytes(device.scratch_bytes)
+        );
+    }
+    text
+}

@@ -1,0 +1,227 @@
+//! The program from outside: what bad input ends in, by exit code and message.
+
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+
+fn gogrid(args: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gogrid"));
+    command.args(args).stdin(Stdio::null());
+    command
+}
+
+/// Runs it, and expects this exit code, nothing on standard output, no panic, and each of
+/// `evidence` in the message.
+fn check(command: &mut Command, code: i32, evidence: &[&str]) {
+    let output = command.output().unwrap();
+    let message = stderr(&output);
+    assert_eq!(output.status.code(), Some(code), "{command:?}: {message}");
+    assert!(output.stdout.is_empty(), "{command:?}");
+    assert!(
+        message.contains("error: ") && !message.contains("panicked"),
+        "{command:?}: {message}"
+    );
+    for part in evidence {
+        assert!(
+            message.contains(part),
+            "{command:?}: no {part:?} in {message}"
+        );
+    }
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stderr).into_owned()
+}
+
+fn path(path: &Path) -> &str {
+    path.to_str().expect("temporary folders have plain names")
+}
+
+#[test]
+fn the_help_is_as_written_down() {
+    let mut text = String::new();
+    let commands = [
+        "", "devices", "pull", "plan", "generate", "chat", "eval", "tokenize", "bench",
+    ];
+    for command in commands {
+        let args: Vec<_> = [command, "--help"]
+            .into_iter()
+            .filter(|arg| !arg.is_empty())
+            .collect();
+        let output = gogrid(&args).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        text += &String::from_utf8(output.stdout).unwrap();
+        text += "\n";
+    }
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/help.txt");
+    if std::env::var_os("UPDATE_HELP").is_some() {
+        fs::write(&file, &text).unwrap();
+    }
+    let written = fs::read_to_string(&file).unwrap();
+    assert!(
+        text == written,
+        "the help changed; run with UPDATE_HELP=1 and look at the difference"
+    );
+}
+
+#[test]
+fn wrong_usage_is_refused_before_anything_is_done() {
+    let cases: [&[&str]; 14] = [
+        &["frobnicate"],
+        &["generate", "x", "--frobnicate"],
+        &["generate", "x", "--max-tokens", "0"],
+        &["generate", "x", "--max-tokens", "99999999999999999999"],
+        &["generate", "x", "--temperature", "-1"],
+        &["generate", "x", "--temperature", "NaN"],
+        &["generate", "x", "--top-p", "1.5"],
+        &["generate", "x", "--threads", "0"],
+        &["generate", "x", "--context", "0"],
+        &["generate", "x", "--mode", "reckless"],
+        &["generate", "x", "--quantise", "q9"],
+        &["generate", "x", "--raw", "--system", "y"],
+        &["bench", "--runs", "0"],
+        &["pull"],
+    ];
+    for case in cases {
+        check(&mut gogrid(case), 2, &[]);
+    }
+}
+
+#[test]
+fn a_model_that_is_nowhere_is_named_with_the_catalogue() {
+    for command in ["generate", "plan", "bench", "chat"] {
+        let evidence = ["no/such/model.gguf", "smollm2-135m"];
+        check(
+            &mut gogrid(&[command, "--model", "no/such/model.gguf"]),
+            3,
+            &evidence,
+        );
+    }
+    check(
+        &mut gogrid(&["pull", "no-such-model"]),
+        3,
+        &["no-such-model", "gemma3-270m"],
+    );
+}
+
+#[test]
+fn a_file_that_is_no_model_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let model = folder.path().join("notes.gguf");
+    let text = folder.path().join("text.txt");
+    fs::write(&text, "some text").unwrap();
+    let empty = folder.path().join("empty");
+    fs::create_dir(&empty).unwrap();
+    for content in [
+        &b""[..],
+        b"GG",
+        b"these are notes, not a model",
+        b"GGUF\x03\0\0\0\xff",
+    ] {
+        fs::write(&model, content).unwrap();
+        for bad in [path(&model), path(&empty)] {
+            check(&mut gogrid(&["generate", "x", "--model", bad]), 3, &[bad]);
+            check(&mut gogrid(&["plan", "--model", bad]), 3, &[bad]);
+            let args = ["tokenize", "--model", bad, "--text", path(&text)];
+            check(&mut gogrid(&args), 3, &[bad]);
+        }
+    }
+}
+
+#[test]
+fn a_text_that_cannot_be_read_is_named() {
+    let folder = tempfile::tempdir().unwrap();
+    let text = folder.path().join("latin1.txt");
+    fs::write(&text, b"caf\xe9").unwrap();
+    for command in ["eval", "tokenize"] {
+        check(
+            &mut gogrid(&[command, "--text", "no/such/text"]),
+            3,
+            &["no/such/text"],
+        );
+        check(
+            &mut gogrid(&[command, "--text", path(&text)]),
+            3,
+            &["latin1.txt", "byte 3"],
+        );
+    }
+}
+
+#[test]
+fn a_prompt_that_is_not_text_is_refused() {
+    let mut command = gogrid(&["generate"]);
+    let mut child = command
+        .stdin(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    child.stdin.take().unwrap().write_all(b"caf\xe9").unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(3), "{}", stderr(&output));
+    assert!(stderr(&output).contains("byte 3"), "{}", stderr(&output));
+}
+
+#[test]
+fn a_cache_that_cannot_be_used_is_named() {
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let cache = file.path().join("models");
+    let evidence = [path(&cache), "GOGRID_CACHE"];
+    for args in [&["pull", "smollm2-135m"][..], &["generate", "x"]] {
+        check(gogrid(args).env("GOGRID_CACHE", &cache), 5, &evidence);
+    }
+    let unset = ["GOGRID_CACHE", "XDG_CACHE_HOME", "LOCALAPPDATA", "HOME"];
+    let mut homeless = gogrid(&["pull", "smollm2-135m"]);
+    for name in unset {
+        homeless.env_remove(name);
+    }
+    check(&mut homeless, 5, &unset);
+}
+
+#[test]
+fn without_any_source_the_attempts_are_named_and_nothing_is_left() {
+    let folder = tempfile::tempdir().unwrap();
+    let cache = folder.path().join("models");
+    let mut command = gogrid(&["pull", "smollm2-135m"]);
+    // Nothing listens on the first port, and no python3 is in an empty folder.
+    command
+        .env("GOGRID_CACHE", &cache)
+        .env("HF_ENDPOINT", "http://127.0.0.1:1");
+    command.env("PATH", folder.path());
+    check(
+        &mut command,
+        5,
+        &[
+            "smollm2-135m",
+            "hugging face hub",
+            "out of reach",
+            "python3",
+        ],
+    );
+    let left: Vec<_> = fs::read_dir(&cache)
+        .unwrap()
+        .map(|file| file.unwrap().file_name())
+        .collect();
+    assert_eq!(left, [".SmolLM2-135M-Instruct.Q4_1.gguf.lock"]);
+}
+
+#[test]
+fn a_device_that_is_not_there_has_a_code_of_its_own() {
+    for device in ["gpu:0", "cpu:999999", "cpu:x", "toaster"] {
+        check(&mut gogrid(&["plan", "--device", device]), 6, &["device"]);
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_failure() {
+    let mut command = gogrid(&["devices"]);
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    assert!(output.stderr.is_empty(), "{}", stderr(&output));
+}

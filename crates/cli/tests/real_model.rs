@@ -1,0 +1,314 @@
+//! The program with a real model. Each test finds it in the cache, or says that it was skipped:
+//! `gogrid pull smollm2-135m` and `gogrid pull gemma3-270m` bring them.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Child, Command, Output, Stdio};
+
+use gogrid_hub::{Cache, find};
+use gogrid_testkit::Golden;
+use serde_json::Value;
+
+const SMOLLM2: &str = "smollm2-135m";
+const GEMMA3: &str = "gemma3-270m";
+
+/// The program with the model of this name, at full speed; `None`, and a line that says so, where
+/// the model is not in the cache.
+fn gogrid(model: &str, args: &[&str]) -> Option<Command> {
+    let cache = Cache::of_user().ok()?;
+    if cache.find(find(model).unwrap()).is_none() {
+        eprintln!("skipped: {model} is not in the cache; `gogrid pull {model}` brings it");
+        return None;
+    }
+    let mut command = Command::new(env!("CARGO_BIN_EXE_gogrid"));
+    command
+        .args(args)
+        .args(["--model", model])
+        .stdin(Stdio::null());
+    Some(command)
+}
+
+fn succeed(command: &mut Command) -> Output {
+    let output = command.output().unwrap();
+    let message = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{command:?}: {message}");
+    output
+}
+
+fn json(command: &mut Command) -> Value {
+    serde_json::from_slice(&succeed(command).stdout).unwrap()
+}
+
+fn numbers<T: serde::de::DeserializeOwned>(value: &Value) -> Vec<T> {
+    serde_json::from_value(value.clone()).unwrap()
+}
+
+#[test]
+fn generate_streams_text_and_then_says_how_it_went() {
+    let args = [
+        "generate",
+        "What is the capital of France?",
+        "--max-tokens",
+        "24",
+    ];
+    let Some(mut command) = gogrid(SMOLLM2, &args) else {
+        return;
+    };
+    let output = succeed(&mut command);
+    let text = String::from_utf8(output.stdout).unwrap();
+    assert!(text.contains("Paris") && text.ends_with('\n'), "{text}");
+    let figures = String::from_utf8(output.stderr).unwrap();
+    for part in [
+        "prompt ",
+        "generated ",
+        "1 stage on cpu",
+        "mode conservative",
+        "held",
+    ] {
+        assert!(figures.contains(part), "no {part:?} in {figures}");
+    }
+    assert_eq!(figures.lines().count(), 1, "{figures}");
+}
+
+#[test]
+fn the_same_request_gives_the_same_text_on_one_device_and_on_two() {
+    let args = [
+        "generate",
+        "Tell me a story.",
+        "--max-tokens",
+        "32",
+        "--json",
+        "--seed",
+        "7",
+    ];
+    let answer = |more: &[&str]| {
+        let args: Vec<_> = args.iter().chain(more).copied().collect();
+        let answer = json(&mut gogrid(SMOLLM2, &args)?);
+        assert_eq!(answer["generated_tokens"], 32);
+        Some(answer)
+    };
+    let warm = ["--temperature", "0.8"];
+    let Some(one) = answer(&warm) else { return };
+    assert_eq!(one["ids"], answer(&warm).unwrap()["ids"]);
+    if std::thread::available_parallelism().is_ok_and(|cores| cores.get() < 2) {
+        eprintln!("skipped the second half: there is one core only");
+        return;
+    }
+    let two = answer(&[
+        "--temperature",
+        "0.8",
+        "--device",
+        "cpu:0",
+        "--device",
+        "cpu:1",
+    ])
+    .unwrap();
+    assert_eq!(one["ids"], two["ids"]);
+}
+
+/// Ids as the golden file has them, and log-probabilities no further from its single-precision
+/// reference than 1.1 times what llama.cpp's own are, 1.4 times on any one text.
+fn check_eval(model: &str, golden: &Golden) {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("text");
+    let (mut ours_all, mut theirs_all, mut count) = (0.0, 0.0, 0.0);
+    for (name, text) in &golden.texts {
+        fs::write(&file, &text.text).unwrap();
+        let args = [
+            "eval",
+            "--text",
+            file.to_str().unwrap(),
+            "--json",
+            "--mode",
+            "aggressive",
+        ];
+        let Some(mut command) = gogrid(model, &args) else {
+            return;
+        };
+        let report = json(&mut command);
+        assert_eq!(numbers::<u32>(&report["ids"]), text.ids, "{name}");
+        let ours = distance(&numbers(&report["next_logprob"]), &text.next_logprob_f32);
+        let theirs = distance(&text.next_logprob_llama_cpp, &text.next_logprob_f32);
+        assert!(ours <= 1.4 * theirs, "{name}: {ours} against {theirs}");
+        ours_all += ours;
+        theirs_all += theirs;
+        count += 1.0;
+    }
+    let (ours, theirs) = (ours_all / count, theirs_all / count);
+    println!("{model}: mean distance to f32 {ours:.5}, llama.cpp's {theirs:.5}");
+    assert!(
+        ours_all <= 1.1 * theirs_all,
+        "{model}: {ours} against {theirs}"
+    );
+}
+
+fn distance(a: &[f64], b: &[f64]) -> f64 {
+    assert_eq!(a.len(), b.len());
+    a.iter().zip(b).map(|(a, b)| (a - b).abs()).sum()
+}
+
+#[test]
+fn eval_of_smollm2_is_as_close_to_f32_as_it_should_be() {
+    check_eval(SMOLLM2, &Golden::load("smollm2-135m-instruct-q4_1"));
+}
+
+#[test]
+fn eval_of_gemma3_is_as_close_to_f32_as_it_should_be() {
+    check_eval(GEMMA3, &Golden::load("gemma-3-270m-q4_k_m"));
+}
+
+#[test]
+fn tokenize_gives_the_ids_of_the_file_as_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("text");
+    for (model, name) in [
+        (SMOLLM2, "smollm2-135m-instruct-q4_1"),
+        (GEMMA3, "gemma-3-270m-q4_k_m"),
+    ] {
+        for case in Golden::load(name)
+            .tokenize
+            .iter()
+            .filter(|case| case.special)
+        {
+            fs::write(&file, &case.text).unwrap();
+            let args = ["tokenize", "--json", "--text", file.to_str().unwrap()];
+            let Some(mut command) = gogrid(model, &args) else {
+                break;
+            };
+            let ids: Vec<u32> = numbers(&json(&mut command)["ids"]);
+            assert_eq!(ids, case.ids, "{model}: {:?}", case.text);
+        }
+    }
+}
+
+#[test]
+fn a_prompt_longer_than_the_context_is_refused() {
+    let prompt = "many words ".repeat(40);
+    let Some(mut command) = gogrid(SMOLLM2, &["generate", &prompt, "--context", "32"]) else {
+        return;
+    };
+    let output = command.output().unwrap();
+    let message = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(3), "{message}");
+    assert!(
+        message.contains("32") && message.contains("shorten"),
+        "{message}"
+    );
+}
+
+#[test]
+fn bench_reports_medians_under_their_names() {
+    let args = [
+        "bench",
+        "--prompt-tokens",
+        "16",
+        "--gen-tokens",
+        "4",
+        "--runs",
+        "2",
+        "--streams",
+        "2",
+        "--hog",
+        "1",
+        "--json",
+    ];
+    let Some(mut command) = gogrid(SMOLLM2, &args) else {
+        return;
+    };
+    let report = json(&mut command);
+    for name in ["prefill_tok_s", "decode_tok_s", "decode_tok_s_at_16"] {
+        assert!(
+            report[name].as_f64().is_some_and(|rate| rate > 0.0),
+            "{name} in {report}"
+        );
+    }
+    assert_eq!(report["mode"], "conservative");
+    assert_eq!(report["compute_share"], 0.6);
+    assert_eq!(report["prefill_runs"].as_array().map(Vec::len), Some(2));
+}
+
+#[test]
+fn chat_answers_a_line_and_ends_when_told() {
+    let Some(mut command) = gogrid(SMOLLM2, &["chat", "--max-tokens", "8"]) else {
+        return;
+    };
+    let pipes = command
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    child
+        .stdin
+        .take()
+        .unwrap()
+        .write_all(b"Say hello.\n/exit\nnot read\n")
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    let figures = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(0), "{figures}");
+    assert_eq!(
+        figures.matches("tok/s").count(),
+        2,
+        "one answer's figures, in {figures}"
+    );
+    assert!(output.stdout.len() > 1);
+}
+
+/// A generation that would take hours, once its first text has come.
+fn endless() -> Option<(Child, Vec<u8>)> {
+    let args = ["generate", "Count.", "--max-tokens", "8000", "--ignore-eos"];
+    let mut command = gogrid(SMOLLM2, &args)?;
+    let mut child = command
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut first = vec![0];
+    child
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_exact(&mut first)
+        .unwrap();
+    Some((child, first))
+}
+
+#[test]
+fn ctrl_c_keeps_the_text_and_ends_with_its_own_code() {
+    let Some((mut child, mut text)) = endless() else {
+        return;
+    };
+    let signal = Command::new("kill")
+        .args(["-INT", &child.id().to_string()])
+        .status();
+    if !signal.is_ok_and(|status| status.success()) {
+        eprintln!("skipped: there is no kill command here to send a Ctrl-C with");
+        child.kill().unwrap();
+        return;
+    }
+    child
+        .stdout
+        .as_mut()
+        .unwrap()
+        .read_to_end(&mut text)
+        .unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(130));
+    assert!(text.len() > 1 && text.ends_with(b"\n"), "{text:?}");
+    assert!(!String::from_utf8_lossy(&output.stderr).contains("panicked"));
+}
+
+#[test]
+fn a_reader_that_goes_away_ends_a_generation_quietly() {
+    let Some((mut child, _)) = endless() else {
+        return;
+    };
+    drop(child.stdout.take());
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0));
+    assert!(
+        output.stderr.is_empty(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+}
