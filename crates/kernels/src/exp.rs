@@ -95,9 +95,12 @@ pub(crate) unsafe fn tanh<L: Lanes>(x: L::V) -> L::V {
     }
 }
 
-/// The natural logarithm of a positive normal number, within 1e-15 relative to `max(1, |ln x|)`.
+/// The natural logarithm of a positive normal number, within 1e-15 relative to `max(1, |ln x|)`; of
+/// anything else, not a number.
 pub(crate) fn ln(x: f64) -> f64 {
-    debug_assert!(x.is_normal() && x > 0.0, "ln of {x}");
+    if !(x.is_normal() && x > 0.0) {
+        return f64::NAN;
+    }
     let bits = x.to_bits();
     // Exponent and mantissa such that the mantissa lies around 1: sqrt(1/2) ..= sqrt(2).
     let mut exponent = (bits >> 52) as i64 - 1023;

@@ -1,7 +1,7 @@
 use super::lanes::{Input, Kernel, Lanes, STREAMING};
 use super::unit::unpack;
 use crate::activations::SmallRow;
-use crate::packed::{TILE, VECTOR};
+use crate::packed::TILE;
 
 /// Formats of 32-value blocks: sum over blocks, in order, of (integer sum) × (weight scale ×
 /// input scale), then of minimum × (input scale × input sum); each step one fused multiply-add.
@@ -10,15 +10,13 @@ pub(super) struct Blocks<const BITS: usize, const OFFSET: i32, const MINS: bool>
 impl<const BITS: usize, const OFFSET: i32, const MINS: bool> Kernel for Blocks<BITS, OFFSET, MINS> {
     #[inline(always)]
     fn outputs<S: Lanes, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
-        let (values, scales) = input.layout.split(input.tile);
-        let units = values.chunks_exact(BITS * VECTOR);
-        let scales = scales.chunks_exact(if MINS { 4 * TILE } else { 2 * TILE });
+        let blocks = input.layout.blocks(input.tile);
         let mut rows = [input.x.small(input.token); T];
         for (t, row) in rows.iter_mut().enumerate() {
             *row = input.x.small(input.token + t);
         }
         let mut sums = [s.floats(0.0); T];
-        for (block, (unit, scales)) in units.zip(scales).enumerate() {
+        for (block, (unit, scales)) in blocks.enumerate() {
             if T <= STREAMING {
                 s.fetch_ahead(unit);
                 s.fetch_ahead(scales);

@@ -45,7 +45,7 @@ impl FloatFormat for AsBf16 {
 impl<W: FloatFormat> Kernel for Floats<W> {
     #[inline(always)]
     fn outputs<S: Lanes, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
-        let (values, _) = input.layout.split(input.tile);
+        let values = &input.tile[..input.layout.blocks * TILE * W::BYTES];
         let mut rows = [input.x.floats(input.token); T];
         for (t, row) in rows.iter_mut().enumerate() {
             *row = input.x.floats(input.token + t);

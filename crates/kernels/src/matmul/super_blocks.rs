@@ -127,15 +127,13 @@ impl Correction for NibbleMins {
 impl<const BITS: usize, const GROUP: usize, C: Correction> Kernel for SuperBlocks<BITS, GROUP, C> {
     #[inline(always)]
     fn outputs<S: Lanes, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
-        let (values, scales) = input.layout.split(input.tile);
-        let values = values.chunks_exact(UNITS * BITS * VECTOR);
-        let scales = scales.chunks_exact(input.layout.scale_bytes);
+        let blocks = input.layout.blocks(input.tile);
         let mut rows = [input.x.super_row(input.token); T];
         for (t, row) in rows.iter_mut().enumerate() {
             *row = input.x.super_row(input.token + t);
         }
         let mut sums = [s.floats(0.0); T];
-        for (block, (values, scales)) in values.zip(scales).enumerate() {
+        for (block, (values, scales)) in blocks.enumerate() {
             if T <= STREAMING {
                 s.fetch_ahead(scales);
             }
