@@ -3,6 +3,9 @@ use std::fmt;
 use serde::Serialize;
 
 use crate::error::OpenError;
+use crate::ground::Ground;
+use crate::options::Options;
+use crate::threads::Threads;
 
 /// A device that stages can be put on.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -11,6 +14,8 @@ pub struct Device {
     pub kind: DeviceKind,
     /// The cores of a CPU device, in order; none for a GPU.
     pub cores: Vec<usize>,
+    /// Whether it is all cores that this process may use.
+    pub whole: bool,
     /// What its maker calls it.
     pub name: String,
     /// Its memory in all; system memory for a CPU.
@@ -47,6 +52,22 @@ impl Device {
 impl fmt::Display for Device {
     /// The name that [`Device::named`] takes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("cpu")
+        // Cores are in order, and none is there twice.
+        match (&self.cores[..], self.whole) {
+            (_, true) => f.write_str("cpu"),
+            ([one], _) => write!(f, "cpu:{one}"),
+            ([first, .., last], _) => write!(f, "cpu:{first}-{last}"),
+            ([], _) => f.write_str("cpu"),
+        }
     }
+}
+
+/// The devices with their backends and ledgers.
+pub(crate) fn ground(
+    devices: &[Device],
+    options: &Options,
+    threads: &Threads,
+) -> Result<Vec<Ground>, OpenError> {
+    let _ = (devices, options, threads);
+    unimplemented!()
 }

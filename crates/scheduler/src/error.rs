@@ -1,4 +1,3 @@
-use std::path::PathBuf;
 use std::time::Duration;
 
 use gogrid_units::Bytes;
@@ -93,13 +92,8 @@ pub enum OpenError {
         problem: String,
     },
     /// The model cannot be used.
-    #[error("{}: {problem}", path.display())]
-    Model {
-        /// The model that was asked for.
-        path: PathBuf,
-        /// What is wrong with it.
-        problem: String,
-    },
+    #[error(transparent)]
+    Model(#[from] gogrid_model::ModelError),
     /// No placement fits under the caps.
     #[error("the model does not fit: {0}")]
     DoesNotFit(String),

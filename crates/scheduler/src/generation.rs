@@ -5,6 +5,7 @@ use futures_channel::mpsc;
 use futures_core::Stream;
 use serde::Serialize;
 
+use crate::engine::{Bell, RingOnDrop};
 use crate::error::GenerateError;
 
 /// A request under way: a stream of events that ends after [`Event::Finished`] or an error.
@@ -12,13 +13,36 @@ use crate::error::GenerateError;
 #[derive(Debug)]
 pub struct Generation {
     events: mpsc::Receiver<Result<Event, GenerateError>>,
+    /// Whether its last event has been given.
+    ended: bool,
+    /// Dropped after `events`, so that the engine wakes to a closed channel.
+    _ring: RingOnDrop,
+}
+
+impl Generation {
+    pub(crate) fn new(events: mpsc::Receiver<Result<Event, GenerateError>>, bell: Bell) -> Self {
+        Self {
+            events,
+            ended: false,
+            _ring: RingOnDrop(bell),
+        }
+    }
 }
 
 impl Stream for Generation {
     type Item = Result<Event, GenerateError>;
 
     fn poll_next(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Self::Item>> {
-        Pin::new(&mut self.events).poll_next(cx)
+        if self.ended {
+            return Poll::Ready(None);
+        }
+        let polled = Pin::new(&mut self.events).poll_next(cx);
+        polled.map(|event| {
+            // A channel that closes before the last event belonged to an engine that is no more.
+            let event = event.unwrap_or(Err(GenerateError::Stopped));
+            self.ended = !matches!(event, Ok(Event::Delta { .. }));
+            Some(event)
+        })
     }
 }
 

@@ -1,20 +1,53 @@
 //! A model, spread over devices, that answers requests.
 
+use std::fmt;
+use std::future::poll_fn;
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::TrySendError;
+use std::task::Poll;
+use std::time::Duration;
 
+use futures_channel::{mpsc, oneshot};
+use gogrid_lease::{Kind, Ledger, Permit, Permits};
+use gogrid_model::{Message, Model, OpenOptions};
+use gogrid_units::Bytes;
+
+use crate::clock::Clock;
+use crate::core::{Beginning, Room};
 use crate::device::Device;
+use crate::engine::{Engine, Message as Tell, RingOnDrop, View};
 use crate::error::{GenerateError, OpenError, Refusal};
 use crate::generation::Generation;
+use crate::ground::{self, Ground, Held};
+use crate::intake::{Intake, Prepared};
+use crate::limits::QUEUED_MAX;
+use crate::listener::Listener;
+use crate::opening::{self, Opened};
 use crate::options::Options;
-use crate::request::{GenerateRequest, Message};
+use crate::request::GenerateRequest;
 use crate::resource_manager::{ResourceConfig, ResourceStats};
-use crate::status::{Prediction, Status};
+use crate::status::{DeviceStatus, Prediction, StageStatus, Status};
+use crate::threads::Threads;
 
 /// A model whose stages stand on devices, and the engine that sends requests through them.
 /// It is shared by reference; many requests may be in flight at once. Dropping it ends them with
 /// [`GenerateError::Stopped`] and waits until every thread has ended.
-#[derive(Debug)]
-pub struct HeterogeneousPipeline {}
+pub struct HeterogeneousPipeline {
+    engine: Engine,
+    intake: Intake,
+    room: Room,
+    stages: Vec<StageStatus>,
+    devices: Vec<Device>,
+    /// The memory of each device.
+    ledgers: Vec<Ledger>,
+    threads: Threads,
+    clock: Clock,
+    places: Permits,
+    requests: AtomicU64,
+    refused_memory: AtomicU64,
+}
 
 impl HeterogeneousPipeline {
     /// Opens the model at `path` on `devices`, under `limits`, or the default ones. Loads the
@@ -41,8 +74,11 @@ impl HeterogeneousPipeline {
         path: impl AsRef<Path>,
         options: Options,
     ) -> Result<Self, OpenError> {
-        let _ = (devices, path.as_ref(), options);
-        unimplemented!()
+        options.limits.validate()?;
+        let model = open_model(path.as_ref(), &options)?;
+        let threads = Threads::new(&options.limits);
+        let grounds = crate::device::ground(devices, &options, &threads)?;
+        Self::on(Arc::new(model), grounds, &options, threads)
     }
 
     /// Where the stages would stand and how fast they would be, without loading the weights.
@@ -51,71 +87,261 @@ impl HeterogeneousPipeline {
         path: impl AsRef<Path>,
         options: &Options,
     ) -> Result<Prediction, OpenError> {
-        let _ = (devices, path.as_ref(), options);
-        unimplemented!()
+        options.limits.validate()?;
+        let model = open_model(path.as_ref(), options)?;
+        let threads = Threads::new(&options.limits);
+        opening::predict(
+            &model,
+            crate::device::ground(devices, options, &threads)?,
+            options,
+        )
+    }
+
+    /// Opens a model on devices whose backends are there.
+    pub(crate) fn on(
+        model: Arc<Model>,
+        grounds: Vec<Ground>,
+        options: &Options,
+        threads: Threads,
+    ) -> Result<Self, OpenError> {
+        let devices = grounds.iter().map(|ground| ground.device.clone()).collect();
+        let ledgers = grounds.iter().map(|ground| ground.ledger.clone()).collect();
+        let Opened {
+            engine,
+            room,
+            stages,
+            clock,
+        } = opening::open(&model, grounds, options, &threads)?;
+        Ok(Self {
+            engine,
+            intake: Intake { model },
+            room,
+            stages,
+            devices,
+            ledgers,
+            threads,
+            clock,
+            places: Permits::new(QUEUED_MAX as u32),
+            requests: AtomicU64::new(0),
+            refused_memory: AtomicU64::new(0),
+        })
     }
 
     /// The whole way of a request: admits it or says why not, waits for its start, runs it, and
     /// streams what it generates. Resolves when it is admitted; waiting and running are the
     /// stream's.
     pub async fn generate(&self, request: GenerateRequest) -> Result<Generation, Refusal> {
-        let _ = request;
-        unimplemented!()
+        let prepared = self.intake.generation(request)?;
+        // An event for each token, one for text held back, and the end.
+        let (events, stream) = mpsc::channel(prepared.task.adds() + 2);
+        self.submit(prepared, Listener::Generation(events))?;
+        Ok(Generation::new(stream, self.engine.bell()))
     }
 
     /// The natural logarithm of the probability of each of `ids` but the first, given those before
     /// it. The same way through admission, steps, stages and kernels as a prompt of `generate`.
     pub async fn score(&self, ids: Vec<u32>) -> Result<Vec<f32>, GenerateError> {
-        let _ = ids;
-        unimplemented!()
+        let prepared = self.intake.score(ids)?;
+        // Dropped after the answer's receiver, so that the engine wakes to a closed channel.
+        let _ring = RingOnDrop(self.engine.bell());
+        let (scores, answer) = oneshot::channel();
+        self.submit(prepared, Listener::Scores(scores))?;
+        answer.await.unwrap_or(Err(GenerateError::Stopped))
     }
 
     /// The token ids of a text: special tokens in it parsed, BOS before it where `bos` and the
     /// model say so.
     pub fn tokenize(&self, text: &str, bos: bool) -> Result<Vec<u32>, Refusal> {
-        let _ = (text, bos);
-        unimplemented!()
+        self.intake.tokenize(text, bos)
     }
 
     /// A conversation as the model's chat template writes it, with the opening of the assistant's
     /// turn.
     pub fn render_chat(&self, messages: &[Message]) -> Result<String, Refusal> {
-        let _ = messages;
-        unimplemented!()
+        self.intake.render(messages)
     }
 
     /// Whether some device has room under its cap for `estimated_vram_bytes` more. Reserves
     /// nothing.
     pub async fn check_resource_limits(&self, estimated_vram_bytes: u64) -> Result<(), Refusal> {
-        let _ = estimated_vram_bytes;
-        unimplemented!()
+        self.count_memory(self.room.check(Bytes(estimated_vram_bytes)))
     }
 
     /// Waits until a request may start, and marks the start. It is a credit that the next
     /// `generate` uses within a second.
     pub async fn throttle_if_needed(&self) {
-        unimplemented!()
+        let (answer, start) = oneshot::channel();
+        if self.tell(Tell::Ask(answer)).await.is_ok() {
+            // An engine that stopped starts nothing, so there is nothing to wait for.
+            let _ = start.await;
+        }
     }
 
     /// What the starts came to.
     pub async fn get_resource_stats(&self) -> ResourceStats {
-        unimplemented!()
+        self.view()
+            .await
+            .map_or_else(ResourceStats::default, |view| view.stats)
     }
 
-    /// Changes the limits while it runs: memory cap, batch, interval and priorities. Nothing in
-    /// flight is lost; memory held over a lowered cap goes as requests end.
+    /// Changes the limits while it runs: memory cap, batch and interval. Nothing in flight is
+    /// lost; memory held over a lowered cap goes as requests end. Priorities change as far as the
+    /// platform lets threads change theirs; [`Status::not_enforced`] names what did not.
     pub async fn set_limits(&self, limits: ResourceConfig) -> Result<(), OpenError> {
-        let _ = limits;
-        unimplemented!()
+        limits.validate()?;
+        for (device, ledger) in self.devices.iter().zip(&self.ledgers) {
+            ledger.set_cap(ground::cap(device.memory_total_bytes, &limits));
+        }
+        self.threads.set_limits(&limits);
+        // An engine that stopped has no limits to hold.
+        let _ = self.tell(Tell::Limits(limits)).await;
+        Ok(())
     }
 
     /// Ends every request, waiting or running, with [`Finish::Cancelled`](crate::Finish).
     pub async fn cancel_all(&self) {
-        unimplemented!()
+        let _ = self.tell(Tell::CancelAll).await;
     }
 
     /// What it is, holds and does.
     pub async fn status(&self) -> Status {
-        unimplemented!()
+        let view = self
+            .view()
+            .await
+            .unwrap_or_else(|| View::stopped(&self.threads.asked()));
+        let model = &self.intake.model;
+        let not_enforced = self.threads.not_enforced();
+        Status {
+            model: model.name().to_owned(),
+            context: model.decoder().context,
+            limits: view.limits,
+            stages: self.stages.clone(),
+            devices: self.device_statuses(),
+            threads: self.threads.statuses(),
+            stats: view.stats,
+            queued: view.queued,
+            running: view.running,
+            refused_memory: self.refused_memory.load(Ordering::Relaxed),
+            not_enforced,
+            degraded: view.degraded,
+        }
+    }
+
+    fn submit(&self, prepared: Prepared, listener: Listener) -> Result<(), Refusal> {
+        let Prepared { ids, task, text } = prepared;
+        self.count_memory(self.room.refuse_what_never_fits(ids.len() + task.adds()))?;
+        let place = self.place()?;
+        let id = self.requests.fetch_add(1, Ordering::Relaxed);
+        let beginning = Beginning {
+            id,
+            ids,
+            task,
+            text,
+            asked: self.clock.now(),
+        };
+        self.engine
+            .send(Box::new(Tell::Submit {
+                beginning,
+                place,
+                listener,
+            }))
+            .map_err(|error| match error {
+                TrySendError::Full(_) => self.too_many(),
+                TrySendError::Disconnected(_) => Refusal::Stopped,
+            })
+    }
+
+    fn place(&self) -> Result<Permit, Refusal> {
+        self.places.take().ok_or_else(|| self.too_many())
+    }
+
+    fn too_many(&self) -> Refusal {
+        let queued = QUEUED_MAX - self.places.available() as usize;
+        let interval = Duration::from_millis(self.threads.asked().min_request_interval_ms);
+        let retry_after = (interval * queued as u32).max(Duration::from_secs(1));
+        Refusal::TooManyQueued {
+            queued,
+            retry_after,
+        }
+    }
+
+    fn count_memory(&self, checked: Result<(), Refusal>) -> Result<(), Refusal> {
+        if checked.is_err() {
+            self.refused_memory.fetch_add(1, Ordering::Relaxed);
+        }
+        checked
+    }
+
+    async fn view(&self) -> Option<View> {
+        let (answer, view) = oneshot::channel();
+        self.tell(Tell::Look(answer)).await.ok()?;
+        view.await.ok()
+    }
+
+    /// Tells the engine something; waits while it has more messages than it takes.
+    async fn tell(&self, message: Tell) -> Result<(), Stopped> {
+        let mut message = Some(Box::new(message));
+        poll_fn(|context| {
+            let unsent = message.take().expect("it is polled until it is sent");
+            match self.engine.send(unsent) {
+                Ok(()) => Poll::Ready(Ok(())),
+                Err(TrySendError::Disconnected(_)) => Poll::Ready(Err(Stopped)),
+                Err(TrySendError::Full(back)) => {
+                    message = Some(back);
+                    context.waker().wake_by_ref();
+                    Poll::Pending
+                }
+            }
+        })
+        .await
+    }
+
+    fn device_statuses(&self) -> Vec<DeviceStatus> {
+        let both = self.devices.iter().zip(&self.ledgers);
+        let status = both.map(|(device, ledger)| {
+            let name = device.to_string();
+            // Devices on one memory share its account; stages say which part is whose.
+            let held = |kind, bytes: fn(&StageStatus) -> u64| {
+                let all: u64 = self.stages.iter().map(bytes).sum();
+                let its = self
+                    .stages
+                    .iter()
+                    .filter(|stage| stage.device == name)
+                    .map(bytes);
+                ledger
+                    .used_by(kind)
+                    .share(its.sum::<u64>() as f64 / all.max(1) as f64)
+            };
+            let held = Held {
+                weights: held(Kind::Weights, |stage| stage.weights_bytes),
+                kv: held(Kind::Kv, |stage| stage.kv_bytes_per_token),
+                scratch: held(Kind::Scratch, |stage| stage.scratch_bytes),
+            };
+            ground::device_status((device, ledger), held)
+        });
+        status.collect()
     }
 }
+
+/// The engine is no more.
+struct Stopped;
+
+impl fmt::Debug for HeterogeneousPipeline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let model = self.intake.model.name();
+        f.debug_struct("HeterogeneousPipeline")
+            .field("model", &model)
+            .field("stages", &self.stages)
+            .finish_non_exhaustive()
+    }
+}
+
+fn open_model(path: &Path, options: &Options) -> Result<Model, OpenError> {
+    let Options {
+        context, quantise, ..
+    } = *options;
+    Ok(Model::open(path, &OpenOptions { context, quantise })?)
+}
+
+#[cfg(test)]
+mod tests;

@@ -14,23 +14,33 @@
 
 #![forbid(unsafe_code)]
 
+mod clock;
 mod core;
 mod device;
+mod engine;
 mod error;
 mod generation;
+mod ground;
 pub mod heterogeneous_pipeline;
+mod intake;
 mod limits;
+mod listener;
+mod opening;
 mod options;
+mod placing;
 mod request;
 pub mod resource_manager;
 mod sampling;
 pub mod status;
+mod threads;
 
 pub use device::{Device, DeviceKind, devices};
 pub use error::{GenerateError, OpenError, Refusal};
 pub use generation::{Event, Figures, Finish, Generation};
+pub use gogrid_model::Message;
+pub use gogrid_pipeline::{Objective, PlacedSpan};
 pub use heterogeneous_pipeline::HeterogeneousPipeline;
-pub use options::{Objective, Options, Placement};
-pub use request::{Continuation, GenerateRequest, Message, Prompt, Sampling};
+pub use options::Options;
+pub use request::{Continuation, GenerateRequest, Prompt, Sampling};
 pub use resource_manager::{ConfigError, ResourceConfig, ResourceStats};
 pub use status::{Prediction, Status};

@@ -1,9 +1,10 @@
-use gogrid_units::{Span, WeightType};
+use gogrid_pipeline::{Objective, PlacedSpan};
+use gogrid_units::WeightType;
 
 use crate::resource_manager::ResourceConfig;
 
 /// How a pipeline is opened, beyond its devices and its model.
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Options {
     /// What it may take.
     pub limits: ResourceConfig,
@@ -15,26 +16,21 @@ pub struct Options {
     pub quantise: Option<WeightType>,
     /// What the planner works for.
     pub objective: Objective,
-    /// The placement, instead of the planner's.
-    pub plan: Option<Vec<Placement>>,
+    /// The placement, instead of the planner's: stages that follow one another from the first piece
+    /// to the last, with indices into the devices. A device may have several.
+    pub plan: Option<Vec<PlacedSpan>>,
 }
 
-/// What the planner works for.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Objective {
-    /// Tokens a second of many requests together.
-    Throughput,
-    /// Tokens a second of one request alone.
-    #[default]
-    OneStream,
-}
-
-/// A stage of a placement written by hand. Stages follow one another from piece 0 to the last; a
-/// device may have several.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Placement {
-    /// Index into the devices.
-    pub device: usize,
-    /// The pieces of the model.
-    pub span: Span,
+impl Default for Options {
+    /// The default limits, and the rest as the model and the machine have it.
+    fn default() -> Self {
+        Self {
+            limits: ResourceConfig::default(),
+            threads: None,
+            context: None,
+            quantise: None,
+            objective: Objective::OneStream,
+            plan: None,
+        }
+    }
 }

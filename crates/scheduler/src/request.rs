@@ -1,3 +1,4 @@
+use gogrid_model::Message;
 use serde::{Deserialize, Serialize};
 
 /// What to generate, from what, and how.
@@ -37,15 +38,6 @@ pub enum Prompt {
     Chat(Vec<Message>),
     /// Token ids, taken as they are.
     Ids(Vec<u32>),
-}
-
-/// One turn of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Message {
-    /// `system`, `user` or `assistant`, as the model's template knows them.
-    pub role: String,
-    /// What was said.
-    pub content: String,
 }
 
 /// Whether tokens are chosen or given.

@@ -93,7 +93,9 @@ pub struct Prediction {
     pub context: usize,
     /// The stages, in order, with what each would hold.
     pub stages: Vec<StageStatus>,
-    /// The devices, with what would be held of them with one sequence of the whole context.
+    /// The sequence whose keys and values the placement leaves room for, in tokens.
+    pub planned_tokens: usize,
+    /// The devices, with what would be held of them with one sequence of `planned_tokens`.
     pub devices: Vec<DeviceStatus>,
     /// Tokens a second of one request's decode, if nothing limits compute.
     pub decode_tok_s: f64,

@@ -17,14 +17,23 @@ pub(crate) struct Candidate {
 /// the prompt that started first. Where not all fit, those go that waited longest, so a candidate
 /// is in a step after at most as many as there are candidates.
 pub(crate) fn choose(candidates: &[Candidate], batch_max: usize) -> Vec<(usize, usize)> {
-    let prefill = candidates.iter().filter(|c| c.prompt_left > 0).min_by_key(|c| c.place);
+    let prefill = candidates
+        .iter()
+        .filter(|c| c.prompt_left > 0)
+        .min_by_key(|c| c.place);
     let decodes = candidates.iter().filter(|c| c.prompt_left == 0);
     let mut chosen: Vec<&Candidate> = decodes.chain(prefill).collect();
     chosen.sort_unstable_by_key(|c| (c.last_step, c.place));
     chosen.truncate(batch_max.min(ROWS_IN_STEP_MAX - 1));
     chosen.sort_unstable_by_key(|c| (Reverse(c.prompt_left == 0), c.place));
     let rows_left = ROWS_IN_STEP_MAX - chosen.iter().filter(|c| c.prompt_left == 0).count();
-    let rows = |c: &Candidate| if c.prompt_left == 0 { 1 } else { c.prompt_left.min(rows_left) };
+    let rows = |c: &Candidate| {
+        if c.prompt_left == 0 {
+            1
+        } else {
+            c.prompt_left.min(rows_left)
+        }
+    };
     chosen.into_iter().map(|c| (c.place, rows(c))).collect()
 }
 
@@ -33,7 +42,11 @@ mod tests {
     use super::*;
 
     fn candidate(place: usize, prompt_left: usize, last_step: u64) -> Candidate {
-        Candidate { place, prompt_left, last_step }
+        Candidate {
+            place,
+            prompt_left,
+            last_step,
+        }
     }
 
     #[test]

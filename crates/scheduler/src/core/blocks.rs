@@ -53,7 +53,11 @@ pub(crate) fn cover(
 ) -> Vec<BlockId> {
     let oldest_seen = window.map_or(0, |window| (start + 1).saturating_sub(window));
     let live = oldest_seen / BLOCK_TOKENS;
-    let gone: Vec<BlockId> = table.iter_mut().take(live).filter_map(Option::take).collect();
+    let gone: Vec<BlockId> = table
+        .iter_mut()
+        .take(live)
+        .filter_map(Option::take)
+        .collect();
     gone.iter().for_each(|&block| numbers.give_back(block));
     while table.len() < end.div_ceil(BLOCK_TOKENS) {
         table.push(Some(numbers.take()));

@@ -14,7 +14,7 @@ use gogrid_lease::{Lease, Permit};
 use gogrid_pipeline::{BlockId, OutputBuf, Step, Want};
 use gogrid_units::Moment;
 
-use crate::error::{GenerateError, Refusal};
+use crate::error::GenerateError;
 use crate::generation::{Figures, Finish};
 use crate::limits::SEQUENCES_IN_STEP_MAX;
 use crate::resource_manager::{ResourceConfig, ResourceStats};
@@ -22,6 +22,7 @@ use blocks::BlockNumbers;
 use sequence::{Gain, Given, Sequence};
 use starts::{Starts, Turn};
 
+pub(crate) use blocks::blocks_at_most;
 pub(crate) use room::{Account, Room};
 pub(crate) use sequence::{Beginning, Decode, Task, Text};
 
@@ -64,13 +65,21 @@ pub(crate) enum Ended {
 /// What to do, in this order.
 pub(crate) enum Action {
     /// Run a step. One that is abandoned comes again under another number.
-    Run { id: u64, step: Arc<Step>, ids: Vec<u32> },
+    Run {
+        id: u64,
+        step: Arc<Step>,
+        ids: Vec<u32>,
+    },
     /// Tell the stages to forget blocks of a group.
     Release { group: usize, blocks: Vec<BlockId> },
     /// The start that a caller asked for has come.
     Start(u64),
     /// Tell a request's owner that tokens came.
-    Delta { id: u64, ids: Vec<u32>, text: String },
+    Delta {
+        id: u64,
+        ids: Vec<u32>,
+        text: String,
+    },
     /// Tell a request's owner that it ended.
     End { id: u64, end: End },
 }
@@ -119,7 +128,12 @@ struct Flight {
 
 impl Core {
     pub(crate) fn new(shape: Shape, limits: &ResourceConfig) -> Self {
-        let numbers = shape.room.windows.iter().map(|_| BlockNumbers::default()).collect();
+        let numbers = shape
+            .room
+            .windows
+            .iter()
+            .map(|_| BlockNumbers::default())
+            .collect();
         Self {
             shape,
             batch_max: limits.max_batch_size.min(SEQUENCES_IN_STEP_MAX),
@@ -175,7 +189,12 @@ impl Core {
     fn take(&mut self, input: Input, now: Moment) {
         match input {
             Input::Submit(beginning, place) => {
-                let waiting = Waiting { beginning, _place: place, leases: None, turn: None };
+                let waiting = Waiting {
+                    beginning,
+                    _place: place,
+                    leases: None,
+                    turn: None,
+                };
                 self.queue.push_back(waiting);
             }
             Input::Cancel(id) => self.cancel(|other| other == id),
@@ -198,13 +217,18 @@ impl Core {
         if self.running.len() >= self.running_max() {
             return false;
         }
-        let Some(first) = self.queue.front_mut() else { return false };
+        let Some(first) = self.queue.front_mut() else {
+            return false;
+        };
         let tokens = first.beginning.ids.len() + first.beginning.task.adds();
         if first.leases.is_none() {
             if let Err(refusal) = self.shape.room.refuse_what_never_fits(tokens) {
                 let id = first.beginning.id;
                 self.queue.pop_front();
-                self.actions.push(Action::End { id, end: Err(refusal.into()) });
+                self.actions.push(Action::End {
+                    id,
+                    end: Err(refusal.into()),
+                });
                 return true;
             }
             first.leases = self.shape.room.lease(tokens);
@@ -217,7 +241,9 @@ impl Core {
             return false;
         }
         self.starts.begin(turn, now);
-        let Waiting { beginning, leases, .. } = self.queue.pop_front().expect("it was looked at");
+        let Waiting {
+            beginning, leases, ..
+        } = self.queue.pop_front().expect("it was looked at");
         let leases = leases.expect("it holds them");
         let groups = self.numbers.len();
         let started = Sequence::begin(beginning, leases, groups, (now, self.steps_begun));
@@ -247,7 +273,13 @@ impl Core {
             release(&mut self.actions, gone);
         }
         let (id, step) = (self.steps_begun, Arc::new(Step { sequences: rows }));
-        self.steps.insert(id, Flight { step: Arc::clone(&step), sequences: in_it });
+        self.steps.insert(
+            id,
+            Flight {
+                step: Arc::clone(&step),
+                sequences: in_it,
+            },
+        );
         self.actions.push(Action::Run { id, step, ids });
         true
     }
@@ -280,7 +312,9 @@ impl Core {
         for (&id, rows) in flight.sequences.iter().zip(&flight.step.sequences) {
             let wants = rows.wants.iter();
             let row_logits = wants.clone().filter(|&&want| want == Want::Logits).count();
-            let row_probs = wants.filter(|want| matches!(want, Want::LogProb(_))).count();
+            let row_probs = wants
+                .filter(|want| matches!(want, Want::LogProb(_)))
+                .count();
             let its_logits = logits.split_off(..row_logits * self.shape.vocab);
             let its_probs = log_probs.split_off(..row_probs);
             let (Some(logits), Some(log_probs)) = (its_logits, its_probs) else {
@@ -291,7 +325,9 @@ impl Core {
             };
             let ends = Arc::clone(&self.shape.ends);
             let given = Given { logits, log_probs };
-            let gain = self.sequence(id).advance(rows.wants.len(), given, (now, &ends));
+            let gain = self
+                .sequence(id)
+                .advance(rows.wants.len(), given, (now, &ends));
             self.tell(id, gain);
         }
     }
@@ -308,10 +344,17 @@ impl Core {
 
     /// The one way out: the owner is told, the blocks and the leases go.
     fn end(&mut self, id: u64, end: impl FnOnce(&mut Sequence) -> End) {
-        let place = self.running.iter().position(|s| s.id == id).expect("it is running");
+        let place = self
+            .running
+            .iter()
+            .position(|s| s.id == id)
+            .expect("it is running");
         let mut sequence = self.running.remove(place);
         debug_assert!(!sequence.in_flight, "its blocks are in use");
-        self.actions.push(Action::End { id, end: end(&mut sequence) });
+        self.actions.push(Action::End {
+            id,
+            end: end(&mut sequence),
+        });
         let gone = sequence.into_blocks();
         for (blocks, numbers) in gone.iter().zip(&mut self.numbers) {
             blocks.iter().for_each(|&block| numbers.give_back(block));
@@ -320,13 +363,25 @@ impl Core {
     }
 
     fn cancel(&mut self, is_meant: impl Fn(u64) -> bool) {
-        let (gone, kept): (VecDeque<_>, _) =
-            self.queue.drain(..).partition(|waiting| is_meant(waiting.beginning.id));
+        let (gone, kept): (VecDeque<_>, _) = self
+            .queue
+            .drain(..)
+            .partition(|waiting| is_meant(waiting.beginning.id));
         self.queue = kept;
         for waiting in gone {
-            let figures = Figures { prompt_tokens: waiting.beginning.ids.len(), ..Figures::default() };
-            let ending = Ending { reason: Finish::Cancelled, figures, scores: Vec::new() };
-            self.actions.push(Action::End { id: waiting.beginning.id, end: Ok(ending) });
+            let figures = Figures {
+                prompt_tokens: waiting.beginning.ids.len(),
+                ..Figures::default()
+            };
+            let ending = Ending {
+                reason: Finish::Cancelled,
+                figures,
+                scores: Vec::new(),
+            };
+            self.actions.push(Action::End {
+                id: waiting.beginning.id,
+                end: Ok(ending),
+            });
         }
         for sequence in self.running.iter_mut().filter(|s| is_meant(s.id)) {
             sequence.cancelled = true;
@@ -339,7 +394,13 @@ impl Core {
         let ids: Vec<u64> = cancelled.map(|s| s.id).collect();
         for id in ids {
             let last = self.sequence(id).last_text(Finish::Cancelled);
-            self.tell(id, Gain { finish: Some(Finish::Cancelled), ..last });
+            self.tell(
+                id,
+                Gain {
+                    finish: Some(Finish::Cancelled),
+                    ..last
+                },
+            );
         }
     }
 

@@ -27,7 +27,9 @@ impl Room {
     pub(crate) fn needed(&self, tokens: usize) -> Vec<Bytes> {
         let needed = |account: &Account| {
             let groups = self.windows.iter().zip(&account.kv_block);
-            groups.map(|(&window, block)| block.times(blocks_at_most(window, tokens) as u64)).sum()
+            groups
+                .map(|(&window, block)| block.times(blocks_at_most(window, tokens) as u64))
+                .sum()
         };
         self.accounts.iter().map(needed).collect()
     }
@@ -40,7 +42,12 @@ impl Room {
             let room = ledger.cap().saturating_sub(fixed);
             if needed > room {
                 let (device, cap) = (device.clone(), ledger.cap());
-                return Err(Refusal::MemoryCap { device, needed, room, cap });
+                return Err(Refusal::MemoryCap {
+                    device,
+                    needed,
+                    room,
+                    cap,
+                });
             }
         }
         Ok(())
@@ -49,19 +56,31 @@ impl Room {
     /// Leases the whole of a sequence on every device, or nothing.
     pub(crate) fn lease(&self, tokens: usize) -> Option<Vec<Lease>> {
         let needed = self.needed(tokens);
-        let asked: Vec<_> =
-            self.accounts.iter().zip(needed).map(|(a, bytes)| (&a.ledger, Kind::Kv, bytes)).collect();
+        let asked: Vec<_> = self
+            .accounts
+            .iter()
+            .zip(needed)
+            .map(|(a, bytes)| (&a.ledger, Kind::Kv, bytes))
+            .collect();
         reserve_all(&asked).ok()
     }
 
     /// Whether some device has room for `bytes` more now.
     pub(crate) fn check(&self, needed: Bytes) -> Result<(), Refusal> {
-        let roomiest = self.accounts.iter().max_by_key(|account| account.ledger.room());
+        let roomiest = self
+            .accounts
+            .iter()
+            .max_by_key(|account| account.ledger.room());
         let Account { device, ledger, .. } = roomiest.expect("a pipeline has a device");
         let (room, cap) = (ledger.room(), ledger.cap());
         match needed <= room {
             true => Ok(()),
-            false => Err(Refusal::MemoryCap { device: device.clone(), needed, room, cap }),
+            false => Err(Refusal::MemoryCap {
+                device: device.clone(),
+                needed,
+                room,
+                cap,
+            }),
         }
     }
 }

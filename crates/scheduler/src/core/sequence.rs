@@ -109,7 +109,13 @@ impl Sequence {
         groups: usize,
         (now, step): (Moment, u64),
     ) -> Self {
-        let Beginning { id, ids, task, text, asked } = beginning;
+        let Beginning {
+            id,
+            ids,
+            task,
+            text,
+            asked,
+        } = beginning;
         Self {
             id,
             prompt: ids.len(),
@@ -122,7 +128,12 @@ impl Sequence {
             last_step: step,
             in_flight: false,
             cancelled: false,
-            times: Times { asked, started: now, first: None, last: now },
+            times: Times {
+                asked,
+                started: now,
+                first: None,
+                last: now,
+            },
             decode_steps: 0,
         }
     }
@@ -131,7 +142,11 @@ impl Sequence {
     pub(crate) fn candidate(&self, place: usize) -> Option<Candidate> {
         let prompt_left = self.prompt.saturating_sub(self.written);
         let last_step = self.last_step;
-        (!self.in_flight).then_some(Candidate { place, prompt_left, last_step })
+        (!self.in_flight).then_some(Candidate {
+            place,
+            prompt_left,
+            last_step,
+        })
     }
 
     /// Its next rows, with their ids, and the blocks of each group that it gave back.
@@ -144,12 +159,15 @@ impl Sequence {
         let (start, end) = (self.written, self.written + count);
         let tables = Arc::make_mut(&mut self.tables);
         let groups = tables.iter_mut().zip(windows).zip(numbers);
-        let gone = groups.map(|((table, &window), numbers)| {
-            cover(table, window, (start, end), numbers)
-        });
+        let gone =
+            groups.map(|((table, &window), numbers)| cover(table, window, (start, end), numbers));
         let gone = gone.collect();
         let wants = (start..end).map(|position| self.want(position)).collect();
-        let rows = SequenceRows { tables: Arc::clone(&self.tables), start, wants };
+        let rows = SequenceRows {
+            tables: Arc::clone(&self.tables),
+            start,
+            wants,
+        };
         (rows, &self.ids[start..end], gone)
     }
 
@@ -200,7 +218,11 @@ impl Sequence {
         self.ids.push(id);
         let decoded = self.text.decoder.push(id);
         let (text, met) = self.text.stops.push(&decoded);
-        let mut gain = Gain { ids: vec![id], text, finish: None };
+        let mut gain = Gain {
+            ids: vec![id],
+            text,
+            finish: None,
+        };
         if met {
             gain.finish = Some(Finish::StopString);
         } else if self.ids.len() - self.prompt >= most {
@@ -219,7 +241,11 @@ impl Sequence {
         if !met {
             text += &self.text.stops.finish();
         }
-        Gain { ids: Vec::new(), text, finish: Some(finish) }
+        Gain {
+            ids: Vec::new(),
+            text,
+            finish: Some(finish),
+        }
     }
 
     /// What its owner is told at the end.
@@ -228,11 +254,20 @@ impl Sequence {
             Task::Score(found) => std::mem::take(found),
             Task::Sample { .. } | Task::Force(_) => Vec::new(),
         };
-        Ending { reason, figures: self.figures(), scores }
+        Ending {
+            reason,
+            figures: self.figures(),
+            scores,
+        }
     }
 
     fn figures(&self) -> Figures {
-        let Times { asked, started, first, last } = self.times;
+        let Times {
+            asked,
+            started,
+            first,
+            last,
+        } = self.times;
         let seconds = |from: Moment, to: Moment| to.0.saturating_sub(from.0) as f64 * 1e-9;
         Figures {
             prompt_tokens: self.prompt,
@@ -246,6 +281,9 @@ impl Sequence {
 
     /// The blocks it holds in each group. It must not be in a step.
     pub(crate) fn into_blocks(self) -> Vec<Vec<BlockId>> {
-        self.tables.iter().map(|table| table.iter().flatten().copied().collect()).collect()
+        self.tables
+            .iter()
+            .map(|table| table.iter().flatten().copied().collect())
+            .collect()
     }
 }

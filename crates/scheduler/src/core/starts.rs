@@ -60,7 +60,11 @@ impl Starts {
 
     /// A caller asks for a start to use later.
     pub(crate) fn ask(&mut self, id: u64, asked: Moment) {
-        let at = if self.throttling { self.interval.take(asked) } else { asked };
+        let at = if self.throttling {
+            self.interval.take(asked)
+        } else {
+            asked
+        };
         self.tickets.push_back(Ticket { id, asked, at });
     }
 
@@ -94,7 +98,11 @@ impl Starts {
             true => now,
             false => self.interval.take(now),
         };
-        Turn { asked: now, at, counted }
+        Turn {
+            asked: now,
+            at,
+            counted,
+        }
     }
 
     /// When `turn` may start. A credit may be used late, so its neighbours are kept off it too.
@@ -102,7 +110,9 @@ impl Starts {
         if !self.throttling {
             return turn.asked;
         }
-        let apart = self.last.map_or(0, |last| last.0.saturating_add(self.interval_nanos));
+        let apart = self
+            .last
+            .map_or(0, |last| last.0.saturating_add(self.interval_nanos));
         Moment(turn.at.0.max(apart))
     }
 
@@ -125,7 +135,11 @@ impl Starts {
     }
 
     pub(crate) fn stats(&self) -> ResourceStats {
-        let rate = if self.total == 0 { 0.0 } else { self.throttled as f64 / self.total as f64 };
+        let rate = if self.total == 0 {
+            0.0
+        } else {
+            self.throttled as f64 / self.total as f64
+        };
         ResourceStats {
             total_requests: self.total,
             throttled_requests: self.throttled,

@@ -9,6 +9,7 @@ use gogrid_lease::{Kind, Ledger};
 use gogrid_units::Bytes;
 
 use super::*;
+use crate::error::Refusal;
 use crate::generation::Finish;
 use crate::request::Sampling;
 use fake::{Dice, VOCAB, WINDOWS, alone};
@@ -32,25 +33,46 @@ fn starts_are_apart_and_all_finish_when_nothing_goes_wrong() {
         world.drain();
         world.check_all_ended();
         world.check_starts_apart();
-        let finished = |r: &world::Record| matches!(&r.end, Some(Ok(e)) if e.reason != Finish::Cancelled);
+        let finished =
+            |r: &world::Record| matches!(&r.end, Some(Ok(e)) if e.reason != Finish::Cancelled);
         assert!(world.records.values().all(finished), "seed {seed}");
     }
 }
 
 fn shape(cap: u64) -> Shape {
     let kv_block = vec![Bytes(10), Bytes(1)];
-    let account = Account { device: "cpu".to_owned(), ledger: Ledger::new(Bytes(cap)), kv_block };
-    let room = Room { accounts: vec![account], windows: WINDOWS.to_vec() };
-    Shape { vocab: VOCAB, ends: Arc::new([0]), depth: 1, room }
+    let account = Account {
+        device: "cpu".to_owned(),
+        ledger: Ledger::new(Bytes(cap)),
+        kv_block,
+    };
+    let room = Room {
+        accounts: vec![account],
+        windows: WINDOWS.to_vec(),
+    };
+    Shape {
+        vocab: VOCAB,
+        ends: Arc::new([0]),
+        depth: 1,
+        room,
+    }
 }
 
 #[test]
 fn what_never_fits_is_refused_with_the_figures() {
     let shape = shape(100);
-    let held = shape.room.accounts[0].ledger.reserve(Kind::Weights, Bytes(60)).expect("it fits");
+    let held = shape.room.accounts[0]
+        .ledger
+        .reserve(Kind::Weights, Bytes(60))
+        .expect("it fits");
     // 4 blocks of 10 and 3 of 1 (a window of 40 and its own 97 rows).
     let refusal = shape.room.refuse_what_never_fits(97).expect_err("44 > 40");
-    let Refusal::MemoryCap { needed, room, cap, .. } = refusal else { panic!("{refusal}") };
+    let Refusal::MemoryCap {
+        needed, room, cap, ..
+    } = refusal
+    else {
+        panic!("{refusal}")
+    };
     assert_eq!((needed, room, cap), (Bytes(44), Bytes(40), Bytes(100)));
     assert_eq!(shape.room.refuse_what_never_fits(96), Ok(()));
     assert!(shape.room.check(Bytes(40)).is_ok() && shape.room.check(Bytes(41)).is_err());
@@ -65,9 +87,19 @@ fn a_cap_that_falls_refuses_what_waits_and_keeps_what_runs() {
     world.set_cap(Bytes(10));
     world.submit(fake::greedy(vec![1; 64], 8));
     world.drain();
-    let ends: Vec<_> = world.records.values().map(|r| r.end.as_ref().expect("it ended")).collect();
+    let ends: Vec<_> = world
+        .records
+        .values()
+        .map(|r| r.end.as_ref().expect("it ended"))
+        .collect();
     assert!(ends[0].is_ok(), "{ends:?}");
-    assert!(matches!(ends[1], Err(GenerateError::Refused(Refusal::MemoryCap { .. }))), "{ends:?}");
+    assert!(
+        matches!(
+            ends[1],
+            Err(GenerateError::Refused(Refusal::MemoryCap { .. }))
+        ),
+        "{ends:?}"
+    );
 }
 
 #[test]
@@ -85,12 +117,20 @@ fn a_sequence_holds_one_lease_from_its_start_to_its_end() {
 fn forced_tokens_are_fed_one_decode_step_each() {
     let mut world = World::new(4, Spice::default());
     let fed = vec![3, 0, 4, 0];
-    world.submit(fake::Wish::Force { ids: vec![7], fed: fed.clone() });
+    world.submit(fake::Wish::Force {
+        ids: vec![7],
+        fed: fed.clone(),
+    });
     world.drain();
     let record = &world.records[&0];
-    let Some(Ok(ending)) = &record.end else { panic!("it failed") };
+    let Some(Ok(ending)) = &record.end else {
+        panic!("it failed")
+    };
     assert_eq!(record.ids, fed);
-    assert_eq!((ending.figures.decode_steps, ending.figures.generated_tokens), (4, 4));
+    assert_eq!(
+        (ending.figures.decode_steps, ending.figures.generated_tokens),
+        (4, 4)
+    );
 }
 
 #[test]
@@ -100,9 +140,12 @@ fn scores_are_those_of_the_tokens_that_follow() {
     let ids: Vec<u32> = (0..300).map(|_| dice.below(VOCAB as u64) as u32).collect();
     world.submit(fake::Wish::Score { ids: ids.clone() });
     world.drain();
-    let Some(Ok(ending)) = &world.records[&0].end else { panic!("it failed") };
-    let expected: Vec<f32> =
-        (1..300).map(|i| fake::logits(&ids[..i])[ids[i] as usize]).collect();
+    let Some(Ok(ending)) = &world.records[&0].end else {
+        panic!("it failed")
+    };
+    let expected: Vec<f32> = (1..300)
+        .map(|i| fake::logits(&ids[..i])[ids[i] as usize])
+        .collect();
     assert_eq!(ending.scores, expected);
 }
 
@@ -111,7 +154,12 @@ fn a_seed_decides_the_tokens_and_another_changes_them() {
     let wish = |seed| fake::Wish::Sample {
         ids: vec![1, 2, 3],
         most: 30,
-        sampling: Sampling { temperature: 1.0, seed, ignore_eos: true, ..Sampling::default() },
+        sampling: Sampling {
+            temperature: 1.0,
+            seed,
+            ignore_eos: true,
+            ..Sampling::default()
+        },
     };
     let tokens = |seed| alone(&wish(seed)).0;
     assert_eq!(tokens(1), tokens(1));

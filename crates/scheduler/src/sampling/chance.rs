@@ -44,7 +44,10 @@ mod tests {
             tenths[(draw * 10.0) as usize] += 1;
         }
         // Five standard deviations of a binomial(100000, 0.1) are 475.
-        assert!(tenths.iter().all(|&n| n.abs_diff(10_000) < 475), "{tenths:?}");
+        assert!(
+            tenths.iter().all(|&n| n.abs_diff(10_000) < 475),
+            "{tenths:?}"
+        );
     }
 
     #[test]

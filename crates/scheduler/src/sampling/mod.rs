@@ -30,7 +30,11 @@ struct Candidate {
 
 impl Sampler {
     pub(crate) fn new(settings: Sampling) -> Self {
-        Self { settings, logits: Vec::new(), candidates: Vec::new() }
+        Self {
+            settings,
+            logits: Vec::new(),
+            candidates: Vec::new(),
+        }
     }
 
     pub(crate) fn settings(&self) -> &Sampling {
@@ -53,16 +57,28 @@ impl Sampler {
     }
 
     fn top(&self) -> f32 {
-        self.candidates.iter().map(|c| c.logit).fold(f32::MIN, f32::max)
+        self.candidates
+            .iter()
+            .map(|c| c.logit)
+            .fold(f32::MIN, f32::max)
     }
 
     /// Fills `candidates` with the tokens that may be drawn; at least one.
     fn cut(&mut self) {
-        let Sampling { temperature, top_k, top_p, min_p, .. } = self.settings;
+        let Sampling {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            ..
+        } = self.settings;
         self.candidates.clear();
         // A model's vocabulary fits 32 bits.
         let all = self.logits.iter().enumerate();
-        self.candidates.extend(all.map(|(id, &logit)| Candidate { id: id as u32, logit }));
+        self.candidates.extend(all.map(|(id, &logit)| Candidate {
+            id: id as u32,
+            logit,
+        }));
         if top_k > 0 && top_k < self.candidates.len() {
             sort_front(&mut self.candidates, top_k);
             self.candidates.truncate(top_k);
@@ -73,14 +89,19 @@ impl Sampler {
         }
         if min_p > 0.0 {
             // The likeliest has weight one.
-            self.candidates.retain(|c| weight(c.logit) >= f64::from(min_p));
+            self.candidates
+                .retain(|c| weight(c.logit) >= f64::from(min_p));
         }
     }
 }
 
 /// Infinities and NaN become the ends of the range, so that every sum and order below is defined.
 fn sane(logit: f32) -> f32 {
-    if logit.is_nan() { f32::MIN } else { logit.clamp(f32::MIN, f32::MAX) }
+    if logit.is_nan() {
+        f32::MIN
+    } else {
+        logit.clamp(f32::MIN, f32::MAX)
+    }
 }
 
 /// The index of the greatest, the lowest of equals.
@@ -110,11 +131,7 @@ fn sort_front(candidates: &mut [Candidate], count: usize) {
 }
 
 /// Keeps the likeliest that together reach `share` of all weight; at least one.
-fn keep_share(
-    candidates: &mut Vec<Candidate>,
-    share: f64,
-    weight: impl Fn(f32) -> f64,
-) {
+fn keep_share(candidates: &mut Vec<Candidate>, share: f64, weight: impl Fn(f32) -> f64) {
     let total: f64 = candidates.iter().map(|c| weight(c.logit)).sum();
     let mut sorted = SORTED_AT_FIRST;
     loop {
@@ -143,7 +160,10 @@ fn draw(candidates: &[Candidate], weight: impl Fn(f32) -> f64, chance: f64) -> u
         }
     }
     // Rounding ate the last sliver.
-    candidates.last().expect("at least one candidate is kept").id
+    candidates
+        .last()
+        .expect("at least one candidate is kept")
+        .id
 }
 
 #[cfg(test)]

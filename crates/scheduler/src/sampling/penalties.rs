@@ -4,7 +4,12 @@ use crate::request::Sampling;
 
 /// Lowers the logits of tokens among the last of `history`, `[vocab]`.
 pub(super) fn apply(settings: &Sampling, history: &[u32], logits: &mut [f32]) {
-    let Sampling { repetition_penalty, frequency_penalty, presence_penalty, .. } = *settings;
+    let Sampling {
+        repetition_penalty,
+        frequency_penalty,
+        presence_penalty,
+        ..
+    } = *settings;
     if repetition_penalty == 1.0 && frequency_penalty == 0.0 && presence_penalty == 0.0 {
         return;
     }
@@ -14,7 +19,9 @@ pub(super) fn apply(settings: &Sampling, history: &[u32], logits: &mut [f32]) {
         *seen.entry(id).or_default() += 1;
     }
     for (id, times) in seen {
-        let Some(logit) = logits.get_mut(id as usize) else { continue };
+        let Some(logit) = logits.get_mut(id as usize) else {
+            continue;
+        };
         let scaled = match *logit > 0.0 {
             true => *logit / repetition_penalty,
             false => *logit * repetition_penalty,

@@ -9,7 +9,10 @@ pub(crate) struct StopWatch {
 impl StopWatch {
     /// Watches for `stops`, none of which is empty.
     pub(crate) fn new(stops: Vec<String>) -> Self {
-        Self { stops, held: String::new() }
+        Self {
+            stops,
+            held: String::new(),
+        }
     }
 
     /// Takes text in. Gives the text that is certain, and whether a stop string was met: the one
@@ -44,7 +47,9 @@ impl StopWatch {
             self.stops.iter().any(|stop| stop.starts_with(end))
         };
         let starts = self.held.char_indices().map(|(start, _)| start);
-        let near = starts.rev().take_while(|start| self.held.len() - start < longest);
+        let near = starts
+            .rev()
+            .take_while(|start| self.held.len() - start < longest);
         let longest_end = near.filter(begins).min();
         longest_end.map_or(0, |start| self.held.len() - start)
     }

@@ -3,7 +3,10 @@ use proptest::prelude::*;
 use super::*;
 
 fn settings() -> Sampling {
-    Sampling { temperature: 1.0, ..Sampling::default() }
+    Sampling {
+        temperature: 1.0,
+        ..Sampling::default()
+    }
 }
 
 fn choose(settings: Sampling, logits: &[f32], index: u64) -> u32 {
@@ -24,7 +27,14 @@ fn frequencies(settings: &Sampling, logits: &[f32]) -> Vec<f64> {
 fn greedy_takes_the_lowest_of_equals_and_ignores_nan() {
     let greedy = Sampling::default();
     assert_eq!(choose(greedy.clone(), &[f32::NAN, 1.0, 3.0, 3.0], 0), 2);
-    assert_eq!(choose(greedy.clone(), &[f32::NEG_INFINITY, f32::INFINITY, f32::INFINITY], 0), 1);
+    assert_eq!(
+        choose(
+            greedy.clone(),
+            &[f32::NEG_INFINITY, f32::INFINITY, f32::INFINITY],
+            0
+        ),
+        1
+    );
     assert_eq!(choose(greedy, &[f32::NAN, f32::NAN], 0), 0);
 }
 
@@ -32,13 +42,24 @@ fn greedy_takes_the_lowest_of_equals_and_ignores_nan() {
 fn draws_follow_the_softmax_at_the_temperature() {
     let logits = [0.0, 1.0, 2.0, f32::NAN];
     for temperature in [0.5_f32, 1.0, 2.0] {
-        let found = frequencies(&Sampling { temperature, ..settings() }, &logits);
-        let weights: Vec<f64> =
-            logits[..3].iter().map(|&l| f64::from(l / temperature).exp()).collect();
+        let found = frequencies(
+            &Sampling {
+                temperature,
+                ..settings()
+            },
+            &logits,
+        );
+        let weights: Vec<f64> = logits[..3]
+            .iter()
+            .map(|&l| f64::from(l / temperature).exp())
+            .collect();
         let total: f64 = weights.iter().sum();
         for (id, weight) in weights.iter().enumerate() {
             // Four standard deviations of 20,000 draws are at most 0.0142.
-            assert!((found[id] - weight / total).abs() < 0.0142, "{temperature} {id} {found:?}");
+            assert!(
+                (found[id] - weight / total).abs() < 0.0142,
+                "{temperature} {id} {found:?}"
+            );
         }
         assert_eq!(found[3], 0.0);
     }
@@ -49,7 +70,13 @@ fn top_p_keeps_the_fewest_that_reach_it() {
     // Probabilities 0.5, 0.3, 0.2 in another order.
     let logits = [0.2_f32.ln(), 0.5_f32.ln(), 0.3_f32.ln()];
     let kept = |top_p| {
-        let found = frequencies(&Sampling { top_p, ..settings() }, &logits);
+        let found = frequencies(
+            &Sampling {
+                top_p,
+                ..settings()
+            },
+            &logits,
+        );
         (0..3).filter(|&id| found[id] > 0.0).collect::<Vec<_>>()
     };
     assert_eq!(kept(0.0), [1]);
@@ -61,7 +88,13 @@ fn top_p_keeps_the_fewest_that_reach_it() {
 #[test]
 fn min_p_is_relative_to_the_likeliest() {
     let logits = [0.2_f32.ln(), 0.5_f32.ln(), 0.3_f32.ln()];
-    let found = frequencies(&Sampling { min_p: 0.55, ..settings() }, &logits);
+    let found = frequencies(
+        &Sampling {
+            min_p: 0.55,
+            ..settings()
+        },
+        &logits,
+    );
     assert_eq!(found[0], 0.0);
     assert!(found[2] > 0.3);
 }
@@ -71,13 +104,23 @@ fn penalties_lower_what_was_seen_within_last_n() {
     let seen = |settings: Sampling, history: &[u32]| {
         Sampler::new(settings).choose(&[2.0, 1.9, -3.0], history, 0)
     };
-    let repetition = Sampling { repetition_penalty: 1.5, last_n: 2, ..Sampling::default() };
+    let repetition = Sampling {
+        repetition_penalty: 1.5,
+        last_n: 2,
+        ..Sampling::default()
+    };
     assert_eq!(seen(repetition.clone(), &[0]), 1);
     assert_eq!(seen(repetition, &[0, 2, 2]), 0, "token 0 is too long ago");
-    let frequency = Sampling { frequency_penalty: 0.06, ..Sampling::default() };
+    let frequency = Sampling {
+        frequency_penalty: 0.06,
+        ..Sampling::default()
+    };
     assert_eq!(seen(frequency.clone(), &[0]), 0);
     assert_eq!(seen(frequency, &[0, 0]), 1);
-    let presence = Sampling { presence_penalty: 0.06, ..Sampling::default() };
+    let presence = Sampling {
+        presence_penalty: 0.06,
+        ..Sampling::default()
+    };
     assert_eq!(seen(presence, &[0, 0]), 0);
 }
 

@@ -36,7 +36,9 @@ impl Dice {
 pub(super) fn logits(history: &[u32]) -> Vec<f32> {
     let fold = |h: u64, &id: &u32| (h ^ u64::from(id)).wrapping_mul(0x0100_0000_01B3);
     let mut dice = Dice(history.iter().fold(0xCBF2_9CE4_8422_2325, fold));
-    (0..VOCAB).map(|_| dice.below(8000) as f32 / 1000.0 - 4.0).collect()
+    (0..VOCAB)
+        .map(|_| dice.below(8000) as f32 / 1000.0 - 4.0)
+        .collect()
 }
 
 /// Blocks of all groups, by group and number, with the token of each position that was written.
@@ -81,8 +83,9 @@ impl Memory {
         };
         let all: Vec<u32> = (0..=position).map(|at| read(0, at)).collect();
         let window = WINDOWS[1].expect("the second group has one");
-        for at in (position + 1).saturating_sub(window)..=position {
-            assert_eq!(read(1, at), all[at], "the groups disagree");
+        let first = (position + 1).saturating_sub(window);
+        for (at, &id) in all.iter().enumerate().skip(first) {
+            assert_eq!(read(1, at), id, "the groups disagree");
         }
         all
     }
@@ -91,32 +94,60 @@ impl Memory {
 /// A request of the simulation.
 #[derive(Clone, Debug)]
 pub(super) enum Wish {
-    Sample { ids: Vec<u32>, most: usize, sampling: Sampling },
-    Force { ids: Vec<u32>, fed: Vec<u32> },
-    Score { ids: Vec<u32> },
+    Sample {
+        ids: Vec<u32>,
+        most: usize,
+        sampling: Sampling,
+    },
+    Force {
+        ids: Vec<u32>,
+        fed: Vec<u32>,
+    },
+    Score {
+        ids: Vec<u32>,
+    },
 }
 
 pub(super) fn greedy(ids: Vec<u32>, most: usize) -> Wish {
-    Wish::Sample { ids, most, sampling: Sampling::default() }
+    Wish::Sample {
+        ids,
+        most,
+        sampling: Sampling::default(),
+    }
 }
 
 pub(super) fn any_wish(dice: &mut Dice) -> Wish {
-    let len = 1 + if dice.chance(20) { dice.below(400) } else { dice.below(50) };
+    let len = 1 + if dice.chance(20) {
+        dice.below(400)
+    } else {
+        dice.below(50)
+    };
     let ids: Vec<u32> = (0..len).map(|_| dice.below(VOCAB as u64) as u32).collect();
     match dice.below(10) {
         0 => Wish::Score { ids },
-        1 => Wish::Force { ids, fed: vec![2; 1 + dice.below(20) as usize] },
+        1 => Wish::Force {
+            ids,
+            fed: vec![2; 1 + dice.below(20) as usize],
+        },
         _ => {
             let sampling = Sampling {
                 temperature: dice.below(3) as f32 * 0.7,
                 top_p: 0.9,
                 repetition_penalty: 1.1,
                 seed: dice.next(),
-                stop: if dice.chance(50) { vec!["bc".into(), "dd".into()] } else { Vec::new() },
+                stop: if dice.chance(50) {
+                    vec!["bc".into(), "dd".into()]
+                } else {
+                    Vec::new()
+                },
                 ignore_eos: dice.chance(30),
                 ..Sampling::default()
             };
-            Wish::Sample { ids, most: 1 + dice.below(60) as usize, sampling }
+            Wish::Sample {
+                ids,
+                most: 1 + dice.below(60) as usize,
+                sampling,
+            }
         }
     }
 }
@@ -142,7 +173,11 @@ fn letter(id: u32) -> char {
 pub(super) fn alone(wish: &Wish) -> (Vec<u32>, String, Finish) {
     let text = |ids: &[u32]| ids.iter().map(|&id| letter(id)).collect::<String>();
     let (ids, most, sampling) = match wish {
-        Wish::Sample { ids, most, sampling } => (ids, *most, sampling),
+        Wish::Sample {
+            ids,
+            most,
+            sampling,
+        } => (ids, *most, sampling),
         Wish::Force { fed, .. } => return (fed.clone(), text(fed), Finish::Stop),
         Wish::Score { .. } => return (Vec::new(), String::new(), Finish::Stop),
     };
@@ -158,7 +193,12 @@ pub(super) fn alone(wish: &Wish) -> (Vec<u32>, String, Finish) {
         history.push(next);
         let made = &history[ids.len()..];
         let text = text(made);
-        if let Some(at) = sampling.stop.iter().filter_map(|stop| text.find(stop)).min() {
+        if let Some(at) = sampling
+            .stop
+            .iter()
+            .filter_map(|stop| text.find(stop))
+            .min()
+        {
             return (made.to_vec(), text[..at].to_owned(), Finish::StopString);
         }
         if made.len() == most {

@@ -8,9 +8,7 @@ use gogrid_pipeline::{BlockId, OutputBuf, Step};
 use gogrid_units::{Bytes, Moment};
 
 use super::fake::{Dice, Letters, Memory, VOCAB, WINDOWS, Wish, alone, any_wish};
-use crate::core::{
-    Account, Action, Beginning, Core, End, Ended, Input, Room, Shape, Task, Text,
-};
+use crate::core::{Account, Action, Beginning, Core, End, Ended, Input, Room, Shape, Task, Text};
 use crate::error::GenerateError;
 use crate::generation::Finish;
 use crate::limits::ROWS_IN_STEP_MAX;
@@ -30,7 +28,12 @@ pub(super) struct Spice {
 
 impl Spice {
     pub(super) fn everything() -> Self {
-        Self { cancels: true, failures: true, abandons: true, limits: true }
+        Self {
+            cancels: true,
+            failures: true,
+            abandons: true,
+            limits: true,
+        }
     }
 }
 
@@ -61,8 +64,15 @@ pub(super) struct World {
 
 #[derive(Clone)]
 enum Op {
-    Run { id: u64, step: Arc<Step>, ids: Vec<u32> },
-    Release { group: usize, blocks: Vec<BlockId> },
+    Run {
+        id: u64,
+        step: Arc<Step>,
+        ids: Vec<u32>,
+    },
+    Release {
+        group: usize,
+        blocks: Vec<BlockId>,
+    },
 }
 
 impl World {
@@ -76,9 +86,21 @@ impl World {
         };
         let kv_block = vec![Bytes(10), Bytes(1)];
         let ledger = Ledger::new(Bytes(200 + dice.below(600)));
-        let account = Account { device: "fake".into(), ledger, kv_block };
-        let room = Room { accounts: vec![account], windows: WINDOWS.to_vec() };
-        let shape = Shape { vocab: VOCAB, ends: Arc::new([0]), depth: stages, room };
+        let account = Account {
+            device: "fake".into(),
+            ledger,
+            kv_block,
+        };
+        let room = Room {
+            accounts: vec![account],
+            windows: WINDOWS.to_vec(),
+        };
+        let shape = Shape {
+            vocab: VOCAB,
+            ends: Arc::new([0]),
+            depth: stages,
+            room,
+        };
         Self {
             core: Core::new(shape, &limits),
             dice,
@@ -106,18 +128,44 @@ impl World {
     pub(super) fn submit(&mut self, wish: Wish) {
         let id = self.records.len() as u64;
         let (ids, task, stops) = match wish.clone() {
-            Wish::Sample { ids, most, sampling } => {
+            Wish::Sample {
+                ids,
+                most,
+                sampling,
+            } => {
                 let stops = sampling.stop.clone();
-                (ids, Task::Sample { sampler: Box::new(Sampler::new(sampling)), most }, stops)
+                (
+                    ids,
+                    Task::Sample {
+                        sampler: Box::new(Sampler::new(sampling)),
+                        most,
+                    },
+                    stops,
+                )
             }
             Wish::Force { ids, fed } => (ids, Task::Force(fed), Vec::new()),
             Wish::Score { ids } => (ids, Task::Score(Vec::new()), Vec::new()),
         };
-        let text = Text { decoder: Box::new(Letters), stops: StopWatch::new(stops) };
+        let text = Text {
+            decoder: Box::new(Letters),
+            stops: StopWatch::new(stops),
+        };
         let asked = self.now;
-        let beginning = Beginning { id, ids, task, text, asked };
+        let beginning = Beginning {
+            id,
+            ids,
+            task,
+            text,
+            asked,
+        };
         let place = self.places.take().expect("there are places");
-        let record = Record { wish, asked, ids: Vec::new(), text: String::new(), end: None };
+        let record = Record {
+            wish,
+            asked,
+            ids: Vec::new(),
+            text: String::new(),
+            end: None,
+        };
         self.records.insert(id, record);
         self.done.push(Input::Submit(beginning, place));
     }
@@ -187,7 +235,10 @@ impl World {
         inputs.append(&mut self.done);
         let (used, cap) = (self.ledger().used(), self.ledger().cap());
         let actions = self.core.tick(self.now, inputs);
-        assert!(self.ledger().used() <= used.max(cap), "use rose above the cap");
+        assert!(
+            self.ledger().used() <= used.max(cap),
+            "use rose above the cap"
+        );
         for action in actions {
             self.act(action);
         }
@@ -206,7 +257,9 @@ impl World {
             }
             Action::Release { group, blocks } => {
                 let release = Op::Release { group, blocks };
-                self.lines.iter_mut().for_each(|line| line.push_back(release.clone()));
+                self.lines
+                    .iter_mut()
+                    .for_each(|line| line.push_back(release.clone()));
             }
             Action::Start(_) => self.answered += 1,
             Action::Delta { id, ids, text } => {
@@ -241,13 +294,18 @@ impl World {
     fn run_step(&mut self, stage: usize, id: u64, (step, ids): (Arc<Step>, Vec<u32>)) {
         if self.spice.failures && self.dice.chance(1) {
             let problem = "it broke".to_owned();
-            return self.done.push(Input::Done(id, Ended::Failed(GenerateError::BadOutput(problem))));
+            return self.done.push(Input::Done(
+                id,
+                Ended::Failed(GenerateError::BadOutput(problem)),
+            ));
         }
         let abandons = self.spice.abandons && self.dice.chance(5);
         let mut out = OutputBuf::default();
         let mut rest = &ids[..];
         for rows in &step.sequences {
-            let its = rest.split_off(..rows.wants.len()).expect("an id for each row");
+            let its = rest
+                .split_off(..rows.wants.len())
+                .expect("an id for each row");
             let (logits, log_probs) = self.stages[stage].run(rows, its);
             out.logits.extend(logits);
             out.log_probs.extend(log_probs);
@@ -268,13 +326,21 @@ impl World {
         for sequence in steps.flat_map(|flight| &flight.step.sequences) {
             for (group, table) in sequence.tables.iter().enumerate() {
                 for block in table.iter().flatten() {
-                    assert!(seen.insert((group, block.0)), "block {block:?} has two owners");
+                    assert!(
+                        seen.insert((group, block.0)),
+                        "block {block:?} has two owners"
+                    );
                 }
             }
         }
         let out = self.core.numbers.iter().zip([10, 1]);
-        let bytes: u64 = out.map(|(numbers, bytes)| numbers.out() as u64 * bytes).sum();
-        assert!(Bytes(bytes) <= self.ledger().used_by(Kind::Kv), "more blocks than leased");
+        let bytes: u64 = out
+            .map(|(numbers, bytes)| numbers.out() as u64 * bytes)
+            .sum();
+        assert!(
+            Bytes(bytes) <= self.ledger().used_by(Kind::Kv),
+            "more blocks than leased"
+        );
     }
 
     /// A sequence that decodes is in a step again after a bounded number of steps.
@@ -284,7 +350,10 @@ impl World {
         for candidate in places.filter_map(|(i, s)| s.candidate(i)) {
             let waited = self.core.steps_begun - candidate.last_step;
             let bound = running.max(20) + self.stages.len() as u64;
-            assert!(candidate.prompt_left > 0 || waited <= bound, "waited {waited} steps");
+            assert!(
+                candidate.prompt_left > 0 || waited <= bound,
+                "waited {waited} steps"
+            );
         }
     }
 
@@ -294,7 +363,12 @@ impl World {
             let (ids, text, reason) = alone(&record.wish);
             match record.end.as_ref().expect("a request was lost") {
                 Ok(ending) if ending.reason != Finish::Cancelled => {
-                    assert_eq!((&record.ids, &record.text), (&ids, &text), "{:?}", record.wish);
+                    assert_eq!(
+                        (&record.ids, &record.text),
+                        (&ids, &text),
+                        "{:?}",
+                        record.wish
+                    );
                     assert_eq!(ending.reason, reason);
                     assert_eq!(ending.figures.generated_tokens, ids.len());
                 }
@@ -302,7 +376,9 @@ impl World {
                     assert!(ids.starts_with(&record.ids));
                     let stopped = text.starts_with(&record.text);
                     // Text held back for a stop string comes out when it is cancelled.
-                    assert!(stopped || record.text.starts_with(&text) || reason == Finish::StopString);
+                    assert!(
+                        stopped || record.text.starts_with(&text) || reason == Finish::StopString
+                    );
                 }
             }
         }
@@ -320,6 +396,11 @@ impl World {
         starts.sort_unstable();
         let interval = self.limits.min_request_interval_ms * MS;
         // A start is worked back from seconds in a double: right to a nanosecond.
-        assert!(starts.windows(2).all(|pair| pair[1] - pair[0] + 2 >= interval), "{starts:?}");
+        assert!(
+            starts
+                .windows(2)
+                .all(|pair| pair[1] - pair[0] + 2 >= interval),
+            "{starts:?}"
+        );
     }
 }

@@ -1,0 +1,381 @@
+//! The engine: one thread that owns the core and the runner. Callers and drivers talk to it by
+//! messages, and it answers each on the caller's own channel.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::io;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::thread::{self, JoinHandle, Thread};
+use std::time::Duration;
+
+use futures_channel::oneshot;
+use gogrid_lease::Permit;
+use gogrid_pipeline::{Finished, Hooks, Job, PlacedStage, Runner, StageError, StageFailure};
+use gogrid_units::Moment;
+
+use crate::clock::Clock;
+use crate::core::{Action, Beginning, Core, Ended, Input, Shape};
+use crate::error::GenerateError;
+use crate::limits::EVENTS_MAX;
+use crate::listener::Listener;
+use crate::resource_manager::{ResourceConfig, ResourceStats};
+
+/// How long the engine waits for a driver that has no room for a message.
+const TRY_AGAIN: Duration = Duration::from_millis(1);
+
+/// What callers tell the engine.
+pub(crate) enum Message {
+    Submit {
+        beginning: Beginning,
+        place: Permit,
+        listener: Listener,
+    },
+    CancelAll,
+    /// Asks for a start.
+    Ask(oneshot::Sender<()>),
+    Limits(ResourceConfig),
+    Look(oneshot::Sender<View>),
+}
+
+/// What the engine knows at one moment.
+#[derive(Clone, Debug)]
+pub(crate) struct View {
+    pub(crate) limits: ResourceConfig,
+    pub(crate) stats: ResourceStats,
+    pub(crate) queued: usize,
+    pub(crate) running: usize,
+    pub(crate) degraded: Option<String>,
+}
+
+impl View {
+    /// What is known of an engine that is no more.
+    pub(crate) fn stopped(limits: &ResourceConfig) -> Self {
+        Self {
+            limits: limits.clone(),
+            stats: ResourceStats::default(),
+            queued: 0,
+            running: 0,
+            degraded: Some("the engine has stopped".to_owned()),
+        }
+    }
+}
+
+/// What an engine is made of.
+pub(crate) struct Parts {
+    pub(crate) shape: Shape,
+    pub(crate) limits: ResourceConfig,
+    pub(crate) stages: Vec<PlacedStage>,
+    /// The devices' names, by the index that the stages have.
+    pub(crate) devices: Vec<String>,
+    /// Called first thing on each thread the engine starts, with the thread's name.
+    pub(crate) on_start: Arc<dyn Fn(&str) + Send + Sync>,
+    pub(crate) clock: Clock,
+}
+
+/// The callers' end of an engine. Dropping it ends every request and waits for the threads.
+pub(crate) struct Engine {
+    inbox: SyncSender<Box<Message>>,
+    bell: Bell,
+    thread: Option<JoinHandle<()>>,
+}
+
+/// Wakes the engine. A ring while it is awake counts for its next sleep, so none is lost.
+#[derive(Clone, Debug)]
+pub(crate) struct Bell {
+    thread: Thread,
+    stopped: Arc<AtomicBool>,
+}
+
+/// Rings when it is dropped: for an owner who listens no more.
+#[derive(Debug)]
+pub(crate) struct RingOnDrop(pub(crate) Bell);
+
+impl Drop for RingOnDrop {
+    fn drop(&mut self) {
+        self.0.ring();
+    }
+}
+
+impl Bell {
+    fn ring(&self) {
+        self.thread.unpark();
+    }
+}
+
+impl Engine {
+    /// Starts the engine's thread and the drivers of the stages.
+    pub(crate) fn start(parts: Parts) -> io::Result<Self> {
+        let (inbox, messages) = sync_channel(EVENTS_MAX);
+        let stopped = Arc::new(AtomicBool::new(false));
+        let (started, start) = sync_channel(1);
+        let its_stopped = Arc::clone(&stopped);
+        let thread = thread::Builder::new()
+            .name("gogrid-engine".to_owned())
+            .spawn(move || {
+                (parts.on_start)("gogrid-engine");
+                match Inside::new(parts, messages, its_stopped) {
+                    Ok(inside) => {
+                        let _ = started.send(Ok(()));
+                        inside.run();
+                    }
+                    Err(error) => {
+                        let _ = started.send(Err(error));
+                    }
+                }
+            })?;
+        let bell = Bell {
+            thread: thread.thread().clone(),
+            stopped,
+        };
+        let ended = |_| Err(io::Error::other("the engine's thread ended at its start"));
+        let engine = Self {
+            inbox,
+            bell,
+            thread: Some(thread),
+        };
+        start.recv().unwrap_or_else(ended).map(|()| engine)
+    }
+
+    /// Sends a message, or gives it back when the engine has as many as it takes, or has stopped.
+    pub(crate) fn send(&self, message: Box<Message>) -> Result<(), TrySendError<Box<Message>>> {
+        self.inbox.try_send(message)?;
+        self.bell.ring();
+        Ok(())
+    }
+
+    pub(crate) fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+}
+
+impl Drop for Engine {
+    fn drop(&mut self) {
+        self.bell.stopped.store(true, Ordering::Release);
+        self.bell.ring();
+        if let Some(thread) = self.thread.take() {
+            // A panic in it was reported on its own thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+/// What the engine's thread owns.
+struct Inside {
+    core: Core,
+    runner: Runner,
+    limits: ResourceConfig,
+    devices: Vec<String>,
+    clock: Clock,
+    messages: Receiver<Box<Message>>,
+    finished: Receiver<Finished>,
+    stopped: Arc<AtomicBool>,
+    listeners: BTreeMap<u64, Listener>,
+    /// Callers that wait for a start, by the number the core knows them by.
+    asks: BTreeMap<u64, oneshot::Sender<()>>,
+    asks_begun: u64,
+    /// What could not be given to the runner yet; order matters.
+    outbox: VecDeque<Outgoing>,
+}
+
+/// What goes to the runner.
+enum Outgoing {
+    Job(Job),
+    Release {
+        group: usize,
+        blocks: Arc<[gogrid_pipeline::BlockId]>,
+    },
+}
+
+impl Inside {
+    fn new(
+        parts: Parts,
+        messages: Receiver<Box<Message>>,
+        stopped: Arc<AtomicBool>,
+    ) -> io::Result<Self> {
+        let Parts {
+            shape,
+            limits,
+            stages,
+            devices,
+            on_start,
+            clock,
+        } = parts;
+        // Room for every job that can be in flight, so that a driver never waits.
+        let (ends, finished) = sync_channel(shape.depth);
+        let engine = thread::current();
+        let names = devices.clone();
+        let hooks = Hooks {
+            finished: Box::new(move |end| {
+                // The engine is gone only while the runner is being dropped.
+                let _ = ends.try_send(end);
+                engine.unpark();
+            }),
+            started: Box::new(move |device| on_start(&format!("driver of {}", names[device]))),
+        };
+        let runner = Runner::start(stages, shape.depth, hooks)?;
+        Ok(Self {
+            core: Core::new(shape, &limits),
+            runner,
+            limits,
+            devices,
+            clock,
+            messages,
+            finished,
+            stopped,
+            listeners: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            asks_begun: 0,
+            outbox: VecDeque::new(),
+        })
+    }
+
+    fn run(mut self) {
+        while !self.stopped.load(Ordering::Acquire) {
+            let inputs = self.inputs();
+            let actions = self.core.tick(self.clock.now(), inputs);
+            for action in actions {
+                self.act(action);
+            }
+            self.send_out();
+            self.wait();
+        }
+    }
+
+    fn inputs(&mut self) -> Vec<Input> {
+        let mut inputs: Vec<Input> = self
+            .finished
+            .try_iter()
+            .map(|f| ended(f, &self.devices))
+            .collect();
+        while let Ok(message) = self.messages.try_recv() {
+            inputs.extend(self.take(*message));
+        }
+        let gone = self
+            .listeners
+            .iter()
+            .filter(|(_, listener)| listener.is_gone());
+        inputs.extend(gone.map(|(&id, _)| Input::Cancel(id)));
+        inputs
+    }
+
+    fn take(&mut self, message: Message) -> Option<Input> {
+        match message {
+            Message::Submit {
+                beginning,
+                place,
+                listener,
+            } => {
+                self.listeners.insert(beginning.id, listener);
+                Some(Input::Submit(beginning, place))
+            }
+            Message::CancelAll => Some(Input::CancelAll),
+            Message::Ask(answer) => {
+                self.asks_begun += 1;
+                self.asks.insert(self.asks_begun, answer);
+                Some(Input::Ask(self.asks_begun))
+            }
+            Message::Limits(limits) => {
+                self.limits = limits.clone();
+                Some(Input::Limits(limits))
+            }
+            Message::Look(answer) => {
+                let _ = answer.send(self.view());
+                None
+            }
+        }
+    }
+
+    fn view(&self) -> View {
+        let (queued, running) = self.core.counts();
+        View {
+            limits: self.limits.clone(),
+            stats: self.core.stats(),
+            queued,
+            running,
+            degraded: self.core.degraded().map(str::to_owned),
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Run { id, step, ids } => {
+                self.outbox.push_back(Outgoing::Job(Job { id, step, ids }))
+            }
+            Action::Release { group, blocks } => {
+                self.outbox.push_back(Outgoing::Release {
+                    group,
+                    blocks: blocks.into(),
+                });
+            }
+            Action::Start(id) => {
+                if let Some(answer) = self.asks.remove(&id) {
+                    let _ = answer.send(());
+                }
+            }
+            Action::Delta { id, ids, text } => {
+                if let Some(listener) = self.listeners.get_mut(&id) {
+                    listener.delta(ids, text);
+                }
+            }
+            Action::End { id, end } => {
+                if let Some(listener) = self.listeners.remove(&id) {
+                    listener.end(end);
+                }
+            }
+        }
+    }
+
+    /// Gives the runner what waits for it, in order, as far as it has room.
+    fn send_out(&mut self) {
+        while let Some(outgoing) = self.outbox.pop_front() {
+            let back = match outgoing {
+                Outgoing::Job(job) => self.runner.submit(job).err().map(Outgoing::Job),
+                Outgoing::Release { group, blocks } => {
+                    let back = self.runner.release(group, blocks).err();
+                    back.map(|blocks| Outgoing::Release { group, blocks })
+                }
+            };
+            if let Some(back) = back {
+                return self.outbox.push_front(back);
+            }
+        }
+    }
+
+    /// Sleeps until a bell rings or the core wants to be asked again.
+    fn wait(&self) {
+        let again = (!self.outbox.is_empty()).then_some(TRY_AGAIN);
+        let wake = self
+            .core
+            .wake()
+            .map(|moment: Moment| self.clock.until(moment));
+        match again.into_iter().chain(wake).min() {
+            Some(timeout) => thread::park_timeout(timeout),
+            None => thread::park(),
+        }
+    }
+}
+
+/// A step's end in the core's words.
+fn ended(finished: Finished, devices: &[String]) -> Input {
+    let Finished { id, result } = finished;
+    let ended = match result {
+        Ok(output) => Ended::Output(output),
+        Err(StageFailure {
+            error: StageError::Abandoned,
+            ..
+        }) => Ended::Abandoned,
+        Err(StageFailure {
+            stage,
+            device,
+            span,
+            error,
+        }) => Ended::Failed(GenerateError::Stage {
+            stage,
+            device: devices[device].clone(),
+            pieces: span.to_string(),
+            problem: error.to_string(),
+        }),
+    };
+    Input::Done(id, ended)
+}

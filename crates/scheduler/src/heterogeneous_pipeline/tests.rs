@@ -1,0 +1,431 @@
+//! The whole way over fake stages of a tiny model: engine, runner, drivers and channels are real.
+
+use futures_executor::block_on;
+use futures_util::StreamExt;
+use gogrid_pipeline::{Backend, PlacedSpan};
+use gogrid_testkit::fakes::{FakeBackend, FakeModel, Faults};
+use gogrid_testkit::{Family, RandomModel, Spec};
+use gogrid_units::{Span, WeightType};
+
+use super::*;
+use crate::device::DeviceKind;
+use crate::generation::{Event, Figures, Finish};
+use crate::request::{Continuation, Prompt, Sampling};
+
+fn model() -> Arc<Model> {
+    let spec = Spec {
+        family: Family::Gemma3,
+        weights: WeightType::Q4_0,
+        seed: 1,
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tiny.gguf");
+    RandomModel::new(spec)
+        .write_gguf(&path)
+        .expect("it is written");
+    Arc::new(Model::open(&path, &OpenOptions::default()).expect("it opens"))
+}
+
+fn free() -> Options {
+    let limits = ResourceConfig {
+        min_request_interval_ms: 0,
+        ..ResourceConfig::default()
+    };
+    Options {
+        limits,
+        ..Options::default()
+    }
+}
+
+/// A pipeline of two devices with the model cut in the middle, and what the model would say.
+fn pipeline(options: Options, faults: Faults) -> (HeterogeneousPipeline, FakeModel) {
+    let model = model();
+    let layers = model.decoder().layers.len();
+    let (front, back) = Span::whole_model(layers).split_at(layers);
+    let device = |core: usize, faults: &Faults| {
+        let device = Device {
+            kind: DeviceKind::Cpu,
+            cores: vec![core],
+            whole: false,
+            name: "fake".to_owned(),
+            memory_total_bytes: 1 << 30,
+            memory_free_bytes: 1 << 30,
+        };
+        let backend = FakeBackend {
+            seconds: 1e-3,
+            faults: faults.clone(),
+        };
+        (device, Box::new(backend) as Box<dyn Backend>)
+    };
+    let devices = vec![device(0, &Faults::default()), device(1, &faults)];
+    let grounds = Ground::on_one_memory(devices, &options.limits);
+    let plan = vec![
+        PlacedSpan {
+            device: 0,
+            span: front,
+        },
+        PlacedSpan {
+            device: 1,
+            span: back,
+        },
+    ];
+    let options = Options {
+        plan: Some(plan),
+        ..options
+    };
+    let fake = FakeModel::of(model.decoder());
+    let threads = Threads::new(&options.limits);
+    let pipeline = HeterogeneousPipeline::on(model, grounds, &options, threads);
+    (pipeline.expect("it opens"), fake)
+}
+
+fn request(ids: Vec<u32>, max_tokens: usize) -> GenerateRequest {
+    let sampling = Sampling {
+        ignore_eos: true,
+        ..Sampling::default()
+    };
+    GenerateRequest {
+        sampling,
+        ..GenerateRequest::new(Prompt::Ids(ids), max_tokens)
+    }
+}
+
+type Outcome = Result<(Vec<u32>, Finish, Figures), GenerateError>;
+
+async fn collect(mut generation: Generation) -> Outcome {
+    let mut all = Vec::new();
+    while let Some(event) = generation.next().await {
+        match event? {
+            Event::Delta { ids, .. } => all.extend(ids),
+            Event::Finished { reason, figures } => return Ok((all, reason, figures)),
+        }
+    }
+    panic!("a stream without an end")
+}
+
+fn greedy(fake: &FakeModel, prompt: &[u32], count: usize) -> Vec<u32> {
+    let mut ids = prompt.to_vec();
+    for _ in 0..count {
+        let next = fake.next(&ids);
+        ids.push(next);
+    }
+    ids.split_off(prompt.len())
+}
+
+#[test]
+fn many_at_once_get_what_each_would_get_alone() {
+    let (pipeline, fake) = pipeline(free(), Faults::default());
+    let prompts: Vec<Vec<u32>> = (1..8)
+        .map(|n| (0..n * 29).map(|i| i % 50 + n).collect())
+        .collect();
+    block_on(async {
+        let mut generations = Vec::new();
+        for prompt in &prompts {
+            generations.push(
+                pipeline
+                    .generate(request(prompt.clone(), 20))
+                    .await
+                    .expect("admitted"),
+            );
+        }
+        for (generation, prompt) in generations.into_iter().zip(&prompts) {
+            let (ids, reason, figures) = collect(generation).await.expect("it goes well");
+            assert_eq!(ids, greedy(&fake, prompt, 20));
+            assert_eq!(reason, Finish::Length);
+            assert_eq!(
+                (figures.prompt_tokens, figures.decode_steps),
+                (prompt.len(), 19)
+            );
+        }
+        let status = pipeline.status().await;
+        assert_eq!(
+            (status.queued, status.running, status.stats.total_requests),
+            (0, 0, 7)
+        );
+        assert_eq!(status.devices.iter().map(|d| d.kv_bytes).sum::<u64>(), 0);
+        assert_eq!(status.degraded, None);
+        // The engine and a driver for each device.
+        assert_eq!(status.threads.len(), 3);
+    });
+}
+
+#[test]
+fn score_gives_what_the_model_says_of_each_token() {
+    let (pipeline, fake) = pipeline(free(), Faults::default());
+    let ids: Vec<u32> = (0..150).map(|i| i * 7 % 60).collect();
+    let scores = block_on(pipeline.score(ids.clone())).expect("it goes well");
+    assert_eq!(scores.len(), ids.len() - 1);
+    for at in [1, 32, 149] {
+        let expected = gogrid_testkit::log_softmax(&fake.logits(&ids[..at]))[ids[at] as usize];
+        assert!(
+            (f64::from(scores[at - 1]) - expected).abs() < 1e-4,
+            "{at}"
+        );
+    }
+}
+
+#[test]
+fn dropping_the_stream_gives_everything_back() {
+    let (pipeline, _) = pipeline(free(), Faults::default());
+    block_on(async {
+        let mut running = pipeline
+            .generate(request(vec![1, 2, 3], 400))
+            .await
+            .expect("admitted");
+        running
+            .next()
+            .await
+            .expect("a token")
+            .expect("it goes well");
+        drop(running);
+        // The next request is answered after the engine has seen the drop.
+        let after = pipeline
+            .generate(request(vec![1], 1))
+            .await
+            .expect("admitted");
+        collect(after).await.expect("it goes well");
+        while pipeline.status().await.running > 0 {}
+        assert_eq!(
+            pipeline.room.accounts[0].ledger.used_by(Kind::Kv),
+            Bytes::ZERO
+        );
+    });
+}
+
+#[test]
+fn a_stage_that_fails_ends_what_was_in_it_and_no_more() {
+    let (pipeline, fake) = pipeline(
+        free(),
+        Faults {
+            fail: vec![3],
+            ..Faults::default()
+        },
+    );
+    block_on(async {
+        let first = pipeline
+            .generate(request(vec![5, 6], 50))
+            .await
+            .expect("admitted");
+        let error = collect(first).await.expect_err("its fourth step fails");
+        assert!(
+            matches!(&error, GenerateError::Stage { stage: 1, device, .. } if device == "cpu:1"),
+            "{error}"
+        );
+        assert_eq!(pipeline.status().await.degraded, Some(error.to_string()));
+        let second = pipeline
+            .generate(request(vec![5, 6], 5))
+            .await
+            .expect("admitted");
+        assert_eq!(
+            collect(second).await.expect("it goes well").0,
+            greedy(&fake, &[5, 6], 5)
+        );
+        assert_eq!(pipeline.status().await.degraded, None);
+    });
+}
+
+#[test]
+fn an_abandoned_step_is_run_again() {
+    let faults = Faults {
+        abandon: vec![0, 2, 3],
+        pending: 2,
+        ..Faults::default()
+    };
+    let (pipeline, fake) = pipeline(free(), faults);
+    let ids = block_on(async {
+        let generation = pipeline
+            .generate(request(vec![9; 40], 6))
+            .await
+            .expect("admitted");
+        collect(generation).await.expect("it goes well").0
+    });
+    assert_eq!(ids, greedy(&fake, &[9; 40], 6));
+}
+
+#[test]
+fn a_credit_is_used_by_the_next_request() {
+    let limits = ResourceConfig {
+        min_request_interval_ms: 30,
+        ..ResourceConfig::default()
+    };
+    let (pipeline, _) = pipeline(
+        Options {
+            limits,
+            ..Options::default()
+        },
+        Faults::default(),
+    );
+    block_on(async {
+        for _ in 0..3 {
+            pipeline.throttle_if_needed().await;
+            let generation = pipeline
+                .generate(request(vec![1], 1))
+                .await
+                .expect("admitted");
+            let figures = collect(generation).await.expect("it goes well").2;
+            assert!(
+                figures.queue_s < 0.03,
+                "it waited twice: {} s",
+                figures.queue_s
+            );
+        }
+        let stats = pipeline.get_resource_stats().await;
+        assert_eq!((stats.total_requests, stats.throttled_requests), (3, 2));
+    });
+}
+
+#[test]
+fn forced_tokens_and_the_same_prompt_give_the_same_scores() {
+    let (pipeline, _) = pipeline(free(), Faults::default());
+    block_on(async {
+        let forced = GenerateRequest {
+            continuation: Continuation::Forced(vec![3, 4, 5]),
+            ..request(vec![1, 2], 1)
+        };
+        let generation = pipeline.generate(forced).await.expect("admitted");
+        let (ids, reason, figures) = collect(generation).await.expect("it goes well");
+        assert_eq!(
+            (ids, reason, figures.decode_steps),
+            (vec![3, 4, 5], Finish::Stop, 3)
+        );
+    });
+}
+
+#[test]
+fn bad_requests_are_refused_by_field() {
+    let (pipeline, _) = pipeline(free(), Faults::default());
+    let context = pipeline.intake.model.decoder().context;
+    let check = |request: GenerateRequest, words: &str| {
+        let refusal = block_on(pipeline.generate(request)).expect_err("refused");
+        assert!(refusal.to_string().starts_with(words), "{refusal}");
+    };
+    let sampled = |sampling| GenerateRequest {
+        sampling,
+        ..request(vec![1], 1)
+    };
+    check(request(vec![], 1), "prompt: no tokens");
+    check(request(vec![1], 0), "max_tokens: 0");
+    check(request(vec![u32::MAX], 1), "prompt: token 4294967295");
+    check(
+        request(vec![1; context], 1),
+        &format!("prompt of {context} tokens does not fit"),
+    );
+    check(
+        sampled(Sampling {
+            temperature: f32::NAN,
+            ..Sampling::default()
+        }),
+        "temperature: NaN",
+    );
+    check(
+        sampled(Sampling {
+            top_p: 1.5,
+            ..Sampling::default()
+        }),
+        "top_p: 1.5",
+    );
+    check(
+        sampled(Sampling {
+            stop: vec![String::new()],
+            ..Sampling::default()
+        }),
+        "stop: a string of 0",
+    );
+    let forced = Continuation::Forced(vec![1; context]);
+    check(
+        GenerateRequest {
+            continuation: forced,
+            ..request(vec![1], 1)
+        },
+        "continuation: ",
+    );
+}
+
+#[test]
+fn the_queue_has_an_end() {
+    let limits = ResourceConfig {
+        min_request_interval_ms: 60_000,
+        max_batch_size: 1,
+        ..ResourceConfig::default()
+    };
+    let (pipeline, _) = pipeline(
+        Options {
+            limits,
+            ..Options::default()
+        },
+        Faults::default(),
+    );
+    block_on(async {
+        let mut waiting = Vec::new();
+        let refusal = loop {
+            match pipeline.generate(request(vec![1], 1)).await {
+                Ok(generation) => waiting.push(generation),
+                Err(refusal) => break refusal,
+            }
+            assert!(waiting.len() <= QUEUED_MAX + 1, "no bound");
+        };
+        assert!(
+            matches!(refusal, Refusal::TooManyQueued { retry_after, .. } if retry_after.as_secs() > 1)
+        );
+        // What waits is lost to nobody: all end when they are cancelled.
+        pipeline.cancel_all().await;
+        for generation in waiting {
+            let reason = collect(generation).await.expect("it ends well").1;
+            assert!(matches!(reason, Finish::Cancelled | Finish::Length));
+        }
+        assert!(pipeline.generate(request(vec![1], 1)).await.is_ok());
+    });
+}
+
+#[test]
+fn limits_change_while_it_runs() {
+    let (pipeline, fake) = pipeline(free(), Faults::default());
+    block_on(async {
+        let mut running = pipeline
+            .generate(request(vec![1, 2], 30))
+            .await
+            .expect("admitted");
+        let first = running
+            .next()
+            .await
+            .expect("a token")
+            .expect("it goes well");
+        let none = ResourceConfig {
+            max_vram_usage_percent: 0.0,
+            ..ResourceConfig::default()
+        };
+        pipeline
+            .set_limits(none.clone())
+            .await
+            .expect("they are valid");
+        let refusal = pipeline
+            .generate(request(vec![1], 1))
+            .await
+            .expect_err("no room");
+        assert!(matches!(refusal, Refusal::MemoryCap { .. }), "{refusal}");
+        assert!(pipeline.check_resource_limits(1).await.is_err());
+        let status = pipeline.status().await;
+        assert_eq!((status.limits, status.refused_memory), (none, 2));
+        let (rest, ..) = collect(running).await.expect("nothing in flight is lost");
+        let expected = greedy(&fake, &[1, 2], 30);
+        assert!(matches!(first, Event::Delta { ids, .. } if ids == expected[..1]));
+        assert_eq!(rest, expected[1..]);
+        let bad = ResourceConfig {
+            max_batch_size: 0,
+            ..ResourceConfig::default()
+        };
+        assert!(pipeline.set_limits(bad).await.is_err());
+    });
+}
+
+#[test]
+fn dropping_the_pipeline_ends_every_stream() {
+    let (pipeline, _) = pipeline(free(), Faults::default());
+    let generation = block_on(pipeline.generate(request(vec![1, 2], 100_000))).expect("admitted");
+    drop(pipeline);
+    let outcome = block_on(collect(generation));
+    assert!(
+        matches!(outcome, Err(GenerateError::Stopped)),
+        "{outcome:?}"
+    );
+}

@@ -1,0 +1,44 @@
+use futures_channel::{mpsc, oneshot};
+
+use crate::core::End;
+use crate::error::GenerateError;
+use crate::generation::Event;
+
+/// Where a request's owner listens. Once it listens no more, the request is cancelled.
+pub(crate) enum Listener {
+    /// A stream, with room for every event the request can have.
+    Generation(mpsc::Sender<Result<Event, GenerateError>>),
+    /// The answer of a request to score.
+    Scores(oneshot::Sender<Result<Vec<f32>, GenerateError>>),
+}
+
+impl Listener {
+    pub(crate) fn is_gone(&self) -> bool {
+        match self {
+            Self::Generation(events) => events.is_closed(),
+            Self::Scores(answer) => answer.is_canceled(),
+        }
+    }
+
+    pub(crate) fn delta(&mut self, ids: Vec<u32>, text: String) {
+        if let Self::Generation(events) = self {
+            // An owner who is gone misses nothing.
+            let _ = events.try_send(Ok(Event::Delta { ids, text }));
+        }
+    }
+
+    pub(crate) fn end(self, end: End) {
+        match self {
+            Self::Generation(mut events) => {
+                let event = end.map(|ending| Event::Finished {
+                    reason: ending.reason,
+                    figures: ending.figures,
+                });
+                let _ = events.try_send(event);
+            }
+            Self::Scores(answer) => {
+                let _ = answer.send(end.map(|ending| ending.scores));
+            }
+        }
+    }
+}

@@ -1,0 +1,216 @@
+use gogrid_model::Model;
+use gogrid_pipeline::{
+    Costs, Footprint, Limit, PieceBytes, PlacedSpan, Plan, PlanDevice, PlanError, PlanRequest,
+    Workload, plan, plan_by_hand, what_limits_cost,
+};
+use gogrid_units::{Bytes, Span};
+
+use crate::core::blocks_at_most;
+use crate::error::OpenError;
+use crate::ground::Ground;
+use crate::limits::{CROSSING_SECONDS, PLANNED_TOKENS_MAX, ROWS_IN_STEP_MAX};
+use crate::options::Options;
+
+/// Where the stages stand, and what it was worked out from.
+pub(crate) struct Placing {
+    pub(crate) plan: Plan,
+    request: PlanRequest,
+}
+
+/// Whether the seconds of a plan matter.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Timing {
+    /// Pieces are timed on every device.
+    Measured,
+    /// There is nothing to choose, so every piece counts the same.
+    Unmeasured,
+}
+
+/// Chooses where the pieces of `model` stand, or checks the placement written by hand.
+pub(crate) fn place(
+    model: &Model,
+    grounds: &mut [Ground],
+    options: &Options,
+    timing: Timing,
+) -> Result<Placing, OpenError> {
+    if options.limits.max_compute_usage_percent == 0.0 {
+        let problem = "0 leaves nothing to compute with".to_owned();
+        return Err(OpenError::BadOption {
+            field: "max_compute_usage_percent",
+            problem,
+        });
+    }
+    let devices = grounds
+        .iter_mut()
+        .map(|ground| plan_device(model, ground, options, timing));
+    let request = PlanRequest {
+        devices: devices.collect::<Result<_, _>>()?,
+        crossing_seconds: CROSSING_SECONDS,
+        workload: Workload::TOKEN,
+        objective: options.objective,
+    };
+    let whole = [PlacedSpan {
+        device: 0,
+        span: Span::whole_model(model.decoder().layers.len()),
+    }];
+    let plan = match (&options.plan, timing) {
+        (Some(stages), _) => plan_by_hand(&request, stages),
+        (None, Timing::Unmeasured) => plan_by_hand(&request, &whole),
+        (None, Timing::Measured) => plan(&request),
+    };
+    let plan = plan.map_err(|error| refused(error, grounds))?;
+    check_shared(&plan, grounds)?;
+    Ok(Placing { plan, request })
+}
+
+impl Placing {
+    /// Seconds of one row among many, and of one alone, with one request.
+    pub(crate) fn seconds(&self) -> (f64, f64) {
+        let prefill = Workload {
+            prefill_rows: 1,
+            decode_rows: 0,
+        };
+        let request = PlanRequest {
+            workload: prefill,
+            ..self.request.clone()
+        };
+        let prefill = plan_by_hand(&request, &self.plan.stages).map_or(f64::NAN, |p| p.latency);
+        (prefill, self.plan.latency)
+    }
+
+    /// Why it is this placement, a line for each reason.
+    pub(crate) fn why(&self, names: &[String], by_hand: bool) -> Vec<String> {
+        let mut why = Vec::new();
+        for (name, (load, device)) in names
+            .iter()
+            .zip(self.plan.loads.iter().zip(&self.request.devices))
+        {
+            let (alone, room) = (device.costs.decode.iter().sum::<f64>(), device.room);
+            why.push(format!(
+                "{name}: the whole model would take {:.3} ms a token there; this plan gives it \
+                 {:.3} ms and {} of its {room}",
+                alone * 1e3,
+                load.busy * 1e3,
+                load.bytes(),
+            ));
+        }
+        why.push(format!(
+            "{:?} decides: {:.3} ms a token",
+            self.plan.bound_by,
+            self.plan.seconds() * 1e3
+        ));
+        if by_hand {
+            why.push("the placement was given by hand".to_owned());
+            return why;
+        }
+        for cost in what_limits_cost(&self.request).unwrap_or_default() {
+            let limit = match cost.limit {
+                Limit::Room => "memory",
+                Limit::Duty => "compute",
+            };
+            let (name, ratio) = (&names[cost.device], cost.ratio);
+            why.push(match ratio > 1.0005 {
+                true => format!("the {limit} limit of {name} costs a factor of {ratio:.2}"),
+                false => format!("the {limit} limit of {name} costs nothing"),
+            });
+        }
+        why
+    }
+}
+
+/// Tokens whose keys and values a placement leaves room for.
+pub(crate) fn planned_tokens(model: &Model) -> usize {
+    model.decoder().context.min(PLANNED_TOKENS_MAX)
+}
+
+/// What a sequence of `planned_tokens` holds where a stage has this footprint.
+pub(crate) fn planned_kv(model: &Model, footprint: &Footprint) -> Bytes {
+    let groups = model.decoder().kv_groups.iter().zip(&footprint.kv_block);
+    let blocks = |window| blocks_at_most(window, planned_tokens(model)) as u64;
+    groups
+        .map(|(group, block)| block.times(blocks(group.window)))
+        .sum()
+}
+
+fn plan_device(
+    model: &Model,
+    ground: &mut Ground,
+    options: &Options,
+    timing: Timing,
+) -> Result<PlanDevice, OpenError> {
+    let whole = Span::whole_model(model.decoder().layers.len());
+    let pieces: Vec<PieceBytes> = (whole.start..whole.end)
+        .map(|piece| {
+            let footprint =
+                ground
+                    .backend
+                    .predict(model, Span::new(piece, piece + 1), ROWS_IN_STEP_MAX);
+            let kv = planned_kv(model, &footprint);
+            PieceBytes {
+                weights: footprint.weights,
+                kv,
+                scratch: footprint.scratch,
+            }
+        })
+        .collect();
+    let apart: Bytes = pieces.iter().map(|piece| piece.weights).sum();
+    let together = ground
+        .backend
+        .predict(model, whole, ROWS_IN_STEP_MAX)
+        .weights;
+    let costs = match timing {
+        Timing::Unmeasured => Costs {
+            decode: vec![1.0; whole.len()],
+            prefill: vec![1.0; whole.len()],
+        },
+        Timing::Measured => {
+            ground
+                .backend
+                .measure(model, &ground.ledger)
+                .map_err(|e| OpenError::Device {
+                    device: ground.device.to_string(),
+                    problem: e.to_string(),
+                })?
+        }
+    };
+    Ok(PlanDevice {
+        costs,
+        pieces,
+        tied: apart.saturating_sub(together),
+        room: ground.ledger.room(),
+        duty: options.limits.max_compute_usage_percent,
+    })
+}
+
+/// The planner counts each device's room by itself; devices that share a memory share its room.
+fn check_shared(plan: &Plan, grounds: &[Ground]) -> Result<(), OpenError> {
+    let needed: Bytes = plan.loads.iter().map(|load| load.bytes()).sum();
+    let room = grounds[0].ledger.room();
+    if needed > room {
+        let problem = format!("{needed} needed on all devices together, {room} under the cap");
+        return Err(OpenError::DoesNotFit(problem));
+    }
+    Ok(())
+}
+
+fn refused(error: PlanError, grounds: &[Ground]) -> OpenError {
+    match error {
+        PlanError::OverRoom {
+            device,
+            needed,
+            room,
+        } => {
+            let device = &grounds[device].device;
+            OpenError::DoesNotFit(format!("{device}: {needed} needed, {room} under the cap"))
+        }
+        PlanError::DoesNotFit { .. } => OpenError::DoesNotFit(error.to_string()),
+        PlanError::NoDevices | PlanError::TooManyDevices { .. } => OpenError::BadOption {
+            field: "device",
+            problem: error.to_string(),
+        },
+        other => OpenError::BadOption {
+            field: "plan",
+            problem: other.to_string(),
+        },
+    }
+}
