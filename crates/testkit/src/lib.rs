@@ -1,4 +1,5 @@
-//! What GoGrid's tests share: tiny random models and what they mean.
+//! What GoGrid's tests share: tiny random models and what they mean, real models' golden figures,
+//! the suite that every stage must pass, and stand-ins for clocks, paces and devices.
 //!
 //! ```
 //! use gogrid_testkit::{Family, RandomModel, Spec};
@@ -17,8 +18,11 @@ mod random;
 mod reference;
 mod rng;
 
+pub mod conformance;
+pub mod fakes;
+
 pub use gguf_writer::{GgufWriter, Meta, Tensor};
 pub use golden::{Golden, GoldenDistance, GoldenText, GoldenTokens};
 pub use random::{Family, RandomModel, Spec};
-pub use reference::dequantise;
+pub use reference::{Reference, dequantise, log_softmax};
 pub use rng::Rng;

@@ -145,8 +145,14 @@ impl Shape {
             Family::Gemma2 => 4,
             _ => 3,
         };
+        // Llama.cpp rounds contexts up to 256, so LongRoPE's short factors need an original one
+        // of at least that.
         let is_long = matches!(family, Family::Phi3Long);
-        let is_stretched = matches!(family, Family::Llama3 | Family::Phi3Long);
+        let (original_context, context) = match family {
+            Family::Llama3 => (64, 512),
+            Family::Phi3Long => (256, 1024),
+            _ => (256, 256),
+        };
         Self {
             width,
             hidden,
@@ -155,8 +161,8 @@ impl Shape {
             kv_heads,
             head_dim,
             rotated: if is_long { head_dim * 3 / 4 } else { head_dim },
-            context: 256,
-            original_context: if is_stretched { 64 } else { 256 },
+            context,
+            original_context,
         }
     }
 

@@ -1,0 +1,74 @@
+//! The conformance suite: what any [`Stage`](gogrid_pipeline::Stage) must do, on tiny models.
+//!
+//! A backend's own tests call it, one test for each check so that they run side by side:
+//!
+//! ```no_run
+//! use gogrid_testkit::conformance::{Subject, Tolerance, check_cuts, check_meaning};
+//! # fn open_my_device() -> Box<dyn gogrid_pipeline::Backend> { unimplemented!() }
+//!
+//! const SUBJECT: Subject = Subject {
+//!     backend: &|| open_my_device(),
+//!     tolerance: &|_weights| Tolerance { mean: 0.02, max: 0.2 },
+//!     is_exact: true,
+//! };
+//!
+//! // #[test]
+//! fn stages_mean_what_the_reference_means() {
+//!     check_meaning(&SUBJECT);
+//! }
+//!
+//! // #[test]
+//! fn a_cut_changes_nothing() {
+//!     check_cuts(&SUBJECT);
+//! }
+//! ```
+
+mod batches;
+mod cases;
+mod cuts;
+mod meaning;
+mod memory;
+mod paces;
+mod rig;
+
+use gogrid_pipeline::Backend;
+use gogrid_units::WeightType;
+
+pub use self::batches::{check_batches, check_chunks, check_wants};
+pub use self::cases::distance;
+pub use self::cuts::check_cuts;
+pub use self::meaning::check_meaning;
+pub use self::memory::check_memory;
+pub use self::paces::{check_abandoned_steps, check_rests_and_widths};
+
+/// A backend under test.
+pub struct Subject<'a> {
+    /// Makes it.
+    pub backend: &'a (dyn Fn() -> Box<dyn Backend> + Sync),
+    /// How far from the reference it may be, with weights kept as this.
+    pub tolerance: &'a (dyn Fn(WeightType) -> Tolerance + Sync),
+    /// Whether cuts, chunks, batches, widths and paces change no bit. Where they may, they keep to
+    /// the tolerance.
+    pub is_exact: bool,
+}
+
+/// How far log-probabilities may be from others, over all rows and the whole vocabulary.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Tolerance {
+    /// Mean of the differences' absolute values.
+    pub mean: f64,
+    /// The greatest of them.
+    pub max: f64,
+}
+
+/// Every check, one after the other.
+pub fn check(subject: &Subject<'_>) {
+    check_meaning(subject);
+    check_cuts(subject);
+    check_chunks(subject);
+    check_batches(subject);
+    check_wants(subject);
+    check_abandoned_steps(subject);
+    check_rests_and_widths(subject);
+    check_memory(subject);
+}

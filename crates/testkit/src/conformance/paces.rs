@@ -1,0 +1,54 @@
+use std::sync::Arc;
+
+use gogrid_units::Pace;
+
+use super::Subject;
+use super::cases::{Case, VARIED, assert_same};
+use super::rig::Rig;
+use crate::fakes::PaceScript;
+
+/// A step that was abandoned at any pause point, early or late, and is run again gives what it
+/// would have given at once; so do the steps after it.
+pub fn check_abandoned_steps(subject: &Subject<'_>) {
+    for &case in VARIED {
+        let case = Case::open(case);
+        let mut backend = (subject.backend)();
+        let cut = case.model.decoder().layers.len();
+        let through = Arc::new(PaceScript::new(Vec::new()));
+        let mut run = |pace: &Arc<PaceScript>| {
+            let pace = Arc::clone(pace) as Arc<dyn Pace>;
+            let mut rig = Rig::paced(&mut *backend, &case, &[cut], &pace);
+            (rig.run(&case.ids, 40), rig.abandoned)
+        };
+        let (at_once, _) = run(&through);
+        let points = through.asked();
+        assert!(points > 0, "{}: the pace was never asked", case.name);
+        for part in 0..8 {
+            let after = points * part / 8;
+            let (ours, abandoned) = run(&Arc::new(PaceScript::abandon_after(after)));
+            assert_eq!(abandoned, 1, "{}: abandoned at point {after}", case.name);
+            let what = format!("abandoned at point {after} of {points}");
+            assert_same(subject, &case, &what, [&ours, &at_once]);
+        }
+    }
+}
+
+/// Rests, and how many threads a region may use, change nothing.
+pub fn check_rests_and_widths(subject: &Subject<'_>) {
+    for &case in VARIED {
+        let case = Case::open(case);
+        let mut backend = (subject.backend)();
+        let mut run = |pace: PaceScript| {
+            let pace = Arc::new(pace) as Arc<dyn Pace>;
+            Rig::paced(&mut *backend, &case, &[], &pace).run(&case.ids, 40)
+        };
+        let free = run(PaceScript::new(Vec::new()));
+        for (what, pace) in [
+            ("one thread wide", PaceScript::new(Vec::new()).wide(1)),
+            ("two threads wide", PaceScript::new(Vec::new()).wide(2)),
+            ("resting", PaceScript::rest_before(100)),
+        ] {
+            assert_same(subject, &case, what, [&run(pace), &free]);
+        }
+    }
+}
