@@ -12,7 +12,7 @@ pub(super) struct Specials {
     lengths: Vec<usize>,
     /// A bit for each first two bytes of a special token, and for each only byte of one.
     pairs: Vec<u64>,
-    singles: [bool; 256],
+    singles: Box<[bool; 256]>,
     /// Control tokens take the white space after them (Phi-3).
     strips_after: bool,
 }
@@ -44,7 +44,7 @@ impl Specials {
             index: Index::with_room_for(ids.len()),
             lengths: Vec::new(),
             pairs: vec![0; (1 << 16) / 64],
-            singles: [false; 256],
+            singles: Box::new([false; 256]),
             strips_after,
         };
         for id in ids {
