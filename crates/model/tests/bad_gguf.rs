@@ -81,163 +81,167 @@ fn a_file_cut_anywhere_is_refused() {
     }
 }
 
-#[test]
-fn wrong_headers() {
-    check_all(&[
-        (
-            "magic",
-            |f| f.magic = *b"GGML",
-            &["magic at byte 0", "\"GGML\" is not \"GGUF\""],
-        ),
-        (
-            "version 0",
-            |f| f.version = 0,
-            &["version at byte 4", "version 0", "versions 2 and 3"],
-        ),
-        (
-            "version 1",
-            |f| f.version = 1,
-            &["version 1 is not supported"],
-        ),
-        (
-            "version 4",
-            |f| f.version = 4,
-            &["version 4 is not supported"],
-        ),
-        (
-            "big endian",
-            |f| f.version = 3_u32.swap_bytes(),
-            &["version 3 in big-endian order"],
-        ),
-        (
-            "tensors over the limit",
-            |f| f.tensor_count = Some(u64::MAX),
-            &[
-                "tensor count at byte 8",
-                "18446744073709551615 is over the limit of 65536",
-            ],
-        ),
-        (
-            "keys over the limit",
-            |f| f.pair_count = Some(1 << 40),
-            &["key count at byte 16", "over the limit"],
-        ),
-        (
-            "more tensors than bytes",
-            |f| f.tensor_count = Some(60_000),
-            &["tensor count at byte 8", "1980000 bytes expected"],
-        ),
-        (
-            "more keys than bytes",
-            |f| f.pair_count = Some(60_000),
-            &["key count at byte 16"],
-        ),
-        // The first tensor is read as a key: its dimensions' count is a type, and so on.
-        (
-            "one key too many",
-            |f| f.pair_count = Some(f.pairs.len() as u64 + 1),
-            &["at byte"],
-        ),
-        (
-            "one key too few",
-            |f| f.pair_count = Some(f.pairs.len() as u64 - 1),
-            &["at byte"],
-        ),
-        (
-            "one tensor too many",
-            |f| f.tensor_count = Some(f.tensors.len() as u64 + 1),
-            &["at byte"],
-        ),
-        (
-            "no tensors",
-            |f| f.tensors.clear(),
-            &["tensor token_embd.weight is missing"],
-        ),
-    ]);
-}
+const WRONG_HEADERS: &[Case] = &[
+    (
+        "magic",
+        |f| f.magic = *b"GGML",
+        &["magic at byte 0", "\"GGML\" is not \"GGUF\""],
+    ),
+    (
+        "version 0",
+        |f| f.version = 0,
+        &["version at byte 4", "version 0", "versions 2 and 3"],
+    ),
+    (
+        "version 1",
+        |f| f.version = 1,
+        &["version 1 is not supported"],
+    ),
+    (
+        "version 4",
+        |f| f.version = 4,
+        &["version 4 is not supported"],
+    ),
+    (
+        "big endian",
+        |f| f.version = 3_u32.swap_bytes(),
+        &["version 3 in big-endian order"],
+    ),
+    (
+        "tensors over the limit",
+        |f| f.tensor_count = Some(u64::MAX),
+        &[
+            "tensor count at byte 8",
+            "18446744073709551615 is over the limit of 65536",
+        ],
+    ),
+    (
+        "keys over the limit",
+        |f| f.pair_count = Some(1 << 40),
+        &["key count at byte 16", "over the limit"],
+    ),
+    (
+        "more tensors than bytes",
+        |f| f.tensor_count = Some(60_000),
+        &["tensor count at byte 8", "1980000 bytes expected"],
+    ),
+    (
+        "more keys than bytes",
+        |f| f.pair_count = Some(60_000),
+        &["key count at byte 16"],
+    ),
+    // The first tensor is read as a key: its dimensions' count is a type, and so on.
+    (
+        "one key too many",
+        |f| f.pair_count = Some(f.pairs.len() as u64 + 1),
+        &["at byte"],
+    ),
+    (
+        "one key too few",
+        |f| f.pair_count = Some(f.pairs.len() as u64 - 1),
+        &["at byte"],
+    ),
+    (
+        "one tensor too many",
+        |f| f.tensor_count = Some(f.tensors.len() as u64 + 1),
+        &["at byte"],
+    ),
+    (
+        "no tensors",
+        |f| f.tensors.clear(),
+        &["tensor token_embd.weight is missing"],
+    ),
+];
 
 #[test]
-fn wrong_keys() {
-    check_all(&[
-        (
-            "no name",
-            |f| f.pairs[1].0 = Vec::new(),
-            &["key 1 at byte", "name of 0 bytes"],
-        ),
-        (
-            "name too long",
-            |f| f.pairs[1].0 = vec![b'a'; 65_536],
-            &["key 1", "name of 65536 bytes"],
-        ),
-        (
-            "name not UTF-8",
-            |f| f.pairs[1].0 = vec![b'a', 0xff],
-            &["key 1", "\"a\\xff\" is not UTF-8"],
-        ),
-        (
-            "twice",
-            |f| f.pairs.push(f.pairs[3].clone()),
-            &[
-                "llama.embedding_length at byte",
-                "there twice, first at byte",
-            ],
-        ),
-        (
-            "unknown type",
-            |f| f.pairs[1].1.ty = 13,
-            &["general.alignment", "value type 13 is unknown"],
-        ),
-        (
-            "unknown type of an array",
-            |f| f.pairs[1].1 = array(99, 1, &[0]),
-            &["value type 99 is unknown"],
-        ),
-        (
-            "string past the end",
-            |f| f.pairs[0].1 = value(8, &(1_u64 << 30).to_le_bytes()),
-            &["general.architecture at byte", "1073741824 bytes expected"],
-        ),
-        (
-            "string of 2^64 - 1",
-            |f| f.pairs[0].1 = value(8, &[255; 8]),
-            &["general.architecture", "bytes expected"],
-        ),
-        (
-            "array that overflows",
-            |f| f.pairs[0].1 = array(4, u64::MAX, &[]),
-            &["elements overflow"],
-        ),
-        (
-            "array past the end",
-            |f| f.pairs[0].1 = array(4, 1 << 30, &[]),
-            &["4294967296 bytes expected"],
-        ),
-        (
-            "strings past the end",
-            |f| f.pairs[0].1 = array(8, 1 << 40, &[]),
-            &["(elements)"],
-        ),
-        (
-            "arrays past the end",
-            |f| f.pairs[0].1 = array(9, u64::MAX, &[]),
-            &["(elements)"],
-        ),
-        (
-            "nested too deep",
-            |f| f.pairs[0].1 = nested(5),
-            &["nested deeper than 4"],
-        ),
-        (
-            "a bool of 2",
-            |f| f.pairs[0].1 = value(7, &[2]),
-            &["a bool is 0 or 1, this one is 2"],
-        ),
-        (
-            "long name in the message",
-            |f| f.pairs[1] = (vec![b'x'; 1000], value(13, &[])),
-            &["xxx…", "type 13"],
-        ),
-    ]);
+fn wrong_headers_are_refused() {
+    check_all(WRONG_HEADERS);
+}
+
+const WRONG_KEYS: &[Case] = &[
+    (
+        "no name",
+        |f| f.pairs[1].0 = Vec::new(),
+        &["key 1 at byte", "name of 0 bytes"],
+    ),
+    (
+        "name too long",
+        |f| f.pairs[1].0 = vec![b'a'; 65_536],
+        &["key 1", "name of 65536 bytes"],
+    ),
+    (
+        "name not UTF-8",
+        |f| f.pairs[1].0 = vec![b'a', 0xff],
+        &["key 1", "\"a\\xff\" is not UTF-8"],
+    ),
+    (
+        "twice",
+        |f| f.pairs.push(f.pairs[3].clone()),
+        &[
+            "llama.embedding_length at byte",
+            "there twice, first at byte",
+        ],
+    ),
+    (
+        "unknown type",
+        |f| f.pairs[1].1.ty = 13,
+        &["general.alignment", "value type 13 is unknown"],
+    ),
+    (
+        "unknown type of an array",
+        |f| f.pairs[1].1 = array(99, 1, &[0]),
+        &["value type 99 is unknown"],
+    ),
+    (
+        "string past the end",
+        |f| f.pairs[0].1 = value(8, &(1_u64 << 30).to_le_bytes()),
+        &["general.architecture at byte", "1073741824 bytes expected"],
+    ),
+    (
+        "string of 2^64 - 1",
+        |f| f.pairs[0].1 = value(8, &[255; 8]),
+        &["general.architecture", "bytes expected"],
+    ),
+    (
+        "array that overflows",
+        |f| f.pairs[0].1 = array(4, u64::MAX, &[]),
+        &["elements overflow"],
+    ),
+    (
+        "array past the end",
+        |f| f.pairs[0].1 = array(4, 1 << 30, &[]),
+        &["4294967296 bytes expected"],
+    ),
+    (
+        "strings past the end",
+        |f| f.pairs[0].1 = array(8, 1 << 40, &[]),
+        &["(elements)"],
+    ),
+    (
+        "arrays past the end",
+        |f| f.pairs[0].1 = array(9, u64::MAX, &[]),
+        &["(elements)"],
+    ),
+    (
+        "nested too deep",
+        |f| f.pairs[0].1 = nested(5),
+        &["nested deeper than 4"],
+    ),
+    (
+        "a bool of 2",
+        |f| f.pairs[0].1 = value(7, &[2]),
+        &["a bool is 0 or 1, this one is 2"],
+    ),
+    (
+        "long name in the message",
+        |f| f.pairs[1] = (vec![b'x'; 1000], value(13, &[])),
+        &["xxx…", "type 13"],
+    ),
+];
+
+#[test]
+fn wrong_keys_are_refused() {
+    check_all(WRONG_KEYS);
 }
 
 /// An array in an array, `depth` of them.
@@ -256,305 +260,309 @@ fn arrays_may_be_nested_up_to_the_limit() {
     Model::open(&path, &OpenOptions::default()).unwrap();
 }
 
-#[test]
-fn wrong_tensors() {
-    check_all(&[
-        (
-            "no dimensions",
-            |f| f.tensors[1].dims.clear(),
-            &["output_norm.weight at byte", "0 dimensions"],
-        ),
-        (
-            "five dimensions",
-            |f| f.tensors[1].dims = vec![1; 5],
-            &["5 dimensions", "between 1 and 4"],
-        ),
-        (
-            "dimension of 0",
-            |f| f.tensors[1].dims = vec![0],
-            &["output_norm.weight at byte", "dimension is 0"],
-        ),
-        (
-            "dimensions that wrap to 0",
-            |f| f.tensors[0].dims = vec![1 << 32, 1 << 32],
-            &["overflow"],
-        ),
-        (
-            "bytes that wrap to 0",
-            |f| f.tensors[0].dims = vec![1 << 31, 1 << 31],
-            &["overflow"],
-        ),
-        (
-            "dimensions past 2^64",
-            |f| f.tensors[0].dims = vec![u64::MAX; 4],
-            &["token_embd.weight"],
-        ),
-        (
-            "unknown type",
-            |f| f.tensors[0].ty = 99,
-            &["token_embd.weight at byte", "number 99", "q6_k"],
-        ),
-        (
-            "type not built",
-            |f| f.tensors[0].ty = 20,
-            &["weight type iq4_nl is not supported"],
-        ),
-        (
-            "integers",
-            |f| f.tensors[0].ty = 26,
-            &["weight type i32 is not supported"],
-        ),
-        (
-            "not whole blocks",
-            |f| f.tensors[0].ty = Q4_0,
-            &["8 values is not whole q4_0 blocks of 32"],
-        ),
-        (
-            "not aligned",
-            |f| f.tensors[1].offset = Some(4),
-            &["offset 4 is not a multiple of the alignment 32"],
-        ),
-        (
-            "past the end",
-            |f| f.tensors[1].offset = Some(1 << 20),
-            &["end after the file's"],
-        ),
-        (
-            "offset that wraps",
-            |f| f.tensors[1].offset = Some(u64::MAX - 31),
-            &["end after the file's"],
-        ),
-        (
-            "overlap",
-            |f| f.tensors[1].offset = Some(0),
-            &["overlaps that of"],
-        ),
-        (
-            "overlap by a part",
-            |f| f.tensors[1].offset = Some(160),
-            &["overlaps that of token_embd.weight"],
-        ),
-        (
-            "twice",
-            |f| f.tensors.push(f.tensors[1].clone()),
-            &["output_norm.weight", "tensor is there twice"],
-        ),
-        (
-            "no name",
-            |f| f.tensors[1].name.clear(),
-            &["tensor 1 at byte", "name of 0 bytes"],
-        ),
-        (
-            "name too long",
-            |f| f.tensors[1].name = vec![b'a'; 256],
-            &["name of 256 bytes; between 1 and 255"],
-        ),
-        (
-            "name not UTF-8",
-            |f| f.tensors[1].name = vec![0xc0],
-            &["tensor 1", "not UTF-8"],
-        ),
-        (
-            "too big for the file",
-            |f| f.tensors[0].dims = vec![8, 1 << 40],
-            &["end after the file's"],
-        ),
-    ]);
-}
+const WRONG_TENSORS: &[Case] = &[
+    (
+        "no dimensions",
+        |f| f.tensors[1].dims.clear(),
+        &["output_norm.weight at byte", "0 dimensions"],
+    ),
+    (
+        "five dimensions",
+        |f| f.tensors[1].dims = vec![1; 5],
+        &["5 dimensions", "between 1 and 4"],
+    ),
+    (
+        "dimension of 0",
+        |f| f.tensors[1].dims = vec![0],
+        &["output_norm.weight at byte", "dimension is 0"],
+    ),
+    (
+        "dimensions that wrap to 0",
+        |f| f.tensors[0].dims = vec![1 << 32, 1 << 32],
+        &["overflow"],
+    ),
+    (
+        "bytes that wrap to 0",
+        |f| f.tensors[0].dims = vec![1 << 31, 1 << 31],
+        &["overflow"],
+    ),
+    (
+        "dimensions past 2^64",
+        |f| f.tensors[0].dims = vec![u64::MAX; 4],
+        &["token_embd.weight"],
+    ),
+    (
+        "unknown type",
+        |f| f.tensors[0].ty = 99,
+        &["token_embd.weight at byte", "number 99", "q6_k"],
+    ),
+    (
+        "type not built",
+        |f| f.tensors[0].ty = 20,
+        &["weight type iq4_nl is not supported"],
+    ),
+    (
+        "integers",
+        |f| f.tensors[0].ty = 26,
+        &["weight type i32 is not supported"],
+    ),
+    (
+        "not whole blocks",
+        |f| f.tensors[0].ty = Q4_0,
+        &["8 values is not whole q4_0 blocks of 32"],
+    ),
+    (
+        "not aligned",
+        |f| f.tensors[1].offset = Some(4),
+        &["offset 4 is not a multiple of the alignment 32"],
+    ),
+    (
+        "past the end",
+        |f| f.tensors[1].offset = Some(1 << 20),
+        &["end after the file's"],
+    ),
+    (
+        "offset that wraps",
+        |f| f.tensors[1].offset = Some(u64::MAX - 31),
+        &["end after the file's"],
+    ),
+    (
+        "overlap",
+        |f| f.tensors[1].offset = Some(0),
+        &["overlaps that of"],
+    ),
+    (
+        "overlap by a part",
+        |f| f.tensors[1].offset = Some(160),
+        &["overlaps that of token_embd.weight"],
+    ),
+    (
+        "twice",
+        |f| f.tensors.push(f.tensors[1].clone()),
+        &["output_norm.weight", "tensor is there twice"],
+    ),
+    (
+        "no name",
+        |f| f.tensors[1].name.clear(),
+        &["tensor 1 at byte", "name of 0 bytes"],
+    ),
+    (
+        "name too long",
+        |f| f.tensors[1].name = vec![b'a'; 256],
+        &["name of 256 bytes; between 1 and 255"],
+    ),
+    (
+        "name not UTF-8",
+        |f| f.tensors[1].name = vec![0xc0],
+        &["tensor 1", "not UTF-8"],
+    ),
+    (
+        "too big for the file",
+        |f| f.tensors[0].dims = vec![8, 1 << 40],
+        &["end after the file's"],
+    ),
+];
 
 #[test]
-fn wrong_values() {
-    check_all(&[
-        (
-            "alignment 0",
-            |f| _ = f.set("general.alignment", u32(0)),
-            &["general.alignment at byte", "0 is not a power of two"],
-        ),
-        (
-            "alignment 24",
-            |f| _ = f.set("general.alignment", u32(24)),
-            &["24 is not a power of two"],
-        ),
-        (
-            "alignment 2^40",
-            |f| _ = f.set("general.alignment", u64(1 << 40)),
-            &["not a power of two up to 1048576"],
-        ),
-        (
-            "alignment of text",
-            |f| _ = f.set("general.alignment", text("32")),
-            &["type string, not the whole number"],
-        ),
-        (
-            "no architecture",
-            |f| f.unset("general.architecture"),
-            &["general.architecture is missing"],
-        ),
-        (
-            "unknown architecture",
-            |f| _ = f.set("general.architecture", text("rwkv7")),
-            &[
-                "general.architecture at byte",
-                "architecture \"rwkv7\" is not supported",
-                "llama, qwen2, qwen3, gemma2, gemma3, phi3",
-            ],
-        ),
-        (
-            "architecture of a number",
-            |f| _ = f.set("general.architecture", u32(1)),
-            &["type u32, not the string"],
-        ),
-        (
-            "architecture not UTF-8",
-            |f| _ = f.set("general.architecture", value(8, &string(&[0xff]))),
-            &["not UTF-8"],
-        ),
-        (
-            "one of several files",
-            |f| _ = f.set("split.count", u32(3)),
-            &["split.count", "3 files", "llama-gguf-split"],
-        ),
-        (
-            "zero layers",
-            |f| _ = f.set("llama.block_count", u32(0)),
-            &["llama.block_count at byte", "0 is not between 1 and 1024"],
-        ),
-        (
-            "a million layers",
-            |f| _ = f.set("llama.block_count", u32(1_000_000)),
-            &["1000000 is not between"],
-        ),
-        (
-            "heads of text",
-            |f| _ = f.set("llama.attention.head_count", text("2")),
-            &["llama.attention.head_count", "type string"],
-        ),
-        (
-            "heads of an array",
-            |f| _ = f.set("llama.attention.head_count", array(4, 1, &[2, 0, 0, 0])),
-            &["type array"],
-        ),
-        (
-            "heads below zero",
-            |f| _ = f.set("llama.attention.head_count", i32(-2)),
-            &["-2 is less than zero"],
-        ),
-        (
-            "heads that do not divide",
-            |f| _ = f.set("llama.attention.head_count", u32(3)),
-            &["3 heads do not divide the width of 8"],
-        ),
-        (
-            "KV heads that do not divide",
-            |f| _ = f.set("llama.attention.head_count_kv", u32(3)),
-            &["2 query heads are not a multiple of 3"],
-        ),
-        (
-            "epsilon NaN",
-            |f| _ = f.set("llama.attention.layer_norm_rms_epsilon", f32(f32::NAN)),
-            &["NaN is not finite"],
-        ),
-        (
-            "epsilon 0",
-            |f| _ = f.set("llama.attention.layer_norm_rms_epsilon", f32(0.0)),
-            &["0 is not above zero"],
-        ),
-        (
-            "epsilon of u8",
-            |f| _ = f.set("llama.attention.layer_norm_rms_epsilon", u8(1)),
-            &["type u8, not the f32"],
-        ),
-        (
-            "context of 2^60",
-            |f| _ = f.set("llama.context_length", u64(1 << 60)),
-            &["llama.context_length", "is not between"],
-        ),
-        (
-            "other values' width",
-            |f| _ = f.set("llama.attention.value_length", u32(8)),
-            &["values of another width than keys (4)"],
-        ),
-        (
-            "odd rotation",
-            |f| _ = f.set("llama.rope.dimension_count", u32(3)),
-            &["3 rotated elements are odd"],
-        ),
-        (
-            "rotation wider than a head",
-            |f| _ = f.set("llama.rope.dimension_count", u32(6)),
-            &["or over 4 a head"],
-        ),
-        (
-            "rope base 0",
-            |f| _ = f.set("llama.rope.freq_base", f32(0.0)),
-            &["llama.rope.freq_base", "not above zero"],
-        ),
-        (
-            "unknown scaling",
-            |f| _ = f.set("llama.rope.scaling.type", text("dynamic")),
-            &["rope scaling \"dynamic\" is not supported", "yarn"],
-        ),
-        (
-            "linear without a factor",
-            |f| _ = f.set("llama.rope.scaling.type", text("linear")),
-            &["llama.rope.scaling.factor is missing"],
-        ),
-        (
-            "yarn without a context",
-            |f| _ = f.set("llama.rope.scaling.type", text("yarn")),
-            &["original_context_length is missing"],
-        ),
-        (
-            "longrope without factors",
-            |f| _ = f.set("llama.rope.scaling.type", text("longrope")),
-            &["rope_factors_long.weight is missing"],
-        ),
-        (
-            "experts",
-            |f| _ = f.set("llama.expert_count", u32(8)),
-            &["llama.expert_count", "mixture of 8 experts"],
-        ),
-        (
-            "another scale of logits",
-            |f| _ = f.set("llama.logit_scale", f32(2.0)),
-            &["llama.logit_scale at byte", "not supported"],
-        ),
-        (
-            "caps",
-            |f| _ = f.set("llama.attn_logit_softcapping", f32(2.0)),
-            &["gemma2 and gemma3"],
-        ),
-        (
-            "vocabulary of another size",
-            |f| _ = f.set("llama.vocab_size", u32(7)),
-            &["token_embd.weight", "shape [6, 8], the model needs [7, 8]"],
-        ),
-        (
-            "more tokens than rows",
-            |f| {
-                _ = f.set(
-                    "tokenizer.ggml.tokens",
-                    texts(&["<unk>", "<s>", "</s>", "a", "b", "ab", "c"]),
-                )
-            },
-            &["tokenizer.ggml."],
-        ),
-        (
-            "no tokenizer",
-            |f| f.unset("tokenizer.ggml.model"),
-            &["tokenizer.ggml.model is missing"],
-        ),
-        (
-            "unknown tokenizer",
-            |f| _ = f.set("tokenizer.ggml.model", text("t5")),
-            &["tokenizer.ggml.model", "t5"],
-        ),
-        (
-            "template of a number",
-            |f| _ = f.set("tokenizer.chat_template", u32(1)),
-            &["tokenizer.chat_template", "type u32"],
-        ),
-    ]);
+fn wrong_tensors_are_refused() {
+    check_all(WRONG_TENSORS);
+}
+
+const WRONG_VALUES: &[Case] = &[
+    (
+        "alignment 0",
+        |f| _ = f.set("general.alignment", u32(0)),
+        &["general.alignment at byte", "0 is not a power of two"],
+    ),
+    (
+        "alignment 24",
+        |f| _ = f.set("general.alignment", u32(24)),
+        &["24 is not a power of two"],
+    ),
+    (
+        "alignment 2^40",
+        |f| _ = f.set("general.alignment", u64(1 << 40)),
+        &["not a power of two up to 1048576"],
+    ),
+    (
+        "alignment of text",
+        |f| _ = f.set("general.alignment", text("32")),
+        &["type string, not the whole number"],
+    ),
+    (
+        "no architecture",
+        |f| f.unset("general.architecture"),
+        &["general.architecture is missing"],
+    ),
+    (
+        "unknown architecture",
+        |f| _ = f.set("general.architecture", text("rwkv7")),
+        &[
+            "general.architecture at byte",
+            "architecture \"rwkv7\" is not supported",
+            "llama, qwen2, qwen3, gemma2, gemma3, phi3",
+        ],
+    ),
+    (
+        "architecture of a number",
+        |f| _ = f.set("general.architecture", u32(1)),
+        &["type u32, not the string"],
+    ),
+    (
+        "architecture not UTF-8",
+        |f| _ = f.set("general.architecture", value(8, &string(&[0xff]))),
+        &["not UTF-8"],
+    ),
+    (
+        "one of several files",
+        |f| _ = f.set("split.count", u32(3)),
+        &["split.count", "3 files", "llama-gguf-split"],
+    ),
+    (
+        "zero layers",
+        |f| _ = f.set("llama.block_count", u32(0)),
+        &["llama.block_count at byte", "0 is not between 1 and 1024"],
+    ),
+    (
+        "a million layers",
+        |f| _ = f.set("llama.block_count", u32(1_000_000)),
+        &["1000000 is not between"],
+    ),
+    (
+        "heads of text",
+        |f| _ = f.set("llama.attention.head_count", text("2")),
+        &["llama.attention.head_count", "type string"],
+    ),
+    (
+        "heads of an array",
+        |f| _ = f.set("llama.attention.head_count", array(4, 1, &[2, 0, 0, 0])),
+        &["type array"],
+    ),
+    (
+        "heads below zero",
+        |f| _ = f.set("llama.attention.head_count", i32(-2)),
+        &["-2 is less than zero"],
+    ),
+    (
+        "heads that do not divide",
+        |f| _ = f.set("llama.attention.head_count", u32(3)),
+        &["3 heads do not divide the width of 8"],
+    ),
+    (
+        "KV heads that do not divide",
+        |f| _ = f.set("llama.attention.head_count_kv", u32(3)),
+        &["2 query heads are not a multiple of 3"],
+    ),
+    (
+        "epsilon NaN",
+        |f| _ = f.set("llama.attention.layer_norm_rms_epsilon", f32(f32::NAN)),
+        &["NaN is not finite"],
+    ),
+    (
+        "epsilon 0",
+        |f| _ = f.set("llama.attention.layer_norm_rms_epsilon", f32(0.0)),
+        &["0 is not above zero"],
+    ),
+    (
+        "epsilon of u8",
+        |f| _ = f.set("llama.attention.layer_norm_rms_epsilon", u8(1)),
+        &["type u8, not the f32"],
+    ),
+    (
+        "context of 2^60",
+        |f| _ = f.set("llama.context_length", u64(1 << 60)),
+        &["llama.context_length", "is not between"],
+    ),
+    (
+        "other values' width",
+        |f| _ = f.set("llama.attention.value_length", u32(8)),
+        &["values of another width than keys (4)"],
+    ),
+    (
+        "odd rotation",
+        |f| _ = f.set("llama.rope.dimension_count", u32(3)),
+        &["3 rotated elements are odd"],
+    ),
+    (
+        "rotation wider than a head",
+        |f| _ = f.set("llama.rope.dimension_count", u32(6)),
+        &["or over 4 a head"],
+    ),
+    (
+        "rope base 0",
+        |f| _ = f.set("llama.rope.freq_base", f32(0.0)),
+        &["llama.rope.freq_base", "not above zero"],
+    ),
+    (
+        "unknown scaling",
+        |f| _ = f.set("llama.rope.scaling.type", text("dynamic")),
+        &["rope scaling \"dynamic\" is not supported", "yarn"],
+    ),
+    (
+        "linear without a factor",
+        |f| _ = f.set("llama.rope.scaling.type", text("linear")),
+        &["llama.rope.scaling.factor is missing"],
+    ),
+    (
+        "yarn without a context",
+        |f| _ = f.set("llama.rope.scaling.type", text("yarn")),
+        &["original_context_length is missing"],
+    ),
+    (
+        "longrope without factors",
+        |f| _ = f.set("llama.rope.scaling.type", text("longrope")),
+        &["rope_factors_long.weight is missing"],
+    ),
+    (
+        "experts",
+        |f| _ = f.set("llama.expert_count", u32(8)),
+        &["llama.expert_count", "mixture of 8 experts"],
+    ),
+    (
+        "another scale of logits",
+        |f| _ = f.set("llama.logit_scale", f32(2.0)),
+        &["llama.logit_scale at byte", "not supported"],
+    ),
+    (
+        "caps",
+        |f| _ = f.set("llama.attn_logit_softcapping", f32(2.0)),
+        &["gemma2 and gemma3"],
+    ),
+    (
+        "vocabulary of another size",
+        |f| _ = f.set("llama.vocab_size", u32(7)),
+        &["token_embd.weight", "shape [6, 8], the model needs [7, 8]"],
+    ),
+    (
+        "more tokens than rows",
+        |f| {
+            _ = f.set(
+                "tokenizer.ggml.tokens",
+                texts(&["<unk>", "<s>", "</s>", "a", "b", "ab", "c"]),
+            )
+        },
+        &["tokenizer.ggml."],
+    ),
+    (
+        "no tokenizer",
+        |f| f.unset("tokenizer.ggml.model"),
+        &["tokenizer.ggml.model is missing"],
+    ),
+    (
+        "unknown tokenizer",
+        |f| _ = f.set("tokenizer.ggml.model", text("t5")),
+        &["tokenizer.ggml.model", "t5"],
+    ),
+    (
+        "template of a number",
+        |f| _ = f.set("tokenizer.chat_template", u32(1)),
+        &["tokenizer.chat_template", "type u32"],
+    ),
+];
+
+#[test]
+fn wrong_values_are_refused() {
+    check_all(WRONG_VALUES);
 }
 
 #[test]
@@ -617,43 +625,45 @@ fn tensors_of_another_shape() {
     }
 }
 
+const TENSORS_THAT_DO_NOT_BELONG: &[Case] = &[
+    (
+        "another family's",
+        |f| f.tensor("blk.0.attn_q_norm.weight", &[4], F32),
+        &[
+            "blk.0.attn_q_norm.weight at byte",
+            "a tensor that no llama model has",
+        ],
+    ),
+    (
+        "a layer too many",
+        |f| f.tensor("blk.1.attn_norm.weight", &[8], F32),
+        &["blk.1.attn_norm.weight"],
+    ),
+    (
+        "experts",
+        |f| f.tensor("blk.0.ffn_up_exps.weight", &[8, 16, 4], F32),
+        &["mixture of experts"],
+    ),
+    (
+        "a norm in blocks",
+        |f| f.find("output_norm.weight").ty = Q8_0,
+        &["output_norm.weight", "blocks of 32"],
+    ),
+    (
+        "a bias of another length",
+        |f| f.tensor("blk.0.attn_q.bias", &[9], F32),
+        &["blk.0.attn_q.bias", "needs [8]"],
+    ),
+    (
+        "factors for other pairs",
+        |f| f.tensor("rope_freqs.weight", &[3], F32),
+        &["rope_freqs.weight", "needs [2]"],
+    ),
+];
+
 #[test]
-fn tensors_that_do_not_belong() {
-    check_all(&[
-        (
-            "another family's",
-            |f| f.tensor("blk.0.attn_q_norm.weight", &[4], F32),
-            &[
-                "blk.0.attn_q_norm.weight at byte",
-                "a tensor that no llama model has",
-            ],
-        ),
-        (
-            "a layer too many",
-            |f| f.tensor("blk.1.attn_norm.weight", &[8], F32),
-            &["blk.1.attn_norm.weight"],
-        ),
-        (
-            "experts",
-            |f| f.tensor("blk.0.ffn_up_exps.weight", &[8, 16, 4], F32),
-            &["mixture of experts"],
-        ),
-        (
-            "a norm in blocks",
-            |f| f.find("output_norm.weight").ty = Q8_0,
-            &["output_norm.weight", "blocks of 32"],
-        ),
-        (
-            "a bias of another length",
-            |f| f.tensor("blk.0.attn_q.bias", &[9], F32),
-            &["blk.0.attn_q.bias", "needs [8]"],
-        ),
-        (
-            "factors for other pairs",
-            |f| f.tensor("rope_freqs.weight", &[3], F32),
-            &["rope_freqs.weight", "needs [2]"],
-        ),
-    ]);
+fn tensors_that_do_not_belong_are_refused() {
+    check_all(TENSORS_THAT_DO_NOT_BELONG);
 }
 
 #[test]
