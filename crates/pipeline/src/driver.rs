@@ -38,7 +38,14 @@ pub(crate) struct Driver {
 impl DriverStage {
     pub(crate) fn new(index: usize, span: Span, stage: Box<dyn Stage>) -> Self {
         let (waiting, open) = (VecDeque::new(), VecDeque::new());
-        Self { index, span, stage, waiting, open, broken: None }
+        Self {
+            index,
+            span,
+            stage,
+            waiting,
+            open,
+            broken: None,
+        }
     }
 
     /// Runs a call into the stage; a panic in it breaks the stage and becomes an error.
@@ -106,7 +113,12 @@ impl Driver {
         inbox: Receiver<Message>,
         line: Arc<Line>,
     ) -> Self {
-        Self { device, stages, inbox, line }
+        Self {
+            device,
+            stages,
+            inbox,
+            line,
+        }
     }
 
     pub(crate) fn run(mut self) {
@@ -121,17 +133,25 @@ impl Driver {
     /// Takes in all messages there are; waits for one when there is nothing else to do. False when
     /// the driver is to stop.
     fn take_messages(&mut self) -> bool {
-        let busy = self.stages.iter().any(|s| !s.open.is_empty() || !s.waiting.is_empty());
+        let busy = self
+            .stages
+            .iter()
+            .any(|s| !s.open.is_empty() || !s.waiting.is_empty());
         let first = if busy {
             self.inbox.recv_timeout(POLL_AGAIN)
         } else {
-            self.inbox.recv().map_err(|_| RecvTimeoutError::Disconnected)
+            self.inbox
+                .recv()
+                .map_err(|_| RecvTimeoutError::Disconnected)
         };
         match first {
             Err(RecvTimeoutError::Timeout) => return true,
             Err(RecvTimeoutError::Disconnected) => return false,
-            Ok(message) if !self.take(message) => return false,
-            Ok(_) => {}
+            Ok(message) => {
+                if !self.take(message) {
+                    return false;
+                }
+            }
         }
         while let Ok(message) = self.inbox.try_recv() {
             if !self.take(message) {
@@ -145,7 +165,10 @@ impl Driver {
         match message {
             Message::Run(flight) => {
                 let stage = self.stages.iter_mut().find(|s| s.index == flight.stage);
-                stage.expect("flights are routed by stage").waiting.push_back(flight);
+                stage
+                    .expect("flights are routed by stage")
+                    .waiting
+                    .push_back(flight);
             }
             Message::Release { group, blocks } => {
                 // What was sent before the release runs before it.
@@ -185,26 +208,52 @@ impl Driver {
 
     /// Hands a flight to the next stage, or gives its output to the caller.
     fn pass_on(&self, flight: Flight) {
-        let Flight { id, stage, step, payload, spare } = flight;
+        let Flight {
+            id,
+            stage,
+            step,
+            payload,
+            spare,
+        } = flight;
         if self.line.is_last(stage) {
-            return self.line.finish(Finished { id, result: Ok(spare) });
+            return self.line.finish(Finished {
+                id,
+                result: Ok(spare),
+            });
         }
         let used = match payload {
             Payload::Ids(_) => Default::default(),
             Payload::Hidden(buffer) => buffer,
         };
         let payload = Payload::Hidden(spare);
-        self.line.hand_over(Flight { id, stage: stage + 1, step, payload, spare: used });
+        self.line.hand_over(Flight {
+            id,
+            stage: stage + 1,
+            step,
+            payload,
+            spare: used,
+        });
     }
 
     fn fail(&self, index: usize, flight: &Flight, error: StageError) {
-        let DriverStage { index: stage, span, .. } = self.stages[index];
-        let failure = StageFailure { stage, device: self.device, span, error };
-        self.line.finish(Finished { id: flight.id, result: Err(failure) });
+        let DriverStage {
+            index: stage, span, ..
+        } = self.stages[index];
+        let failure = StageFailure {
+            stage,
+            device: self.device,
+            span,
+            error,
+        };
+        self.line.finish(Finished {
+            id: flight.id,
+            result: Err(failure),
+        });
     }
 }
 
 fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
     let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str)).unwrap_or("no message")
+    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
+        .unwrap_or("no message")
 }

@@ -15,10 +15,15 @@
 #![forbid(unsafe_code)]
 
 mod driver;
+mod plan;
 mod runner;
 mod stage;
 mod step;
 
+pub use plan::{
+    BoundBy, DeviceLoad, Limit, LimitCost, Objective, PLAN_DEVICES_MAX, PieceBytes, PlacedSpan,
+    Plan, PlanDevice, PlanError, PlanRequest, Workload, plan, plan_by_hand, what_limits_cost,
+};
 pub use runner::{Finished, Hooks, Job, PlacedStage, Runner, StageFailure};
 pub use stage::{Backend, Costs, Footprint, Opening, Stage, StageError, Ticket};
 pub use step::{BLOCK_TOKENS, BlockId, Input, OutputBuf, SequenceRows, Step, Want};

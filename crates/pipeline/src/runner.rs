@@ -93,7 +93,10 @@ pub(crate) struct Line {
 /// What a driver is told.
 pub(crate) enum Message {
     Run(Flight),
-    Release { group: usize, blocks: Arc<[BlockId]> },
+    Release {
+        group: usize,
+        blocks: Arc<[BlockId]>,
+    },
     Stop,
 }
 
@@ -116,26 +119,40 @@ pub(crate) enum Payload {
 impl Runner {
     /// Starts a driver for each device named by `stages`, which are in pipeline order and not
     /// empty. At most `in_flight_max` jobs may be in flight.
-    pub fn start(
-        stages: Vec<PlacedStage>,
-        in_flight_max: usize,
-        hooks: Hooks,
-    ) -> io::Result<Self> {
-        assert!(!stages.is_empty() && in_flight_max > 0, "a runner needs a stage and a job");
+    pub fn start(stages: Vec<PlacedStage>, in_flight_max: usize, hooks: Hooks) -> io::Result<Self> {
+        assert!(
+            !stages.is_empty() && in_flight_max > 0,
+            "a runner needs a stage and a job"
+        );
         let footprints = stages.iter().map(|s| s.stage.footprint()).collect();
         let mut channels = BTreeMap::new();
         for placed in &stages {
             let room = in_flight_max + SPARE_MESSAGES;
-            channels.entry(placed.device).or_insert_with(|| sync_channel(room));
+            channels
+                .entry(placed.device)
+                .or_insert_with(|| sync_channel(room));
         }
         let line = Arc::new(Line {
-            routes: stages.iter().map(|s| channels[&s.device].0.clone()).collect(),
-            devices: channels.values().map(|(sender, _)| sender.clone()).collect(),
+            routes: stages
+                .iter()
+                .map(|s| channels[&s.device].0.clone())
+                .collect(),
+            devices: channels
+                .values()
+                .map(|(sender, _)| sender.clone())
+                .collect(),
             in_flight: AtomicUsize::new(0),
             hooks,
         });
-        let receivers = channels.into_iter().map(|(device, (_, receiver))| (device, receiver));
-        let mut runner = Self { line, footprints, in_flight_max, threads: Vec::new() };
+        let receivers = channels
+            .into_iter()
+            .map(|(device, (_, receiver))| (device, receiver));
+        let mut runner = Self {
+            line,
+            footprints,
+            in_flight_max,
+            threads: Vec::new(),
+        };
         runner.spawn_drivers(stages, receivers)?;
         Ok(runner)
     }
@@ -151,11 +168,15 @@ impl Runner {
             stages.push(DriverStage::new(index, placed.span, placed.stage));
         }
         for (device, inbox) in receivers {
-            let stages = by_device.remove(&device).expect("every channel has a stage");
+            let stages = by_device
+                .remove(&device)
+                .expect("every channel has a stage");
             let line = Arc::clone(&self.line);
             let driver = Driver::new(device, stages, inbox, line);
             let name = format!("gogrid-device-{device}");
-            let thread = thread::Builder::new().name(name).spawn(move || driver.run())?;
+            let thread = thread::Builder::new()
+                .name(name)
+                .spawn(move || driver.run())?;
             self.threads.push(thread);
         }
         Ok(())
@@ -174,7 +195,13 @@ impl Runner {
         let Job { id, step, ids } = job;
         assert_eq!(ids.len(), step.rows(), "one id for each row");
         let payload = Payload::Ids(ids);
-        self.line.hand_over(Flight { id, stage: 0, step, payload, spare: OutputBuf::default() });
+        self.line.hand_over(Flight {
+            id,
+            stage: 0,
+            step,
+            payload,
+            spare: OutputBuf::default(),
+        });
         Ok(())
     }
 
@@ -183,7 +210,10 @@ impl Runner {
     /// the caller tries again with the next job's end.
     pub fn release(&self, group: usize, blocks: Arc<[BlockId]>) -> Result<(), Arc<[BlockId]>> {
         for channel in &self.line.devices {
-            let message = Message::Release { group, blocks: Arc::clone(&blocks) };
+            let message = Message::Release {
+                group,
+                blocks: Arc::clone(&blocks),
+            };
             match channel.try_send(message) {
                 Ok(()) | Err(TrySendError::Disconnected(_)) => {}
                 // Releasing twice is harmless, so drivers that took it already may see it again.
@@ -209,7 +239,9 @@ impl Drop for Runner {
 impl Line {
     fn enter(&self, most: usize) -> bool {
         let one_more = |now: usize| (now < most).then_some(now + 1);
-        self.in_flight.fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more).is_ok()
+        self.in_flight
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
+            .is_ok()
     }
 
     /// Sends a flight to the driver of its stage.

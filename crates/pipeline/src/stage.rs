@@ -52,8 +52,9 @@ pub struct Footprint {
 
 /// Opens stages on one device: the second seam.
 pub trait Backend: Send {
-    /// What the device would hold for `span`, without opening it.
-    fn predict(&self, model: &Model, span: Span) -> Footprint;
+    /// What the device would hold for `span` and steps of at most `rows_max` rows, without opening
+    /// it.
+    fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint;
 
     /// Seconds that each piece takes, measured on this device with this model's own weights. What it
     /// needs meanwhile is leased from `memory`.

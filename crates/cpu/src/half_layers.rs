@@ -1,0 +1,245 @@
+//! The arithmetic of each piece on the rows of a step.
+
+use gogrid_kernels::{
+    Abandoned, Attention, AttentionRows, Embed, GateKind, KvBlock, KvRows, Ops, RmsNorm, RopeRows,
+    RotaryPairs,
+};
+use gogrid_model::{Activation, RopePairs, Vector};
+use gogrid_pipeline::{BLOCK_TOKENS, SequenceRows};
+
+use crate::buffers::Buffers;
+use crate::kv::Taken;
+use crate::weights::{EmbeddingPart, FeedForwardPart, HalfLayer, LinearPart, MixerPart};
+
+/// A step on its way through a stage's pieces. The residual stream is in `buffers.x`.
+pub(crate) struct Run<'a, 'o> {
+    pub(crate) ops: &'a mut Ops<'o>,
+    pub(crate) buffers: &'a mut Buffers,
+    pub(crate) sequences: &'a [SequenceRows],
+    /// By KV group.
+    pub(crate) taken: &'a mut [Taken],
+    pub(crate) rows: usize,
+    pub(crate) width: usize,
+    pub(crate) epsilon: f32,
+}
+
+impl Run<'_, '_> {
+    /// `x = table[ids] * scale`.
+    pub(crate) fn embed(&mut self, part: &EmbeddingPart, ids: &[u32]) -> Result<(), Abandoned> {
+        let x = &mut self.buffers.x[..self.rows * self.width];
+        let embed = Embed {
+            table: &part.table.packed,
+            ids,
+            scale: part.scale,
+        };
+        self.ops.embed(embed, x)
+    }
+
+    pub(crate) fn half_layer(&mut self, half: &HalfLayer) -> Result<(), Abandoned> {
+        match half {
+            HalfLayer::Mixer(part) => self.mixer(part),
+            HalfLayer::FeedForward(part) => self.feed_forward(part),
+        }
+    }
+
+    fn mixer(&mut self, part: &MixerPart) -> Result<(), Abandoned> {
+        let spec = &part.spec;
+        self.norm(&spec.norm)?;
+        self.project(part)?;
+        self.rotate(part)?;
+        self.write_kv(part)?;
+        self.attend(part)?;
+        let Buffers {
+            attended,
+            output,
+            inputs,
+            ..
+        } = &mut *self.buffers;
+        let attended = &attended[..self.rows * spec.heads * spec.head_dim];
+        let output = &mut output[..self.rows * self.width];
+        let input = &mut inputs[part.attended.0];
+        self.ops.quantise(attended, input)?;
+        self.ops
+            .matmul(input, &mut [(&part.o.weight.packed, output)])?;
+        add_bias(self.ops, &part.o, output)?;
+        self.add_output(spec.post_norm.as_ref())
+    }
+
+    /// Queries, keys and values of the normed rows, with their biases and norms.
+    fn project(&mut self, part: &MixerPart) -> Result<(), Abandoned> {
+        let spec = &part.spec;
+        let Buffers {
+            normed,
+            q,
+            k,
+            v,
+            inputs,
+            ..
+        } = &mut *self.buffers;
+        let q = &mut q[..self.rows * spec.heads * spec.head_dim];
+        let k = &mut k[..self.rows * spec.kv_heads * spec.head_dim];
+        let v = &mut v[..self.rows * spec.kv_heads * spec.head_dim];
+        let input = &mut inputs[part.normed.0];
+        self.ops
+            .quantise(&normed[..self.rows * self.width], input)?;
+        let outputs = &mut [
+            (&part.q.weight.packed, &mut *q),
+            (&part.k.weight.packed, &mut *k),
+            (&part.v.weight.packed, &mut *v),
+        ];
+        self.ops.matmul(input, outputs)?;
+        for (linear, out) in [(&part.q, &mut *q), (&part.k, &mut *k), (&part.v, v)] {
+            add_bias(self.ops, linear, out)?;
+        }
+        for (norm, heads) in [(&spec.q_norm, q), (&spec.k_norm, k)] {
+            if let Some(norm) = norm {
+                self.ops.norm_heads(rms_norm(norm, self.epsilon), heads)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn rotate(&mut self, part: &MixerPart) -> Result<(), Abandoned> {
+        let spec = &part.spec;
+        let Buffers {
+            q, k, rotations, ..
+        } = &mut *self.buffers;
+        let pairs = match spec.rope.pairs {
+            RopePairs::Adjacent => RotaryPairs::Adjacent,
+            RopePairs::Halves => RotaryPairs::Halves,
+        };
+        for (x, heads) in [(q, spec.heads), (k, spec.kv_heads)] {
+            let x = &mut x[..self.rows * heads * spec.head_dim];
+            let rows = RopeRows {
+                x,
+                head_dim: spec.head_dim,
+                pairs,
+            };
+            self.ops.rope(&rotations[part.rotation], rows)?;
+        }
+        Ok(())
+    }
+
+    /// Keys and values to their blocks: a run of rows for each block they fall in.
+    fn write_kv(&mut self, part: &MixerPart) -> Result<(), Abandoned> {
+        let width = part.spec.kv_heads * part.spec.head_dim;
+        let (mut keys, mut values) = (&self.buffers.k[..], &self.buffers.v[..]);
+        let mut writes = Vec::new();
+        let taken = &mut self.taken[part.spec.kv_group];
+        for (rows, blocks) in self.sequences.iter().zip(taken) {
+            let (mut position, end) = (rows.start, rows.start + rows.wants.len());
+            for block in &mut blocks[rows.start / BLOCK_TOKENS..] {
+                let slot = position % BLOCK_TOKENS;
+                let count = (BLOCK_TOKENS - slot).min(end - position);
+                let (keys_here, keys_after) = keys.split_at(count * width);
+                let (values_here, values_after) = values.split_at(count * width);
+                (keys, values) = (keys_after, values_after);
+                let block = block.as_mut().expect("checked when the step came in");
+                writes.push(KvRows {
+                    block,
+                    slot,
+                    keys: keys_here,
+                    values: values_here,
+                });
+                position += count;
+            }
+        }
+        self.ops.write_kv(part.kv_slot, &mut writes)
+    }
+
+    fn attend(&mut self, part: &MixerPart) -> Result<(), Abandoned> {
+        let spec = &part.spec;
+        let width = spec.heads * spec.head_dim;
+        let blocks: Vec<Vec<Option<&KvBlock>>> = self.taken[spec.kv_group]
+            .iter()
+            .map(|blocks| blocks.iter().map(Option::as_ref).collect())
+            .collect();
+        let Buffers { q, attended, .. } = &mut *self.buffers;
+        let (mut q, mut out) = (&q[..], &mut attended[..]);
+        let mut sequences = Vec::with_capacity(self.sequences.len());
+        for (rows, blocks) in self.sequences.iter().zip(&blocks) {
+            let len = rows.wants.len() * width;
+            let (q_here, q_after) = q.split_at(len);
+            let (out_here, out_after) = out.split_at_mut(len);
+            (q, out) = (q_after, out_after);
+            let start = rows.start;
+            sequences.push(AttentionRows {
+                q: q_here,
+                out: out_here,
+                blocks,
+                start,
+            });
+        }
+        let attention = Attention {
+            layer: part.kv_slot,
+            heads: spec.heads,
+            scale: spec.scale,
+            softcap: spec.softcap,
+            window: spec.window,
+        };
+        self.ops.attention(&attention, &mut sequences)
+    }
+
+    fn feed_forward(&mut self, part: &FeedForwardPart) -> Result<(), Abandoned> {
+        let spec = &part.spec;
+        self.norm(&spec.norm)?;
+        let Buffers {
+            normed,
+            gate,
+            up,
+            output,
+            inputs,
+            ..
+        } = &mut *self.buffers;
+        let gate = &mut gate[..self.rows * spec.gate.rows];
+        let up = &mut up[..self.rows * spec.up.rows];
+        let output = &mut output[..self.rows * self.width];
+        let input = &mut inputs[part.normed.0];
+        self.ops
+            .quantise(&normed[..self.rows * self.width], input)?;
+        let outputs = &mut [(&part.gate.packed, &mut *gate), (&part.up.packed, &mut *up)];
+        self.ops.matmul(input, outputs)?;
+        let kind = match spec.activation {
+            Activation::Silu => GateKind::Silu,
+            Activation::GeluTanh => GateKind::GeluTanh,
+        };
+        self.ops.gate(kind, gate, up)?;
+        let input = &mut inputs[part.gated.0];
+        self.ops.quantise(gate, input)?;
+        self.ops.matmul(input, &mut [(&part.down.packed, output)])?;
+        self.add_output(spec.post_norm.as_ref())
+    }
+
+    /// `normed = norm(x)`.
+    fn norm(&mut self, norm: &Vector) -> Result<(), Abandoned> {
+        let len = self.rows * self.width;
+        let Buffers { x, normed, .. } = &mut *self.buffers;
+        self.ops
+            .rms_norm(rms_norm(norm, self.epsilon), &x[..len], &mut normed[..len])
+    }
+
+    /// `x += output`, through the norm after the half-layer where the family has one.
+    fn add_output(&mut self, post_norm: Option<&Vector>) -> Result<(), Abandoned> {
+        let len = self.rows * self.width;
+        let Buffers { x, output, .. } = &mut *self.buffers;
+        let (x, output) = (&mut x[..len], &output[..len]);
+        match post_norm {
+            Some(norm) => self.ops.add_normed(x, output, rms_norm(norm, self.epsilon)),
+            None => self.ops.add(x, output),
+        }
+    }
+}
+
+pub(crate) fn rms_norm(norm: &Vector, epsilon: f32) -> RmsNorm<'_> {
+    RmsNorm {
+        weight: &norm.values,
+        epsilon,
+    }
+}
+
+fn add_bias(ops: &mut Ops<'_>, linear: &LinearPart, out: &mut [f32]) -> Result<(), Abandoned> {
+    match &linear.bias {
+        Some(bias) => ops.add_bias(out, &bias.values),
+        None => Ok(()),
+    }
+}
