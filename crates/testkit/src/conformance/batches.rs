@@ -1,7 +1,7 @@
 use gogrid_pipeline::Want;
 
 use super::Subject;
-use super::cases::{Case, VARIED, assert_same};
+use super::cases::{Case, VARIED, allowed, assert_same};
 use super::rig::{Rig, Sequence};
 use crate::reference::log_softmax;
 
@@ -115,13 +115,13 @@ pub fn check_wants(subject: &Subject<'_>) {
         assert_eq!(out.log_probs.len(), rows / 4, "{}", case.name);
         for (ours, expected) in out.log_probs.iter().zip(expected) {
             let apart = (f64::from(*ours) - expected).abs();
-            let allowed = if subject.is_exact {
+            let most = if subject.is_exact {
                 1e-4
             } else {
-                (subject.tolerance)(case.weights).max
+                allowed(subject, &case).max
             };
             assert!(
-                apart <= allowed,
+                apart <= most,
                 "{}: log-probability {ours}, not {expected}",
                 case.name
             );

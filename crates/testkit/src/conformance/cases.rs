@@ -12,22 +12,23 @@ use crate::rng::Rng;
 /// Tokens a check runs: three blocks, the last of them not full, and windows left behind.
 const TOKENS: usize = 80;
 
-/// Families with what sets them apart, each with a weight type; together they have every kind of
-/// block and every switch of a decoder.
-pub(crate) const VARIED: &[(Family, WeightType)] = &[
-    (Family::Llama, WeightType::Q4_1),
-    (Family::Mistral, WeightType::Q8_0),
-    (Family::Qwen2, WeightType::Q5_0),
-    (Family::Qwen3, WeightType::Q4K),
-    (Family::Gemma2, WeightType::F16),
-    (Family::Gemma3, WeightType::Q6K),
-    (Family::Phi3Long, WeightType::Q4_0),
+/// Families with what sets them apart, each with a weight type or two; together they have every
+/// kind of block and every switch of a decoder.
+pub(crate) const VARIED: &[(Family, [WeightType; 2])] = &[
+    (Family::Llama, [WeightType::Q4_1; 2]),
+    (Family::Mistral, [WeightType::Q8_0; 2]),
+    (Family::Qwen2, [WeightType::Q5_0; 2]),
+    (Family::Qwen3, [WeightType::Q4K, WeightType::Q6K]),
+    (Family::Gemma2, [WeightType::F16; 2]),
+    (Family::Gemma3, [WeightType::Q4K, WeightType::Q5_0]),
+    (Family::Phi3Long, [WeightType::Q4_0; 2]),
 ];
 
 /// A tiny model, opened.
 pub(crate) struct Case {
     pub(crate) name: String,
-    pub(crate) weights: WeightType,
+    /// What its matrices are kept as; one type twice, or two.
+    pub(crate) weights: [WeightType; 2],
     pub(crate) model: Model,
     pub(crate) ids: Vec<u32>,
     _directory: TempDir,
@@ -37,18 +38,44 @@ pub(crate) struct Case {
 pub(crate) type Logits = Vec<Vec<f32>>;
 
 impl Case {
-    pub(crate) fn open((family, weights): (Family, WeightType)) -> Self {
+    /// A model whose matrices have these two types.
+    pub(crate) fn open((family, weights): (Family, [WeightType; 2])) -> Self {
+        let name = match weights {
+            [one, other] if one == other => format!("{} {one}", family.name()),
+            [one, other] => format!("{} {one} and {other}", family.name()),
+        };
+        Self::open_with(name, (family, weights), &OpenOptions::default())
+    }
+
+    /// A model of F32 matrices that are kept as `kept`.
+    pub(crate) fn open_quantised(family: Family, kept: WeightType) -> Self {
+        let name = format!("{} f32 kept as {kept}", family.name());
+        let options = OpenOptions {
+            quantise: Some(kept),
+            ..OpenOptions::default()
+        };
+        let case = Self::open_with(name, (family, [WeightType::F32; 2]), &options);
+        Self {
+            weights: [kept; 2],
+            ..case
+        }
+    }
+
+    fn open_with(
+        name: String,
+        (family, weights): (Family, [WeightType; 2]),
+        options: &OpenOptions,
+    ) -> Self {
         let spec = Spec {
             family,
-            weights,
+            weights: weights[0],
             seed: 20,
         };
-        let tiny = RandomModel::new(spec);
+        let tiny = RandomModel::mixed(spec, weights[1]);
         let directory = TempDir::new().expect("a folder for a tiny model");
         let path = directory.path().join("tiny.gguf");
         tiny.write_gguf(&path).expect("a tiny model is written");
-        let model = Model::open(&path, &OpenOptions::default());
-        let name = format!("{} {weights}", family.name());
+        let model = Model::open(&path, options);
         Self {
             model: model.unwrap_or_else(|error| panic!("{name}: {error}")),
             name,
@@ -67,6 +94,15 @@ impl Case {
         let reference = Reference::load(&self.model);
         let reference = reference.unwrap_or_else(|error| panic!("{}: {error}", self.name));
         reference.logits(&self.ids)
+    }
+}
+
+/// The wider of what the subject allows for the case's two types.
+pub(crate) fn allowed(subject: &Subject<'_>, case: &Case) -> Tolerance {
+    let [one, other] = case.weights.map(subject.tolerance);
+    Tolerance {
+        mean: one.mean.max(other.mean),
+        max: one.max.max(other.max),
     }
 }
 
@@ -100,7 +136,7 @@ pub fn distance(ours: &[Vec<f32>], theirs: &[Vec<f32>]) -> Tolerance {
 /// Panics unless `ours` is within the subject's tolerance of `theirs`.
 pub(crate) fn assert_near(subject: &Subject<'_>, case: &Case, what: &str, pair: [&Logits; 2]) {
     let found = distance(pair[0], pair[1]);
-    let allowed = (subject.tolerance)(case.weights);
+    let allowed = allowed(subject, case);
     assert!(
         found.mean <= allowed.mean && found.max <= allowed.max,
         "{}: {what}: log-probabilities differ by {found:?}, allowed {allowed:?}",

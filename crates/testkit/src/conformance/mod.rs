@@ -37,7 +37,7 @@ use gogrid_units::WeightType;
 pub use self::batches::{check_batches, check_chunks, check_wants};
 pub use self::cases::distance;
 pub use self::cuts::check_cuts;
-pub use self::meaning::check_meaning;
+pub use self::meaning::{check_meaning, check_quantised_while_opening};
 pub use self::memory::check_memory;
 pub use self::paces::{check_abandoned_steps, check_rests_and_widths};
 
@@ -64,6 +64,7 @@ pub struct Tolerance {
 /// Every check, one after the other.
 pub fn check(subject: &Subject<'_>) {
     check_meaning(subject);
+    check_quantised_while_opening(subject);
     check_cuts(subject);
     check_chunks(subject);
     check_batches(subject);

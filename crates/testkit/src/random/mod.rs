@@ -43,13 +43,23 @@ pub struct RandomModel {
 impl RandomModel {
     /// Draws the model of `spec`.
     pub fn new(spec: Spec) -> Self {
-        let shape = Shape::of(spec.family, spec.weights);
+        Self::mixed(spec, spec.weights)
+    }
+
+    /// Draws a model whose embedding, head, value and down matrices are stored as `also`.
+    pub fn mixed(spec: Spec, also: WeightType) -> Self {
+        let widest = if also.block_len() > spec.weights.block_len() {
+            also
+        } else {
+            spec.weights
+        };
+        let shape = Shape::of(spec.family, widest);
         let vocabulary = if spec.family.is_gemma() {
             Vocabulary::sentence_piece()
         } else {
             Vocabulary::byte_level()
         };
-        let mut draw = Draw::new(spec.seed, spec.weights);
+        let mut draw = Draw::new(spec.seed, spec.weights, also);
         draw.all(spec.family, &shape, vocabulary.tokens.len());
         Self {
             spec,

@@ -8,18 +8,24 @@ use super::rope::{llama3_factors, long_factors};
 use crate::gguf_writer::Tensor;
 use crate::rng::Rng;
 
+/// Matrices that llama.cpp's mixed recipes (Q4_K_M) keep in a finer type than the others.
+const OTHERS: [&str; 3] = ["token_embd", "attn_v", "ffn_down"];
+
 /// Draws tensors one after the other.
 pub(crate) struct Draw {
     rng: Rng,
     weights: WeightType,
+    also: WeightType,
     pub(crate) tensors: Vec<Tensor>,
 }
 
 impl Draw {
-    pub(crate) const fn new(seed: u64, weights: WeightType) -> Self {
+    /// Matrices are stored as `weights`, some as `also`.
+    pub(crate) const fn new(seed: u64, weights: WeightType, also: WeightType) -> Self {
         Self {
             rng: Rng::new(seed),
             weights,
+            also,
             tensors: Vec::new(),
         }
     }
@@ -99,11 +105,14 @@ impl Draw {
     /// Outputs of about the size of the inputs, whatever the width.
     fn matrix(&mut self, name: &str, rows: usize, cols: usize) {
         let spread = 1.0 / (cols as f32).sqrt();
+        let is_head = name == "output.weight";
+        let is_other = is_head || OTHERS.iter().any(|part| name.contains(part));
+        let stored = if is_other { self.also } else { self.weights };
         self.tensors.push(Tensor {
             name: name.into(),
             shape: vec![rows, cols],
-            stored: self.weights,
-            data: random_values(&mut self.rng, self.weights, rows * cols, spread),
+            stored,
+            data: random_values(&mut self.rng, stored, rows * cols, spread),
         });
     }
 
