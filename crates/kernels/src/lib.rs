@@ -23,7 +23,7 @@ mod attention;
 
 pub use activations::{Activations, Forms};
 pub use isa::Isa;
-pub use packed::Packed;
+pub use packed::{Packed, ReadRows};
 pub use quant::CannotKeep;
 pub use attention::{Attention, AttentionRows, attention_scratch};
 pub use kv::{HEAD_DIM_MAX, KV_TOKENS, KvBlock, KvLayer, KvLayout};

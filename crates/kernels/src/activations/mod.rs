@@ -1,6 +1,8 @@
 //! The inputs of matrix products, rounded once for every matrix that reads them.
 
 mod round;
+#[cfg(test)]
+mod tests;
 mod writer;
 
 use gogrid_units::{Bytes, WeightType};

@@ -10,16 +10,16 @@ pub(super) struct Blocks<const BITS: usize, const OFFSET: i32, const MINS: bool>
 impl<const BITS: usize, const OFFSET: i32, const MINS: bool> Kernel for Blocks<BITS, OFFSET, MINS> {
     #[inline(always)]
     fn outputs<S: Lanes, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
-        let blocks = input.layout.blocks(input.tile);
         let mut rows = [input.x.small(input.token); T];
         for (t, row) in rows.iter_mut().enumerate() {
             *row = input.x.small(input.token + t);
         }
         let mut sums = [s.floats(0.0); T];
-        for (block, (unit, scales)) in blocks.enumerate() {
+        for block in 0..input.layout.blocks {
+            let (scales, unit) = input.layout.block(input.tile, block);
             if T <= STREAMING {
-                s.fetch_ahead(unit);
                 s.fetch_ahead(scales);
+                s.fetch_ahead(unit);
             }
             let weights = unpack::<S, BITS>(s, unit, half);
             let d = s.f16s(&scales[2 * half * S::LANES..][..2 * S::LANES]);

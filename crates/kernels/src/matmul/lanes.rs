@@ -43,8 +43,7 @@ pub(super) trait Lanes: Copy {
     /// Runs a kernel over a whole tile, compiled for this instruction set.
     fn enter<K: Kernel, const T: usize>(self, input: Input<'_>, out: &mut [[f32; TILE]; T]);
 
-    /// Asks for the memory that lies as far behind `from` as a stream of weights needs, without
-    /// waiting. Changes no result.
+    /// Asks for the memory a little behind `from`, without waiting. Changes no result.
     fn fetch_ahead(self, from: &[u8]);
     /// Loads 4 × LANES bytes.
     fn bytes(self, from: &[u8]) -> Self::Bytes;

@@ -1,10 +1,7 @@
 use super::lanes::{Input, Kernel, Lanes, STREAMING};
 use super::unit::unpack;
 use crate::activations::{SuperBlock, SuperRow};
-use crate::packed::{TILE, VECTOR};
-
-/// Units of 32 columns in a block.
-const UNITS: usize = 8;
+use crate::packed::{QUARTERS, TILE, VECTOR, quarter_bytes};
 
 /// Formats of 256-value blocks with a small integer scale per `GROUP` values. All sums inside a
 /// block are integers; then one fused multiply-add with (weight scale × input scale), and one for
@@ -13,21 +10,17 @@ pub(super) struct SuperBlocks<const BITS: usize, const GROUP: usize, C>(C);
 
 /// What is taken off a block's sum for its groups: minima, or the offset of the values.
 pub(super) trait Correction {
-    /// Bytes of scales before the groups' own.
-    const HALVES: usize;
     /// A pair of groups: the two scales, and what multiplies the two input sums.
-    fn pair<S: Lanes>(s: S, at: Pair<'_>) -> (S::Ints, S::Ints);
+    fn pair<S: Lanes>(s: S, line: Line<'_>, unit: usize) -> (S::Ints, S::Ints);
     /// Adds a block to `sum`.
     fn finish<S: Lanes>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats;
 }
 
-/// Where a pair of groups' bytes lie.
+/// A line of group scales.
 #[derive(Clone, Copy)]
-pub(super) struct Pair<'a> {
-    scales: &'a [u8],
-    pair: usize,
+pub(super) struct Line<'a> {
+    bytes: &'a [u8],
     half: usize,
-    pairs: usize,
 }
 
 /// A block's integer sums, ready to be scaled.
@@ -36,7 +29,7 @@ pub(super) struct Done<'a, S: Lanes> {
     products: S::Ints,
     /// Σ group correction × Σ input.
     correction: S::Ints,
-    scales: &'a [u8],
+    halves: &'a [u8],
     half: usize,
     /// Of the inputs.
     scale: f32,
@@ -49,39 +42,37 @@ pub(super) struct GroupMins;
 /// Minima in the high nibbles of the scales.
 pub(super) struct NibbleMins;
 
-impl Pair<'_> {
-    /// The lanes' bytes of pair `index` after the block's halves.
+impl<'a> Line<'a> {
+    /// The lanes' bytes of the first pair or the second.
     #[inline(always)]
-    fn bytes<S: Lanes>(&self, halves: usize, index: usize) -> &[u8] {
-        &self.scales[halves + index * 2 * TILE + self.half * 2 * S::LANES..][..2 * S::LANES]
+    fn pair<S: Lanes>(self, index: usize) -> &'a [u8] {
+        &self.bytes[index * 2 * TILE + self.half * 2 * S::LANES..][..2 * S::LANES]
     }
 }
 
 impl<S: Lanes> Done<'_, S> {
     #[inline(always)]
-    fn halves(&self, s: S, at: usize) -> S::Floats {
-        s.f16s(&self.scales[at + self.half * 2 * S::LANES..][..2 * S::LANES])
+    fn load(&self, s: S, at: usize) -> S::Floats {
+        s.f16s(&self.halves[at + self.half * 2 * S::LANES..][..2 * S::LANES])
     }
 
     #[inline(always)]
     fn add_products(&self, s: S, products: S::Ints, sum: S::Floats) -> S::Floats {
-        let scale = s.mul(self.halves(s, 0), s.floats(self.scale));
+        let scale = s.mul(self.load(s, 0), s.floats(self.scale));
         s.mul_add(s.to_floats(products), scale, sum)
     }
 
     #[inline(always)]
     fn sub_mins(&self, s: S, sum: S::Floats) -> S::Floats {
-        let scale = s.mul(self.halves(s, 2 * TILE), s.floats(self.scale));
+        let scale = s.mul(self.load(s, 2 * TILE), s.floats(self.scale));
         s.mul_sub_from(s.to_floats(self.correction), scale, sum)
     }
 }
 
 impl<const O: i32> Correction for Offset<O> {
-    const HALVES: usize = 2 * TILE;
-
     #[inline(always)]
-    fn pair<S: Lanes>(s: S, at: Pair<'_>) -> (S::Ints, S::Ints) {
-        let scales = s.signed_pairs(at.bytes::<S>(Self::HALVES, at.pair));
+    fn pair<S: Lanes>(s: S, line: Line<'_>, unit: usize) -> (S::Ints, S::Ints) {
+        let scales = s.signed_pairs(line.pair::<S>(unit));
         (scales, scales)
     }
 
@@ -93,13 +84,11 @@ impl<const O: i32> Correction for Offset<O> {
 }
 
 impl Correction for GroupMins {
-    const HALVES: usize = 4 * TILE;
-
     #[inline(always)]
-    fn pair<S: Lanes>(s: S, at: Pair<'_>) -> (S::Ints, S::Ints) {
+    fn pair<S: Lanes>(s: S, line: Line<'_>, _unit: usize) -> (S::Ints, S::Ints) {
         // Six-bit numbers, so the sign bit is never set.
-        let scales = s.signed_pairs(at.bytes::<S>(Self::HALVES, at.pair));
-        let mins = s.signed_pairs(at.bytes::<S>(Self::HALVES, at.pairs + at.pair));
+        let scales = s.signed_pairs(line.pair::<S>(0));
+        let mins = s.signed_pairs(line.pair::<S>(1));
         (scales, mins)
     }
 
@@ -111,11 +100,9 @@ impl Correction for GroupMins {
 }
 
 impl Correction for NibbleMins {
-    const HALVES: usize = 4 * TILE;
-
     #[inline(always)]
-    fn pair<S: Lanes>(s: S, at: Pair<'_>) -> (S::Ints, S::Ints) {
-        s.nibble_pairs(at.bytes::<S>(Self::HALVES, at.pair))
+    fn pair<S: Lanes>(s: S, line: Line<'_>, unit: usize) -> (S::Ints, S::Ints) {
+        s.nibble_pairs(line.pair::<S>(unit))
     }
 
     #[inline(always)]
@@ -127,28 +114,24 @@ impl Correction for NibbleMins {
 impl<const BITS: usize, const GROUP: usize, C: Correction> Kernel for SuperBlocks<BITS, GROUP, C> {
     #[inline(always)]
     fn outputs<S: Lanes, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
-        let blocks = input.layout.blocks(input.tile);
         let mut rows = [input.x.super_row(input.token); T];
         for (t, row) in rows.iter_mut().enumerate() {
             *row = input.x.super_row(input.token + t);
         }
         let mut sums = [s.floats(0.0); T];
-        for (block, (values, scales)) in blocks.enumerate() {
+        for block in 0..input.layout.blocks {
+            let (halves, body) = input.layout.block(input.tile, block);
             if T <= STREAMING {
-                s.fetch_ahead(scales);
+                s.fetch_ahead(halves);
             }
-            let weights = Weights {
-                values,
-                scales,
-                half,
-            };
+            let weights = Weights { body, half };
             let (products, corrections) =
                 products::<S, BITS, GROUP, C, T>(s, &weights, &rows, block);
             for (t, sum) in sums.iter_mut().enumerate() {
                 let done = Done {
                     products: products[t],
                     correction: corrections[t],
-                    scales,
+                    halves,
                     half,
                     scale: rows[t].blocks[block].scale,
                 };
@@ -159,10 +142,9 @@ impl<const BITS: usize, const GROUP: usize, C: Correction> Kernel for SuperBlock
     }
 }
 
-/// One block of a tile.
+/// One block's body.
 struct Weights<'a> {
-    values: &'a [u8],
-    scales: &'a [u8],
+    body: &'a [u8],
     half: usize,
 }
 
@@ -173,44 +155,41 @@ fn products<S: Lanes, const BITS: usize, const GROUP: usize, C: Correction, cons
     rows: &[SuperRow<'_>; T],
     block: usize,
 ) -> ([S::Ints; T], [S::Ints; T]) {
-    let Weights {
-        values,
-        scales,
-        half,
-    } = *weights;
+    let Weights { body, half } = *weights;
     let mut products = [s.ints(0); T];
     let mut corrections = [s.ints(0); T];
-    let pairs = 128 / GROUP;
-    for pair in 0..pairs {
-        let at = Pair {
-            scales,
-            pair,
-            half,
-            pairs,
-        };
-        let (scale, correction) = C::pair::<S>(s, at);
-        for (sum, row) in corrections.iter_mut().zip(rows) {
-            let input = pair_sum::<GROUP>(&row.blocks[block], pair);
-            *sum = s.pair_dot(*sum, correction, input);
+    for quarter in 0..QUARTERS {
+        let bytes = &body[quarter * quarter_bytes(BITS)..][..quarter_bytes(BITS)];
+        if T <= STREAMING {
+            s.fetch_ahead(bytes);
         }
-        let scale = [s.low(scale), s.high(scale)];
-        let units = UNITS / pairs;
-        for unit in pair * units..(pair + 1) * units {
-            let bytes = &values[unit * BITS * VECTOR..][..BITS * VECTOR];
-            if T <= STREAMING {
-                s.fetch_ahead(bytes);
+        let (line, units) = bytes.split_at(VECTOR);
+        let line = Line { bytes: line, half };
+        for unit in 0..2 {
+            let index = 2 * quarter + unit;
+            let (scales, correction) = C::pair(s, line, unit);
+            // A pair of groups is one unit, or both.
+            let pair = if GROUP == 16 { index } else { quarter };
+            if GROUP == 16 || unit == 0 {
+                for (sum, row) in corrections.iter_mut().zip(rows) {
+                    let input = pair_sum::<GROUP>(&row.blocks[block], pair);
+                    *sum = s.pair_dot(*sum, correction, input);
+                }
             }
-            let weights = unpack::<S, BITS>(s, bytes, half);
+            let scales = [s.low(scales), s.high(scales)];
+            let weights =
+                unpack::<S, BITS>(s, &units[unit * BITS * VECTOR..][..BITS * VECTOR], half);
             for (sum, row) in products.iter_mut().zip(rows) {
-                let words = &row.words[block].as_chunks().0[2 * unit..2 * unit + 2];
-                let first = s.dot::<BITS>(s.ints(0), &weights[0], &words[0]);
+                let words = row.words[block].as_chunks().0;
+                let (first, last) = (&words[2 * index], &words[2 * index + 1]);
+                let first = s.dot::<BITS>(s.ints(0), &weights[0], first);
                 if GROUP == 32 {
-                    let both = s.dot::<BITS>(first, &weights[1], &words[1]);
-                    *sum = s.add_product(*sum, both, scale[unit % 2]);
+                    let both = s.dot::<BITS>(first, &weights[1], last);
+                    *sum = s.add_product(*sum, both, scales[unit]);
                 } else {
-                    let last = s.dot::<BITS>(s.ints(0), &weights[1], &words[1]);
-                    *sum = s.add_product(*sum, first, scale[0]);
-                    *sum = s.add_product(*sum, last, scale[1]);
+                    let last = s.dot::<BITS>(s.ints(0), &weights[1], last);
+                    *sum = s.add_product(*sum, first, scales[0]);
+                    *sum = s.add_product(*sum, last, scales[1]);
                 }
             }
         }

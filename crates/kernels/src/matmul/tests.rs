@@ -19,7 +19,7 @@ struct Case {
 }
 
 impl Case {
-    fn new(ty: WeightType, rows: usize, cols: usize, tokens: usize, seed: u64) -> Self {
+    fn new(ty: WeightType, [rows, cols, tokens]: [usize; 3], seed: u64) -> Self {
         let mut noise = Noise(seed | 1);
         Self {
             ty,
@@ -144,14 +144,14 @@ proptest! {
         cut in (0..20_usize, 0..5_usize),
     ) {
         let cols = if ty.block_len() == 1 { 29 * blocks + odd } else { ty.block_len() * blocks };
-        check(&Case::new(ty, rows, cols, tokens, seed), cut.0, cut.1);
+        check(&Case::new(ty, [rows, cols, tokens], seed), cut.0, cut.1);
     }
 }
 
 #[test]
 fn every_type_multiplies() {
     for ty in WeightType::ALL {
-        check(&Case::new(ty, 35, 512, 11, 7), 3, 1);
+        check(&Case::new(ty, [35, 512, 11], 7), 3, 1);
     }
 }
 
@@ -161,7 +161,7 @@ fn extremes_do_not_saturate() {
     for ty in WeightType::ALL {
         for byte in [0x00, 0x7f, 0x80, 0xff] {
             for sign in [1.0, -1.0] {
-                let mut case = Case::new(ty, 16, 512, 3, 1);
+                let mut case = Case::new(ty, [16, 512, 3], 1);
                 case.stored.fill(byte);
                 for block in case.stored.chunks_exact_mut(ty.block_bytes()) {
                     for &at in halves(ty) {
@@ -183,7 +183,7 @@ fn extremes_do_not_saturate() {
 fn hostile_bytes_do_not_panic() {
     for ty in WeightType::ALL {
         for seed in 1..20 {
-            let mut case = Case::new(ty, 17, 256, 5, seed);
+            let mut case = Case::new(ty, [17, 256, 5], seed);
             let mut noise = Noise(seed);
             case.stored.fill_with(|| noise.next().to_le_bytes()[7]);
             for &at in halves(ty) {

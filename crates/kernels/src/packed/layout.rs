@@ -14,11 +14,15 @@
 //! | 2 | two with four groups each |
 //! | 3 | those two, then one with the third bit of group g in bit g |
 //!
-//! A tile is its blocks in order, each the units and then the scales: 16 halves of scale, 16 of
-//! minimum where the format has one; for blocks of 256, the groups' scales in pairs of groups (16
-//! rows × two bytes), then their minima likewise. 2-bit blocks keep the minimum in the high nibble
-//! of the scale. So a matrix is read forward in one stream, which is what memory is fastest at
-//! (values and scales apart were a third slower).
+//! A tile is read forward, in one stream of whole cache lines, for that is what memory is fastest
+//! at: values and scales in two places, or blocks that begin inside a line, cost up to half the
+//! bandwidth. So a tile is chunks: a line with the halves of scale (and of minimum, where the
+//! format has one) of 16 rows, then the body of the block; where there is no minimum, the line
+//! holds the scales of two blocks and two bodies follow. The body of a block of 32 is its unit. The
+//! body of a block of 256 is four quarters, each a line of group scales, then two units. Group
+//! scales go in pairs of groups, 16 rows × two bytes: for groups of 16, the first unit's pair and
+//! the second's (2-bit blocks keep the minimum in the high nibble); for groups of 32, the pair of
+//! scales and the pair of minima.
 
 use gogrid_units::WeightType;
 use half::f16;
@@ -29,18 +33,22 @@ use crate::quant::{Block, Format, ScaleOf};
 pub(crate) const TILE: usize = 16;
 /// Columns in a unit.
 const UNIT: usize = 32;
+/// Parts of a block of 256, each with a line of group scales.
+pub(crate) const QUARTERS: usize = 4;
 /// Bytes of a vector: a tile's rows × four columns.
 pub(crate) const VECTOR: usize = 64;
 
 /// The layout of a matrix of a type and a number of columns.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Layout {
+    /// `None` for a float type.
+    pub(crate) format: Option<Format>,
     /// Blocks in a row; columns, for a float type.
     pub(crate) blocks: usize,
-    /// Bytes of one block's values in a tile.
-    pub(crate) value_bytes: usize,
-    /// Bytes of one block in a tile: its values, then its scales.
-    pub(crate) block_bytes: usize,
+    /// Blocks that share a line of halves.
+    chunk_blocks: usize,
+    /// Bytes of one block without its halves; of a column of a tile, for a float type.
+    body_bytes: usize,
     /// Bytes of a tile.
     pub(crate) tile_bytes: usize,
 }
@@ -49,55 +57,145 @@ impl Layout {
     /// `None` when `cols` is no whole number of blocks, or the sizes pass the address space.
     pub(crate) fn of(ty: WeightType, cols: usize) -> Option<Self> {
         ty.row_bytes(cols)?;
-        let (value_bytes, scale_bytes) = match Format::of(ty) {
-            None => (TILE * ty.block_bytes(), 0),
-            Some(format) => (
-                format.block_len() / UNIT * format.bits * VECTOR,
-                Scales::of(format).bytes,
-            ),
-        };
         let blocks = cols / ty.block_len();
-        let block_bytes = value_bytes + scale_bytes;
-        let bytes = blocks.checked_mul(block_bytes)?;
+        let format = Format::of(ty);
+        let (chunk_blocks, body_bytes) = match format {
+            None => (1, TILE * ty.block_bytes()),
+            Some(format) => (if format.mins { 1 } else { 2 }, body_bytes(format)),
+        };
+        let halves = if format.is_some() {
+            blocks.div_ceil(chunk_blocks).checked_mul(VECTOR)?
+        } else {
+            0
+        };
+        let bytes = blocks.checked_mul(body_bytes)?.checked_add(halves)?;
         Some(Self {
+            format,
             blocks,
-            value_bytes,
-            block_bytes,
+            chunk_blocks,
+            body_bytes,
             tile_bytes: bytes.checked_next_multiple_of(VECTOR)?,
         })
     }
 
-    /// The blocks of a tile, each its values and its scales.
+    /// The halves of a block of a tile, and its body. Not for float types.
     #[inline(always)]
-    pub(crate) fn blocks<'a>(&self, tile: &'a [u8]) -> impl Iterator<Item = (&'a [u8], &'a [u8])> {
-        let value_bytes = self.value_bytes;
-        let blocks = tile.chunks_exact(self.block_bytes).take(self.blocks);
-        blocks.map(move |block| block.split_at(value_bytes))
+    pub(crate) fn block<'a>(&self, tile: &'a [u8], block: usize) -> (&'a [u8], &'a [u8]) {
+        let (halves, body) = self.places(block);
+        (
+            &tile[halves..halves + VECTOR / self.chunk_blocks],
+            &tile[body..body + self.body_bytes],
+        )
     }
 
-    /// Puts a block into row `row` of a tile that holds zeros there.
-    pub(crate) fn put(&self, format: Format, tile: &mut [u8], at: Place, from: &Block) {
-        let to = &mut tile[at.block * self.block_bytes..][..self.block_bytes];
-        let (values, scales) = to.split_at_mut(self.value_bytes);
-        let units = values.chunks_exact_mut(format.bits * VECTOR);
-        for (unit, values) in units.zip(from.values.as_chunks().0) {
-            put_unit(unit, at.row, values);
+    #[inline(always)]
+    fn places(&self, block: usize) -> (usize, usize) {
+        let chunk = block / self.chunk_blocks * (VECTOR + self.chunk_blocks * self.body_bytes);
+        let in_chunk = block % self.chunk_blocks;
+        (
+            chunk + in_chunk * 2 * TILE,
+            chunk + VECTOR + in_chunk * self.body_bytes,
+        )
+    }
+
+    /// Puts a block of `format`, the layout's own, into a place that holds zeros.
+    pub(crate) fn put(&self, tile: &mut [u8], at: Place, (format, from): (Format, &Block)) {
+        let (halves, body) = self.places(at.block);
+        let mut put_half = |at: usize, half: f16| {
+            tile[at..at + 2].copy_from_slice(&half.to_le_bytes());
+        };
+        put_half(halves + 2 * at.row, from.d);
+        if format.mins {
+            put_half(halves + 2 * TILE + 2 * at.row, from.m);
         }
-        Scales::of(format).put(scales, at.row, from);
+        let body = &mut tile[body..body + self.body_bytes];
+        for unit in 0..format.block_len() / UNIT {
+            let to = &mut body[unit_at(format, unit)..][..format.bits * VECTOR];
+            put_unit(to, at.row, &from.values.as_chunks().0[unit]);
+        }
+        if let ScaleOf::Group(len) = format.scale_of {
+            for group in 0..256 / len {
+                let (scale, min) = group_at(format, group, at.row);
+                body[scale] = from.scales[group].to_le_bytes()[0];
+                match min {
+                    Some(Min::HighNibble) => body[scale] |= from.mins[group] << 4,
+                    Some(Min::At(min)) => body[min] = from.mins[group],
+                    None => {}
+                }
+            }
+        }
     }
 
     /// Gets back what `put` put.
-    pub(crate) fn get(&self, format: Format, tile: &[u8], at: Place) -> Block {
-        let from = &tile[at.block * self.block_bytes..][..self.block_bytes];
-        let (values, scales) = from.split_at(self.value_bytes);
-        let units = values.chunks_exact(format.bits * VECTOR);
+    pub(crate) fn get(&self, tile: &[u8], at: Place, format: Format) -> Block {
+        let (halves, body) = self.block(tile, at.block);
+        let half = |at: usize| f16::from_le_bytes([halves[at], halves[at + 1]]);
         let mut block = Block::EMPTY;
-        for (unit, values) in units.zip(block.values.as_chunks_mut().0) {
-            get_unit(unit, at.row, values);
+        block.d = half(2 * at.row);
+        if format.mins {
+            block.m = half(2 * TILE + 2 * at.row);
         }
-        Scales::of(format).get(scales, at.row, &mut block);
+        for unit in 0..format.block_len() / UNIT {
+            let from = &body[unit_at(format, unit)..][..format.bits * VECTOR];
+            get_unit(from, at.row, &mut block.values.as_chunks_mut().0[unit]);
+        }
+        if let ScaleOf::Group(len) = format.scale_of {
+            for group in 0..256 / len {
+                let (scale, min) = group_at(format, group, at.row);
+                let mut bits = body[scale];
+                match min {
+                    Some(Min::HighNibble) => {
+                        block.mins[group] = bits >> 4;
+                        bits &= 15;
+                    }
+                    Some(Min::At(min)) => block.mins[group] = body[min],
+                    None => {}
+                }
+                block.scales[group] = i8::from_le_bytes([bits]);
+            }
+        }
         block
     }
+}
+
+const fn body_bytes(format: Format) -> usize {
+    match format.scale_of {
+        ScaleOf::Block => format.bits * VECTOR,
+        ScaleOf::Group(_) => QUARTERS * quarter_bytes(format.bits),
+    }
+}
+
+/// Bytes of a quarter of a block of 256: a line of group scales and two units.
+pub(crate) const fn quarter_bytes(bits: usize) -> usize {
+    VECTOR + 2 * bits * VECTOR
+}
+
+/// Where a unit begins in its block's body.
+fn unit_at(format: Format, unit: usize) -> usize {
+    match format.scale_of {
+        ScaleOf::Block => 0,
+        ScaleOf::Group(_) => {
+            let quarter = unit / 2 * quarter_bytes(format.bits);
+            quarter + VECTOR + unit % 2 * format.bits * VECTOR
+        }
+    }
+}
+
+/// Where a group's minimum is.
+enum Min {
+    HighNibble,
+    At(usize),
+}
+
+/// Where a group's scale is in its block's body, and its minimum if it has one.
+fn group_at(format: Format, group: usize, row: usize) -> (usize, Option<Min>) {
+    let in_pair = 2 * row + group % 2;
+    if format.scale_of == ScaleOf::Group(32) {
+        let at = group / 2 * quarter_bytes(format.bits) + in_pair;
+        return (at, format.mins.then_some(Min::At(at + 2 * TILE)));
+    }
+    let at = group / 4 * quarter_bytes(format.bits) + group / 2 % 2 * 2 * TILE + in_pair;
+    (at, format.mins.then_some(Min::HighNibble))
 }
 
 /// A block of a row of a tile.
@@ -161,88 +259,4 @@ fn get_unit(unit: &[u8], row: usize, values: &mut [u8; UNIT]) {
             }
         }
     }
-}
-
-/// Where the scales of one block lie.
-struct Scales {
-    /// The first pair of groups.
-    groups_at: usize,
-    /// The first pair of groups' minima.
-    mins_at: usize,
-    /// All of them.
-    bytes: usize,
-    groups: usize,
-    has_m: bool,
-}
-
-impl Scales {
-    const fn of(format: Format) -> Self {
-        let halves = if format.mins { 4 * TILE } else { 2 * TILE };
-        let groups = match format.scale_of {
-            ScaleOf::Block => 0,
-            ScaleOf::Group(len) => 256 / len,
-        };
-        let mins_at = halves + groups * TILE;
-        let own_mins = format.mins && format.bits != 2;
-        Self {
-            groups_at: halves,
-            mins_at,
-            bytes: if own_mins {
-                mins_at + groups * TILE
-            } else {
-                mins_at
-            },
-            groups,
-            has_m: format.mins,
-        }
-    }
-
-    fn packs_mins(&self) -> bool {
-        self.has_m && self.bytes == self.mins_at
-    }
-
-    fn put(&self, to: &mut [u8], row: usize, from: &Block) {
-        to[2 * row..][..2].copy_from_slice(&from.d.to_le_bytes());
-        if self.has_m {
-            to[2 * TILE + 2 * row..][..2].copy_from_slice(&from.m.to_le_bytes());
-        }
-        for group in 0..self.groups {
-            let at = pair(group, row);
-            let [scale] = from.scales[group].to_le_bytes();
-            if self.packs_mins() {
-                to[self.groups_at + at] = scale | from.mins[group] << 4;
-            } else {
-                to[self.groups_at + at] = scale;
-                if self.has_m {
-                    to[self.mins_at + at] = from.mins[group];
-                }
-            }
-        }
-    }
-
-    fn get(&self, from: &[u8], row: usize, to: &mut Block) {
-        let half = |at| f16::from_le_bytes([from[at], from[at + 1]]);
-        to.d = half(2 * row);
-        if self.has_m {
-            to.m = half(2 * TILE + 2 * row);
-        }
-        for group in 0..self.groups {
-            let at = pair(group, row);
-            let scale = from[self.groups_at + at];
-            if self.packs_mins() {
-                to.scales[group] = i8::from_le_bytes([scale & 15]);
-                to.mins[group] = scale >> 4;
-            } else {
-                to.scales[group] = i8::from_le_bytes([scale]);
-                if self.has_m {
-                    to.mins[group] = from[self.mins_at + at];
-                }
-            }
-        }
-    }
-}
-
-/// Groups go in pairs, a pair's 16 rows side by side.
-const fn pair(group: usize, row: usize) -> usize {
-    group / 2 * 2 * TILE + 2 * row + group % 2
 }

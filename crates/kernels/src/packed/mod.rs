@@ -1,6 +1,8 @@
 //! A weight matrix in the order the kernels read it.
 
 mod layout;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::ops::Range;
@@ -8,14 +10,17 @@ use std::ops::Range;
 use gogrid_units::{Bytes, WeightType};
 
 use crate::aligned::AlignedBytes;
-use crate::quant::{Block, CannotKeep, Format, can_keep, quantise_row, read_floats};
+use crate::quant::{Block, CannotKeep, can_keep, quantise_row, read_floats};
 
 use layout::Place;
 
-pub(crate) use layout::{Layout, TILE, VECTOR};
+pub(crate) use layout::{Layout, QUARTERS, TILE, VECTOR, quarter_bytes};
 
 /// About as many bytes are asked of the reader at a time.
 const READ_BYTES: usize = 1 << 20;
+
+/// Reads the stored bytes of a range of rows into a buffer that they fill.
+pub type ReadRows<'a, E> = dyn FnMut(Range<usize>, &mut [u8]) -> Result<(), E> + 'a;
 
 /// A weight matrix `[rows, cols]`, packed for the kernels: tiles of 16 output rows, interleaved so
 /// that a SIMD lane is an output row. Rows are padded with zeros to whole tiles.
@@ -62,7 +67,7 @@ impl Packed {
         kept: WeightType,
         rows: usize,
         cols: usize,
-        read: &mut dyn FnMut(Range<usize>, &mut [u8]) -> Result<(), E>,
+        read: &mut ReadRows<'_, E>,
     ) -> Result<Self, E> {
         if let Err(refusal) = can_keep(stored, kept) {
             panic!("{refusal}");
@@ -111,11 +116,11 @@ impl Packed {
         let tile = &mut self.tiles[row / TILE * layout.tile_bytes..][..layout.tile_bytes];
         let row = row % TILE;
         let blocks = bytes.chunks_exact(ty.block_bytes()).enumerate();
-        match Format::of(ty) {
+        match layout.format {
             Some(format) => {
                 for (block, bytes) in blocks {
                     let place = Place { block, row };
-                    layout.put(format, tile, place, &Block::read(ty, bytes));
+                    layout.put(tile, place, (format, &Block::read(ty, bytes)));
                 }
             }
             None => {
@@ -132,10 +137,10 @@ impl Packed {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         assert_eq!(out.len(), self.cols, "as many values as columns");
         let (tile, row) = (self.tile(row / TILE), row % TILE);
-        match Format::of(self.ty) {
+        match self.layout.format {
             Some(format) => {
                 for (block, out) in out.chunks_exact_mut(format.block_len()).enumerate() {
-                    let block = self.layout.get(format, tile, Place { block, row });
+                    let block = self.layout.get(tile, Place { block, row }, format);
                     block.dequantise(format, out);
                 }
             }
