@@ -1,5 +1,20 @@
 //! What a model is: its files, its architecture as data, its tokenizer and its chat template. No
 //! device and no arithmetic on weights.
+//!
+//! ```
+//! use gogrid_model::{Model, OpenOptions};
+//!
+//! // A model opens whole or not at all, and a refusal says which file, which field, which byte.
+//! let folder = tempfile::tempdir()?;
+//! let path = folder.path().join("a.gguf");
+//! std::fs::write(&path, b"GGUF\x04\0\0\0")?;
+//! let refusal = Model::open(&path, &OpenOptions::default()).unwrap_err().to_string();
+//! assert!(refusal.ends_with(
+//!     "version at byte 4: version 4 is not supported; \
+//!      supported: versions 2 and 3, little-endian"
+//! ));
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 #![forbid(unsafe_code)]
 

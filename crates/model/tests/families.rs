@@ -1,0 +1,235 @@
+//! Every family as testkit writes it: what the decoder says, that a GGUF file and a Hugging Face
+//! directory of the same values say the same.
+
+use gogrid_model::{Activation, Attention, Decoder, Model, OpenOptions, RopePairs, Weight};
+use gogrid_testkit::{Family, RandomModel, Spec};
+use gogrid_units::{Bytes, WeightType};
+
+fn random(family: Family) -> RandomModel {
+    RandomModel::new(Spec {
+        family,
+        weights: WeightType::F32,
+        seed: 1,
+    })
+}
+
+/// Opens a model of `family` from a GGUF file that is gone from its folder once it is open.
+fn open(family: Family, options: &OpenOptions) -> Model {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    random(family).write_gguf(&path).unwrap();
+    Model::open(&path, options).unwrap()
+}
+
+fn decoder(family: Family) -> Decoder {
+    open(family, &OpenOptions::default()).decoder().clone()
+}
+
+fn windows(decoder: &Decoder) -> Vec<bool> {
+    let mixers = decoder.layers.iter().map(|layer| &layer.mixer);
+    mixers.map(|mixer| mixer.window.is_some()).collect()
+}
+
+/// All rows of a matrix as the file has them.
+fn bytes(model: &Model, weight: &Weight) -> Vec<u8> {
+    let mut out = vec![0; weight.rows * weight.row_bytes()];
+    model.read_rows(weight, 0..weight.rows, &mut out).unwrap();
+    out
+}
+
+#[test]
+fn both_kinds_of_files_give_the_same_decoder() {
+    for family in Family::ALL {
+        let gguf = open(family, &OpenOptions::default());
+        let folder = tempfile::tempdir().unwrap();
+        random(family).write_hugging_face(folder.path(), 3).unwrap();
+        let directory = Model::open(folder.path(), &OpenOptions::default()).unwrap();
+        check_same(&gguf, &directory);
+    }
+}
+
+fn check_same(gguf: &Model, directory: &Model) {
+    let (a, b) = (gguf.decoder(), directory.decoder());
+    let name = a.architecture;
+    assert_eq!(name, b.architecture);
+    assert_eq!((a.vocab, a.width, a.context), (b.vocab, b.width, b.context));
+    assert_eq!(a.kv_groups, b.kv_groups, "{name}");
+    assert_eq!(a.embedding.scale, b.embedding.scale, "{name}");
+    assert_eq!(a.head.softcap, b.head.softcap, "{name}");
+    assert_eq!(a.head.norm.values, b.head.norm.values, "{name}");
+    assert_eq!(a.layers.len(), b.layers.len());
+    assert_eq!(gguf.weight_bytes(), directory.weight_bytes(), "{name}");
+    for (a, b) in a.layers.iter().zip(&b.layers) {
+        check_same_attention(name, &a.mixer, &b.mixer);
+        let (a, b) = (&a.feed_forward, &b.feed_forward);
+        assert_eq!(a.activation, b.activation, "{name}");
+        assert_eq!(a.norm.values, b.norm.values, "{name}");
+        let post = (&a.post_norm, &b.post_norm);
+        assert_eq!(
+            post.0.as_ref().map(|v| &v.values),
+            post.1.as_ref().map(|v| &v.values)
+        );
+        for (a, b) in [(&a.gate, &b.gate), (&a.up, &b.up), (&a.down, &b.down)] {
+            assert_eq!(bytes(gguf, a), bytes(directory, b), "{name} {}", a.name);
+        }
+    }
+    let halves = b
+        .layers
+        .iter()
+        .all(|l| l.mixer.rope.pairs == RopePairs::Halves);
+    assert!(halves, "{name}");
+}
+
+fn check_same_attention(name: &str, a: &Attention, b: &Attention) {
+    let shape = |m: &Attention| (m.heads, m.kv_heads, m.head_dim, m.window, m.kv_group);
+    assert_eq!(shape(a), shape(b), "{name}");
+    assert_eq!((a.scale, a.softcap), (b.scale, b.softcap), "{name}");
+    assert_eq!(a.norm.values, b.norm.values, "{name}");
+    for (a, b) in [
+        (&a.q_norm, &b.q_norm),
+        (&a.k_norm, &b.k_norm),
+        (&a.post_norm, &b.post_norm),
+    ] {
+        assert_eq!(
+            a.as_ref().map(|v| &v.values),
+            b.as_ref().map(|v| &v.values),
+            "{name}"
+        );
+    }
+    for (a, b) in [(&a.v, &b.v), (&a.k, &b.k), (&a.q, &b.q)] {
+        assert_eq!(a.bias.is_some(), b.bias.is_some(), "{name}");
+    }
+    assert_eq!(a.rope.frequencies.len(), b.rope.frequencies.len(), "{name}");
+    for (a, b) in a.rope.frequencies.iter().zip(&b.rope.frequencies) {
+        // Llama 3's factors pass through f32 on their way into a GGUF file.
+        assert!((a - b).abs() <= 1e-6 * b.abs(), "{name}: {a} {b}");
+    }
+    assert!((a.rope.magnitude - b.rope.magnitude).abs() < 1e-6, "{name}");
+}
+
+#[test]
+fn windows_follow_the_familys_pattern() {
+    assert_eq!(
+        windows(&decoder(Family::Llama))
+            .iter()
+            .filter(|w| **w)
+            .count(),
+        0
+    );
+    assert!(windows(&decoder(Family::Mistral)).iter().all(|w| *w));
+    let gemma2 = windows(&decoder(Family::Gemma2));
+    assert!(
+        (0..gemma2.len()).all(|i| gemma2[i] == (i % 2 == 0)),
+        "{gemma2:?}"
+    );
+    let gemma3 = windows(&decoder(Family::Gemma3));
+    assert!(
+        (0..gemma3.len()).all(|i| gemma3[i] == (i % 6 != 5)),
+        "{gemma3:?}"
+    );
+    assert!(gemma3.len() >= 6, "the sixth layer sees everything");
+}
+
+#[test]
+fn gemma3_rotates_windowed_layers_at_a_base_of_10000_and_never_scales_them() {
+    let decoder = decoder(Family::Gemma3Scaled);
+    let rope = |i: usize| &decoder.layers[i].mixer.rope.frequencies;
+    let pairs = rope(0).len();
+    let local = 10_000_f32.powf(-1.0 / pairs as f32);
+    assert!((rope(0)[1] - local).abs() < 1e-6);
+    assert_eq!(rope(0)[0], 1.0);
+    assert_eq!(rope(5)[0], 0.125);
+}
+
+#[test]
+fn phi3_chooses_its_factors_by_the_context_it_is_opened_for() {
+    let whole = open(Family::Phi3Long, &OpenOptions::default());
+    let context = whole.decoder().context;
+    let frequencies = |context| {
+        let options = OpenOptions {
+            context: Some(context),
+            ..OpenOptions::default()
+        };
+        let model = open(Family::Phi3Long, &options);
+        assert_eq!(model.decoder().context, context);
+        let rope = model.decoder().layers[0].mixer.rope.clone();
+        assert!(rope.magnitude > 1.0);
+        rope.frequencies
+    };
+    let (short, long) = (frequencies(1), frequencies(context));
+    assert_eq!(long, whole.decoder().layers[0].mixer.rope.frequencies);
+    let last = short.len() - 1;
+    assert!(short[last] > 2.0 * long[last], "{short:?} {long:?}");
+}
+
+#[test]
+fn parts_of_fused_tensors_lie_one_after_the_other() {
+    let decoder = decoder(Family::Phi3);
+    for layer in &decoder.layers {
+        let mixer = &layer.mixer;
+        for (a, b) in [
+            (&mixer.q.weight, &mixer.k.weight),
+            (&mixer.k.weight, &mixer.v.weight),
+            (&layer.feed_forward.gate, &layer.feed_forward.up),
+        ] {
+            assert_eq!(b.offset, a.offset + (a.rows * a.row_bytes()) as u64);
+            assert_eq!(a.name, b.name);
+        }
+    }
+}
+
+#[test]
+fn families_differ_where_they_should() {
+    for family in Family::ALL {
+        let decoder = decoder(family);
+        let layer = &decoder.layers[0];
+        let name = decoder.architecture;
+        let gemma = name.starts_with("gemma");
+        assert_eq!(layer.mixer.q.bias.is_some(), name == "qwen2", "{family:?}");
+        assert_eq!(
+            layer.mixer.q_norm.is_some(),
+            ["qwen3", "gemma3"].contains(&name)
+        );
+        assert_eq!(layer.mixer.post_norm.is_some(), gemma, "{family:?}");
+        let gelu = layer.feed_forward.activation == Activation::GeluTanh;
+        assert_eq!(gelu, gemma, "{family:?}");
+        let root = (decoder.width as f32).sqrt();
+        assert_eq!(decoder.embedding.scale, if gemma { root } else { 1.0 });
+        let adjacent = layer.mixer.rope.pairs == RopePairs::Adjacent;
+        assert_eq!(adjacent, name == "llama", "{family:?}");
+        assert_eq!(
+            layer.mixer.softcap.is_some(),
+            name == "gemma2",
+            "{family:?}"
+        );
+    }
+}
+
+#[test]
+fn a_tied_head_is_the_table_and_counts_once() {
+    let model = open(Family::Gemma3, &OpenOptions::default());
+    let decoder = model.decoder();
+    assert_eq!(decoder.head.output, decoder.embedding.table);
+    let all: Bytes = decoder.weights().iter().map(|w| w.kept_bytes()).sum();
+    let table = decoder.embedding.table.kept_bytes();
+    assert_eq!(model.weight_bytes(), all - table);
+}
+
+#[test]
+fn float_matrices_are_kept_as_they_are_asked_for() {
+    let options = OpenOptions {
+        quantise: Some(WeightType::Q8_0),
+        ..OpenOptions::default()
+    };
+    let model = open(Family::Llama, &options);
+    for weight in model.decoder().weights() {
+        let fits = WeightType::Q8_0.row_bytes(weight.cols).is_some();
+        let kept = if fits {
+            WeightType::Q8_0
+        } else {
+            WeightType::F32
+        };
+        assert_eq!((weight.stored, weight.kept), (WeightType::F32, kept));
+    }
+    assert!(model.weight_bytes() < open(Family::Llama, &OpenOptions::default()).weight_bytes());
+}
