@@ -323,7 +323,9 @@ impl Assembly<'_> {
         let mut stranger = None;
         self.source.names(&mut |name| {
             let ignored = || self.names.ignored.iter().any(|end| name.ends_with(end));
-            if stranger.is_none() && !used.contains(name) && !ignored() {
+            // The first by name, whatever order the source has.
+            let earlier = stranger.as_deref().is_none_or(|first: &str| name < first);
+            if earlier && !used.contains(name) && !ignored() {
                 stranger = Some(name.to_owned());
             }
         });
