@@ -28,7 +28,6 @@ impl<'a, T> Disjoint<'a, T> {
     ///
     /// # Safety
     /// While the result lives, nobody else uses an element of `range`.
-    #[expect(clippy::mut_from_ref, reason = "the caller answers for it")]
     pub(crate) unsafe fn part(&self, range: Range<usize>) -> &'a mut [T] {
         let Range { start, end } = range;
         assert!(

@@ -56,8 +56,9 @@ pub(crate) trait Kernel {
     /// What it gives.
     type Out;
 
-    /// Computes. Implementors mark it `#[inline(always)]`, so that it is compiled for the
-    /// instructions of whoever calls it.
+    /// Computes. Implementors mark it `#[inline(always)]`, and all that it calls with an `L`, so
+    /// that it is compiled for the instructions of whoever calls it. Closures cannot be marked so:
+    /// none of them may use `L`.
     ///
     /// # Safety
     /// The processor has the instructions of `L`.

@@ -1,4 +1,24 @@
-//! The CPU's arithmetic for quantised decoders.
+//! The CPU's arithmetic for quantised decoders: weights packed for the machine's instructions, and a
+//! team of threads that runs the operations of a step in short chunks, asking before each.
+//!
+//! Each output value is one fixed sequence of operations, so results have equal bits on any number
+//! of threads, in any batch, and on every instruction set of [`Isa`].
+//!
+//! ```
+//! use std::sync::Arc;
+//! use gogrid_kernels::{Isa, RmsNorm, Team};
+//! use gogrid_units::FullSpeed;
+//!
+//! let mut team = Team::new(2, Arc::new(|_member| {}))?;
+//! let norm = RmsNorm { weight: &[1.0, 2.0], epsilon: 0.0 };
+//! let mut out = [0.0; 2];
+//! let done = team.step(&FullSpeed, Isa::detect(), |ops| {
+//!     ops.rms_norm(norm, &[1.0, 1.0], &mut out)?;
+//!     ops.add(&mut out, &[0.5, 0.5])
+//! });
+//! assert_eq!((done, out), (Ok(()), [1.5, 2.5]));
+//! # Ok::<(), std::io::Error>(())
+//! ```
 
 mod activations;
 mod aligned;

@@ -68,19 +68,23 @@ unsafe fn norm_row<L: Lanes, const ADD: bool>(norm: &RmsNorm<'_>, x: *const f32,
         let mean = sum_of_squares::<L>(x, width) / width as f32;
         let scale = L::splat(1.0 / (mean + norm.epsilon).sqrt());
         let weight = norm.weight.as_ptr();
-        let normed = |x: L::V, weight: L::V, out: L::V| {
-            let value = L::mul(L::mul(x, scale), weight);
-            if ADD { L::add(out, value) } else { value }
-        };
         for i in (0..whole).step_by(LANES) {
-            let old = if ADD { L::load(out.add(i)) } else { scale };
-            let value = normed(L::load(x.add(i)), L::load(weight.add(i)), old);
+            let value = L::mul(L::mul(L::load(x.add(i)), scale), L::load(weight.add(i)));
+            let value = if ADD {
+                L::add(L::load(out.add(i)), value)
+            } else {
+                value
+            };
             L::store(out.add(i), value);
         }
         if rest > 0 {
-            let part = |from: *const f32| load_part::<L>(from.add(whole), rest);
-            let old = if ADD { part(out) } else { scale };
-            let value = normed(part(x), part(weight), old);
+            let (x, weight) = (x.add(whole), weight.add(whole));
+            let value = L::mul(
+                L::mul(load_part::<L>(x, rest), scale),
+                load_part::<L>(weight, rest),
+            );
+            let old = load_part::<L>(out.add(whole), rest);
+            let value = if ADD { L::add(old, value) } else { value };
             store_part::<L>(out.add(whole), value, rest);
         }
     }

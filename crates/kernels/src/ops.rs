@@ -5,6 +5,8 @@
 
 mod products;
 
+use std::ops::Range;
+
 use gogrid_units::{Pace, Work};
 
 pub use products::Embed;
@@ -20,6 +22,9 @@ use crate::pointwise::{Add, Gate, GateKind, Softcap, log_prob};
 use crate::region::{Abandoned, Chunk, Pauses};
 use crate::rope::{Rotary, RotaryPairs, Rotations, rotate_row};
 use crate::team::{Crew, Job};
+
+/// What a chunk does with its range of units.
+type RangeOf<'a> = dyn Fn(Range<usize>, &Pauses<'_>) -> Result<(), Abandoned> + Sync + 'a;
 
 /// The operations of one step. Slices of rows are row after row; shapes are the caller's duty, and
 /// a wrong one is a panic with both numbers.
@@ -332,7 +337,7 @@ impl<'a> Ops<'a> {
     pub(crate) fn ranges(
         &mut self,
         (units, work): (usize, Work),
-        each: &(dyn Fn(std::ops::Range<usize>, &Pauses<'_>) -> Result<(), Abandoned> + Sync),
+        each: &RangeOf<'_>,
     ) -> Result<(), Abandoned> {
         let width = self.width();
         let size = units_per_chunk(self.isa, work, (units, width));

@@ -13,12 +13,19 @@ pub enum GateKind {
     GeluTanh,
 }
 
-/// `x = f(x, y)`, lanes by lanes.
+/// A function of two vectors. A closure would be compiled without the instructions of its caller.
+trait Pointwise {
+    /// # Safety
+    /// As for [`Lanes`].
+    unsafe fn of<L: Lanes>(self, x: L::V, y: L::V) -> L::V;
+}
+
+/// `x = f(x, y)`, element by element.
 ///
 /// # Safety
 /// As for [`Lanes`].
 #[inline(always)]
-unsafe fn map<L: Lanes>(x: &mut [f32], y: &[f32], f: impl Fn(L::V, L::V) -> L::V) {
+unsafe fn map<L: Lanes>(x: &mut [f32], y: &[f32], f: impl Pointwise + Copy) {
     let len = x.len();
     assert!(y.len() >= len, "{} beside {len}", y.len());
     let (x, y) = (x.as_mut_ptr(), y.as_ptr());
@@ -26,12 +33,13 @@ unsafe fn map<L: Lanes>(x: &mut [f32], y: &[f32], f: impl Fn(L::V, L::V) -> L::V
     // SAFETY: the caller has `L`; all offsets stay below `len`.
     unsafe {
         for at in (0..whole).step_by(LANES) {
-            L::store(x.add(at), f(L::load(x.add(at)), L::load(y.add(at))));
+            L::store(x.add(at), f.of::<L>(L::load(x.add(at)), L::load(y.add(at))));
         }
         let rest = len - whole;
         if rest > 0 {
-            let part = |from: *const f32| load_part::<L>(from.add(whole), rest);
-            store_part::<L>(x.add(whole), f(part(x), part(y)), rest);
+            let (x, y) = (x.add(whole), y.add(whole));
+            let value = f.of::<L>(load_part::<L>(x, rest), load_part::<L>(y, rest));
+            store_part::<L>(x, value, rest);
         }
     }
 }
@@ -42,13 +50,24 @@ pub(crate) struct Add<'a> {
     pub(crate) y: &'a [f32],
 }
 
+#[derive(Clone, Copy)]
+struct Sum;
+
+impl Pointwise for Sum {
+    #[inline(always)]
+    unsafe fn of<L: Lanes>(self, x: L::V, y: L::V) -> L::V {
+        // SAFETY: the caller has `L`.
+        unsafe { L::add(x, y) }
+    }
+}
+
 impl Kernel for Add<'_> {
     type Out = ();
 
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         // SAFETY: the caller has `L`.
-        unsafe { map::<L>(self.x, self.y, |x, y| L::add(x, y)) }
+        unsafe { map::<L>(self.x, self.y, Sum) }
     }
 }
 
@@ -59,6 +78,28 @@ pub(crate) struct Gate<'a> {
     pub(crate) up: &'a [f32],
 }
 
+#[derive(Clone, Copy)]
+struct Silu;
+
+impl Pointwise for Silu {
+    #[inline(always)]
+    unsafe fn of<L: Lanes>(self, x: L::V, up: L::V) -> L::V {
+        // SAFETY: the caller has `L`.
+        unsafe { L::mul(sigmoid_of::<L>(x, x), up) }
+    }
+}
+
+#[derive(Clone, Copy)]
+struct GeluTanh;
+
+impl Pointwise for GeluTanh {
+    #[inline(always)]
+    unsafe fn of<L: Lanes>(self, x: L::V, up: L::V) -> L::V {
+        // SAFETY: the caller has `L`.
+        unsafe { L::mul(sigmoid_of::<L>(x, gelu_argument::<L>(x)), up) }
+    }
+}
+
 impl Kernel for Gate<'_> {
     type Out = ();
 
@@ -67,12 +108,8 @@ impl Kernel for Gate<'_> {
         // SAFETY: the caller has `L`.
         unsafe {
             match self.kind {
-                GateKind::Silu => map::<L>(self.gate, self.up, |x, up| {
-                    L::mul(sigmoid_of::<L>(x, x), up)
-                }),
-                GateKind::GeluTanh => map::<L>(self.gate, self.up, |x, up| {
-                    L::mul(sigmoid_of::<L>(x, gelu_argument::<L>(x)), up)
-                }),
+                GateKind::Silu => map::<L>(self.gate, self.up, Silu),
+                GateKind::GeluTanh => map::<L>(self.gate, self.up, GeluTanh),
             }
         }
     }
@@ -117,11 +154,11 @@ impl Kernel for Softcap<'_> {
     #[inline(always)]
     unsafe fn run<L: Lanes>(self) {
         let Self { cap, x } = self;
-        // SAFETY: the caller has `L`; only `x` is used.
+        let len = x.len();
+        let x = x.as_mut_ptr();
+        // SAFETY: the caller has `L`; all offsets stay below `len`.
         unsafe {
             let cap = L::splat(cap);
-            let len = x.len();
-            let x = x.as_mut_ptr();
             for at in (0..len).step_by(LANES) {
                 let part = (len - at).min(LANES);
                 let v = load_part::<L>(x.add(at), part);
@@ -154,22 +191,28 @@ impl Kernel for SoftmaxSum<'_> {
                 greatest = if x > greatest { x } else { greatest };
             }
             let mut sums = [0.0f64; LANES];
-            let mut add = |v: L::V, len: usize| {
-                let mut weights = [0.0; LANES];
-                L::store(
-                    weights.as_mut_ptr(),
-                    exp::<L>(L::sub(v, L::splat(greatest))),
-                );
-                for (sum, weight) in sums.iter_mut().zip(&weights[..len]) {
-                    *sum += f64::from(*weight);
-                }
-            };
+            let top = L::splat(greatest);
             for v in whole {
-                add(L::load(v.as_ptr()), LANES);
+                add_weights::<L>(&mut sums, L::sub(L::load(v.as_ptr()), top));
             }
-            add(load_part::<L>(tail.as_ptr(), tail.len()), tail.len());
+            let rest = L::sub(load_part::<L>(tail.as_ptr(), tail.len()), top);
+            add_weights::<L>(&mut sums[..tail.len()], rest);
             (greatest, sums.iter().sum())
         }
+    }
+}
+
+/// Adds `e^v` to the sums, lane by lane, as many as there are.
+///
+/// # Safety
+/// As for [`Lanes`].
+#[inline(always)]
+unsafe fn add_weights<L: Lanes>(sums: &mut [f64], v: L::V) {
+    let mut weights = [0.0; LANES];
+    // SAFETY: the caller has `L`; the array holds a vector.
+    unsafe { L::store(weights.as_mut_ptr(), exp::<L>(v)) };
+    for (sum, weight) in sums.iter_mut().zip(&weights) {
+        *sum += f64::from(*weight);
     }
 }
 

@@ -192,8 +192,8 @@ fn rope_turns_pairs_and_leaves_the_rest() {
         let x = floats(10, rows * heads * head_dim);
         let mut want = wide(&x);
         for (index, head) in want.chunks_mut(head_dim).enumerate() {
-            for pair in 0..pairs {
-                let angle = positions[index / heads] as f64 * f64::from(frequencies[pair]);
+            for (pair, frequency) in frequencies.iter().enumerate() {
+                let angle = positions[index / heads] as f64 * f64::from(*frequency);
                 let (sin, cos) = (angle.sin() * 1.25, angle.cos() * 1.25);
                 let (a, b) = match pairing {
                     RotaryPairs::Adjacent => (2 * pair, 2 * pair + 1),

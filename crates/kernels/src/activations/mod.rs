@@ -88,38 +88,41 @@ pub(crate) struct SuperBlock {
     pub(crate) sums32: [i32; 4],
 }
 
-/// Rows of int8 values, four to a word, the first in the lowest byte.
+/// Rows of int8 values, as bytes.
 #[derive(Debug, Default)]
 struct Words {
-    words: Vec<i32>,
+    bytes: Vec<u8>,
     stride: usize,
 }
+
+/// The int8 values of four columns.
+pub(crate) type Word = [u8; 4];
 
 impl Words {
     /// Rows begin an odd number of cache lines apart, so that the same column of several rows
     /// does not meet in one set of the first-level cache.
     const fn stride_for(cols: usize) -> usize {
-        (cols.div_ceil(64) | 1) * 16
+        (cols.div_ceil(64) | 1) * 64
     }
 
     fn new(rows: usize, cols: usize) -> Self {
         let stride = Self::stride_for(cols);
         Self {
-            words: vec![0; rows * stride],
+            bytes: vec![0; rows * stride],
             stride,
         }
     }
 
     #[inline]
-    fn row(&self, row: usize) -> &[i32] {
-        &self.words[row * self.stride..][..self.stride]
+    fn row(&self, row: usize) -> &[Word] {
+        self.bytes[row * self.stride..][..self.stride].as_chunks().0
     }
 }
 
 /// One row of the 32-value form.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SmallRow<'a> {
-    pub(crate) words: &'a [[i32; 8]],
+    pub(crate) words: &'a [[Word; 8]],
     pub(crate) scales: &'a [[f32; 2]],
     pub(crate) sums: &'a [i32],
 }
@@ -127,7 +130,7 @@ pub(crate) struct SmallRow<'a> {
 /// One row of the 256-value form.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct SuperRow<'a> {
-    pub(crate) words: &'a [[i32; 64]],
+    pub(crate) words: &'a [[Word; 64]],
     pub(crate) blocks: &'a [SuperBlock],
 }
 
@@ -176,7 +179,7 @@ impl Activations {
 
     /// The bytes that [`Activations::new`] takes.
     pub const fn bytes_for(forms: Forms, rows: usize, cols: usize) -> Bytes {
-        let words = 4 * Words::stride_for(cols);
+        let words = Words::stride_for(cols);
         let mut row = 0;
         if forms.floats {
             row += 4 * cols;

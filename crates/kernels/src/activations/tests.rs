@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Activations, Forms};
+use super::{Activations, Forms, Word};
 use crate::isa::Isa;
 use crate::quant::tests::Noise;
 use gogrid_units::{Bytes, WeightType};
@@ -17,8 +17,8 @@ fn filled(isa: Isa, rows: usize, cols: usize, x: &[f32]) -> Activations {
 }
 
 /// The int8 value of column `col`.
-fn value(words: &[[i32; 8]], col: usize) -> i8 {
-    i8::from_le_bytes([words[col / 32][col % 32 / 4].to_le_bytes()[col % 4]])
+fn value(words: &[Word], col: usize) -> i8 {
+    i8::from_le_bytes([words[col / 4][col % 4]])
 }
 
 /// One block by the definition: scale, int8 values.
@@ -46,7 +46,7 @@ fn check(x: &[f32], cols: usize) {
             for (block, x) in x.chunks_exact(32).enumerate() {
                 let (scale, values) = by_definition(x);
                 let sum: i32 = values.iter().map(|&v| i32::from(v)).sum();
-                let words = &small.words[block..=block];
+                let words = &small.words[block];
                 let read: Vec<_> = (0..32).map(|col| value(words, col)).collect();
                 assert_eq!(read, values, "{isa}: {x:?}");
                 assert_eq!(small.sums[block], sum, "{isa}");
@@ -75,8 +75,7 @@ fn check_super(got: &Activations, row: usize, x: &[f32]) {
             let halves = |w: &i32| [*w as i16, (w >> 16) as i16];
             words.iter().flat_map(halves).collect::<Vec<_>>()
         };
-        let read = row.words[block].as_chunks().0;
-        let read: Vec<_> = (0..256).map(|col| value(read, col)).collect();
+        let read: Vec<_> = (0..256).map(|col| value(&row.words[block], col)).collect();
         let at = &row.blocks[block];
         assert_eq!(read, values);
         assert_eq!(at.scale.to_bits(), scale.to_bits());
@@ -136,8 +135,9 @@ fn the_bytes_are_those_counted() {
         let forms = Forms::of(ty);
         let new = Activations::new(forms, 5, 768);
         let small = &new.blocks32;
-        let words = small.words.words.len() + new.blocks256.words.words.len();
-        let bytes = 4 * (new.floats.len() + words + small.sums.len())
+        let words = small.words.bytes.len() + new.blocks256.words.bytes.len();
+        let bytes = 4 * (new.floats.len() + small.sums.len())
+            + words
             + 8 * small.scales.len()
             + size_of::<super::SuperBlock>() * new.blocks256.blocks.len();
         assert_eq!(

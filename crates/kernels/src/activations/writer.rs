@@ -10,10 +10,10 @@ pub(crate) struct Writer<'a> {
     rows: usize,
     cols: usize,
     floats: Rows<'a, f32>,
-    words32: Rows<'a, i32>,
+    words32: Rows<'a, u8>,
     scales: Rows<'a, [f32; 2]>,
     sums: Rows<'a, i32>,
-    words256: Rows<'a, i32>,
+    words256: Rows<'a, u8>,
     blocks: Rows<'a, SuperBlock>,
 }
 
@@ -51,10 +51,10 @@ impl<'a, T> Rows<'a, T> {
 /// One row of every form, empty where the form is not there.
 struct Row<'a> {
     floats: &'a mut [f32],
-    words32: &'a mut [i32],
+    words32: &'a mut [u8],
     scales: &'a mut [[f32; 2]],
     sums: &'a mut [i32],
-    words256: &'a mut [i32],
+    words256: &'a mut [u8],
     blocks: &'a mut [SuperBlock],
 }
 
@@ -68,10 +68,10 @@ impl<'a> Writer<'a> {
             rows,
             cols,
             floats: Rows::new(&mut to.floats, rows),
-            words32: Rows::new(&mut to.blocks32.words.words, rows),
+            words32: Rows::new(&mut to.blocks32.words.bytes, rows),
             scales: Rows::new(&mut to.blocks32.scales, rows),
             sums: Rows::new(&mut to.blocks32.sums, rows),
-            words256: Rows::new(&mut to.blocks256.words.words, rows),
+            words256: Rows::new(&mut to.blocks256.words.bytes, rows),
             blocks: Rows::new(&mut to.blocks256.blocks, rows),
         }
     }
@@ -127,11 +127,11 @@ fn fill_avx512(x: &[f32], to: Row<'_>) {
 #[inline(always)]
 fn fill(x: &[f32], to: Row<'_>) {
     let scales = to.scales.iter_mut().zip(to.sums);
-    let words = to.words32.chunks_exact_mut(8);
+    let words = to.words32.as_chunks_mut().0;
     for ((x, words), (scale, sum)) in x.as_chunks().0.iter().zip(words).zip(scales) {
         (*scale, *sum) = round::block32(x, words);
     }
-    let words = to.words256.chunks_exact_mut(64);
+    let words = to.words256.as_chunks_mut().0;
     for ((x, words), block) in x.as_chunks().0.iter().zip(words).zip(to.blocks) {
         *block = round::block256(x, words);
     }

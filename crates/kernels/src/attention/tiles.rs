@@ -3,6 +3,7 @@
 //! The operations on one query depend on that query and the keys it sees, in the order of their
 //! positions, and on nothing else: not on the queries it is computed beside.
 
+use std::array::{from_mut, from_ref};
 use std::ops::Range;
 
 use super::Heads;
@@ -37,6 +38,9 @@ impl Partial<'_> {
         *self.scale = [f32::NEG_INFINITY, 0.0];
     }
 }
+
+// Loops over the queries are written out, since a closure given to `map` is not compiled for the
+// instructions of its caller.
 
 /// Adds the tiles of `tiles` to the partials, in order.
 pub(crate) struct Tiles<'a, 'p> {
@@ -85,7 +89,10 @@ impl Tiles<'_, '_> {
             assert_eq!(query.q.len(), self.heads.head_dim, "a query");
         }
         for tile in self.tiles {
-            let seen = queries.each_ref().map(|query| seen_of(tile, query.sees));
+            let mut seen = [None; N];
+            for n in 0..N {
+                seen[n] = seen_of(tile, queries[n].sees);
+            }
             if seen.iter().all(Option::is_none) {
                 continue;
             }
@@ -128,7 +135,10 @@ unsafe fn scores<L: Lanes, const N: usize>(
 ) {
     let head_dim = queries[0].q.len();
     assert!(keys.len() >= head_dim * KV_TOKENS);
-    let q = queries.each_ref().map(|query| query.q.as_ptr());
+    let mut q = [queries[0].q.as_ptr(); N];
+    for n in 0..N {
+        q[n] = queries[n].q.as_ptr();
+    }
     for half in [0, LANES] {
         // SAFETY: `d < head_dim`, so all reads lie in `keys` and the queries.
         unsafe {
@@ -146,6 +156,17 @@ unsafe fn scores<L: Lanes, const N: usize>(
     }
 }
 
+/// The number of each key in a tile.
+const INDEX: [f32; KV_TOKENS] = {
+    let mut index = [0.0; KV_TOKENS];
+    let mut i = 0;
+    while i < KV_TOKENS {
+        index[i] = i as f32;
+        i += 1;
+    }
+    index
+};
+
 /// Makes weights of scores, and gives what the sums so far must be multiplied by. Keys that are
 /// not seen get exactly zero.
 ///
@@ -154,33 +175,14 @@ unsafe fn scores<L: Lanes, const N: usize>(
 #[inline(always)]
 unsafe fn weigh<L: Lanes>(
     heads: &Heads,
-    (low, high): (usize, usize),
+    seen: (usize, usize),
     scores: &mut [f32; KV_TOKENS],
     scale: &mut [f32; 2],
 ) -> f32 {
-    const INDEX: [f32; KV_TOKENS] = {
-        let mut index = [0.0; KV_TOKENS];
-        let mut i = 0;
-        while i < KV_TOKENS {
-            index[i] = i as f32;
-            i += 1;
-        }
-        index
-    };
     // SAFETY: the caller has `L`; both halves lie in arrays of 32.
     unsafe {
-        let unseen = L::splat(f32::NEG_INFINITY);
-        // Whole numbers up to 32 are exact.
-        let (low, high) = (L::splat(low as f32), L::splat(high as f32));
-        let score = |half: usize| {
-            let mut s = L::mul(L::load(scores.as_ptr().add(half)), L::splat(heads.scale));
-            if let Some(cap) = heads.softcap {
-                s = L::mul(L::splat(cap), tanh::<L>(L::div(s, L::splat(cap))));
-            }
-            let index = L::load(INDEX.as_ptr().add(half));
-            L::if_less(index, low, unseen, L::if_less(index, high, s, unseen))
-        };
-        let (a, b) = (score(0), score(LANES));
+        let a = seen_scores::<L>(heads, seen, scores, 0);
+        let b = seen_scores::<L>(heads, seen, scores, LANES);
         let [before, sum] = *scale;
         let tile = L::greatest(L::max(a, b));
         let greatest = if before > tile { before } else { tile };
@@ -194,6 +196,31 @@ unsafe fn weigh<L: Lanes>(
     }
 }
 
+/// The scores from `half`, scaled and capped; negative infinity where a key is not seen.
+///
+/// # Safety
+/// As for [`Lanes`]; `half` is 0 or 16.
+#[inline(always)]
+unsafe fn seen_scores<L: Lanes>(
+    heads: &Heads,
+    (low, high): (usize, usize),
+    scores: &[f32; KV_TOKENS],
+    half: usize,
+) -> L::V {
+    // SAFETY: the caller has `L`; a vector from `half` lies in arrays of 32.
+    unsafe {
+        let mut s = L::mul(L::load(scores.as_ptr().add(half)), L::splat(heads.scale));
+        if let Some(cap) = heads.softcap {
+            s = L::mul(L::splat(cap), tanh::<L>(L::div(s, L::splat(cap))));
+        }
+        // Whole numbers up to 32 are exact.
+        let (low, high) = (L::splat(low as f32), L::splat(high as f32));
+        let unseen = L::splat(f32::NEG_INFINITY);
+        let index = L::load(INDEX.as_ptr().add(half));
+        L::if_less(index, low, unseen, L::if_less(index, high, s, unseen))
+    }
+}
+
 /// # Safety
 /// As for [`Lanes`].
 #[inline(always)]
@@ -204,7 +231,8 @@ pub(crate) unsafe fn exp_one<L: Lanes>(x: f32) -> f32 {
     all[0]
 }
 
-/// Adds the weighted values of a tile to the partials, key after key.
+/// Adds the weighted values of a tile to the partials, key after key: those that all queries see
+/// for all at once, those before and after for each alone.
 ///
 /// # Safety
 /// As for [`Lanes`]; `values` is `[32][head_dim]` and eight more.
@@ -212,24 +240,51 @@ pub(crate) unsafe fn exp_one<L: Lanes>(x: f32) -> f32 {
 unsafe fn add_values<L: Lanes, const N: usize>(
     (values, seen): (&[u16], [Seen; N]),
     weights: &[[f32; KV_TOKENS]; N],
-    old: [f32; N],
+    mut old: [f32; N],
     partials: &mut [Partial<'_>; N],
 ) {
     let head_dim = (values.len() - 8) / KV_TOKENS;
+    let (first, last) = shared_by(seen);
     // SAFETY: the caller has `L`.
     unsafe {
-        if let (Some(seen), true) = (seen[0], seen.iter().all(|s| *s == seen[0])) {
-            let into = partials.each_mut().map(|partial| &mut *partial.values);
-            add_seen::<L, N>((values, head_dim, seen), weights, old, into);
-            return;
+        for n in 0..N {
+            if let Some((low, high)) = seen[n].filter(|(low, _)| *low < first) {
+                let part = (values, head_dim, (low, high.min(first)));
+                add_seen::<L, 1>(
+                    part,
+                    from_ref(&weights[n]),
+                    [old[n]],
+                    from_mut(&mut partials[n]),
+                );
+                old[n] = 1.0;
+            }
+        }
+        if first < last {
+            add_seen::<L, N>((values, head_dim, (first, last)), weights, old, partials);
+            old = [1.0; N];
         }
         for n in 0..N {
-            if let Some(seen) = seen[n] {
-                let into = [&mut *partials[n].values];
-                add_seen::<L, 1>((values, head_dim, seen), &[weights[n]], [old[n]], into);
+            if let Some((low, high)) = seen[n].filter(|(_, high)| *high > last) {
+                let part = (values, head_dim, (low.max(last), high));
+                add_seen::<L, 1>(
+                    part,
+                    from_ref(&weights[n]),
+                    [old[n]],
+                    from_mut(&mut partials[n]),
+                );
             }
         }
     }
+}
+
+/// The keys that all see; an empty range at the end of the tile where there are none.
+fn shared_by<const N: usize>(seen: [Seen; N]) -> (usize, usize) {
+    const NONE: (usize, usize) = (KV_TOKENS, KV_TOKENS);
+    let join = |a: (usize, usize), b: (usize, usize)| (a.0.max(b.0), a.1.min(b.1));
+    let all = seen.iter().try_fold((0, KV_TOKENS), |shared, seen| {
+        seen.map(|seen| join(shared, seen))
+    });
+    all.filter(|(low, high)| low < high).unwrap_or(NONE)
 }
 
 /// [`add_values`] for queries that see the same keys.
@@ -241,13 +296,14 @@ unsafe fn add_seen<L: Lanes, const N: usize>(
     values: (&[u16], usize, (usize, usize)),
     weights: &[[f32; KV_TOKENS]; N],
     old: [f32; N],
-    into: [&mut [f32]; N],
+    partials: &mut [Partial<'_>; N],
 ) {
     let padded = values.1.next_multiple_of(LANES);
-    for to in &into {
-        assert_eq!(to.len(), padded, "sums of a head");
+    let mut into = [std::ptr::null_mut(); N];
+    for n in 0..N {
+        assert_eq!(partials[n].values.len(), padded, "sums of a head");
+        into[n] = partials[n].values.as_mut_ptr();
     }
-    let into = into.map(|to| to.as_mut_ptr());
     // A sum waits for the one before it, so few queries need several vectors in flight.
     let mut at = 0;
     // SAFETY: the caller has `L`; `at` and the vectors after it stay below `padded`.
@@ -285,22 +341,22 @@ unsafe fn add_at<L: Lanes, const N: usize, const B: usize>(
     unsafe {
         let mut sums = [[L::splat(0.0); B]; N];
         for n in 0..N {
-            for b in 0..B {
-                sums[n][b] = L::mul(L::load(into[n].add(at + b * LANES)), L::splat(old[n]));
+            for (b, sum) in sums[n].iter_mut().enumerate() {
+                *sum = L::mul(L::load(into[n].add(at + b * LANES)), L::splat(old[n]));
             }
         }
         for key in low..high {
             let from = values.as_ptr().add(key * head_dim + at);
             for b in 0..B {
                 let value = L::load_half(from.add(b * LANES));
-                for n in 0..N {
-                    sums[n][b] = L::fma(L::splat(*weights[n].as_ptr().add(key)), value, sums[n][b]);
+                for (weights, sums) in weights.iter().zip(&mut sums) {
+                    sums[b] = L::fma(L::splat(*weights.as_ptr().add(key)), value, sums[b]);
                 }
             }
         }
         for n in 0..N {
-            for b in 0..B {
-                L::store(into[n].add(at + b * LANES), sums[n][b]);
+            for (b, sum) in sums[n].iter().enumerate() {
+                L::store(into[n].add(at + b * LANES), *sum);
             }
         }
     }

@@ -60,6 +60,20 @@ unsafe fn greatest8(v: __m256) -> f32 {
     }
 }
 
+/// `a < b ? yes : no`.
+#[inline(always)]
+unsafe fn pick(a: __m256, b: __m256, yes: __m256, no: __m256) -> __m256 {
+    // SAFETY: its caller has AVX2.
+    unsafe { _mm256_blendv_ps(no, yes, _mm256_cmp_ps::<_CMP_LT_OQ>(a, b)) }
+}
+
+/// The bits as integers, 23 to the left.
+#[inline(always)]
+unsafe fn shift(v: __m256) -> __m256 {
+    // SAFETY: its caller has AVX2.
+    unsafe { _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(v))) }
+}
+
 impl Lanes for Avx2 {
     type V = [__m256; 2];
 
@@ -141,20 +155,17 @@ impl Lanes for Avx2 {
     unsafe fn if_less(a: Self::V, b: Self::V, yes: Self::V, no: Self::V) -> Self::V {
         // SAFETY: the contract of `Lanes`.
         unsafe {
-            let pick =
-                |i: usize| _mm256_blendv_ps(no[i], yes[i], _mm256_cmp_ps::<_CMP_LT_OQ>(a[i], b[i]));
-            [pick(0), pick(1)]
+            [
+                pick(a[0], b[0], yes[0], no[0]),
+                pick(a[1], b[1], yes[1], no[1]),
+            ]
         }
     }
 
     #[inline(always)]
     unsafe fn low_bits_to_exponent(v: Self::V) -> Self::V {
         // SAFETY: the contract of `Lanes`.
-        unsafe {
-            let shift =
-                |v: __m256| _mm256_castsi256_ps(_mm256_slli_epi32::<23>(_mm256_castps_si256(v)));
-            [shift(v[0]), shift(v[1])]
-        }
+        unsafe { [shift(v[0]), shift(v[1])] }
     }
 
     #[inline(always)]

@@ -10,6 +10,7 @@ use std::arch::x86_64::{
 
 use super::lanes::{Input, Kernel, Lanes, whole_tile};
 use super::prefetch::fetch_ahead;
+use crate::activations::Word;
 use crate::isa::Isa;
 use crate::packed::TILE;
 
@@ -47,18 +48,21 @@ fn load16(from: &[u8]) -> __m128i {
 /// Products of four unsigned bytes and four signed ones, summed in pairs to 16 bits. The greatest
 /// sum is 2 × 127 × the greatest unsigned byte.
 #[inline(always)]
-fn products(weights: __m256i, input: i32) -> __m256i {
-    with_features!(_mm256_maddubs_epi16(weights, _mm256_set1_epi32(input)))
+fn products(weights: __m256i, input: Word) -> __m256i {
+    with_features!(_mm256_maddubs_epi16(
+        weights,
+        _mm256_set1_epi32(i32::from_ne_bytes(input))
+    ))
 }
 
 /// The same for bytes 128 too high: |w − 128| ≤ 128 takes the input with the sign of w − 128, so
 /// the greatest sum is 2 × 128 × 127, which fits, where the bytes themselves would not.
 #[inline(always)]
-fn centred_products(weights: __m256i, input: i32) -> __m256i {
+fn centred_products(weights: __m256i, input: Word) -> __m256i {
     with_features!({
         let signed = _mm256_xor_si256(weights, _mm256_set1_epi8(-128));
         let magnitude = _mm256_sign_epi8(signed, signed);
-        let input = _mm256_sign_epi8(_mm256_set1_epi32(input), signed);
+        let input = _mm256_sign_epi8(_mm256_set1_epi32(i32::from_ne_bytes(input)), signed);
         _mm256_maddubs_epi16(magnitude, input)
     })
 }
@@ -150,7 +154,7 @@ impl Lanes for Avx2 {
         self,
         sum: __m256i,
         weights: &[__m256i; 4],
-        inputs: &[i32; 4],
+        inputs: &[Word; 4],
     ) -> __m256i {
         if BITS == 8 {
             let sum = widen(sum, centred_products(weights[0], inputs[0]));

@@ -10,6 +10,7 @@ use std::arch::x86_64::{
 
 use super::lanes::{Input, Kernel, Lanes, whole_tile};
 use super::prefetch::fetch_ahead;
+use crate::activations::Word;
 use crate::isa::Isa;
 use crate::packed::TILE;
 
@@ -110,13 +111,29 @@ impl Lanes for Avx512 {
         self,
         sum: __m512i,
         weights: &[__m512i; 4],
-        inputs: &[i32; 4],
+        inputs: &[Word; 4],
     ) -> __m512i {
         with_features!({
-            let sum = _mm512_dpbusd_epi32(sum, weights[0], _mm512_set1_epi32(inputs[0]));
-            let sum = _mm512_dpbusd_epi32(sum, weights[1], _mm512_set1_epi32(inputs[1]));
-            let sum = _mm512_dpbusd_epi32(sum, weights[2], _mm512_set1_epi32(inputs[2]));
-            _mm512_dpbusd_epi32(sum, weights[3], _mm512_set1_epi32(inputs[3]))
+            let sum = _mm512_dpbusd_epi32(
+                sum,
+                weights[0],
+                _mm512_set1_epi32(i32::from_ne_bytes(inputs[0])),
+            );
+            let sum = _mm512_dpbusd_epi32(
+                sum,
+                weights[1],
+                _mm512_set1_epi32(i32::from_ne_bytes(inputs[1])),
+            );
+            let sum = _mm512_dpbusd_epi32(
+                sum,
+                weights[2],
+                _mm512_set1_epi32(i32::from_ne_bytes(inputs[2])),
+            );
+            _mm512_dpbusd_epi32(
+                sum,
+                weights[3],
+                _mm512_set1_epi32(i32::from_ne_bytes(inputs[3])),
+            )
         })
     }
 

@@ -1,6 +1,6 @@
 //! What an instruction set must be able to do.
 
-use crate::activations::Activations;
+use crate::activations::{Activations, Word};
 use crate::packed::{Layout, TILE};
 
 /// Up to this many tokens at a time, arithmetic waits for the stream of weights.
@@ -62,7 +62,7 @@ pub(super) trait Lanes: Copy {
         self,
         sum: Self::Ints,
         weights: &[Self::Bytes; 4],
-        inputs: &[i32; 4],
+        inputs: &[Word; 4],
     ) -> Self::Ints;
 
     /// The same integer in every lane.

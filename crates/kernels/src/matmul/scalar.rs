@@ -1,6 +1,7 @@
 use half::{bf16, f16};
 
 use super::lanes::{Input, Kernel, Lanes, whole_tile};
+use crate::activations::Word;
 use crate::packed::{TILE, VECTOR};
 
 /// Plain Rust, and the meaning of every operation.
@@ -62,12 +63,10 @@ impl Lanes for Scalar {
         self,
         mut sum: Self::Ints,
         weights: &[Self::Bytes; 4],
-        inputs: &[i32; 4],
+        inputs: &[Word; 4],
     ) -> Self::Ints {
         for (weights, input) in weights.iter().zip(inputs) {
-            let input = input
-                .to_le_bytes()
-                .map(|b| i32::from(i8::from_le_bytes([b])));
+            let input = input.map(|b| i32::from(i8::from_le_bytes([b])));
             for (sum, bytes) in sum.iter_mut().zip(weights.as_chunks::<4>().0) {
                 for (byte, input) in bytes.iter().zip(input) {
                     *sum += i32::from(*byte) * input;
