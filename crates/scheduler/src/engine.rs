@@ -16,10 +16,12 @@ use gogrid_units::Moment;
 
 use crate::clock::Clock;
 use crate::core::{Action, Beginning, Core, Ended, Input, Shape};
+use crate::device::Device;
 use crate::error::GenerateError;
 use crate::limits::EVENTS_MAX;
 use crate::listener::Listener;
 use crate::resource_manager::{ResourceConfig, ResourceStats};
+use crate::threads::Threads;
 
 /// How long the engine waits for a driver that has no room for a message.
 const TRY_AGAIN: Duration = Duration::from_millis(1);
@@ -66,10 +68,9 @@ pub(crate) struct Parts {
     pub(crate) shape: Shape,
     pub(crate) limits: ResourceConfig,
     pub(crate) stages: Vec<PlacedStage>,
-    /// The devices' names, by the index that the stages have.
-    pub(crate) devices: Vec<String>,
-    /// Called first thing on each thread the engine starts, with the thread's name.
-    pub(crate) on_start: Arc<dyn Fn(&str) + Send + Sync>,
+    /// The devices, by the index that the stages have.
+    pub(crate) devices: Vec<Device>,
+    pub(crate) threads: Threads,
     pub(crate) clock: Clock,
 }
 
@@ -113,7 +114,7 @@ impl Engine {
         let thread = thread::Builder::new()
             .name("gogrid-engine".to_owned())
             .spawn(move || {
-                (parts.on_start)("gogrid-engine");
+                parts.threads.begin("engine", None);
                 match Inside::new(parts, messages, its_stopped) {
                     Ok(inside) => {
                         let _ = started.send(Ok(()));
@@ -165,7 +166,7 @@ struct Inside {
     core: Core,
     runner: Runner,
     limits: ResourceConfig,
-    devices: Vec<String>,
+    devices: Vec<Device>,
     clock: Clock,
     messages: Receiver<Box<Message>>,
     finished: Receiver<Finished>,
@@ -198,20 +199,23 @@ impl Inside {
             limits,
             stages,
             devices,
-            on_start,
+            threads,
             clock,
         } = parts;
         // Room for every job that can be in flight, so that a driver never waits.
         let (ends, finished) = sync_channel(shape.depth);
         let engine = thread::current();
-        let names = devices.clone();
+        let its = devices.clone();
         let hooks = Hooks {
             finished: Box::new(move |end| {
                 // The engine is gone only while the runner is being dropped.
                 let _ = ends.try_send(end);
                 engine.unpark();
             }),
-            started: Box::new(move |device| on_start(&format!("driver of {}", names[device]))),
+            started: Box::new(move |index| {
+                let device = &its[index];
+                threads.begin(&format!("{device} driver"), Some(device));
+            }),
         };
         let runner = Runner::start(stages, shape.depth, hooks)?;
         Ok(Self {
@@ -357,7 +361,7 @@ impl Inside {
 }
 
 /// A step's end in the core's words.
-fn ended(finished: Finished, devices: &[String]) -> Input {
+fn ended(finished: Finished, devices: &[Device]) -> Input {
     let Finished { id, result } = finished;
     let ended = match result {
         Ok(output) => Ended::Output(output),
@@ -372,7 +376,7 @@ fn ended(finished: Finished, devices: &[String]) -> Input {
             error,
         }) => Ended::Failed(GenerateError::Stage {
             stage,
-            device: devices[device].clone(),
+            device: devices[device].to_string(),
             pieces: span.to_string(),
             problem: error.to_string(),
         }),

@@ -16,7 +16,7 @@ use gogrid_units::Bytes;
 
 use crate::clock::Clock;
 use crate::core::{Beginning, Room};
-use crate::device::Device;
+use crate::device::{self, Device};
 use crate::engine::{Engine, Message as Tell, RingOnDrop, View};
 use crate::error::{GenerateError, OpenError, Refusal};
 use crate::generation::Generation;
@@ -77,8 +77,11 @@ impl HeterogeneousPipeline {
         options.limits.validate()?;
         let model = open_model(path.as_ref(), &options)?;
         let threads = Threads::new(&options.limits);
-        let grounds = crate::device::ground(devices, &options, &threads)?;
-        Self::on(Arc::new(model), grounds, &options, threads)
+        let loader = threads.clone();
+        loader.on_loader(|| {
+            let grounds = device::ground(devices, &options, &threads)?;
+            Self::on(Arc::new(model), grounds, &options, threads)
+        })
     }
 
     /// Where the stages would stand and how fast they would be, without loading the weights.
@@ -90,11 +93,10 @@ impl HeterogeneousPipeline {
         options.limits.validate()?;
         let model = open_model(path.as_ref(), options)?;
         let threads = Threads::new(&options.limits);
-        opening::predict(
-            &model,
-            crate::device::ground(devices, options, &threads)?,
-            options,
-        )
+        threads.on_loader(|| {
+            let grounds = device::ground(devices, options, &threads)?;
+            opening::predict(&model, grounds, options)
+        })
     }
 
     /// Opens a model on devices whose backends are there.

@@ -25,6 +25,7 @@ pub mod heterogeneous_pipeline;
 mod intake;
 mod limits;
 mod listener;
+mod machine;
 mod opening;
 mod options;
 mod placing;

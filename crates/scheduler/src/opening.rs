@@ -58,13 +58,12 @@ pub(crate) fn open(
         windows,
     };
     let clock = Clock::start();
-    let log = threads.clone();
     let engine = Engine::start(Parts {
         shape: shape(model, room.clone(), placed.len()),
         limits: options.limits.clone(),
         stages: placed,
-        devices: names(&grounds),
-        on_start: Arc::new(move |name| log.begin(name)),
+        devices: grounds.iter().map(|ground| ground.device.clone()).collect(),
+        threads: threads.clone(),
         clock,
     });
     let engine = engine.map_err(|e| OpenError::Device {

@@ -1,0 +1,194 @@
+//! Runs a real model under a mode, and prints what was held and measured:
+//! `cargo run --example test_resource_limiting -- --mode conservative`.
+
+use std::error::Error;
+use std::fmt::Display;
+use std::path::PathBuf;
+
+use corpgrid_scheduler::{
+    Event, Figures, GenerateRequest, HeterogeneousPipeline, Prompt, ResourceConfig, Status, devices,
+};
+use futures_executor::block_on;
+use futures_util::StreamExt;
+use futures_util::future::try_join_all;
+
+const USAGE: &str = "usage: test_resource_limiting [--mode conservative|default|aggressive] \
+                     [--model FILE]";
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let (mode, path) = arguments()?;
+    let limits = match mode.as_str() {
+        "conservative" => ResourceConfig::conservative(),
+        "default" => ResourceConfig::default(),
+        "aggressive" => ResourceConfig::aggressive(),
+        other => return Err(format!("unknown mode {other:?}; {USAGE}").into()),
+    };
+    let pipeline = HeterogeneousPipeline::new(&devices(), &path, Some(limits))?;
+    block_on(report(&pipeline, &mode))
+}
+
+/// The mode, and the model's file: the default model in the cache unless one is named.
+fn arguments() -> Result<(String, PathBuf), Box<dyn Error>> {
+    let (mut mode, mut model) = ("default".to_owned(), None);
+    let mut words = std::env::args().skip(1);
+    while let Some(word) = words.next() {
+        let value = words.next().ok_or(USAGE)?;
+        match word.as_str() {
+            "--mode" => mode = value,
+            "--model" => model = Some(PathBuf::from(value)),
+            _ => return Err(USAGE.into()),
+        }
+    }
+    Ok((mode, model.map_or_else(cached, Ok)?))
+}
+
+async fn report(pipeline: &HeterogeneousPipeline, mode: &str) -> Result<(), Box<dyn Error>> {
+    let limits = pipeline.status().await.limits;
+    let streams = limits.max_batch_size + 1;
+    println!("mode {mode}: {streams} requests at once");
+    let requests = (0..streams).map(|number| run(pipeline, number));
+    let outcomes = try_join_all(requests).await?;
+    for (text, figures, _) in &outcomes {
+        println!("  {:?}", text.trim());
+        println!(
+            "  waited {:.3} s, prefill {:.3} s, decode {:.1} tok/s",
+            figures.queue_s,
+            figures.prefill_s,
+            figures.decode_steps as f64 / figures.decode_s.max(1e-9)
+        );
+    }
+    let during = outcomes.iter().map(|outcome| &outcome.2);
+    let fullest = during
+        .max_by_key(|status| held(status))
+        .ok_or("no request ran")?;
+    print_held(fullest);
+    print_starts(
+        pipeline,
+        &outcomes.iter().map(|outcome| outcome.1).collect::<Vec<_>>(),
+    )
+    .await;
+    let room = fullest
+        .devices
+        .iter()
+        .map(|device| device.memory_cap_bytes)
+        .max()
+        .unwrap_or(0);
+    match pipeline.check_resource_limits(room + 1).await {
+        Ok(()) => return Err("a byte more than the cap was let through".into()),
+        Err(refusal) => line("memory over the cap", format!("refused: {refusal}")),
+    }
+    Ok(())
+}
+
+/// One request: its text, its figures, and the pipeline while it ran.
+async fn run(
+    pipeline: &HeterogeneousPipeline,
+    number: usize,
+) -> Result<(String, Figures, Status), Box<dyn Error>> {
+    let prompt = Prompt::Text(format!("{number} things to know about mountains:"));
+    let mut generation = pipeline.generate(GenerateRequest::new(prompt, 24)).await?;
+    let (mut text, mut status) = (String::new(), None);
+    while let Some(event) = generation.next().await {
+        match event? {
+            Event::Delta { text: delta, .. } => text += &delta,
+            Event::Finished { figures, .. } => {
+                let status = status.ok_or("it ended without a token")?;
+                return Ok((text, figures, status));
+            }
+        }
+        if status.is_none() {
+            status = Some(pipeline.status().await);
+        }
+    }
+    Err("the stream ended early".into())
+}
+
+fn held(status: &Status) -> u64 {
+    status
+        .devices
+        .iter()
+        .map(|device| device.memory_used_bytes)
+        .sum()
+}
+
+fn print_held(status: &Status) {
+    for device in &status.devices {
+        let mib = |bytes: u64| format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20));
+        line(
+            "memory held",
+            format!(
+                "{}: {} of {} allowed (weights {}, kv {}, scratch {})",
+                device.device,
+                mib(device.memory_used_bytes),
+                mib(device.memory_cap_bytes),
+                mib(device.weights_bytes),
+                mib(device.kv_bytes),
+                mib(device.scratch_bytes)
+            ),
+        );
+    }
+    line(
+        "batch",
+        format!("{} ran, {} waited", status.running, status.queued),
+    );
+    for thread in &status.threads {
+        let nice = thread
+            .nice
+            .map_or("unknown".to_owned(), |nice| nice.to_string());
+        let io = thread
+            .io
+            .map_or("unknown".to_owned(), |io| format!("{}/{}", io.0, io.1));
+        line(&thread.name, format!("nice {nice}, i/o priority {io}"));
+        thread.problems.iter().for_each(|problem| line("", problem));
+    }
+    for limit in &status.not_enforced {
+        line("not enforced yet", limit);
+    }
+}
+
+async fn print_starts(pipeline: &HeterogeneousPipeline, figures: &[Figures]) {
+    let mut starts: Vec<f64> = figures.iter().map(|figures| figures.queue_s).collect();
+    starts.sort_by(f64::total_cmp);
+    let gaps = starts.windows(2).map(|pair| pair[1] - pair[0]);
+    let least = gaps.fold(f64::INFINITY, f64::min);
+    line("starts apart", format!("{:.1} ms at least", least * 1e3));
+    let stats = pipeline.get_resource_stats().await;
+    let (total, throttled) = (stats.total_requests, stats.throttled_requests);
+    line(
+        "requests",
+        format!(
+            "{total}, {throttled} throttled, rate {:.2}",
+            stats.throttle_rate
+        ),
+    );
+}
+
+fn line(what: &str, value: impl Display) {
+    println!("{what:>24}: {value}");
+}
+
+/// The default model where `gogrid pull` puts it.
+fn cached() -> Result<PathBuf, Box<dyn Error>> {
+    let own = std::env::var_os("GOGRID_CACHE").map(PathBuf::from);
+    let base = || {
+        let home = || std::env::var_os("HOME").map(|home| PathBuf::from(home).join(".cache"));
+        let base = std::env::var_os("XDG_CACHE_HOME").or_else(|| std::env::var_os("LOCALAPPDATA"));
+        Some(
+            base.map(PathBuf::from)
+                .or_else(home)?
+                .join("gogrid")
+                .join("models"),
+        )
+    };
+    let folder = own
+        .or_else(base)
+        .ok_or("no cache folder: set GOGRID_CACHE")?;
+    let file = folder.join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    match file.is_file() {
+        true => Ok(file),
+        false => {
+            let file = file.display();
+            Err(format!("{file} is not there; `gogrid pull smollm2-135m` fetches it").into())
+        }
+    }
+}
