@@ -3,6 +3,7 @@
 #![forbid(unsafe_code)]
 
 mod args;
+mod bandwidth;
 mod bar;
 mod bench;
 mod chat;

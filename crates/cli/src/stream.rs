@@ -146,9 +146,9 @@ pub(crate) fn figures_line(answer: &Answer, mode: Mode) -> String {
         mode.name(),
         held(&answer.status),
     );
-    if !answer.status.not_enforced.is_empty() {
-        line.push_str("; not held: ");
-        line.push_str(&answer.status.not_enforced.join(", "));
+    for limit in &answer.status.not_enforced {
+        line.push_str("; ");
+        line.push_str(limit);
     }
     line
 }
