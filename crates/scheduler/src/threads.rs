@@ -78,10 +78,14 @@ impl Threads {
         let share = self.log().asked.max_compute_usage_percent;
         let mut named = Vec::new();
         if share < 1.0 {
-            named.push(format!("max_compute_usage_percent: no duty cycle yet, so {share} is not held"));
+            named.push(format!(
+                "max_compute_usage_percent: no duty cycle yet, so {share} is not held"
+            ));
         }
         for field in ["process_priority", "io_priority_class", "io_priority_level"] {
-            named.push(format!("{field}: threads keep the priority they were started with"));
+            named.push(format!(
+                "{field}: threads keep the priority they were started with"
+            ));
         }
         named
     }

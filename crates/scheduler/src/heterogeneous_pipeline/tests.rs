@@ -241,12 +241,24 @@ fn an_abandoned_step_is_run_again() {
 
 #[test]
 fn a_credit_is_used_by_the_next_request() {
-    let limits = ResourceConfig { min_request_interval_ms: 30, ..ResourceConfig::default() };
-    let (pipeline, _) = pipeline(Options { limits, ..Options::default() }, Faults::default());
+    let limits = ResourceConfig {
+        min_request_interval_ms: 30,
+        ..ResourceConfig::default()
+    };
+    let (pipeline, _) = pipeline(
+        Options {
+            limits,
+            ..Options::default()
+        },
+        Faults::default(),
+    );
     block_on(async {
         for _ in 0..3 {
             pipeline.throttle_if_needed().await;
-            let generation = pipeline.generate(request(vec![1], 1)).await.expect("admitted");
+            let generation = pipeline
+                .generate(request(vec![1], 1))
+                .await
+                .expect("admitted");
             collect(generation).await.expect("it goes well");
         }
         // Six if credits were not used: a request would take a start of its own.
