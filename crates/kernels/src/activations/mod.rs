@@ -4,6 +4,8 @@ mod round;
 #[cfg(test)]
 mod tests;
 mod writer;
+#[cfg(target_arch = "x86_64")]
+mod x86;
 
 use gogrid_units::{Bytes, WeightType};
 

@@ -1,73 +1,93 @@
-//! Rounding a block to int8. Plain Rust with a fixed meaning, compiled once for each instruction
-//! set, so every set gives the same bits.
+//! Rounding a block to int8, over the two vector operations it needs; they are exact, so every
+//! instruction set gives the same bits.
 
 use super::SuperBlock;
 
 /// Magnitudes from here on have a scale that is a normal number, so its reciprocal is finite.
 const LEAST: f32 = 127.0 * f32::MIN_POSITIVE;
 
-/// The scale of a block, the int8 values as bytes and their sums over `N / S` at a time; zeros
+/// Sixteen values at a time.
+pub(super) trait Sixteen: Copy {
+    /// The greatest of the values' bits without their signs. Magnitudes order as their bits do,
+    /// infinity and NaN above all numbers.
+    fn greatest<const N: usize>(self, x: &[[f32; 16]; N]) -> u32;
+    /// The values × `inverse`, to nearest, ties to even, as int8 bytes; and their sum. Products
+    /// are at most 127.5 in magnitude.
+    fn round(self, x: &[f32; 16], inverse: f32, out: &mut [u8; 16]) -> i32;
+}
+
+/// Plain Rust, and the meaning.
+#[derive(Clone, Copy)]
+pub(super) struct Plain;
+
+impl Sixteen for Plain {
+    #[inline(always)]
+    fn greatest<const N: usize>(self, x: &[[f32; 16]; N]) -> u32 {
+        let bits = |value: &f32| value.to_bits() & 0x7fff_ffff;
+        x.iter().flatten().map(bits).fold(0, u32::max)
+    }
+
+    #[inline(always)]
+    fn round(self, x: &[f32; 16], inverse: f32, out: &mut [u8; 16]) -> i32 {
+        let mut sum = 0;
+        for (out, value) in out.iter_mut().zip(x) {
+            // Saturates, which the products never need.
+            let rounded = (value * inverse).round_ties_even() as i8;
+            [*out] = rounded.to_le_bytes();
+            sum += i32::from(rounded);
+        }
+        sum
+    }
+}
+
+/// The scale of a block of 16 N values, the int8 values as bytes and the sum of each 16; zeros
 /// where the block cannot be rounded.
 #[inline(always)]
-fn round<const N: usize, const S: usize>(x: &[f32; N], out: &mut [u8; N]) -> (f32, [i32; S]) {
-    let magnitude = magnitude(x);
+fn block<V: Sixteen, const N: usize>(
+    v: V,
+    x: &[[f32; 16]; N],
+    out: &mut [[u8; 16]; N],
+) -> (f32, [i32; N]) {
+    let mut sums = [0; N];
+    let magnitude = f32::from_bits(v.greatest(x));
     if !magnitude.is_finite() {
-        *out = [0; N];
-        return (f32::NAN, [0; S]);
+        *out = [[0; 16]; N];
+        return (f32::NAN, sums);
     }
     if magnitude < LEAST {
-        *out = [0; N];
-        return (0.0, [0; S]);
+        *out = [[0; 16]; N];
+        return (0.0, sums);
     }
     let scale = magnitude / 127.0;
+    // |value| <= 127 scale, and two roundings add far less than the half that would pass 127.5.
     let inverse = 1.0 / scale;
-    let mut sums = [0; S];
-    let parts = out.as_chunks_mut::<WIDE>().0.iter_mut();
-    for (i, (out, x)) in parts.zip(x.as_chunks::<WIDE>().0).enumerate() {
-        let mut rounded = [0; WIDE];
-        for (rounded, value) in rounded.iter_mut().zip(x) {
-            let near = (value * inverse).round_ties_even();
-            // SAFETY: |value| <= 127 scale, and two roundings add far less than the half that
-            // would carry it past 127, so the number is an int8.
-            *rounded = unsafe { near.to_int_unchecked::<i32>() };
-        }
-        for (out, rounded) in out.iter_mut().zip(rounded) {
-            // The lowest byte of an int8's two's complement.
-            *out = rounded as u8;
-        }
-        sums[i * WIDE * S / N] += rounded.iter().sum::<i32>();
+    for ((sum, out), x) in sums.iter_mut().zip(out).zip(x) {
+        *sum = v.round(x, inverse, out);
     }
     (scale, sums)
 }
 
-/// Values that are rounded together: the widest vector.
-const WIDE: usize = 16;
-
-/// The greatest magnitude; infinity or NaN if there is one.
-#[inline(always)]
-fn magnitude<const N: usize>(x: &[f32; N]) -> f32 {
-    let mut greatest = [0; WIDE];
-    for x in x.as_chunks::<WIDE>().0 {
-        for (greatest, value) in greatest.iter_mut().zip(x) {
-            // Magnitudes order as their bits do, infinity and NaN above all numbers.
-            *greatest = (value.to_bits() & 0x7fff_ffff).max(*greatest);
-        }
-    }
-    f32::from_bits(greatest.into_iter().fold(0, u32::max))
-}
-
 /// A block of 32: scale, scale × sum, sum.
 #[inline(always)]
-pub(super) fn block32(x: &[f32; 32], words: &mut [u8; 32]) -> ([f32; 2], i32) {
-    let (scale, [sum]) = round(x, words);
+pub(super) fn block32<V: Sixteen>(
+    v: V,
+    x: &[[f32; 16]; 2],
+    out: &mut [[u8; 16]; 2],
+) -> ([f32; 2], i32) {
+    let (scale, [first, last]) = block(v, x, out);
+    let sum = first + last;
     // Exact: at most 32 × 127.
     ([scale, scale * sum as f32], sum)
 }
 
 /// A block of 256.
 #[inline(always)]
-pub(super) fn block256(x: &[f32; 256], words: &mut [u8; 256]) -> SuperBlock {
-    let (scale, sums): (_, [i32; 16]) = round(x, words);
+pub(super) fn block256<V: Sixteen>(
+    v: V,
+    x: &[[f32; 16]; 16],
+    out: &mut [[u8; 16]; 16],
+) -> SuperBlock {
+    let (scale, sums) = block(v, x, out);
     let mut block = SuperBlock {
         scale,
         ..SuperBlock::default()

@@ -1,6 +1,9 @@
 use std::marker::PhantomData;
 
-use super::{Activations, Forms, SuperBlock, round};
+use super::round::{Plain, Sixteen, block32, block256};
+#[cfg(target_arch = "x86_64")]
+use super::x86::{Avx2, Avx512};
+use super::{Activations, Forms, SuperBlock};
 use crate::isa::Isa;
 
 /// Fills rows of [`Activations`], from several threads at once if each has its own rows.
@@ -97,42 +100,48 @@ impl<'a> Writer<'a> {
         if self.forms.floats {
             to.floats.copy_from_slice(x);
         }
-        assert!(isa.is_available(), "this machine has no {isa}");
         match isa {
-            Isa::Scalar => fill(x, to),
-            // SAFETY: just seen to be available.
+            Isa::Scalar => fill(Plain, x, to),
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => unsafe { fill_avx2(x, to) },
-            // SAFETY: just seen to be available.
+            Isa::Avx2 => {
+                let avx2 = Avx2::new().expect("this machine has avx2");
+                // SAFETY: an `Avx2` exists only where the instructions do.
+                unsafe { fill_avx2(avx2, x, to) }
+            }
             #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni => unsafe { fill_avx512(x, to) },
+            Isa::Avx512Vnni => {
+                let avx512 = Avx512::new().expect("this machine has avx-512");
+                // SAFETY: an `Avx512` exists only where the instructions do.
+                unsafe { fill_avx512(avx512, x, to) }
+            }
             #[cfg(not(target_arch = "x86_64"))]
-            _ => unreachable!("not available here"),
+            _ => unreachable!("this machine has no {isa}"),
         }
     }
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2")]
-fn fill_avx2(x: &[f32], to: Row<'_>) {
-    fill(x, to);
+fn fill_avx2(v: Avx2, x: &[f32], to: Row<'_>) {
+    fill(v, x, to);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn fill_avx512(x: &[f32], to: Row<'_>) {
-    fill(x, to);
+fn fill_avx512(v: Avx512, x: &[f32], to: Row<'_>) {
+    fill(v, x, to);
 }
 
 #[inline(always)]
-fn fill(x: &[f32], to: Row<'_>) {
+fn fill<V: Sixteen>(v: V, x: &[f32], to: Row<'_>) {
+    let x = x.as_chunks().0;
     let scales = to.scales.iter_mut().zip(to.sums);
-    let words = to.words32.as_chunks_mut().0;
+    let words = to.words32.as_chunks_mut().0.as_chunks_mut().0;
     for ((x, words), (scale, sum)) in x.as_chunks().0.iter().zip(words).zip(scales) {
-        (*scale, *sum) = round::block32(x, words);
+        (*scale, *sum) = block32(v, x, words);
     }
-    let words = to.words256.as_chunks_mut().0;
+    let words = to.words256.as_chunks_mut().0.as_chunks_mut().0;
     for ((x, words), block) in x.as_chunks().0.iter().zip(words).zip(to.blocks) {
-        *block = round::block256(x, words);
+        *block = block256(v, x, words);
     }
 }
