@@ -4,7 +4,8 @@ use gogrid_cpu::{CpuBackend, CpuOptions};
 use gogrid_pipeline::Backend;
 use gogrid_testkit::conformance::{
     Subject, Tolerance, check_abandoned_steps, check_batches, check_chunks, check_cuts,
-    check_meaning, check_memory, check_rests_and_widths, check_wants,
+    check_meaning, check_memory, check_quantised_while_opening, check_rests_and_widths,
+    check_wants,
 };
 use gogrid_units::WeightType;
 
@@ -30,6 +31,11 @@ fn tolerance(weights: WeightType) -> Tolerance {
 #[test]
 fn every_family_and_weight_type_means_what_the_reference_means() {
     check_meaning(&SUBJECT);
+}
+
+#[test]
+fn weights_quantised_while_opening_mean_the_same() {
+    check_quantised_while_opening(&SUBJECT);
 }
 
 #[test]
