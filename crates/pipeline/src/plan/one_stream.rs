@@ -16,13 +16,15 @@ pub(super) fn search(table: &Table) -> Option<Vec<PlacedSpan>> {
     let mut sums = Sums::new(table);
     let least = sums.least_sum()?;
     let (mut low, mut high) = (least, sums.latency());
-    let mut try_middle = true;
+    let mut turn = Try::Low;
     while low < high {
-        N.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        // Just below the best so far either ends the search or raises the low end; the middle
-        // takes care that it ends soon.
         let below = high.next_down();
-        let bound = if try_middle { middle(low, high) } else { below };
+        let (bound, following) = match turn {
+            Try::Low => (low, Try::Below),
+            Try::Below => (below, Try::Middle),
+            Try::Middle => (low + (below - low) / 2.0, Try::Below),
+        };
+        turn = following;
         let (sum, next) = sums.fill(bound, below);
         if sum < high {
             high = sums.latency();
@@ -30,24 +32,23 @@ pub(super) fn search(table: &Table) -> Option<Vec<PlacedSpan>> {
         if sum > bound {
             // Nothing under this bound has a sum within it: it takes a higher bound, or this sum.
             low = next.min(sum).max(low.next_up());
-        } else if !try_middle {
+        } else if bound == below {
+            // No better plan has a lower sum.
             low = low.max(sum);
         }
-        try_middle = !try_middle;
-    }
-    if std::env::var("DBG").is_ok() {
-        eprintln!(
-            "fills {} least {least:.6} high {high:.6}",
-            N.swap(0, std::sync::atomic::Ordering::Relaxed)
-        );
     }
     sums.fill(high, high);
     Some(sums.select())
 }
 
-fn middle(low: f64, high: f64) -> f64 {
-    let middle = low + (high - low) / 2.0;
-    if middle < high { middle } else { low }
+/// The bound that is tried next.
+enum Try {
+    /// The lowest: its sum is near the best, as the sum changes slowly.
+    Low,
+    /// Just below the best so far: it ends the search, or raises the low end.
+    Below,
+    /// Between the ends: so that the search is short whatever the costs are.
+    Middle,
 }
 
 /// Least sums of runs from a piece to the model's end.
@@ -135,23 +136,20 @@ impl<'a> Sums<'a> {
         let row = self.cell(set, 0);
         self.least[row + from..=row + to].fill(f64::INFINITY);
         self.within[row + from..=row + to].fill(f64::INFINITY);
+        let mut begun = to + 1..from;
         for device in devices(set) {
             let part = set & !(1 << device);
-            let begin = from.max(self.reaches.first[part].0);
-            let part_row = self.cell(part, 0);
-            for piece in begin..=to {
-                let other = self.within[part_row + piece];
-                self.within[row + piece] = self.within[row + piece].min(other);
-            }
-            self.begin_with(device, set, from..=to);
+            self.include(set, part, from.max(self.reaches.first[part].0)..to + 1);
+            let own = self.begin_with(device, set, from..to + 1);
+            begun = begun.start.min(own.start)..begun.end.max(own.end);
         }
         let others = (self.live.len() - 1) & !set;
-        let mut live = to + 1..from;
-        for piece in from..=to {
+        let mut live = 0..0;
+        for piece in begun {
             let (least, within) = (&mut self.least[row + piece], &mut self.within[row + piece]);
             if *least < *within && *least + self.floor.of(others, piece) <= self.limit {
                 *within = *least;
-                live = live.start.min(piece)..piece + 1;
+                live = if live.is_empty() { piece } else { live.start }..piece + 1;
             } else {
                 *least = f64::INFINITY;
             }
@@ -159,22 +157,37 @@ impl<'a> Sums<'a> {
         self.live[set] = live;
     }
 
-    /// Takes into `set`'s sums the runs whose first stage is on `device`.
-    fn begin_with(&mut self, device: usize, set: usize, alive: RangeInclusive<usize>) {
+    /// Takes the sums of a part of `set` into those within it.
+    fn include(&mut self, set: usize, part: usize, pieces: Range<usize>) {
+        if pieces.is_empty() {
+            return;
+        }
+        let (row, part_row) = (self.cell(set, 0), self.cell(part, 0));
+        // A part's number is below its set's, so its row is before.
+        let (parts, sets) = self.within.split_at_mut(row);
+        let part = &parts[part_row + pieces.start..part_row + pieces.end];
+        for (within, &other) in sets[pieces].iter_mut().zip(part) {
+            *within = if other < *within { other } else { *within };
+        }
+    }
+
+    /// Takes into `set`'s sums the runs whose first stage is on `device`, and returns between
+    /// which pieces it looked.
+    fn begin_with(&mut self, device: usize, set: usize, alive: Range<usize>) -> Range<usize> {
         let part = set & !(1 << device);
+        let live = self.live[part].clone();
+        if live.is_empty() {
+            return alive.end..alive.start;
+        }
         let (row, part_row) = (self.cell(set, 0), self.cell(part, 0));
         let before = &self.table.lanes[device].before;
         let reach = &self.reaches.forward[device];
         let crossing = if part == 0 { 0.0 } else { self.table.crossing };
-        let live = self.live[part].clone();
-        if live.is_empty() || live.end == 1 {
-            return;
-        }
-        let from = (*alive.start()).max(self.reaches.backward[device][live.start]);
-        let to = (*alive.end()).min(live.end - 2);
+        let from = alive.start.max(self.reaches.backward[device][live.start]);
+        let to = alive.end.min(live.end - 1);
         let mut end = live.end - 1;
         self.window.clear();
-        for piece in (from..=to).rev() {
+        for piece in (from..to).rev() {
             while end > piece && end >= live.start {
                 self.window
                     .push(end, self.least[part_row + end] + before[end]);
@@ -186,6 +199,7 @@ impl<'a> Sums<'a> {
             let cell = &mut self.least[row + piece];
             *cell = cell.min(sum + crossing - before[piece]);
         }
+        from..to
     }
 
     /// The latency of the plan that has the least sum.
@@ -469,4 +483,3 @@ impl Window {
         self.items.get(self.front).map(|item| item.1)
     }
 }
-static N: std::sync::atomic::AtomicUsize = std::sync::atomic::AtomicUsize::new(0);
