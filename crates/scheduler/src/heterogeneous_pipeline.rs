@@ -346,4 +346,6 @@ fn open_model(path: &Path, options: &Options) -> Result<Model, OpenError> {
 }
 
 #[cfg(test)]
+mod agreement;
+#[cfg(test)]
 mod tests;

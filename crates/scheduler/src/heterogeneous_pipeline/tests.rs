@@ -12,7 +12,7 @@ use crate::device::DeviceKind;
 use crate::generation::{Event, Figures, Finish};
 use crate::request::{Continuation, Prompt, Sampling};
 
-fn model() -> Arc<Model> {
+pub(super) fn model() -> Arc<Model> {
     let spec = Spec {
         family: Family::Gemma3,
         weights: WeightType::Q4_0,
@@ -26,7 +26,7 @@ fn model() -> Arc<Model> {
     Arc::new(Model::open(&path, &OpenOptions::default()).expect("it opens"))
 }
 
-fn free() -> Options {
+pub(super) fn free() -> Options {
     let limits = ResourceConfig {
         min_request_interval_ms: 0,
         ..ResourceConfig::default()
@@ -37,27 +37,30 @@ fn free() -> Options {
     }
 }
 
+pub(super) fn device(core: usize) -> Device {
+    Device {
+        kind: DeviceKind::Cpu,
+        cores: vec![core],
+        whole: false,
+        name: "fake".to_owned(),
+        memory_total_bytes: 1 << 30,
+        memory_free_bytes: 1 << 30,
+    }
+}
+
 /// A pipeline of two devices with the model cut in the middle, and what the model would say.
 fn pipeline(options: Options, faults: Faults) -> (HeterogeneousPipeline, FakeModel) {
     let model = model();
     let layers = model.decoder().layers.len();
     let (front, back) = Span::whole_model(layers).split_at(layers);
-    let device = |core: usize, faults: &Faults| {
-        let device = Device {
-            kind: DeviceKind::Cpu,
-            cores: vec![core],
-            whole: false,
-            name: "fake".to_owned(),
-            memory_total_bytes: 1 << 30,
-            memory_free_bytes: 1 << 30,
-        };
+    let backend = |core: usize, faults: Faults| {
         let backend = FakeBackend {
             seconds: 1e-3,
-            faults: faults.clone(),
+            faults,
         };
-        (device, Box::new(backend) as Box<dyn Backend>)
+        (device(core), Box::new(backend) as Box<dyn Backend>)
     };
-    let devices = vec![device(0, &Faults::default()), device(1, &faults)];
+    let devices = vec![backend(0, Faults::default()), backend(1, faults)];
     let grounds = Ground::on_one_memory(devices, &options.limits);
     let plan = vec![
         PlacedSpan {
@@ -79,7 +82,7 @@ fn pipeline(options: Options, faults: Faults) -> (HeterogeneousPipeline, FakeMod
     (pipeline.expect("it opens"), fake)
 }
 
-fn request(ids: Vec<u32>, max_tokens: usize) -> GenerateRequest {
+pub(super) fn request(ids: Vec<u32>, max_tokens: usize) -> GenerateRequest {
     let sampling = Sampling {
         ignore_eos: true,
         ..Sampling::default()
@@ -90,9 +93,9 @@ fn request(ids: Vec<u32>, max_tokens: usize) -> GenerateRequest {
     }
 }
 
-type Outcome = Result<(Vec<u32>, Finish, Figures), GenerateError>;
+pub(super) type Outcome = Result<(Vec<u32>, Finish, Figures), GenerateError>;
 
-async fn collect(mut generation: Generation) -> Outcome {
+pub(super) async fn collect(mut generation: Generation) -> Outcome {
     let mut all = Vec::new();
     while let Some(event) = generation.next().await {
         match event? {

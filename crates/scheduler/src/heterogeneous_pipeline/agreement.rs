@@ -1,0 +1,179 @@
+//! `score` and `generate` on real CPU stages: one way, one set of figures.
+
+use std::sync::{Arc, Mutex};
+use std::task::Poll;
+
+use futures_executor::block_on;
+use gogrid_cpu::{CpuBackend, CpuOptions};
+use gogrid_lease::Ledger;
+use gogrid_model::Model;
+use gogrid_pipeline::{
+    Backend, BlockId, Costs, Footprint, Input, Opening, OutputBuf, PlacedSpan, Stage, StageError,
+    Step, Ticket,
+};
+use gogrid_units::Span;
+
+use super::tests::{collect, device, free, model, request};
+use super::*;
+use crate::request::{Continuation, Sampling};
+
+/// All logits that left the last stage, row after row.
+type Heard = Arc<Mutex<Vec<f32>>>;
+
+/// A CPU backend whose stages can be overheard.
+struct Overheard {
+    inner: CpuBackend,
+    heard: Heard,
+}
+
+struct OverheardStage {
+    inner: Box<dyn Stage>,
+    heard: Heard,
+}
+
+impl Backend for Overheard {
+    fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint {
+        self.inner.predict(model, span, rows_max)
+    }
+
+    fn measure(&mut self, model: &Model, memory: &Ledger) -> Result<Costs, StageError> {
+        self.inner.measure(model, memory)
+    }
+
+    fn open(&mut self, request: Opening<'_>) -> Result<Box<dyn Stage>, StageError> {
+        let (inner, heard) = (self.inner.open(request)?, Arc::clone(&self.heard));
+        Ok(Box::new(OverheardStage { inner, heard }))
+    }
+}
+
+impl Stage for OverheardStage {
+    fn footprint(&self) -> Footprint {
+        self.inner.footprint()
+    }
+
+    fn depth(&self) -> usize {
+        self.inner.depth()
+    }
+
+    fn submit(&mut self, step: &Arc<Step>, input: Input<'_>) -> Result<Ticket, StageError> {
+        self.inner.submit(step, input)
+    }
+
+    fn poll(&mut self, ticket: Ticket, out: &mut OutputBuf) -> Poll<Result<(), StageError>> {
+        let polled = self.inner.poll(ticket, out);
+        self.heard.lock().expect("no panic").extend(&out.logits);
+        polled
+    }
+
+    fn release(&mut self, group: usize, blocks: &[BlockId]) {
+        self.inner.release(group, blocks);
+    }
+}
+
+/// A pipeline with a device, and so a stage, for each span.
+fn pipeline(model: &Arc<Model>, spans: &[Span]) -> (HeterogeneousPipeline, Heard) {
+    let heard = Heard::default();
+    let ground = |core: usize| {
+        let inner = CpuBackend::new(&CpuOptions::threads(1)).expect("a team of one");
+        let heard = Arc::clone(&heard);
+        (
+            device(core),
+            Box::new(Overheard { inner, heard }) as Box<dyn Backend>,
+        )
+    };
+    let grounds = (0..spans.len()).map(ground).collect();
+    let places = spans.iter().enumerate();
+    let plan = places
+        .map(|(device, &span)| PlacedSpan { device, span })
+        .collect();
+    let options = Options {
+        plan: Some(plan),
+        ..free()
+    };
+    let grounds = Ground::on_one_memory(grounds, &options.limits);
+    let threads = Threads::new(&options.limits);
+    let pipeline = HeterogeneousPipeline::on(Arc::clone(model), grounds, &options, threads);
+    (pipeline.expect("it opens"), heard)
+}
+
+fn prompt() -> Vec<u32> {
+    (0..200).map(|i| i * 13 % 90 + 3).collect()
+}
+
+#[test]
+fn score_gives_the_log_probabilities_that_generate_chooses_by() {
+    let model = model();
+    let whole = [Span::whole_model(model.decoder().layers.len())];
+    let (pipeline, heard) = pipeline(&model, &whole);
+    let (prompt, forced) = (prompt(), vec![7, 90, 14, 3, 55, 8, 21]);
+    let scores = block_on(pipeline.score([&prompt[..], &forced].concat())).expect("it goes well");
+    heard.lock().expect("no panic").clear();
+    let continuation = Continuation::Forced(forced.clone());
+    let generation = block_on(pipeline.generate(GenerateRequest {
+        continuation,
+        ..request(prompt.clone(), 1)
+    }));
+    block_on(collect(generation.expect("admitted"))).expect("it goes well");
+    let heard = heard.lock().expect("no panic");
+    let rows: Vec<&[f32]> = heard.chunks_exact(model.decoder().vocab).collect();
+    assert_eq!(rows.len(), forced.len() + 1);
+    for (index, (row, &id)) in rows.iter().zip(&forced).enumerate() {
+        let all: f64 = row.iter().map(|&logit| f64::from(logit).exp()).sum();
+        let expected = f64::from(row[id as usize]) - all.ln();
+        let found = f64::from(scores[prompt.len() - 1 + index]);
+        // Equal logits; the sums differ in how they round.
+        assert!(
+            (found - expected).abs() < 1e-5,
+            "{index}: {found}, {expected}"
+        );
+    }
+}
+
+#[test]
+fn stages_company_and_batch_change_no_token() {
+    let model = model();
+    let pieces = Span::whole_model(model.decoder().layers.len());
+    let (front, back) = pieces.split_at(pieces.len() / 2 + 1);
+    let (middle, head) = back.split_at(1);
+    let sampled = |seed: u64| {
+        let sampling = Sampling {
+            temperature: 0.9,
+            seed,
+            ignore_eos: true,
+            ..Sampling::default()
+        };
+        GenerateRequest {
+            sampling,
+            ..request(prompt(), 24)
+        }
+    };
+    let tokens = |spans: &[Span], company: u64| {
+        let (pipeline, _) = pipeline(&model, spans);
+        block_on(async {
+            let first = pipeline.generate(sampled(1)).await.expect("admitted");
+            let mut others = Vec::new();
+            for seed in 0..company {
+                others.push(
+                    pipeline
+                        .generate(sampled(100 + seed))
+                        .await
+                        .expect("admitted"),
+                );
+            }
+            let tokens = collect(first).await.expect("it goes well").0;
+            let scores = pipeline.score(prompt()).await.expect("it goes well");
+            (
+                tokens,
+                scores.into_iter().map(f32::to_bits).collect::<Vec<_>>(),
+            )
+        })
+    };
+    let alone = tokens(&[pieces], 0);
+    assert_eq!(tokens(&[pieces], 5), alone, "in company");
+    assert_eq!(tokens(&[front, back], 0), alone, "two stages");
+    assert_eq!(
+        tokens(&[front, middle, head], 5),
+        alone,
+        "three stages, in company"
+    );
+}
