@@ -237,26 +237,37 @@ fn fields(bits: usize, group: usize) -> [Field; 2] {
     }
 }
 
+impl Field {
+    /// Its mask in each of four bytes.
+    fn masks(&self) -> u32 {
+        u32::from_ne_bytes([self.mask; 4])
+    }
+}
+
+/// Four columns at a time: masks keep what a shift moves inside its byte, whatever the machine's
+/// order of bytes.
 fn put_unit(unit: &mut [u8], row: usize, values: &[u8; UNIT]) {
     let bits = unit.len() / VECTOR;
-    for (group, values) in values.as_chunks::<4>().0.iter().enumerate() {
+    let words = unit.as_chunks_mut().0;
+    for (group, values) in values.as_chunks().0.iter().enumerate() {
+        let values = u32::from_ne_bytes(*values);
         for field in fields(bits, group) {
-            let to = &mut unit[field.vector * VECTOR + row * 4..][..4];
-            for (to, value) in to.iter_mut().zip(values) {
-                *to |= (value >> field.into & field.mask) << field.shift;
-            }
+            let to = &mut words[field.vector * TILE + row];
+            let moved = (values >> field.into & field.masks()) << field.shift;
+            *to = (u32::from_ne_bytes(*to) | moved).to_ne_bytes();
         }
     }
 }
 
 fn get_unit(unit: &[u8], row: usize, values: &mut [u8; UNIT]) {
     let bits = unit.len() / VECTOR;
-    for (group, values) in values.as_chunks_mut::<4>().0.iter_mut().enumerate() {
+    let words = unit.as_chunks().0;
+    for (group, values) in values.as_chunks_mut().0.iter_mut().enumerate() {
+        let mut found = 0;
         for field in fields(bits, group) {
-            let from = &unit[field.vector * VECTOR + row * 4..][..4];
-            for (value, from) in values.iter_mut().zip(from) {
-                *value |= (from >> field.shift & field.mask) << field.into;
-            }
+            let from = u32::from_ne_bytes(words[field.vector * TILE + row]);
+            found |= (from >> field.shift & field.masks()) << field.into;
         }
+        *values = found.to_ne_bytes();
     }
 }
