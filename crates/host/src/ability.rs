@@ -1,26 +1,39 @@
-use std::fmt;
-
 use crate::imp;
 
-/// Something a system may or may not let this process do.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Something that can be measured or held back on this machine, or that cannot.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ability {
-    /// What it is: `priority of each thread`.
+    /// What it is: `thread nice values`.
     pub name: &'static str,
-    /// Why it cannot be had here; `None` where it can.
-    pub absent: Option<&'static str>,
+    /// Whether it is there.
+    pub state: AbilityState,
 }
 
-impl fmt::Display for Ability {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.absent {
-            None => write!(f, "{}: available", self.name),
-            Some(why) => write!(f, "{}: absent, {why}", self.name),
-        }
-    }
+/// Whether an ability is there, and at work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum AbilityState {
+    /// It can be used.
+    Available,
+    /// The calling thread is under it now: how, in words.
+    InEffect(String),
+    /// It cannot be used: why.
+    Absent(String),
 }
 
-/// Every ability this crate knows of, as it stands on this system.
+/// Every ability this crate knows of, as it is for the calling thread.
 pub fn abilities() -> Vec<Ability> {
-    imp::ABILITIES.to_vec()
+    imp::abilities()
+}
+
+/// The names, so that every platform reports the same ones.
+pub(crate) mod names {
+    pub(crate) const MEMORY: &str = "memory figures";
+    pub(crate) const RESIDENT: &str = "own memory figures";
+    pub(crate) const AFFINITY: &str = "thread core sets";
+    pub(crate) const NICE: &str = "thread nice values";
+    pub(crate) const IO: &str = "thread I/O priorities";
+    pub(crate) const CPU_TIME: &str = "CPU time";
+    pub(crate) const PROCESSOR: &str = "processor name";
+
+    pub(crate) const ALL: [&str; 7] = [MEMORY, RESIDENT, AFFINITY, NICE, IO, CPU_TIME, PROCESSOR];
 }

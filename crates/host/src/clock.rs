@@ -1,53 +1,38 @@
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use gogrid_units::Moment;
 
+use crate::error::HostError;
 use crate::imp;
 
-/// The clock that moments are of: monotonic, and still while the machine sleeps on Linux and
-/// macOS.
+/// A monotonic clock that begins when it is made. Copies agree.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
     began: Instant,
 }
 
 impl Clock {
-    /// A clock that begins here.
-    #[expect(clippy::disallowed_methods, reason = "this is where time enters")]
+    /// A clock that begins at this moment.
+    #[expect(clippy::disallowed_methods, reason = "this is where the clock is read")]
     pub fn start() -> Self {
         Self {
             began: Instant::now(),
         }
     }
 
-    /// Nanoseconds since it began; five centuries fit.
-    pub fn now(&self) -> Moment {
-        Moment(u64::try_from(self.began.elapsed().as_nanos()).unwrap_or(u64::MAX))
+    /// Nanoseconds since the clock began.
+    pub fn now(self) -> Moment {
+        // 2^64 nanoseconds are 584 years.
+        Moment(self.began.elapsed().as_nanos() as u64)
     }
 }
 
-/// CPU time the calling thread has used, in nanoseconds; `None` where the system does not tell.
-pub fn thread_cpu_nanos() -> Option<u64> {
-    imp::thread_cpu_nanos()
+/// CPU time the calling thread has used.
+pub fn thread_cpu_time() -> Result<Duration, HostError> {
+    imp::thread_cpu_time()
 }
 
-/// CPU time all threads of this process have used, in nanoseconds; `None` where the system does
-/// not tell.
-pub fn process_cpu_nanos() -> Option<u64> {
-    imp::process_cpu_nanos()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn clocks_do_not_run_backwards() {
-        let clock = Clock::start();
-        let (first, second) = (clock.now(), clock.now());
-        assert!(first <= second);
-        if let (Some(before), Some(after)) = (process_cpu_nanos(), process_cpu_nanos()) {
-            assert!(before <= after);
-        }
-    }
+/// CPU time all threads of this process have used, ended ones too.
+pub fn process_cpu_time() -> Result<Duration, HostError> {
+    imp::process_cpu_time()
 }

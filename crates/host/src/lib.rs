@@ -1,37 +1,33 @@
-//! The operating system: what the machine has, what this process uses, and what its threads may
-//! take. The only crate that knows which system it runs on.
-//!
-//! What a system cannot do is reported by name, never passed over: see [`abilities`] and
-//! [`InEffect::problems`].
+//! The operating system: what the machine has, and what can be held back on it. The only crate
+//! that knows which system it runs on; elsewhere than on Linux it reports every ability as absent.
 //!
 //! ```
-//! use gogrid_host::{Restraint, restrain_this_thread};
+//! use gogrid_host::{CoreSet, check_disjoint};
 //!
-//! std::thread::spawn(|| {
-//!     let asked = Restraint { nice: 19, io_class: 3, io_level: 7, cores: None };
-//!     let held = restrain_this_thread(&asked);
-//!     // Either the system says the thread is at 19, or the report says why not.
-//!     assert!(held.nice == Some(19) || !held.problems.is_empty());
-//! })
-//! .join()
-//! .unwrap();
+//! let machine: CoreSet = "0-7".parse()?;
+//! let (front, back) = (CoreSet::of_device("cpu:0", &machine)?, CoreSet::of_device("cpu:2-5", &machine)?);
+//! check_disjoint(&[front, back.clone()])?;
+//! assert_eq!(back.cores(), [2, 3, 4, 5]);
+//! assert!(CoreSet::of_device("cpu:8", &machine).is_err());
+//! # Ok::<(), gogrid_host::HostError>(())
 //! ```
 
-#![cfg_attr(not(target_os = "linux"), forbid(unsafe_code))]
-
-#[cfg(not(target_os = "linux"))]
-#[path = "absent.rs"]
-mod imp;
-#[cfg(target_os = "linux")]
-#[path = "linux.rs"]
-mod imp;
+// Two system calls have no safe wrapper; they are in `imp::linux`, each with its reason.
+#![deny(unsafe_code)]
 
 mod ability;
+mod bandwidth;
 mod clock;
+mod cores;
+mod error;
+mod imp;
 mod memory;
-mod restraint;
+mod priority;
 
-pub use ability::{Ability, abilities};
-pub use clock::{Clock, process_cpu_nanos, thread_cpu_nanos};
-pub use memory::{ProcessMemory, SystemMemory, cores, cpu_name, process_memory, system_memory};
-pub use restraint::{InEffect, Restraint, restrain_this_thread};
+pub use ability::{Ability, AbilityState, abilities};
+pub use bandwidth::{BandwidthProbe, stream_bandwidth};
+pub use clock::{Clock, process_cpu_time, thread_cpu_time};
+pub use cores::{CoreSet, Processor, allowed_cores, check_disjoint, pin_thread, processor};
+pub use error::HostError;
+pub use memory::{Resident, SystemMemory, resident, system_memory};
+pub use priority::{IoPriority, Priority, Restraint, Restraints, restrain_thread};

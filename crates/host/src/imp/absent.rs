@@ -1,0 +1,81 @@
+use std::time::Duration;
+
+use crate::ability::{Ability, AbilityState, names};
+use crate::cores::{CoreSet, Processor};
+use crate::error::HostError;
+use crate::memory::{Resident, SystemMemory};
+use crate::priority::IoPriority;
+
+fn absent<T>(ability: &'static str) -> Result<T, HostError> {
+    Err(HostError::Absent { ability })
+}
+
+pub(crate) fn system_memory() -> Result<SystemMemory, HostError> {
+    absent(names::MEMORY)
+}
+
+pub(crate) fn resident() -> Result<Resident, HostError> {
+    absent(names::RESIDENT)
+}
+
+pub(crate) fn allowed_cores() -> Result<CoreSet, HostError> {
+    absent(names::AFFINITY)
+}
+
+pub(crate) fn pin(_cores: &CoreSet) -> Result<(), HostError> {
+    absent(names::AFFINITY)
+}
+
+pub(crate) fn set_nice(_nice: i32) -> Result<(), HostError> {
+    absent(names::NICE)
+}
+
+pub(crate) fn nice() -> Result<i32, HostError> {
+    absent(names::NICE)
+}
+
+pub(crate) fn set_io(_io: IoPriority) -> Result<(), HostError> {
+    absent(names::IO)
+}
+
+pub(crate) fn io() -> Result<IoPriority, HostError> {
+    absent(names::IO)
+}
+
+pub(crate) fn thread_cpu_time() -> Result<Duration, HostError> {
+    absent(names::CPU_TIME)
+}
+
+pub(crate) fn process_cpu_time() -> Result<Duration, HostError> {
+    absent(names::CPU_TIME)
+}
+
+pub(crate) fn processor() -> Result<Processor, HostError> {
+    absent(names::PROCESSOR)
+}
+
+pub(crate) fn abilities() -> Vec<Ability> {
+    let state = AbilityState::Absent(format!("not built in for {}", std::env::consts::OS));
+    names::ALL
+        .map(|name| Ability {
+            name,
+            state: state.clone(),
+        })
+        .to_vec()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_ability_is_reported_and_absent() {
+        let absent = abilities();
+        assert_eq!(absent.len(), crate::abilities().len());
+        assert!(
+            absent
+                .iter()
+                .all(|a| matches!(a.state, AbilityState::Absent(_)))
+        );
+    }
+}
