@@ -21,8 +21,7 @@ pub(crate) fn run(args: &TextArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
     let ids = pipeline.tokenize(&text, true)?;
     if ids.len() < 2 {
         let (path, count) = (args.text.display(), ids.len());
-        let problem =
-            format!("{path}: {count} tokens, and the next of none can be judged; at least 2");
+        let problem = format!("{path}: {count} tokens, and perplexity needs at least 2");
         return Err(BadInput(problem).into());
     }
     let next_logprob = stream::wait(&interrupt.watch(), pipeline.score(ids.clone()))??;

@@ -146,9 +146,15 @@ pub(crate) fn figures_line(answer: &Answer, mode: Mode) -> String {
         mode.name(),
         held(&answer.status),
     );
-    for limit in &answer.status.not_enforced {
-        line.push_str("; ");
-        line.push_str(limit);
+    // Each is a limit's name and, after a colon, the reason, which `--json` has in full.
+    let limits = &answer.status.not_enforced;
+    let names: Vec<_> = limits
+        .iter()
+        .filter_map(|limit| limit.split(':').next())
+        .collect();
+    if !names.is_empty() {
+        line.push_str("; not held yet: ");
+        line.push_str(&names.join(", "));
     }
     line
 }
