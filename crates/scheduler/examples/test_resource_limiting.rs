@@ -4,6 +4,7 @@
 use std::error::Error;
 use std::fmt::Display;
 use std::path::PathBuf;
+use std::process::ExitCode;
 
 use corpgrid_scheduler::{
     Event, Figures, GenerateRequest, HeterogeneousPipeline, Prompt, ResourceConfig, Status, devices,
@@ -15,20 +16,31 @@ use futures_util::future::try_join_all;
 const USAGE: &str = "usage: test_resource_limiting [--mode conservative|default|aggressive] \
                      [--model FILE]";
 
-fn main() -> Result<(), Box<dyn Error>> {
-    let (mode, path) = arguments()?;
+fn main() -> ExitCode {
+    match run_mode() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run_mode() -> Result<(), Box<dyn Error>> {
+    let (mode, model) = arguments()?;
     let limits = match mode.as_str() {
         "conservative" => ResourceConfig::conservative(),
         "default" => ResourceConfig::default(),
         "aggressive" => ResourceConfig::aggressive(),
         other => return Err(format!("unknown mode {other:?}; {USAGE}").into()),
     };
+    let path = model.map_or_else(cached, Ok)?;
     let pipeline = HeterogeneousPipeline::new(&devices(), &path, Some(limits))?;
     block_on(report(&pipeline, &mode))
 }
 
-/// The mode, and the model's file: the default model in the cache unless one is named.
-fn arguments() -> Result<(String, PathBuf), Box<dyn Error>> {
+/// The mode, and the model's file if one is named.
+fn arguments() -> Result<(String, Option<PathBuf>), Box<dyn Error>> {
     let (mut mode, mut model) = ("default".to_owned(), None);
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
@@ -39,7 +51,7 @@ fn arguments() -> Result<(String, PathBuf), Box<dyn Error>> {
             _ => return Err(USAGE.into()),
         }
     }
-    Ok((mode, model.map_or_else(cached, Ok)?))
+    Ok((mode, model))
 }
 
 async fn report(pipeline: &HeterogeneousPipeline, mode: &str) -> Result<(), Box<dyn Error>> {

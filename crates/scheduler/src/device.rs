@@ -2,12 +2,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use gogrid_cpu::{CpuBackend, CpuOptions};
+use gogrid_host::{CoreSet, HostError, allowed_cores, check_disjoint, processor, system_memory};
 use gogrid_pipeline::Backend;
 use serde::Serialize;
 
 use crate::error::OpenError;
 use crate::ground::Ground;
-use crate::machine::whole_cpu;
 use crate::options::Options;
 use crate::threads::Threads;
 
@@ -37,59 +37,55 @@ pub enum DeviceKind {
     Cpu,
 }
 
-/// The devices of this machine: its whole CPU.
+/// The devices of this machine: its whole CPU. None where the system does not tell its memory or
+/// its cores, since no limit could be held there; [`Device::named`] says why.
 pub fn devices() -> Vec<Device> {
-    vec![whole_cpu()]
+    whole_cpu().into_iter().collect()
+}
+
+/// All cores that this process may use.
+fn whole_cpu() -> Result<Device, HostError> {
+    let memory = system_memory()?;
+    Ok(Device {
+        kind: DeviceKind::Cpu,
+        cores: allowed_cores()?.cores().to_vec(),
+        whole: true,
+        name: processor()?.name,
+        memory_total_bytes: memory.total.0,
+        memory_free_bytes: memory.available.0,
+    })
 }
 
 impl Device {
     /// The device of this name on this machine: `cpu` (every core), `cpu:0` (one core), `cpu:2-5`.
     pub fn named(name: &str) -> Result<Self, OpenError> {
-        let machine = whole_cpu();
-        let refuse = |problem: String| OpenError::BadOption {
-            field: "device",
-            problem,
-        };
+        let machine = whole_cpu().map_err(refused)?;
         if name == "cpu" {
             return Ok(machine);
         }
-        let unknown = || {
-            refuse(format!(
-                "{name:?} is not a device; one of: cpu, cpu:N, cpu:N-M (no GPU yet)"
-            ))
-        };
-        let (first, last) = cores(name).ok_or_else(unknown)?;
-        let missing = |core: &usize| !machine.cores.contains(core);
-        if let Some(core) = (first..=last).find(missing) {
-            let cores = &machine.cores;
-            return Err(refuse(format!(
-                "{name}: no core {core} here; there are {cores:?}"
-            )));
-        }
+        let allowed = allowed_cores().map_err(refused)?;
+        let cores = CoreSet::of_device(name, &allowed).map_err(refused)?;
         Ok(Self {
-            cores: (first..=last).collect(),
+            cores: cores.cores().to_vec(),
             whole: false,
             ..machine
         })
     }
 }
 
-/// The first and the last core of `cpu:N` or `cpu:N-M`.
-fn cores(name: &str) -> Option<(usize, usize)> {
-    let cores = name.strip_prefix("cpu:")?;
-    let (first, last) = cores.split_once('-').unwrap_or((cores, cores));
-    let (first, last) = (first.parse().ok()?, last.parse().ok()?);
-    (first <= last).then_some((first, last))
+fn refused(error: HostError) -> OpenError {
+    OpenError::BadOption {
+        field: "device",
+        problem: error.to_string(),
+    }
 }
 
 impl fmt::Display for Device {
     /// The name that [`Device::named`] takes.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &self.cores[..] {
-            _ if self.whole => f.pad("cpu"),
-            [] => f.pad("cpu"),
-            [one] => f.pad(&format!("cpu:{one}")),
-            [first, .., last] => f.pad(&format!("cpu:{first}-{last}")),
+        match CoreSet::new(self.cores.iter().copied()) {
+            Some(cores) if !self.whole => f.pad(&format!("cpu:{cores}")),
+            _ => f.pad("cpu"),
         }
     }
 }
@@ -110,22 +106,21 @@ pub(crate) fn ground(
 }
 
 fn check_apart(devices: &[Device]) -> Result<(), OpenError> {
-    let refuse = |problem| {
-        Err(OpenError::BadOption {
+    let set = |device: &Device| {
+        CoreSet::new(device.cores.iter().copied()).ok_or_else(|| OpenError::BadOption {
             field: "device",
-            problem,
+            problem: format!("{device} has no cores"),
         })
     };
     if devices.is_empty() {
-        return refuse("none given".to_owned());
+        let problem = "none given".to_owned();
+        return Err(OpenError::BadOption {
+            field: "device",
+            problem,
+        });
     }
-    for (index, device) in devices.iter().enumerate() {
-        let overlaps = |other: &&Device| device.cores.iter().any(|core| other.cores.contains(core));
-        if let Some(other) = devices[..index].iter().find(overlaps) {
-            return refuse(format!("{other} and {device} have cores in common"));
-        }
-    }
-    Ok(())
+    let sets = devices.iter().map(set).collect::<Result<Vec<_>, _>>()?;
+    check_disjoint(&sets).map_err(refused)
 }
 
 fn cpu(device: &Device, options: &Options, threads: &Threads) -> Result<CpuBackend, OpenError> {
@@ -158,18 +153,8 @@ mod tests {
 
     #[test]
     fn names_are_core_sets() {
-        assert_eq!(cores("cpu:3"), Some((3, 3)));
-        assert_eq!(cores("cpu:2-5"), Some((2, 5)));
-        for bad in ["cpu:", "cpu:-1", "cpu:5-2", "cpu:a", "gpu:0", "cpu:1-"] {
-            assert_eq!(cores(bad), None, "{bad}");
-        }
         let error = Device::named("gpu:0").expect_err("there is no GPU");
-        assert!(
-            error
-                .to_string()
-                .starts_with("device: \"gpu:0\" is not a device"),
-            "{error}"
-        );
+        assert!(error.to_string().starts_with("device: "), "{error}");
         let first = devices()[0].cores[0];
         let one = Device::named(&format!("cpu:{first}")).expect("the core is there");
         assert_eq!(
@@ -180,13 +165,13 @@ mod tests {
 
     #[test]
     fn devices_may_not_overlap() {
-        let whole = whole_cpu();
+        let whole = whole_cpu().expect("this system tells");
         let one = Device {
             cores: vec![whole.cores[0]],
             whole: false,
             ..whole.clone()
         };
         let error = check_apart(&[whole, one]).expect_err("they share a core");
-        assert!(error.to_string().contains("in common"), "{error}");
+        assert!(error.to_string().starts_with("device: "), "{error}");
     }
 }

@@ -10,11 +10,11 @@ use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
 use futures_channel::oneshot;
+use gogrid_host::Clock;
 use gogrid_lease::Permit;
 use gogrid_pipeline::{Finished, Hooks, Job, PlacedStage, Runner, StageError, StageFailure};
 use gogrid_units::Moment;
 
-use crate::clock::Clock;
 use crate::core::{Action, Beginning, Core, Ended, Input, Shape};
 use crate::device::Device;
 use crate::error::GenerateError;
@@ -349,10 +349,9 @@ impl Inside {
     /// Sleeps until a bell rings or the core wants to be asked again.
     fn wait(&self) {
         let again = (!self.outbox.is_empty()).then_some(TRY_AGAIN);
-        let wake = self
-            .core
-            .wake()
-            .map(|moment: Moment| self.clock.until(moment));
+        let now = self.clock.now();
+        let until = |moment: Moment| Duration::from_nanos(moment.0.saturating_sub(now.0));
+        let wake = self.core.wake().map(until);
         match again.into_iter().chain(wake).min() {
             Some(timeout) => thread::park_timeout(timeout),
             None => thread::park(),

@@ -10,11 +10,11 @@ use std::task::Poll;
 use std::time::Duration;
 
 use futures_channel::{mpsc, oneshot};
+use gogrid_host::Clock;
 use gogrid_lease::{Kind, Ledger, Permit, Permits};
 use gogrid_model::{Message, Model, OpenOptions};
 use gogrid_units::Bytes;
 
-use crate::clock::Clock;
 use crate::core::{Beginning, Room};
 use crate::device::{self, Device};
 use crate::engine::{Engine, Message as Tell, RingOnDrop, View};
@@ -187,8 +187,9 @@ impl HeterogeneousPipeline {
     }
 
     /// Changes the limits while it runs: memory cap, batch and interval. Nothing in flight is
-    /// lost; memory held over a lowered cap goes as requests end. Priorities change as far as the
-    /// platform lets threads change theirs; [`Status::not_enforced`] names what did not.
+    /// lost; memory held over a lowered cap goes as requests end. A request that waits and would
+    /// never fit under a lowered cap ends with its refusal. Threads keep the priorities they were
+    /// started with; [`Status::not_enforced`] says so where others are asked.
     pub async fn set_limits(&self, limits: ResourceConfig) -> Result<(), OpenError> {
         limits.validate()?;
         for (device, ledger) in self.devices.iter().zip(&self.ledgers) {

@@ -14,7 +14,6 @@
 
 #![forbid(unsafe_code)]
 
-mod clock;
 mod core;
 mod device;
 mod engine;
@@ -25,7 +24,6 @@ pub mod heterogeneous_pipeline;
 mod intake;
 mod limits;
 mod listener;
-mod machine;
 mod opening;
 mod options;
 mod placing;

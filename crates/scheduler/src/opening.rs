@@ -1,10 +1,10 @@
 use std::sync::Arc;
 
+use gogrid_host::Clock;
 use gogrid_model::Model;
 use gogrid_pipeline::{Footprint, Opening, PlacedSpan, PlacedStage};
 use gogrid_units::FullSpeed;
 
-use crate::clock::Clock;
 use crate::core::{Room, Shape};
 use crate::engine::{Engine, Parts};
 use crate::error::OpenError;

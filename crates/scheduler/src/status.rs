@@ -97,9 +97,9 @@ pub struct Prediction {
     pub planned_tokens: usize,
     /// The devices, with what would be held of them with one sequence of `planned_tokens`.
     pub devices: Vec<DeviceStatus>,
-    /// Tokens a second of one request's decode, if nothing limits compute.
+    /// Tokens a second of one request's decode, under the compute limit.
     pub decode_tok_s: f64,
-    /// Tokens a second of prefill, if nothing limits compute.
+    /// Tokens a second of one request's prefill, under the compute limit.
     pub prefill_tok_s: f64,
     /// Why it is this placement, and what each limit cost.
     pub why: Vec<String>,

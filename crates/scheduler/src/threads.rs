@@ -2,6 +2,8 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
+use gogrid_host::{CoreSet, IoPriority, Priority, pin_thread, restrain_thread};
+
 use crate::device::Device;
 use crate::error::OpenError;
 use crate::resource_manager::ResourceConfig;
@@ -18,7 +20,14 @@ pub(crate) struct Threads {
 #[derive(Debug)]
 struct Log {
     asked: ResourceConfig,
-    threads: Vec<ThreadStatus>,
+    threads: Vec<Began>,
+}
+
+/// A thread with what it asked for when it began.
+#[derive(Debug)]
+struct Began {
+    asked: Priority,
+    status: ThreadStatus,
 }
 
 impl Threads {
@@ -32,16 +41,42 @@ impl Threads {
         }
     }
 
-    /// Called first thing on a thread: sets its priorities and remembers what took effect.
+    /// Called first thing on a thread: sets its priorities, keeps it to the device's cores, and
+    /// remembers what took effect.
     pub(crate) fn begin(&self, name: &str, device: Option<&Device>) {
-        let _ = device;
+        let held = restrain_thread(self.priority());
+        let part = device.filter(|device| !device.whole);
+        let pinned = part.and_then(|device| CoreSet::new(device.cores.iter().copied()));
+        let pinned = pinned.and_then(|cores| pin_thread(&cores).problem);
+        let problems = [held.nice.problem, held.io.problem, pinned];
         let status = ThreadStatus {
             name: name.to_owned(),
-            nice: None,
-            io: None,
-            problems: Vec::new(),
+            nice: held.nice.in_effect,
+            io: held.io.in_effect.map(|io| (io.class, io.level)),
+            problems: problems.into_iter().flatten().collect(),
         };
-        self.log().threads.push(status);
+        let began = Began {
+            asked: self.priority(),
+            status,
+        };
+        self.log().threads.push(began);
+    }
+
+    fn priority(&self) -> Priority {
+        let ResourceConfig {
+            process_priority,
+            io_priority_class,
+            io_priority_level,
+            ..
+        } = self.asked();
+        let io = IoPriority {
+            class: io_priority_class,
+            level: io_priority_level,
+        };
+        Priority {
+            nice: process_priority,
+            io,
+        }
     }
 
     /// Runs `work` on a thread of its own that has the priorities asked for, so that loading does
@@ -52,7 +87,11 @@ impl Threads {
     ) -> Result<T, OpenError> {
         thread::scope(|scope| {
             let loader = thread::Builder::new().name("gogrid-loader".to_owned());
-            let spawned = loader.spawn_scoped(scope, work);
+            let spawned = loader.spawn_scoped(scope, || {
+                // Its threads report the same problems, and stay.
+                let _ = restrain_thread(self.priority());
+                work()
+            });
             let spawned = spawned.map_err(|e| OpenError::Device {
                 device: "loader".to_owned(),
                 problem: format!("its thread could not be started: {e}"),
@@ -70,22 +109,38 @@ impl Threads {
     }
 
     pub(crate) fn statuses(&self) -> Vec<ThreadStatus> {
-        self.log().threads.clone()
+        self.log()
+            .threads
+            .iter()
+            .map(|thread| thread.status.clone())
+            .collect()
     }
 
     /// What of the limits is not held, by name, with the reason.
     pub(crate) fn not_enforced(&self) -> Vec<String> {
-        let share = self.log().asked.max_compute_usage_percent;
+        let log = self.log();
+        let share = log.asked.max_compute_usage_percent;
         let mut named = Vec::new();
         if share < 1.0 {
             named.push(format!(
                 "max_compute_usage_percent: no duty cycle yet, so {share} is not held"
             ));
         }
-        for field in ["process_priority", "io_priority_class", "io_priority_level"] {
-            named.push(format!(
-                "{field}: threads keep the priority they were started with"
-            ));
+        drop(log);
+        let asked = self.priority();
+        for Began { asked: its, status } in &self.log().threads {
+            let name = &status.name;
+            if *its != asked {
+                named.push(format!(
+                    "priorities: {name} keeps those it was started with"
+                ));
+            }
+            named.extend(
+                status
+                    .problems
+                    .iter()
+                    .map(|problem| format!("priorities: {name}: {problem}")),
+            );
         }
         named
     }

@@ -149,6 +149,10 @@ fn many_at_once_get_what_each_would_get_alone() {
         assert_eq!(status.degraded, None);
         // The engine and a driver for each device.
         assert_eq!(status.threads.len(), 3);
+        let nice = status.limits.process_priority;
+        for thread in &status.threads {
+            assert!(thread.nice == Some(nice) || !thread.problems.is_empty(), "{thread:?}");
+        }
     });
 }
 
@@ -422,5 +426,109 @@ fn dropping_the_pipeline_ends_every_stream() {
     assert!(
         matches!(outcome, Err(GenerateError::Stopped)),
         "{outcome:?}"
+    );
+}
+
+#[test]
+fn a_prediction_says_where_how_fast_and_why() {
+    let model = model();
+    let pieces = 2 * model.decoder().layers.len() + 2;
+    let mut options = free();
+    options.limits.max_compute_usage_percent = 1.0;
+    let backend = |core: usize, seconds: f64| {
+        let backend = FakeBackend {
+            seconds,
+            faults: Faults::default(),
+        };
+        (device(core), Box::new(backend) as Box<dyn Backend>)
+    };
+    let devices = vec![backend(0, 2e-3), backend(1, 1e-3)];
+    let grounds = Ground::on_one_memory(devices, &options.limits);
+    let prediction = opening::predict(&model, grounds, &options).expect("it fits");
+    // One stream: the faster device takes all of it, since nothing else limits.
+    let [stage] = &prediction.stages[..] else {
+        panic!("{prediction:?}")
+    };
+    assert_eq!(
+        (&*stage.device, stage.first_piece, stage.end_piece),
+        ("cpu:1", 0, pieces)
+    );
+    let paced = pieces as f64 * 1e-3 / options.limits.max_compute_usage_percent;
+    assert!(
+        (prediction.decode_tok_s * paced - 1.0).abs() < 1e-9,
+        "{prediction:?}"
+    );
+    assert_eq!(prediction.devices[0].memory_used_bytes, 0);
+    assert!(prediction.devices[1].kv_bytes > 0);
+    assert!(
+        prediction
+            .why
+            .iter()
+            .any(|line| line.starts_with("the compute limit of cpu:1 costs"))
+    );
+}
+
+#[test]
+fn placements_that_cannot_be_are_refused() {
+    let model = model();
+    let pieces = Span::whole_model(model.decoder().layers.len());
+    let open = |limits: ResourceConfig, plan: Vec<PlacedSpan>| {
+        let backend = FakeBackend {
+            seconds: 1e-3,
+            faults: Faults::default(),
+        };
+        let backend = Box::new(backend) as Box<dyn Backend>;
+        let grounds = Ground::on_one_memory(vec![(device(0), backend)], &limits);
+        let options = Options {
+            limits: limits.clone(),
+            plan: Some(plan),
+            ..Options::default()
+        };
+        let threads = Threads::new(&limits);
+        let opened = HeterogeneousPipeline::on(Arc::clone(&model), grounds, &options, threads);
+        opened.expect_err("refused")
+    };
+    let whole = vec![PlacedSpan {
+        device: 0,
+        span: pieces,
+    }];
+    let none = ResourceConfig {
+        max_vram_usage_percent: 0.0,
+        ..ResourceConfig::default()
+    };
+    let error = open(none, whole.clone());
+    assert!(matches!(error, OpenError::DoesNotFit(_)), "{error}");
+    let still = ResourceConfig {
+        max_compute_usage_percent: 0.0,
+        ..ResourceConfig::default()
+    };
+    let error = open(still, whole);
+    assert!(
+        error
+            .to_string()
+            .starts_with("max_compute_usage_percent: 0"),
+        "{error}"
+    );
+    let half = vec![PlacedSpan {
+        device: 0,
+        span: pieces.split_at(3).0,
+    }];
+    let error = open(ResourceConfig::default(), half);
+    assert!(
+        error
+            .to_string()
+            .starts_with("plan: the stages end at piece 3"),
+        "{error}"
+    );
+    let elsewhere = vec![PlacedSpan {
+        device: 1,
+        span: pieces,
+    }];
+    let error = open(ResourceConfig::default(), elsewhere);
+    assert!(
+        error
+            .to_string()
+            .starts_with("plan: stage 0 is on device 1"),
+        "{error}"
     );
 }
