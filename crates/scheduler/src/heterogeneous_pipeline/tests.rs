@@ -151,7 +151,10 @@ fn many_at_once_get_what_each_would_get_alone() {
         assert_eq!(status.threads.len(), 3);
         let nice = status.limits.process_priority;
         for thread in &status.threads {
-            assert!(thread.nice == Some(nice) || !thread.problems.is_empty(), "{thread:?}");
+            assert!(
+                thread.nice == Some(nice) || !thread.problems.is_empty(),
+                "{thread:?}"
+            );
         }
     });
 }
