@@ -212,6 +212,8 @@ impl Loader<'_> {
         if let Some(held) = self.shared.held.get(&place).and_then(Weak::upgrade) {
             return Ok(held);
         }
+        let can_keep = Packed::can_keep(stored, kept);
+        can_keep.map_err(|e| StageError::Unsupported(format!("{}: {e}", weight.name)))?;
         let lease = self.memory.reserve(Kind::Weights, packed_bytes(weight))?;
         let mut read = |rows, out: &mut [u8]| self.model.read_rows(weight, rows, out);
         let packed = Packed::pack(stored, kept, rows, cols, &mut read)?;

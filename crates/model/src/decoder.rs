@@ -198,7 +198,9 @@ impl Decoder {
             Piece::Embedding => vec![&self.embedding.table],
             Piece::Mixer(layer) => {
                 let mixer = &self.layers[layer].mixer;
-                [&mixer.q, &mixer.k, &mixer.v, &mixer.o].map(|l| &l.weight).to_vec()
+                [&mixer.q, &mixer.k, &mixer.v, &mixer.o]
+                    .map(|l| &l.weight)
+                    .to_vec()
             }
             Piece::FeedForward(layer) => {
                 let ffn = &self.layers[layer].feed_forward;

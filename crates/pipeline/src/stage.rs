@@ -101,6 +101,9 @@ pub enum StageError {
     /// The weights could not be read.
     #[error(transparent)]
     Model(#[from] gogrid_model::ModelError),
+    /// The device cannot do it, whatever the step.
+    #[error("not supported: {0}")]
+    Unsupported(String),
     /// A step or span this stage cannot take.
     #[error("{what}: the stage takes {takes}, the step has {has}")]
     Shape {

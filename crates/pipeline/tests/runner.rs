@@ -156,7 +156,7 @@ fn a_job_over_the_bound_comes_back() {
     let hooks = Hooks {
         finished: Box::new(move |end| drop(sender.send(end))),
         // The driver does not start before the test says so.
-        started: Box::new(move |_| drop(held.lock().unwrap().recv())),
+        started: Box::new(move |_| held.lock().unwrap().recv().unwrap()),
     };
     let placed = PlacedStage {
         device: 0,

@@ -1,0 +1,63 @@
+//! What a CPU device refuses to open.
+
+use std::sync::Arc;
+
+use gogrid_cpu::{CpuBackend, CpuOptions};
+use gogrid_lease::Ledger;
+use gogrid_model::{Model, OpenOptions};
+use gogrid_pipeline::{Backend, Opening, StageError};
+use gogrid_testkit::{Family, RandomModel, Spec};
+use gogrid_units::{Bytes, FullSpeed, Span, WeightType};
+
+/// The error of opening a tiny llama, its table of F32 quantised as asked, under a cap.
+fn refusal(quantise: Option<WeightType>, cap: Bytes) -> StageError {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let spec = Spec {
+        family: Family::ALL[0],
+        weights: WeightType::Q4K,
+        seed: 1,
+    };
+    RandomModel::mixed(spec, WeightType::F32)
+        .write_gguf(&path)
+        .unwrap();
+    let options = OpenOptions {
+        quantise,
+        ..OpenOptions::default()
+    };
+    let model = Model::open(&path, &options).unwrap();
+    let memory = Ledger::new(cap);
+    let mut backend = CpuBackend::new(&CpuOptions::threads(1)).unwrap();
+    let opening = Opening {
+        model: &model,
+        span: Span::whole_model(model.decoder().layers.len()),
+        memory: &memory,
+        pace: Arc::new(FullSpeed),
+        rows_max: 4,
+    };
+    let error = backend.open(opening).err().expect("refused");
+    assert_eq!(
+        memory.used(),
+        Bytes::ZERO,
+        "a refused opening keeps nothing"
+    );
+    error
+}
+
+#[test]
+fn a_type_weights_cannot_be_quantised_to_is_refused_by_name() {
+    let error = refusal(Some(WeightType::Q3K), Bytes::gib(1)).to_string();
+    assert!(
+        error.contains("q3_k") && error.contains("token_embd.weight"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_model_over_the_cap_is_refused_with_the_figures() {
+    let error = refusal(None, Bytes(10_000));
+    assert!(
+        matches!(&error, StageError::Memory(refusal) if refusal.cap == Bytes(10_000)),
+        "{error}"
+    );
+}
