@@ -75,8 +75,8 @@ impl fmt::Display for Bytes {
         let n = self.0 as f64;
         let text = match self.0 {
             0..1024 => format!("{} B", self.0),
-            0..0x10_0000 => format!("{:.1} KiB", n / 1024.0),
-            0..0x4000_0000 => format!("{:.1} MiB", n / 1_048_576.0),
+            1024..0x10_0000 => format!("{:.1} KiB", n / 1024.0),
+            0x10_0000..0x4000_0000 => format!("{:.1} MiB", n / 1_048_576.0),
             _ => format!("{:.1} GiB", n / 1_073_741_824.0),
         };
         f.pad(&text)
