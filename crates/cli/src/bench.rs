@@ -152,6 +152,8 @@ fn median(runs: &[f64]) -> f64 {
 }
 
 fn report(args: &BenchArgs, runs: &Runs, status: &Status, share: f64) -> Map<String, Value> {
+    // Absent where the system does not tell.
+    let resident = gogrid_host::resident().ok();
     let tenth = |value: f64| (value * 10.0).round() / 10.0;
     let tenths = |values: &[f64]| values.iter().map(|&value| tenth(value)).collect::<Vec<_>>();
     let devices: Vec<_> = status.devices.iter().map(|device| &device.device).collect();
@@ -179,6 +181,8 @@ fn report(args: &BenchArgs, runs: &Runs, status: &Status, share: f64) -> Map<Str
             json!(tenths(&runs.decode_at_prompt)),
         ),
         ("memory_held_bytes", json!(stream::held(status).0)),
+        ("resident_bytes", json!(resident.map(|r| r.total.0))),
+        ("resident_peak_bytes", json!(resident.map(|r| r.peak.0))),
     ];
     entries
         .into_iter()

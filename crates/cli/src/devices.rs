@@ -1,9 +1,9 @@
 use corpgrid_scheduler::{Device, devices};
+use gogrid_host::{Ability, AbilityState, BandwidthProbe, CoreSet, abilities, stream_bandwidth};
 use gogrid_units::Bytes;
 use serde::Serialize;
 
 use crate::args::DevicesArgs;
-use crate::bandwidth::read_bytes_per_second;
 use crate::out;
 
 #[derive(Serialize)]
@@ -14,6 +14,16 @@ struct Row<'a> {
     device: &'a Device,
     /// Measured, with as many threads as it has cores.
     read_bytes_per_second: f64,
+    /// What can be measured and held back there, and what cannot.
+    abilities: Vec<AbilityRow>,
+}
+
+#[derive(Serialize)]
+struct AbilityRow {
+    name: &'static str,
+    available: bool,
+    /// How it is in effect, or why it is absent.
+    note: Option<String>,
 }
 
 pub(crate) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
@@ -22,29 +32,53 @@ pub(crate) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     if args.json.json {
         return out::json(&rows);
     }
-    for Row {
-        id,
-        device,
-        read_bytes_per_second,
-    } in rows
-    {
+    for row in &rows {
+        let Row { id, device, .. } = row;
         out::line(&format!(
             "{id}: {}, {} cores, {} memory, {} free, reads {:.1} GB/s",
             device.name,
             device.cores.len(),
             Bytes(device.memory_total_bytes),
             Bytes(device.memory_free_bytes),
-            read_bytes_per_second / 1e9
+            row.read_bytes_per_second / 1e9
         ))?;
+        for ability in &row.abilities {
+            out::line(&ability.line())?;
+        }
     }
     Ok(())
 }
 
 fn row(device: &Device) -> Row<'_> {
-    let read_bytes_per_second = read_bytes_per_second(device.cores.len());
+    let probe = BandwidthProbe {
+        cores: CoreSet::new(device.cores.iter().copied()),
+        ..BandwidthProbe::new(device.cores.len())
+    };
     Row {
         id: device.to_string(),
         device,
-        read_bytes_per_second,
+        read_bytes_per_second: stream_bandwidth(&probe),
+        abilities: abilities().into_iter().map(AbilityRow::new).collect(),
+    }
+}
+
+impl AbilityRow {
+    fn new(Ability { name, state }: Ability) -> Self {
+        let (available, note) = match state {
+            AbilityState::Available => (true, None),
+            AbilityState::InEffect(how) => (true, Some(format!("now {how}"))),
+            AbilityState::Absent(why) => (false, Some(why)),
+        };
+        Self {
+            name,
+            available,
+            note,
+        }
+    }
+
+    fn line(&self) -> String {
+        let state = if self.available { "yes" } else { "no" };
+        let note = self.note.as_ref().map(|note| format!(", {note}"));
+        format!("  {}: {state}{}", self.name, note.unwrap_or_default())
     }
 }

@@ -3,7 +3,6 @@
 #![forbid(unsafe_code)]
 
 mod args;
-mod bandwidth;
 mod bar;
 mod bench;
 mod chat;

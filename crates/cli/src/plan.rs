@@ -25,7 +25,7 @@ pub(crate) fn run(args: &PlanArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
 
 fn table(plan: &Prediction, mode: &str) -> String {
     let mut text = format!(
-        "{}, context {}, mode {mode}: decode {:.1} tok/s, prefill {:.1} tok/s if compute were not limited\n",
+        "{}, context {}, mode {mode}: decode {:.1} tok/s, prefill {:.1} tok/s\n",
         plan.model, plan.context, plan.decode_tok_s, plan.prefill_tok_s
     );
     for (index, stage) in plan.stages.iter().enumerate() {
@@ -40,13 +40,14 @@ fn table(plan: &Prediction, mode: &str) -> String {
     }
     for device in &plan.devices {
         text += &format!(
-            "{}: {} of {} allowed ({} in all); weights {}, KV {} for one whole context, scratch {}\n",
+            "{}: {} of {} allowed ({} in all); weights {}, KV {} for {} tokens, scratch {}\n",
             device.device,
             Bytes(device.memory_used_bytes),
             Bytes(device.memory_cap_bytes),
             Bytes(device.memory_total_bytes),
             Bytes(device.weights_bytes),
             Bytes(device.kv_bytes),
+            plan.planned_tokens,
             Bytes(device.scratch_bytes)
         );
     }

@@ -1,7 +1,7 @@
 use gogrid_model::Model;
 use gogrid_pipeline::{
-    Costs, Footprint, Limit, PieceBytes, PlacedSpan, Plan, PlanDevice, PlanError, PlanRequest,
-    Workload, plan, plan_by_hand, what_limits_cost,
+    BoundBy, Costs, Footprint, Limit, PieceBytes, PlacedSpan, Plan, PlanDevice, PlanError,
+    PlanRequest, Workload, plan, plan_by_hand, what_limits_cost,
 };
 use gogrid_units::{Bytes, Span};
 
@@ -94,11 +94,13 @@ impl Placing {
                 load.bytes(),
             ));
         }
-        why.push(format!(
-            "{:?} decides: {:.3} ms a token",
-            self.plan.bound_by,
-            self.plan.seconds() * 1e3
-        ));
+        let bound_by = match self.plan.bound_by {
+            BoundBy::Device(device) => format!("the share of {}", names[device]),
+            BoundBy::Crossing => "a crossing between devices".to_owned(),
+            BoundBy::Chain => "the way through all stages".to_owned(),
+        };
+        let milliseconds = self.plan.seconds() * 1e3;
+        why.push(format!("{bound_by} decides: {milliseconds:.3} ms a token"));
         if by_hand {
             why.push("the placement was given by hand".to_owned());
             return why;
