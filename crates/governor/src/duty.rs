@@ -1,0 +1,131 @@
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::time::Duration;
+
+use gogrid_units::Moment;
+
+/// The fixed point of a rate: 32 fractional bits.
+const RATE_ONE: f64 = 4_294_967_296.0;
+
+/// No rest is longer, however small the share: who rests asks again, and then what is still owed
+/// counts. So a share that is raised, or an order to stop, is noticed in time.
+const REST_NANOS_MAX: u64 = 50_000_000;
+
+/// Credit is kept for at least this much wall time: what threads use and settle later looks like
+/// credit until they do, and would be lost.
+const CREDIT_NANOS_MIN: u64 = 250_000;
+
+/// Holds the CPU time of a device's threads to a share of wall time.
+///
+/// A thread settles what it has used at its pause points. What all have used beyond what the share
+/// has earned by then is debt; when it reaches a limit, every thread rests until the share has
+/// earned it back. Credit, from a rest that took longer than it should or from doing nothing, is
+/// kept up to the same limit, or what the share earns in 0.25 ms if that is more. A
+/// slice of work, from full credit to the debt limit with all cores busy, takes `slice` of wall
+/// time; it overruns by what threads use before they settle. With a share near 1, where rests are
+/// shorter than the system's timers are exact, a slice after a time of doing nothing is longer.
+///
+/// Over any stretch of time, use is at most the share of it, plus one slice's debt and credit,
+/// plus what threads use before they settle. A device that was idle owes rest from the first slice
+/// on.
+///
+/// No locks: threads of the lowest priority and those that set limits share nothing but atomics.
+#[derive(Debug)]
+pub struct Duty {
+    /// CPU nanoseconds earned in 2^32 wall nanoseconds: share times cores.
+    rate: AtomicU64,
+    /// Debt, in CPU nanoseconds, beyond which threads rest.
+    limit: AtomicI64,
+    /// CPU nanoseconds; negative is credit.
+    debt: AtomicI64,
+    /// The latest moment that anything was settled at.
+    settled_at: AtomicU64,
+    rest_until: AtomicU64,
+    cores: u32,
+    slice: Duration,
+}
+
+impl Duty {
+    /// No debt and no credit, on a device of `cores` cores. `share` is in 0..=1; at 1 there is
+    /// never a rest, and at 0 there is nothing else once a slice is used.
+    pub fn new(share: f64, cores: u32, slice: Duration) -> Self {
+        let duty = Self {
+            rate: AtomicU64::new(0),
+            limit: AtomicI64::new(0),
+            debt: AtomicI64::new(0),
+            settled_at: AtomicU64::new(0),
+            rest_until: AtomicU64::new(0),
+            cores,
+            slice,
+        };
+        duty.set_share(share);
+        duty
+    }
+
+    /// Changes the share; in effect at the next pause point. A rest that was worked out from the
+    /// old share ends, and what is still owed is earned at the new one.
+    pub fn set_share(&self, share: f64) {
+        let (cores, share) = (f64::from(self.cores), share.clamp(0.0, 1.0));
+        let slice = self.slice.as_nanos() as f64;
+        let limit = match share < 1.0 {
+            // Far below the integers' range, as is the rate: cores < 2^32, slices of milliseconds.
+            true => (slice * cores * (1.0 - share) / 2.0) as i64,
+            false => i64::MAX,
+        };
+        self.limit.store(limit, Ordering::Relaxed);
+        let rate = (cores * share * RATE_ONE) as u64;
+        self.rate.store(rate, Ordering::Release);
+        self.rest_until.store(0, Ordering::Release);
+    }
+
+    /// Settles `used` nanoseconds of CPU time of the calling thread at `now`. Answers the moment
+    /// until which the thread rests, or `None` to go on. `now` of different threads may come out
+    /// of order; time that runs backwards earns nothing.
+    pub fn settle(&self, now: Moment, used: u64) -> Option<Moment> {
+        let rate = self.rate.load(Ordering::Acquire);
+        let limit = self.limit.load(Ordering::Relaxed);
+        let before = self.settled_at.fetch_max(now.0, Ordering::AcqRel);
+        if limit == i64::MAX {
+            self.debt.store(0, Ordering::Release);
+            return None;
+        }
+        let change =
+            i64::try_from(used).unwrap_or(i64::MAX) - earned(now.0.saturating_sub(before), rate);
+        let credit = limit.max(earned(CREDIT_NANOS_MIN, rate));
+        let settled = |debt: i64| debt.saturating_add(change).max(-credit);
+        let update = self
+            .debt
+            .fetch_update(Ordering::AcqRel, Ordering::Acquire, |debt| {
+                Some(settled(debt))
+            });
+        let debt = settled(update.unwrap_or_else(|unchanged| unchanged));
+        if debt > limit {
+            let rest = nanos_to_earn(debt, rate).min(REST_NANOS_MAX);
+            self.rest_until
+                .fetch_max(now.0.saturating_add(rest), Ordering::AcqRel);
+        }
+        self.resting(now)
+    }
+
+    /// The moment until which every thread rests, if that is after `now`. Cheaper than
+    /// [`settle`](Self::settle), for the points between settlements.
+    pub fn resting(&self, now: Moment) -> Option<Moment> {
+        let until = self.rest_until.load(Ordering::Acquire);
+        (until > now.0).then_some(Moment(until))
+    }
+}
+
+/// CPU nanoseconds that `elapsed` wall nanoseconds earn, rounded down; never negative.
+fn earned(elapsed: u64, rate: u64) -> i64 {
+    let product = u128::from(elapsed) * u128::from(rate);
+    i64::try_from(product >> 32).unwrap_or(i64::MAX)
+}
+
+/// Wall nanoseconds after which `debt`, more than none, is earned back.
+fn nanos_to_earn(debt: i64, rate: u64) -> u64 {
+    let debt = u128::from(debt.unsigned_abs());
+    let nanos = (debt << 32).div_ceil(u128::from(rate).max(1));
+    u64::try_from(nanos).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,270 @@
+//! In virtual time: threads are clocks that move on as they work and rest.
+
+use proptest::prelude::*;
+
+use super::*;
+
+const MICROSECOND: u64 = 1_000;
+const MILLISECOND: u64 = 1_000_000;
+const SECOND: u64 = 1_000_000_000;
+const SLICE: Duration = Duration::from_millis(2);
+
+/// Threads that always have work, and how they do it.
+struct Crew<'a> {
+    threads: usize,
+    /// Nanoseconds of the next piece of work.
+    chunk: &'a mut dyn FnMut() -> u64,
+    /// How much longer than told every rest takes.
+    oversleeps: u64,
+}
+
+/// As a pace does.
+const SETTLES_EVERY: u64 = 250 * MICROSECOND;
+
+/// Runs threads on `duty` from `from` to `to`; gives the moments and lengths of all chunks.
+fn work(duty: &Duty, crew: &mut Crew<'_>, (from, to): (u64, u64)) -> Vec<(u64, u64)> {
+    let mut clocks = vec![from; crew.threads];
+    let mut settled_at = clocks.clone();
+    let mut used = vec![0; crew.threads];
+    let mut chunks = Vec::new();
+    loop {
+        let first = clocks.iter().copied().enumerate().min_by_key(|c| c.1);
+        let (thread, now) = first.expect("there are threads");
+        if now >= to {
+            return chunks;
+        }
+        let mut rest = duty.resting(Moment(now));
+        if now - settled_at[thread] >= SETTLES_EVERY {
+            settled_at[thread] = now;
+            rest = duty.settle(Moment(now), std::mem::take(&mut used[thread]));
+        }
+        if let Some(until) = rest {
+            assert!(until.0 > now, "a rest ends after it begins");
+            clocks[thread] = until.0 + crew.oversleeps;
+            continue;
+        }
+        let length = (crew.chunk)();
+        chunks.push((now, length));
+        clocks[thread] += length;
+        used[thread] += length;
+    }
+}
+
+/// CPU time within a window of wall time, over the window times `threads`.
+fn share_of(chunks: &[(u64, u64)], threads: usize, (from, length): (u64, u64)) -> f64 {
+    let to = from + length;
+    let overlap =
+        |&(start, length): &(u64, u64)| (start + length).min(to).saturating_sub(start.max(from));
+    let busy: u64 = chunks.iter().map(overlap).sum();
+    busy as f64 / (length * threads as u64) as f64
+}
+
+/// How far from `share` a window may be.
+#[derive(Clone, Copy)]
+struct Bound {
+    share: f64,
+    under: f64,
+    over: f64,
+}
+
+impl Bound {
+    fn check(self, held: f64) -> Result<(), TestCaseError> {
+        let Self { share, under, over } = self;
+        prop_assert!(
+            held >= share - under && held <= share + over,
+            "{held} for {share}"
+        );
+        Ok(())
+    }
+}
+
+/// Checks windows of 100 ms and of 1 s, wherever they begin.
+fn check_windows(
+    threads: usize,
+    oversleeps: u64,
+    chunks: &[u64],
+    [tenth, second]: [Bound; 2],
+) -> Result<(), TestCaseError> {
+    let duty = Duty::new(tenth.share, threads as u32, SLICE);
+    let mut next = chunks.iter().cycle().copied();
+    let mut chunk = || next.next().expect("it goes round");
+    let mut crew = Crew {
+        threads,
+        chunk: &mut chunk,
+        oversleeps,
+    };
+    let log = work(&duty, &mut crew, (0, 2 * SECOND));
+    for start in (0..1_900).step_by(7) {
+        tenth.check(share_of(
+            &log,
+            threads,
+            (start * MILLISECOND, 100 * MILLISECOND),
+        ))?;
+    }
+    for start in (0..1_000).step_by(100) {
+        second.check(share_of(&log, threads, (start * MILLISECOND, SECOND)))?;
+    }
+    Ok(())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(64))]
+
+    #[test]
+    fn the_share_holds_over_a_tenth_of_a_second_and_over_one(
+        share in 0.1..0.95f64,
+        threads in 1..5usize,
+        oversleeps in 0..60 * MICROSECOND,
+        chunks in proptest::collection::vec(5 * MICROSECOND..200 * MICROSECOND, 64),
+    ) {
+        let tenth = Bound { share, under: 0.03, over: 0.03 };
+        let second = Bound { share, under: 0.01, over: 0.01 };
+        check_windows(threads, oversleeps, &chunks, [tenth, second])?;
+    }
+
+    /// The longest pieces of work there are settle so late that some credit is lost.
+    #[test]
+    fn long_pieces_of_work_cost_a_little_and_never_go_over(
+        share in 0.1..0.95f64,
+        threads in 1..5usize,
+        oversleeps in 0..60 * MICROSECOND,
+        chunks in proptest::collection::vec(5 * MICROSECOND..500 * MICROSECOND, 64),
+    ) {
+        let tenth = Bound { share, under: 0.06, over: 0.03 };
+        let second = Bound { share, under: 0.04, over: 0.01 };
+        check_windows(threads, oversleeps, &chunks, [tenth, second])?;
+    }
+
+    #[test]
+    fn a_slice_is_as_long_as_it_may_be_and_no_longer(
+        share in 0.05..0.8f64,
+        threads in 1..5usize,
+        idle in 0..10 * SECOND,
+    ) {
+        let duty = Duty::new(share, threads as u32, SLICE);
+        let mut chunk = || 50 * MICROSECOND;
+        let mut crew = Crew { threads, chunk: &mut chunk, oversleeps: 60 * MICROSECOND };
+        work(&duty, &mut crew, (0, 20 * MILLISECOND));
+        let from = 30 * MILLISECOND + idle;
+        let log = work(&duty, &mut crew, (from, from + 200 * MILLISECOND));
+        // What the first thread did without a gap; threads settle late by what is between two
+        // settlements and a chunk.
+        let late = SETTLES_EVERY + 100 * MICROSECOND;
+        let slice_max = SLICE.as_nanos() as u64 + late;
+        let mut began = from;
+        let mut end = from;
+        for &(start, length) in &log {
+            if start > end {
+                began = start;
+            }
+            end = end.max(start + length);
+            prop_assert!(end - began <= slice_max, "worked {} ns", end - began);
+        }
+    }
+
+    #[test]
+    fn readings_out_of_order_never_earn_twice(
+        share in 0.1..0.9f64,
+        moments in proptest::collection::vec(0..100 * MILLISECOND, 1..200),
+    ) {
+        let duty = Duty::new(share, 1, SLICE);
+        let mut used = 0;
+        for &moment in &moments {
+            if duty.settle(Moment(moment), 100 * MICROSECOND).is_none() {
+                used += 100 * MICROSECOND;
+            }
+        }
+        // Those told to rest settled too, so no more than this may have gone on.
+        let latest = moments.iter().max().expect("not empty");
+        let most = (*latest + SLICE.as_nanos() as u64) as f64 * share + 2e6 * (1.0 - share);
+        prop_assert!(used as f64 <= most, "{used} of {most}");
+    }
+
+    #[test]
+    fn every_share_goes_on_in_the_end(share in 1e-3..1.0f64, used in 0..SECOND) {
+        let duty = Duty::new(share, 2, SLICE);
+        let mut now = 0;
+        let mut rest = duty.settle(Moment(now), used);
+        let mut rests = 0;
+        while let Some(until) = rest {
+            prop_assert!(until.0 > now && until.0 - now <= REST_NANOS_MAX);
+            now = until.0;
+            rest = duty.settle(Moment(now), 0);
+            rests += 1;
+        }
+        // What was used is earned back by then, and not much later.
+        let owed = used as f64 / (2.0 * share);
+        prop_assert!(now as f64 <= owed + 1e6, "{now} for {owed} after {rests} rests");
+    }
+}
+
+#[test]
+fn the_whole_share_never_rests() {
+    let duty = Duty::new(1.0, 2, SLICE);
+    for step in 0..1000 {
+        // More than two cores can do, as a clock that jitters shows it.
+        assert_eq!(
+            duty.settle(Moment(step * MILLISECOND), 3 * MILLISECOND),
+            None
+        );
+    }
+    // Nothing of it is owed when the share falls.
+    duty.set_share(0.5);
+    assert_eq!(duty.settle(Moment(1000 * MILLISECOND), MILLISECOND), None);
+}
+
+#[test]
+fn a_share_that_is_raised_ends_the_rest() {
+    let duty = Duty::new(0.001, 1, SLICE);
+    let rest = duty.settle(Moment(0), 10 * MILLISECOND);
+    assert_eq!(rest, Some(Moment(REST_NANOS_MAX)));
+    duty.set_share(0.5);
+    assert_eq!(duty.resting(Moment(MILLISECOND)), None);
+    // The debt stays: 10 ms used, half of 1 ms earned.
+    let rest = duty.settle(Moment(MILLISECOND), 0);
+    assert_eq!(rest, Some(Moment(20 * MILLISECOND)));
+}
+
+#[test]
+fn a_share_that_falls_is_held_from_the_next_pause_on() {
+    let duty = Duty::new(1.0, 1, SLICE);
+    let mut chunk = || 100 * MICROSECOND;
+    let mut crew = Crew {
+        threads: 1,
+        chunk: &mut chunk,
+        oversleeps: 0,
+    };
+    let at_full = work(&duty, &mut crew, (0, 100 * MILLISECOND));
+    assert_eq!(share_of(&at_full, 1, (0, 100 * MILLISECOND)), 1.0);
+    duty.set_share(0.3);
+    let (from, length) = (100 * MILLISECOND, 100 * MILLISECOND);
+    let log = work(&duty, &mut crew, (from, from + length));
+    let held = share_of(&log, 1, (from, length));
+    assert!((held - 0.3).abs() <= 0.03, "{held}");
+}
+
+#[test]
+fn at_a_share_of_nothing_rest_follows_rest() {
+    let duty = Duty::new(0.0, 1, SLICE);
+    let mut now = 0;
+    for _ in 0..100 {
+        let rest = duty.settle(Moment(now), if now == 0 { 3 * MILLISECOND } else { 0 });
+        now = rest.expect("nothing is ever earned").0;
+    }
+}
+
+#[test]
+fn threads_at_once_settle_all_they_used() {
+    let duty = Duty::new(0.5, 4, SLICE);
+    std::thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                for _ in 0..10_000 {
+                    let _ = duty.settle(Moment(0), 1_000);
+                }
+            });
+        }
+    });
+    // 40 ms used at once by all, none earned: 20 ms at 2 ns a nanosecond.
+    assert_eq!(duty.resting(Moment(0)), Some(Moment(20 * MILLISECOND)));
+}
