@@ -170,7 +170,11 @@ impl Driver {
                     .waiting
                     .push_back(flight);
             }
-            Message::Release { group, blocks } => {
+            Message::Release {
+                group,
+                blocks,
+                place,
+            } => {
                 // What was sent before the release runs before it.
                 for index in 0..self.stages.len() {
                     self.advance(index);
@@ -181,6 +185,7 @@ impl Driver {
                     // A broken stage's memory goes with it.
                     let _ = self.stages[index].guarded(release);
                 }
+                drop(place);
             }
             Message::Stop => return false,
         }

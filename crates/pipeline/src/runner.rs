@@ -1,7 +1,7 @@
 //! Runs steps through the stages: one driver thread for each device, bounded channels between.
 //!
-//! A job in flight stands in exactly one channel, and a channel has room for every job that may be
-//! in flight, so a hand-over never waits and drivers cannot block each other in a ring.
+//! A job in flight stands in exactly one channel, and a channel keeps room for every job that may
+//! be in flight, so a hand-over never waits and drivers cannot block each other in a ring.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -10,14 +10,15 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle};
 
+use gogrid_lease::{Permit, Permits};
 use gogrid_units::Span;
 
 use crate::driver::{Driver, DriverStage};
-use crate::stage::{Footprint, Stage, StageError};
+use crate::stage::{Stage, StageError};
 use crate::step::{BlockId, OutputBuf, Step};
 
-/// Messages a driver's channel holds beyond the jobs in flight.
-const SPARE_MESSAGES: usize = 8;
+/// Releases that wait in a driver's channel at most.
+const RELEASES_MAX: u32 = 8;
 
 /// A stage with its place: which device drives it, and which pieces it runs.
 pub struct PlacedStage {
@@ -75,7 +76,6 @@ pub struct Hooks {
 /// step each is in; jobs still in flight end without a call.
 pub struct Runner {
     line: Arc<Line>,
-    footprints: Vec<Footprint>,
     in_flight_max: usize,
     threads: Vec<JoinHandle<()>>,
 }
@@ -84,10 +84,17 @@ pub struct Runner {
 pub(crate) struct Line {
     /// For each stage, the channel of its driver.
     routes: Vec<SyncSender<Message>>,
-    /// For each distinct device, the same channels once.
-    devices: Vec<SyncSender<Message>>,
+    /// For each distinct device, the same channel once.
+    devices: Vec<DeviceChannel>,
     in_flight: AtomicUsize,
     hooks: Hooks,
+}
+
+/// The channel of one driver.
+struct DeviceChannel {
+    sender: SyncSender<Message>,
+    /// Places for releases in it.
+    releases: Permits,
 }
 
 /// What a driver is told.
@@ -96,6 +103,8 @@ pub(crate) enum Message {
     Release {
         group: usize,
         blocks: Arc<[BlockId]>,
+        /// Its place in the channel, until it is done.
+        place: Permit,
     },
     Stop,
 }
@@ -124,10 +133,10 @@ impl Runner {
             !stages.is_empty() && in_flight_max > 0,
             "a runner needs a stage and a job"
         );
-        let footprints = stages.iter().map(|s| s.stage.footprint()).collect();
         let mut channels = BTreeMap::new();
         for placed in &stages {
-            let room = in_flight_max + SPARE_MESSAGES;
+            // One more for the word to stop.
+            let room = in_flight_max + RELEASES_MAX as usize + 1;
             channels
                 .entry(placed.device)
                 .or_insert_with(|| sync_channel(room));
@@ -139,7 +148,10 @@ impl Runner {
                 .collect(),
             devices: channels
                 .values()
-                .map(|(sender, _)| sender.clone())
+                .map(|(sender, _)| DeviceChannel {
+                    sender: sender.clone(),
+                    releases: Permits::new(RELEASES_MAX),
+                })
                 .collect(),
             in_flight: AtomicUsize::new(0),
             hooks,
@@ -149,7 +161,6 @@ impl Runner {
             .map(|(device, (_, receiver))| (device, receiver));
         let mut runner = Self {
             line,
-            footprints,
             in_flight_max,
             threads: Vec::new(),
         };
@@ -182,11 +193,6 @@ impl Runner {
         Ok(())
     }
 
-    /// Bytes of each stage, as they were when it was opened.
-    pub fn footprints(&self) -> &[Footprint] {
-        &self.footprints
-    }
-
     /// Sends a job to the first stage; gives it back when as many as may be are in flight.
     pub fn submit(&self, job: Job) -> Result<(), Job> {
         if !self.line.enter(self.in_flight_max) {
@@ -206,18 +212,25 @@ impl Runner {
     }
 
     /// Tells every stage to forget blocks. Jobs submitted before keep them until they are done,
-    /// since each driver works in order. Gives the blocks back when a driver's channel is full;
-    /// the caller tries again with the next job's end.
+    /// since each driver works in order. Gives the blocks back, and tells no stage, when as many
+    /// releases as may be wait for some driver; the caller tries again with the next job's end.
     pub fn release(&self, group: usize, blocks: Arc<[BlockId]>) -> Result<(), Arc<[BlockId]>> {
-        for channel in &self.line.devices {
+        let devices = &self.line.devices;
+        let places: Option<Vec<_>> = devices.iter().map(|d| d.releases.take()).collect();
+        let Some(places) = places else {
+            return Err(blocks);
+        };
+        for (channel, place) in devices.iter().zip(places) {
+            let blocks = Arc::clone(&blocks);
             let message = Message::Release {
                 group,
-                blocks: Arc::clone(&blocks),
+                blocks,
+                place,
             };
-            match channel.try_send(message) {
+            match channel.sender.try_send(message) {
+                // A driver that is gone has nothing to forget.
                 Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-                // Releasing twice is harmless, so drivers that took it already may see it again.
-                Err(TrySendError::Full(_)) => return Err(blocks),
+                Err(TrySendError::Full(_)) => unreachable!("a channel has room for every release"),
             }
         }
         Ok(())
@@ -227,8 +240,8 @@ impl Runner {
 impl Drop for Runner {
     fn drop(&mut self) {
         for channel in &self.line.devices {
-            // A driver that is gone needs no telling; a full channel empties, since drivers run on.
-            let _ = channel.send(Message::Stop);
+            // A driver that is gone needs no telling.
+            let _ = channel.sender.send(Message::Stop);
         }
         for thread in self.threads.drain(..) {
             let _ = thread.join();

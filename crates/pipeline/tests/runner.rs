@@ -209,3 +209,41 @@ fn a_release_reaches_every_stage() {
         .collect();
     assert_eq!(log, expected);
 }
+
+#[test]
+fn releases_never_take_the_room_of_jobs() {
+    let (hold, held) = channel::<()>();
+    let held = Mutex::new(held);
+    let (sender, ends) = channel();
+    let hooks = Hooks {
+        finished: Box::new(move |end| drop(sender.send(end))),
+        // The driver takes nothing before the test says so.
+        started: Box::new(move |_| held.lock().unwrap().recv().unwrap()),
+    };
+    let stage = Noting {
+        number: 0.0,
+        open: Vec::new(),
+        tickets: 0,
+        behaviour: Behaviour::Works,
+        log: Arc::default(),
+    };
+    let log = Arc::clone(&stage.log);
+    let placed = PlacedStage {
+        device: 0,
+        span: Span::new(0, 1),
+        stage: Box::new(stage),
+    };
+    let runner = Runner::start(vec![placed], 2, hooks).unwrap();
+    runner.submit(job(1, 1)).unwrap();
+    let mut taken = 0;
+    while runner.release(0, Arc::from([BlockId(taken)])).is_ok() {
+        taken += 1;
+    }
+    runner.submit(job(2, 2)).unwrap();
+    hold.send(()).unwrap();
+    assert_eq!(ends.recv().unwrap().id, 1);
+    assert_eq!(ends.recv().unwrap().id, 2);
+    assert_eq!(log.lock().unwrap().len(), taken as usize);
+    // There is room for releases again.
+    runner.release(0, Arc::from([BlockId(99)])).unwrap();
+}
