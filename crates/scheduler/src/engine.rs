@@ -20,6 +20,7 @@ use crate::device::Device;
 use crate::error::GenerateError;
 use crate::limits::EVENTS_MAX;
 use crate::listener::Listener;
+use crate::pace::DutyPace;
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 use crate::threads::Threads;
 
@@ -70,6 +71,8 @@ pub(crate) struct Parts {
     pub(crate) stages: Vec<PlacedStage>,
     /// The devices, by the index that the stages have.
     pub(crate) devices: Vec<Device>,
+    /// Their paces.
+    pub(crate) paces: Vec<Arc<DutyPace>>,
     pub(crate) threads: Threads,
     pub(crate) clock: Clock,
 }
@@ -167,6 +170,7 @@ struct Inside {
     runner: Runner,
     limits: ResourceConfig,
     devices: Vec<Device>,
+    paces: Vec<Arc<DutyPace>>,
     clock: Clock,
     messages: Receiver<Box<Message>>,
     finished: Receiver<Finished>,
@@ -199,6 +203,7 @@ impl Inside {
             limits,
             stages,
             devices,
+            paces,
             threads,
             clock,
         } = parts;
@@ -223,6 +228,7 @@ impl Inside {
             runner,
             limits,
             devices,
+            paces,
             clock,
             messages,
             finished,
@@ -242,8 +248,12 @@ impl Inside {
                 self.act(action);
             }
             self.send_out();
+            // It runs on any of the devices' cores; the first answers for it.
+            self.paces[0].charge();
             self.wait();
         }
+        // The runner, dropped next, waits for the step that each driver is in.
+        self.paces.iter().for_each(|pace| pace.stop());
     }
 
     fn inputs(&mut self) -> Vec<Input> {

@@ -1,3 +1,5 @@
+use std::sync::Arc;
+
 use gogrid_lease::Ledger;
 use gogrid_model::Model;
 use gogrid_pipeline::{Backend, Footprint};
@@ -5,6 +7,7 @@ use gogrid_units::{Bytes, Span};
 
 use crate::core::Account;
 use crate::device::Device;
+use crate::pace::DutyPace;
 use crate::resource_manager::ResourceConfig;
 use crate::status::{DeviceStatus, StageStatus};
 
@@ -14,6 +17,8 @@ pub(crate) struct Ground {
     pub(crate) backend: Box<dyn Backend>,
     /// Devices that are the same memory share it: all CPU devices.
     pub(crate) ledger: Ledger,
+    /// Of all its stages.
+    pub(crate) pace: Arc<DutyPace>,
 }
 
 impl Ground {
@@ -26,9 +31,11 @@ impl Ground {
             .first()
             .map_or(0, |(device, _)| device.memory_total_bytes);
         let ledger = Ledger::new(cap(total, limits));
+        let share = limits.max_compute_usage_percent;
         let grounds = devices.into_iter();
         grounds
             .map(|(device, backend)| Self {
+                pace: Arc::new(DutyPace::new(share, device.cores.len())),
                 device,
                 backend,
                 ledger: ledger.clone(),
@@ -75,8 +82,10 @@ pub(crate) fn stage_status(
 }
 
 /// A device and its share of what stages hold there.
-pub(crate) fn device_status(ground: (&Device, &Ledger), held: Held) -> DeviceStatus {
-    let (device, ledger) = ground;
+pub(crate) fn device_status(
+    (device, ledger, pace): (&Device, &Ledger, &DutyPace),
+    held: Held,
+) -> DeviceStatus {
     DeviceStatus {
         device: device.to_string(),
         memory_total_bytes: device.memory_total_bytes,
@@ -85,6 +94,8 @@ pub(crate) fn device_status(ground: (&Device, &Ledger), held: Held) -> DeviceSta
         weights_bytes: held.weights.0,
         kv_bytes: held.kv.0,
         scratch_bytes: held.scratch.0,
+        busy_s: pace.busy_seconds(),
+        rest_s: pace.rest_seconds(),
     }
 }
 

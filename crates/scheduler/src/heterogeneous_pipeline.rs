@@ -26,6 +26,8 @@ use crate::limits::QUEUED_MAX;
 use crate::listener::Listener;
 use crate::opening::{self, Opened};
 use crate::options::Options;
+use crate::pace::DutyPace;
+use crate::placing;
 use crate::request::GenerateRequest;
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 use crate::status::{DeviceStatus, Prediction, StageStatus, Status};
@@ -42,6 +44,8 @@ pub struct HeterogeneousPipeline {
     devices: Vec<Device>,
     /// The memory of each device.
     ledgers: Vec<Ledger>,
+    /// The pace of each device.
+    paces: Vec<Arc<DutyPace>>,
     threads: Threads,
     clock: Clock,
     places: Permits,
@@ -108,6 +112,8 @@ impl HeterogeneousPipeline {
     ) -> Result<Self, OpenError> {
         let devices = grounds.iter().map(|ground| ground.device.clone()).collect();
         let ledgers = grounds.iter().map(|ground| ground.ledger.clone()).collect();
+        let pace = |ground: &Ground| Arc::clone(&ground.pace);
+        let paces = grounds.iter().map(pace).collect();
         let Opened {
             engine,
             room,
@@ -121,6 +127,7 @@ impl HeterogeneousPipeline {
             stages,
             devices,
             ledgers,
+            paces,
             threads,
             clock,
             places: Permits::new(QUEUED_MAX as u32),
@@ -186,14 +193,18 @@ impl HeterogeneousPipeline {
             .map_or_else(ResourceStats::default, |view| view.stats)
     }
 
-    /// Changes the limits while it runs: memory cap, batch and interval. Nothing in flight is
+    /// Changes the limits while it runs: memory cap, compute, batch and interval. Nothing in flight is
     /// lost; memory held over a lowered cap goes as requests end. A request that waits and would
     /// never fit under a lowered cap ends with its refusal. Threads keep the priorities they were
     /// started with; [`Status::not_enforced`] says so where others are asked.
     pub async fn set_limits(&self, limits: ResourceConfig) -> Result<(), OpenError> {
         limits.validate()?;
+        placing::check_compute(&limits)?;
         for (device, ledger) in self.devices.iter().zip(&self.ledgers) {
             ledger.set_cap(ground::cap(device.memory_total_bytes, &limits));
+        }
+        for pace in &self.paces {
+            pace.set_share(limits.max_compute_usage_percent);
         }
         self.threads.set_limits(&limits);
         // An engine that stopped has no limits to hold.
@@ -300,8 +311,9 @@ impl HeterogeneousPipeline {
     }
 
     fn device_statuses(&self) -> Vec<DeviceStatus> {
-        let both = self.devices.iter().zip(&self.ledgers);
-        let status = both.map(|(device, ledger)| {
+        let accounts = self.ledgers.iter().zip(&self.paces);
+        let both = self.devices.iter().zip(accounts);
+        let status = both.map(|(device, (ledger, pace))| {
             let name = device.to_string();
             // Devices on one memory share its account; stages say which part is whose.
             let held = |kind, bytes: fn(&StageStatus) -> u64| {
@@ -320,7 +332,7 @@ impl HeterogeneousPipeline {
                 kv: held(Kind::Kv, |stage| stage.kv_bytes_per_token),
                 scratch: held(Kind::Scratch, |stage| stage.scratch_bytes),
             };
-            ground::device_status((device, ledger), held)
+            ground::device_status((device, ledger, pace), held)
         });
         status.collect()
     }

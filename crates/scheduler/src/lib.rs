@@ -1,8 +1,8 @@
 //! Language-model inference on computers that belong to someone else's working day.
 //!
-//! A [`HeterogeneousPipeline`](heterogeneous_pipeline::HeterogeneousPipeline) holds a model whose
+//! A [`HeterogeneousPipeline`] holds a model whose
 //! layers stand as stages on the machine's devices, and a
-//! [`ResourceConfig`](resource_manager::ResourceConfig) says how much of them it may take.
+//! [`ResourceConfig`] says how much of them it may take.
 //!
 //! ```
 //! use corpgrid_scheduler::resource_manager::ResourceConfig;
@@ -26,6 +26,7 @@ mod limits;
 mod listener;
 mod opening;
 mod options;
+mod pace;
 mod placing;
 mod request;
 pub mod resource_manager;

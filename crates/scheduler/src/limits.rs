@@ -1,7 +1,16 @@
 //! Every limit of this crate, in one place.
 
+use std::time::Duration;
+
 /// Rows in one step, decodes and prefill chunk together. Stages size their scratch by it.
 pub(crate) const ROWS_IN_STEP_MAX: usize = 128;
+
+/// Wall time that work on all of a device's cores goes on for at most before it rests, where less
+/// than all of it may be taken.
+pub(crate) const SLICE: Duration = Duration::from_millis(2);
+
+/// Wall time between two settlements of a thread at least: reading its CPU time is a system call.
+pub(crate) const SETTLE_NANOS_MIN: u64 = 250_000;
 
 /// Sequences in one step, whatever `max_batch_size` says.
 pub(crate) const SEQUENCES_IN_STEP_MAX: usize = 64;
@@ -48,4 +57,8 @@ const _: () = assert!(
 const _: () = assert!(
     QUEUED_MAX < EVENTS_MAX,
     "a full queue must be able to say so"
+);
+const _: () = assert!(
+    4 * SETTLE_NANOS_MIN as u128 <= SLICE.as_nanos(),
+    "a slice must be seen to end"
 );

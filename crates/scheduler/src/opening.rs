@@ -3,7 +3,6 @@ use std::sync::Arc;
 use gogrid_host::Clock;
 use gogrid_model::Model;
 use gogrid_pipeline::{Footprint, Opening, PlacedSpan, PlacedStage};
-use gogrid_units::FullSpeed;
 
 use crate::core::{Room, Shape};
 use crate::engine::{Engine, Parts};
@@ -11,6 +10,7 @@ use crate::error::OpenError;
 use crate::ground::{self, Ground, Held};
 use crate::limits::ROWS_IN_STEP_MAX;
 use crate::options::Options;
+use crate::pace::DutyPace;
 use crate::placing::{self, Placing, Timing, place};
 use crate::status::{Prediction, StageStatus};
 use crate::threads::Threads;
@@ -63,6 +63,10 @@ pub(crate) fn open(
         limits: options.limits.clone(),
         stages: placed,
         devices: grounds.iter().map(|ground| ground.device.clone()).collect(),
+        paces: grounds
+            .iter()
+            .map(|ground| Arc::clone(&ground.pace))
+            .collect(),
         threads: threads.clone(),
         clock,
     });
@@ -105,7 +109,7 @@ pub(crate) fn predict(
             kv: sum.kv + placing::planned_kv(model, footprint),
             scratch: sum.scratch + footprint.scratch,
         });
-        ground::device_status((&ground.device, &ground.ledger), held)
+        ground::device_status((&ground.device, &ground.ledger, &ground.pace), held)
     };
     Ok(Prediction {
         model: model.name().to_owned(),
@@ -128,8 +132,9 @@ fn open_stage(
         device: name,
         backend,
         ledger,
+        pace,
     } = &mut grounds[device];
-    let pace = Arc::new(FullSpeed);
+    let pace = Arc::<DutyPace>::clone(pace);
     let opening = Opening {
         model,
         span,

@@ -10,6 +10,7 @@ use crate::error::OpenError;
 use crate::ground::Ground;
 use crate::limits::{CROSSING_SECONDS, PLANNED_TOKENS_MAX, ROWS_IN_STEP_MAX};
 use crate::options::Options;
+use crate::resource_manager::ResourceConfig;
 
 /// Where the stages stand, and what it was worked out from.
 pub(crate) struct Placing {
@@ -33,13 +34,7 @@ pub(crate) fn place(
     options: &Options,
     timing: Timing,
 ) -> Result<Placing, OpenError> {
-    if options.limits.max_compute_usage_percent == 0.0 {
-        let problem = "0 leaves nothing to compute with".to_owned();
-        return Err(OpenError::BadOption {
-            field: "max_compute_usage_percent",
-            problem,
-        });
-    }
+    check_compute(&options.limits)?;
     let devices = grounds
         .iter_mut()
         .map(|ground| plan_device(model, ground, options, timing));
@@ -63,6 +58,18 @@ pub(crate) fn place(
     Ok(Placing { plan, request })
 }
 
+/// Refuses a share of compute with which no step would ever end.
+pub(crate) fn check_compute(limits: &ResourceConfig) -> Result<(), OpenError> {
+    if limits.max_compute_usage_percent == 0.0 {
+        let problem = "0 leaves nothing to compute with".to_owned();
+        return Err(OpenError::BadOption {
+            field: "max_compute_usage_percent",
+            problem,
+        });
+    }
+    Ok(())
+}
+
 impl Placing {
     /// Seconds of one row among many, and of one alone, with one request.
     pub(crate) fn seconds(&self) -> (f64, f64) {
@@ -74,8 +81,11 @@ impl Placing {
             workload: prefill,
             ..self.request.clone()
         };
-        let prefill = plan_by_hand(&request, &self.plan.stages).map_or(f64::NAN, |p| p.latency);
-        (prefill, self.plan.latency)
+        let prefill = plan_by_hand(&request, &self.plan.stages);
+        (
+            prefill.map_or(f64::NAN, |plan| one_stream(&plan)),
+            one_stream(&self.plan),
+        )
     }
 
     /// Why it is this placement, a line for each reason.
@@ -180,8 +190,27 @@ fn plan_device(
         pieces,
         tied: apart.saturating_sub(together),
         room: ground.ledger.room(),
-        duty: options.limits.max_compute_usage_percent,
+        duty: duty(ground.device.cores.len(), options),
     })
+}
+
+/// Seconds of one request's unit of work. A device rests within its work, after every slice, so
+/// what it owes is not rested while others work, as [`Plan::latency`] has it.
+fn one_stream(plan: &Plan) -> f64 {
+    let paced: f64 = plan.loads.iter().map(|load| load.paced).sum();
+    let pairs = plan.stages.windows(2);
+    let crossings = pairs
+        .filter(|pair| pair[0].device != pair[1].device)
+        .count();
+    paced + CROSSING_SECONDS * crossings as f64
+}
+
+/// The share of time that the threads of a device of `cores` cores may work. The limit is on cores'
+/// time, so fewer threads than cores may each work for more of it.
+fn duty(cores: usize, options: &Options) -> f64 {
+    let threads = options.threads.unwrap_or(cores);
+    let share = options.limits.max_compute_usage_percent;
+    (share * cores as f64 / threads as f64).min(1.0)
 }
 
 /// The planner counts each device's room by itself; devices that share a memory share its room.

@@ -69,6 +69,12 @@ pub struct DeviceStatus {
     pub kv_bytes: u64,
     /// Of that, buffers.
     pub scratch_bytes: u64,
+    /// CPU seconds that the pipeline's threads have used on it since the weights were loaded. Over
+    /// a stretch of wall time, times the device's cores: the share that `max_compute_usage_percent`
+    /// limits. 0 in a prediction.
+    pub busy_s: f64,
+    /// Seconds that its threads have rested to hold that limit, added up. 0 in a prediction.
+    pub rest_s: f64,
 }
 
 /// A thread and its priorities, as the operating system gave them back.
@@ -97,9 +103,10 @@ pub struct Prediction {
     pub planned_tokens: usize,
     /// The devices, with what would be held of them with one sequence of `planned_tokens`.
     pub devices: Vec<DeviceStatus>,
-    /// Tokens a second of one request's decode, under the compute limit.
+    /// Tokens a second of one request's decode, with nothing else running, under the compute limit:
+    /// the seconds of every stage's work and of the rest it owes, and of the crossings.
     pub decode_tok_s: f64,
-    /// Tokens a second of one request's prefill, under the compute limit.
+    /// Tokens a second of one request's prefill, in the same way. Sampling is in neither.
     pub prefill_tok_s: f64,
     /// Why it is this placement, and what each limit cost.
     pub why: Vec<String>,

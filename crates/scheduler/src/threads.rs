@@ -2,7 +2,7 @@ use std::panic::resume_unwind;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-use gogrid_host::{CoreSet, IoPriority, Priority, pin_thread, restrain_thread};
+use gogrid_host::{CoreSet, IoPriority, Priority, pin_thread, restrain_thread, thread_cpu_time};
 
 use crate::device::Device;
 use crate::error::OpenError;
@@ -120,13 +120,16 @@ impl Threads {
     pub(crate) fn not_enforced(&self) -> Vec<String> {
         let log = self.log();
         let share = log.asked.max_compute_usage_percent;
+        drop(log);
         let mut named = Vec::new();
-        if share < 1.0 {
+        if share < 1.0
+            && let Err(error) = thread_cpu_time()
+        {
             named.push(format!(
-                "max_compute_usage_percent: no duty cycle yet, so {share} is not held"
+                "max_compute_usage_percent: {share} is not held, since this system does not tell a \
+                 thread's CPU time: {error}"
             ));
         }
-        drop(log);
         let asked = self.priority();
         for Began { asked: its, status } in &self.log().threads {
             let name = &status.name;

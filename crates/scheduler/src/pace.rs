@@ -1,0 +1,154 @@
+use std::cell::Cell;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use gogrid_governor::Duty;
+use gogrid_host::{Clock, thread_cpu_time};
+use gogrid_units::{Go, Moment, Pace, Work};
+
+use crate::limits::{SETTLE_NANOS_MIN, SLICE};
+
+/// The pace of a CPU device: holds the CPU time of its threads to a share of wall time times the
+/// device's cores. Shared by all its stages.
+///
+/// Each thread settles the CPU time it has used since it last did, so what it spends between
+/// pause points, waiting for others too, counts at its next one. What a thread used before its
+/// first pause point, loading or measuring, does not count.
+#[derive(Debug)]
+pub(crate) struct DutyPace {
+    clock: Clock,
+    duty: Duty,
+    stopped: AtomicBool,
+    busy_nanos: AtomicU64,
+    rest_nanos: AtomicU64,
+}
+
+thread_local! {
+    /// When this thread last settled, on its pace's clock, and its CPU time then. A thread works
+    /// at one pace all its life.
+    static SETTLED: Cell<Option<(Moment, Duration)>> = const { Cell::new(None) };
+}
+
+impl DutyPace {
+    /// A pace for `cores` cores, of which threads may take `share`.
+    pub(crate) fn new(share: f64, cores: usize) -> Self {
+        let cores = u32::try_from(cores).expect("no machine has 2^32 cores");
+        Self {
+            clock: Clock::start(),
+            duty: Duty::new(share, cores, SLICE),
+            stopped: AtomicBool::new(false),
+            busy_nanos: AtomicU64::new(0),
+            rest_nanos: AtomicU64::new(0),
+        }
+    }
+
+    /// Changes the share; in effect at the next pause point.
+    pub(crate) fn set_share(&self, share: f64) {
+        self.duty.set_share(share);
+    }
+
+    /// Settles what the calling thread used, for a thread without pause points: others rest for it.
+    pub(crate) fn charge(&self) {
+        let now = self.clock.now();
+        if is_due(now) {
+            self.settle(now);
+        }
+    }
+
+    /// Makes every pause point abandon from here on, so that who waits for a step's end does not
+    /// wait out its rests.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::Release);
+    }
+
+    /// CPU seconds that threads have used, as far as they are settled.
+    pub(crate) fn busy_seconds(&self) -> f64 {
+        Duration::from_nanos(self.busy_nanos.load(Ordering::Relaxed)).as_secs_f64()
+    }
+
+    /// Seconds that threads have rested, added up.
+    pub(crate) fn rest_seconds(&self) -> f64 {
+        Duration::from_nanos(self.rest_nanos.load(Ordering::Relaxed)).as_secs_f64()
+    }
+
+    fn settle(&self, now: Moment) -> Option<Moment> {
+        // Without the clock there is nothing to settle; the status says so.
+        let cpu = thread_cpu_time().ok()?;
+        let before = SETTLED.replace(Some((now, cpu)));
+        let used = before.map_or(Duration::ZERO, |(_, before)| cpu.saturating_sub(before));
+        // 2^64 nanoseconds are 584 years.
+        let used = used.as_nanos() as u64;
+        self.busy_nanos.fetch_add(used, Ordering::Relaxed);
+        self.duty.settle(now, used)
+    }
+}
+
+impl Pace for DutyPace {
+    fn point(&self, _work: Work) -> Go {
+        if self.stopped.load(Ordering::Acquire) {
+            return Go::Abandon;
+        }
+        let now = self.clock.now();
+        let rest = match is_due(now) {
+            true => self.settle(now),
+            false => self.duty.resting(now),
+        };
+        rest.map_or(Go::Go, Go::Rest)
+    }
+
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "a thread that computes rests here"
+    )]
+    fn rest(&self, until: Moment) {
+        let began = self.clock.now();
+        std::thread::sleep(Duration::from_nanos(until.0.saturating_sub(began.0)));
+        let rested = self.clock.now().0 - began.0;
+        self.rest_nanos.fetch_add(rested, Ordering::Relaxed);
+    }
+
+    fn width(&self) -> usize {
+        usize::MAX
+    }
+}
+
+/// Whether it is long enough since the calling thread settled.
+fn is_due(now: Moment) -> bool {
+    let settled = SETTLED.get();
+    settled.is_none_or(|(at, _)| now.0.saturating_sub(at.0) >= SETTLE_NANOS_MIN)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Uses CPU time at pause points until the pace has counted `busy` seconds.
+    fn work(pace: &DutyPace, busy: f64) {
+        while pace.busy_seconds() < busy {
+            match pace.point(Work::default()) {
+                Go::Go => (0..1000).for_each(|_| std::hint::spin_loop()),
+                Go::Rest(until) => pace.rest(until),
+                Go::Abandon => panic!("nobody stopped it"),
+            }
+        }
+    }
+
+    #[test]
+    fn work_never_takes_more_than_the_share() {
+        let pace = DutyPace::new(0.5, 1);
+        work(&pace, 0.05);
+        let wall = Duration::from_nanos(pace.clock.now().0).as_secs_f64();
+        // However busy the machine is: 50 ms of CPU time are not earned sooner. A slice's debt may
+        // be owed still.
+        assert!(wall >= 0.1 - 0.003, "{wall} s");
+        assert!(pace.rest_seconds() > 0.02, "{} s", pace.rest_seconds());
+    }
+
+    #[test]
+    fn a_pace_that_stopped_abandons() {
+        let pace = DutyPace::new(1e-9, 1);
+        assert_eq!(pace.point(Work::default()), Go::Go);
+        pace.stop();
+        assert_eq!(pace.point(Work::default()), Go::Abandon);
+    }
+}
