@@ -2,6 +2,11 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::limits::SEQUENCES_IN_STEP_MAX;
+
+// The bound is in the words of the field and of its error.
+const _: () = assert!(SEQUENCES_IN_STEP_MAX == 64);
+
 /// What a pipeline may take of the machine it runs on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -21,7 +26,7 @@ pub struct ResourceConfig {
     pub enable_auto_throttle: bool,
     /// Request starts are at least this far apart.
     pub min_request_interval_ms: u64,
-    /// Sequences that advance in one step, at least 1.
+    /// Sequences that advance in one step, 1..=64.
     pub max_batch_size: usize,
 }
 
@@ -95,12 +100,12 @@ impl ResourceConfig {
             7,
             "0..=7",
         )?;
-        if self.max_batch_size == 0 {
+        if !(1..=SEQUENCES_IN_STEP_MAX).contains(&self.max_batch_size) {
             let value = self.max_batch_size.to_string();
             return Err(ConfigError {
                 field: "max_batch_size",
                 value,
-                range: "1..",
+                range: "1..=64",
             });
         }
         Ok(())
@@ -144,4 +149,21 @@ pub struct ResourceStats {
     pub throttled_requests: u64,
     /// `throttled_requests / total_requests`, 0 before the first.
     pub throttle_rate: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_batch_that_no_step_can_hold_is_refused_with_the_bound() {
+        let of = |max_batch_size| ResourceConfig {
+            max_batch_size,
+            ..ResourceConfig::default()
+        };
+        assert_eq!(of(64).validate(), Ok(()));
+        let error = of(65).validate().expect_err("no step has as many");
+        assert_eq!(error.to_string(), "max_batch_size is 65, must be in 1..=64");
+        assert!(of(0).validate().is_err());
+    }
 }

@@ -14,13 +14,12 @@ use gogrid_lease::{Lease, Permit};
 use gogrid_pipeline::{BlockId, OutputBuf, Step, Want};
 use gogrid_units::Moment;
 
-use crate::error::GenerateError;
+use crate::error::{GenerateError, Refusal};
 use crate::generation::{Figures, Finish};
-use crate::limits::SEQUENCES_IN_STEP_MAX;
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 use blocks::BlockNumbers;
 use sequence::{Gain, Given, Sequence};
-use starts::{Starts, Turn};
+use starts::{Credit, Starts, Turn};
 
 pub(crate) use blocks::blocks_at_most;
 pub(crate) use room::{Account, Room};
@@ -48,6 +47,8 @@ pub(crate) enum Input {
     CancelAll,
     /// A caller asks for a start to use later.
     Ask(u64),
+    /// The caller does not wait for it any more.
+    TakeBack(u64),
     /// The limits have changed.
     Limits(ResourceConfig),
     /// A step ended.
@@ -111,12 +112,27 @@ pub(crate) struct Core {
     degraded: Option<String>,
 }
 
-/// A request in the queue. Only the first holds a lease or a turn.
+/// A request in the queue. Only the first holds leases.
 struct Waiting {
     beginning: Beginning,
     _place: Permit,
-    leases: Option<Vec<Lease>>,
-    turn: Option<Turn>,
+    /// The start it already has, since it was submitted.
+    credit: Option<Credit>,
+    ready: Option<Ready>,
+}
+
+/// What a request that waits only for its start holds.
+struct Ready {
+    leases: Vec<Lease>,
+    since: Moment,
+}
+
+impl Waiting {
+    fn turn(&self) -> Option<Turn> {
+        let Ready { since, .. } = *self.ready.as_ref()?;
+        let counted = self.credit.is_some();
+        Some(Turn { since, counted })
+    }
 }
 
 /// A step in flight.
@@ -136,7 +152,7 @@ impl Core {
             .collect();
         Self {
             shape,
-            batch_max: limits.max_batch_size.min(SEQUENCES_IN_STEP_MAX),
+            batch_max: limits.max_batch_size,
             starts: Starts::new(limits),
             queue: VecDeque::new(),
             running: Vec::new(),
@@ -157,19 +173,16 @@ impl Core {
         for input in inputs {
             self.take(input, now);
         }
-        let due = self.starts.due(now);
-        self.actions.extend(due.into_iter().map(Action::Start));
-        while self.start_next(now) {}
+        while self.start_next(now) || self.grant_next(now) {}
         while self.steps.len() < self.shape.depth && self.begin_step() {}
         std::mem::take(&mut self.actions)
     }
 
     /// When to tick again if nothing happens before.
     pub(crate) fn wake(&self) -> Option<Moment> {
-        let first = self.queue.front().and_then(|first| first.turn);
-        let first = first.filter(|_| self.running.len() < self.running_max());
-        let opens = first.map(|turn| self.starts.opens(turn));
-        self.starts.wake().into_iter().chain(opens).min()
+        let head = self.head();
+        let opens = head.and_then(|turn| self.starts.opens(turn));
+        self.starts.ask_opens(head).into_iter().chain(opens).min()
     }
 
     pub(crate) fn stats(&self) -> ResourceStats {
@@ -189,19 +202,21 @@ impl Core {
     fn take(&mut self, input: Input, now: Moment) {
         match input {
             Input::Submit(beginning, place) => {
+                let credit = self.starts.credit(beginning.asked);
                 let waiting = Waiting {
                     beginning,
                     _place: place,
-                    leases: None,
-                    turn: None,
+                    credit,
+                    ready: None,
                 };
                 self.queue.push_back(waiting);
             }
             Input::Cancel(id) => self.cancel(|other| other == id),
             Input::CancelAll => self.cancel(|_| true),
             Input::Ask(id) => self.starts.ask(id, now),
+            Input::TakeBack(id) => self.starts.take_back(id),
             Input::Limits(limits) => {
-                self.batch_max = limits.max_batch_size.min(SEQUENCES_IN_STEP_MAX);
+                self.batch_max = limits.max_batch_size;
                 self.starts.set_limits(&limits);
             }
             Input::Done(id, ended) => self.finish_step(id, ended, now),
@@ -212,43 +227,70 @@ impl Core {
         self.batch_max * self.shape.depth
     }
 
+    /// The turn of the first of the queue, if nothing but its start is missing.
+    fn head(&self) -> Option<Turn> {
+        let first = self.queue.front()?;
+        first
+            .turn()
+            .filter(|_| self.running.len() < self.running_max())
+    }
+
     /// Starts the first of the queue if all it needs is there; says whether it went.
     fn start_next(&mut self, now: Moment) -> bool {
         if self.running.len() >= self.running_max() {
             return false;
         }
-        let Some(first) = self.queue.front_mut() else {
+        if let Err(refusal) = self.make_ready(now) {
+            self.refuse_first(refusal);
+            return true;
+        }
+        let Some(turn) = self.head() else {
             return false;
         };
-        let tokens = first.beginning.ids.len() + first.beginning.task.adds();
-        if first.leases.is_none() {
-            if let Err(refusal) = self.shape.room.refuse_what_never_fits(tokens) {
-                let id = first.beginning.id;
-                self.queue.pop_front();
-                self.actions.push(Action::End {
-                    id,
-                    end: Err(refusal.into()),
-                });
-                return true;
-            }
-            first.leases = self.shape.room.lease(tokens);
-        }
-        if first.leases.is_none() {
+        let Some(opened) = self.starts.opens(turn).filter(|&opens| opens <= now) else {
             return false;
-        }
-        let turn = *first.turn.get_or_insert_with(|| self.starts.turn(now));
-        if self.starts.opens(turn) > now {
-            return false;
-        }
-        self.starts.begin(turn, now);
+        };
+        self.starts.begin(turn, opened, now);
         let Waiting {
-            beginning, leases, ..
+            beginning, ready, ..
         } = self.queue.pop_front().expect("it was looked at");
-        let leases = leases.expect("it holds them");
+        let Ready { leases, .. } = ready.expect("it had a turn");
         let groups = self.numbers.len();
         let started = Sequence::begin(beginning, leases, groups, (now, self.steps_begun));
         self.running.push(started);
         true
+    }
+
+    /// Leases what the first of the queue needs if there is room for it.
+    fn make_ready(&mut self, now: Moment) -> Result<(), Refusal> {
+        let waits = |first: &&mut Waiting| first.ready.is_none();
+        let Some(first) = self.queue.front_mut().filter(waits) else {
+            return Ok(());
+        };
+        let tokens = first.beginning.ids.len() + first.beginning.task.adds();
+        self.shape.room.refuse_what_never_fits(tokens)?;
+        let leases = self.shape.room.lease(tokens);
+        first.ready = leases.map(|leases| Ready { leases, since: now });
+        Ok(())
+    }
+
+    fn refuse_first(&mut self, refusal: Refusal) {
+        let refused = self.queue.pop_front().expect("it was refused");
+        if let Some(credit) = refused.credit {
+            self.starts.give_back(credit);
+        }
+        let id = refused.beginning.id;
+        self.actions.push(Action::End {
+            id,
+            end: Err(refusal.into()),
+        });
+    }
+
+    /// Gives the next caller its start if it has come; says whether one got it.
+    fn grant_next(&mut self, now: Moment) -> bool {
+        let granted = self.starts.grant(now, self.head());
+        self.actions.extend(granted.map(Action::Start));
+        granted.is_some()
     }
 
     /// Begins one step if a sequence is free for it.
@@ -319,17 +361,22 @@ impl Core {
             let its_probs = log_probs.split_off(..row_probs);
             let (Some(logits), Some(log_probs)) = (its_logits, its_probs) else {
                 let problem = "the last stage gave fewer values than the step wants".to_owned();
-                self.degraded = Some(problem.clone());
-                self.end(id, |_| Err(GenerateError::BadOutput(problem)));
+                self.fail(id, GenerateError::BadOutput(problem));
                 continue;
             };
             let ends = Arc::clone(&self.shape.ends);
             let given = Given { logits, log_probs };
-            let gain = self
-                .sequence(id)
-                .advance(rows.wants.len(), given, (now, &ends));
-            self.tell(id, gain);
+            let rows = rows.wants.len();
+            match self.sequence(id).advance(rows, given, (now, &ends)) {
+                Ok(gain) => self.tell(id, gain),
+                Err(error) => self.fail(id, error),
+            }
         }
+    }
+
+    fn fail(&mut self, id: u64, error: GenerateError) {
+        self.degraded = Some(error.to_string());
+        self.end(id, |_| Err(error));
     }
 
     fn tell(&mut self, id: u64, gain: Gain) {
@@ -369,6 +416,9 @@ impl Core {
             .partition(|waiting| is_meant(waiting.beginning.id));
         self.queue = kept;
         for waiting in gone {
+            if let Some(credit) = waiting.credit {
+                self.starts.give_back(credit);
+            }
             let figures = Figures {
                 prompt_tokens: waiting.beginning.ids.len(),
                 ..Figures::default()

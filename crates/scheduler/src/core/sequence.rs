@@ -7,6 +7,7 @@ use gogrid_units::Moment;
 use super::Ending;
 use super::batch::Candidate;
 use super::blocks::{BlockNumbers, cover};
+use crate::error::GenerateError;
 use crate::generation::{Figures, Finish};
 use crate::sampling::{Sampler, StopWatch};
 
@@ -185,33 +186,34 @@ impl Sequence {
         rows: usize,
         given: Given<'_>,
         (now, ends): (Moment, &[u32]),
-    ) -> Gain {
+    ) -> Result<Gain, GenerateError> {
         self.decode_steps += usize::from(self.written >= self.prompt);
         self.written += rows;
         if let Task::Score(found) = &mut self.task {
             found.extend_from_slice(given.log_probs);
         }
         if self.written < self.ids.len() {
-            return Gain::default();
+            return Ok(Gain::default());
         }
         self.times.first.get_or_insert(now);
         self.times.last = now;
         let generated = self.ids.len() - self.prompt;
         let (next, most, ignore_eos) = match &mut self.task {
-            Task::Score(_) => return self.last_text(Finish::Stop),
+            Task::Score(_) => return Ok(self.last_text(Finish::Stop)),
             Task::Force(ids) => match ids.get(generated) {
                 Some(&next) => (next, usize::MAX, true),
-                None => return self.last_text(Finish::Stop),
+                None => return Ok(self.last_text(Finish::Stop)),
             },
             Task::Sample { sampler, most } => {
                 let next = sampler.choose(given.logits, &self.ids, generated as u64);
+                let next = next.ok_or_else(|| meaningless(self.written))?;
                 (next, *most, sampler.settings().ignore_eos)
             }
         };
         if !ignore_eos && ends.binary_search(&next).is_ok() {
-            return self.last_text(Finish::Stop);
+            return Ok(self.last_text(Finish::Stop));
         }
-        self.add(next, most)
+        Ok(self.add(next, most))
     }
 
     fn add(&mut self, id: u32, most: usize) -> Gain {
@@ -286,4 +288,9 @@ impl Sequence {
             .map(|table| table.iter().flatten().copied().collect())
             .collect()
     }
+}
+
+fn meaningless(written: usize) -> GenerateError {
+    let problem = format!("the logits after {written} tokens have no finite maximum");
+    GenerateError::BadOutput(problem)
 }

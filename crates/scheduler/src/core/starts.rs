@@ -1,22 +1,24 @@
 use std::collections::VecDeque;
 
-use gogrid_lease::Interval;
 use gogrid_units::Moment;
 
 use crate::limits::{CREDIT_NANOS, CREDITS_MAX};
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 
-/// The starts of requests: at least the interval apart, counted once each.
+/// The starts of requests: at least the interval apart, counted once each. Nobody's start has a
+/// moment before it comes, so who goes away leaves no gap and a changed interval counts at once.
 #[derive(Debug)]
 pub(crate) struct Starts {
-    interval: Interval,
     interval_nanos: u64,
     throttling: bool,
-    last: Option<Moment>,
-    /// Callers that wait for a start to use later, by the moment it is theirs.
+    /// The last start that was counted.
+    counted: Option<Moment>,
+    /// The last start of a request. A credit is counted before its request starts.
+    begun: Option<Moment>,
+    /// Callers that wait for a start to use later, in the order they asked.
     tickets: VecDeque<Ticket>,
-    /// Moments of starts that were taken and not used yet.
-    credits: VecDeque<Moment>,
+    /// Moments of starts that were counted and not used yet, in order.
+    credits: VecDeque<Credit>,
     total: u64,
     throttled: u64,
 }
@@ -25,26 +27,27 @@ pub(crate) struct Starts {
 struct Ticket {
     id: u64,
     asked: Moment,
-    at: Moment,
 }
 
-/// A request's own turn.
+/// A start that `throttle_if_needed` counted, for one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Credit(Moment);
+
+/// The turn of the request that starts next, once nothing but its start is missing.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Turn {
-    asked: Moment,
-    at: Moment,
-    /// Whether `throttle_if_needed` counted it already.
-    counted: bool,
+    pub(crate) since: Moment,
+    /// Whether it has a [`Credit`].
+    pub(crate) counted: bool,
 }
 
 impl Starts {
     pub(crate) fn new(limits: &ResourceConfig) -> Self {
-        let interval_nanos = limits.min_request_interval_ms.saturating_mul(1_000_000);
         Self {
-            interval: Interval::new(interval_nanos),
-            interval_nanos,
+            interval_nanos: limits.min_request_interval_ms.saturating_mul(1_000_000),
             throttling: limits.enable_auto_throttle,
-            last: None,
+            counted: None,
+            begun: None,
             tickets: VecDeque::new(),
             credits: VecDeque::new(),
             total: 0,
@@ -54,84 +57,87 @@ impl Starts {
 
     pub(crate) fn set_limits(&mut self, limits: &ResourceConfig) {
         self.interval_nanos = limits.min_request_interval_ms.saturating_mul(1_000_000);
-        self.interval.set_min(self.interval_nanos);
         self.throttling = limits.enable_auto_throttle;
     }
 
     /// A caller asks for a start to use later.
     pub(crate) fn ask(&mut self, id: u64, asked: Moment) {
-        let at = if self.throttling {
-            self.interval.take(asked)
-        } else {
-            asked
-        };
-        self.tickets.push_back(Ticket { id, asked, at });
+        self.tickets.push_back(Ticket { id, asked });
     }
 
-    /// The callers whose start has come; each has a credit from then on.
-    pub(crate) fn due(&mut self, now: Moment) -> Vec<u64> {
-        let mut due = Vec::new();
-        while let Some(ticket) = self.tickets.front()
-            && (ticket.at <= now || !self.throttling)
-        {
-            let late = ticket.at > ticket.asked && self.throttling;
-            due.push(ticket.id);
-            self.tickets.pop_front();
-            self.count(late);
-            if self.credits.len() == CREDITS_MAX {
-                self.credits.pop_front();
-            }
-            self.credits.push_back(now);
-        }
-        due
+    /// The caller does not wait any more.
+    pub(crate) fn take_back(&mut self, id: u64) {
+        self.tickets.retain(|ticket| ticket.id != id);
     }
 
-    /// A request takes its turn: a credit if there is one, else the next start.
-    pub(crate) fn turn(&mut self, now: Moment) -> Turn {
-        while let Some(&credit) = self.credits.front()
-            && now.0.saturating_sub(credit.0) > CREDIT_NANOS
-        {
+    /// The next caller whose start has come; it has a credit from then on. `head` is the turn of
+    /// the request that could start too; who waited longer goes first.
+    pub(crate) fn grant(&mut self, now: Moment, head: Option<Turn>) -> Option<u64> {
+        let opens = self.ask_opens(head).filter(|&opens| opens <= now)?;
+        let Ticket { id, asked } = self.tickets.pop_front()?;
+        self.count(now, opens > asked);
+        if self.credits.len() == CREDITS_MAX {
             self.credits.pop_front();
         }
-        let counted = self.credits.pop_front().is_some();
-        let at = match counted || !self.throttling {
-            true => now,
-            false => self.interval.take(now),
-        };
-        Turn {
-            asked: now,
-            at,
-            counted,
+        self.credits.push_back(Credit(now));
+        Some(id)
+    }
+
+    /// When the next caller's start comes; `None` while it is the turn of `head`.
+    pub(crate) fn ask_opens(&self, head: Option<Turn>) -> Option<Moment> {
+        let ticket = self.tickets.front()?;
+        let goes_first = |turn: Turn| !turn.counted && turn.since < ticket.asked;
+        (!head.is_some_and(goes_first)).then(|| self.after(self.counted, ticket.asked))
+    }
+
+    /// The oldest credit that is still good, for a request submitted at `now`.
+    pub(crate) fn credit(&mut self, now: Moment) -> Option<Credit> {
+        let lapsed = |credit: &mut Credit| now.0.saturating_sub(credit.0.0) > CREDIT_NANOS;
+        while self.credits.pop_front_if(lapsed).is_some() {}
+        self.credits.pop_front()
+    }
+
+    /// A credit whose request did not start goes back for another, if it is still good then.
+    pub(crate) fn give_back(&mut self, credit: Credit) {
+        let place = self.credits.partition_point(|other| other.0 <= credit.0);
+        self.credits.insert(place, credit);
+        if self.credits.len() > CREDITS_MAX {
+            self.credits.pop_front();
         }
     }
 
-    /// When `turn` may start. A credit may be used late, so its neighbours are kept off it too.
-    pub(crate) fn opens(&self, turn: Turn) -> Moment {
-        if !self.throttling {
-            return turn.asked;
+    /// When `turn` may start; `None` while it is a caller's turn. A credit may be used late, so its
+    /// neighbours are kept off it too.
+    pub(crate) fn opens(&self, turn: Turn) -> Option<Moment> {
+        let begun = self.after(self.begun, turn.since);
+        if turn.counted {
+            return Some(begun);
         }
-        let apart = self
-            .last
-            .map_or(0, |last| last.0.saturating_add(self.interval_nanos));
-        Moment(turn.at.0.max(apart))
+        let goes_first = |ticket: &Ticket| ticket.asked <= turn.since;
+        let behind = self.tickets.front().is_some_and(goes_first);
+        (!behind).then(|| begun.max(self.after(self.counted, turn.since)))
     }
 
-    /// Marks the start of `turn`.
-    pub(crate) fn begin(&mut self, turn: Turn, now: Moment) {
+    /// Marks the start of `turn`, which opened at `opened`.
+    pub(crate) fn begin(&mut self, turn: Turn, opened: Moment, now: Moment) {
         if !turn.counted {
-            self.count(self.opens(turn) > turn.asked);
+            self.count(now, opened > turn.since);
         }
-        self.last = Some(now);
+        self.begun = Some(now);
     }
 
-    fn count(&mut self, late: bool) {
+    /// `since`, or as much later as it takes to be the interval after `last`.
+    fn after(&self, last: Option<Moment>, since: Moment) -> Moment {
+        match last.filter(|_| self.throttling) {
+            Some(last) => since.max(Moment(last.0.saturating_add(self.interval_nanos))),
+            None => since,
+        }
+    }
+
+    fn count(&mut self, now: Moment, late: bool) {
+        self.counted = Some(now);
         self.total += 1;
         self.throttled += u64::from(late);
-    }
-
-    /// When the next caller's start comes.
-    pub(crate) fn wake(&self) -> Option<Moment> {
-        self.tickets.front().map(|ticket| ticket.at)
     }
 
     pub(crate) fn stats(&self) -> ResourceStats {
@@ -154,12 +160,23 @@ mod tests {
 
     const MS: u64 = 1_000_000;
 
-    fn starts(interval_ms: u64, throttle: bool) -> Starts {
-        Starts::new(&ResourceConfig {
+    fn limits(interval_ms: u64, throttle: bool) -> ResourceConfig {
+        ResourceConfig {
             min_request_interval_ms: interval_ms,
             enable_auto_throttle: throttle,
             ..ResourceConfig::default()
-        })
+        }
+    }
+
+    fn starts(interval_ms: u64, throttle: bool) -> Starts {
+        Starts::new(&limits(interval_ms, throttle))
+    }
+
+    fn turn(since: u64, credit: Option<Credit>) -> Turn {
+        Turn {
+            since: Moment(since),
+            counted: credit.is_some(),
+        }
     }
 
     #[test]
@@ -167,13 +184,14 @@ mod tests {
         let mut starts = starts(100, true);
         starts.ask(1, Moment(0));
         starts.ask(2, Moment(0));
-        assert_eq!(starts.due(Moment(0)), [1]);
-        assert_eq!(starts.due(Moment(99 * MS)), Vec::<u64>::new());
-        assert_eq!(starts.wake(), Some(Moment(100 * MS)));
-        assert_eq!(starts.due(Moment(100 * MS)), [2]);
-        let turn = starts.turn(Moment(100 * MS));
-        assert_eq!(starts.opens(turn), Moment(100 * MS));
-        starts.begin(turn, Moment(100 * MS));
+        assert_eq!(starts.grant(Moment(0), None), Some(1));
+        assert_eq!(starts.grant(Moment(99 * MS), None), None);
+        assert_eq!(starts.ask_opens(None), Some(Moment(100 * MS)));
+        let now = Moment(100 * MS);
+        assert_eq!(starts.grant(now, None), Some(2));
+        let turn = turn(now.0, starts.credit(now));
+        assert_eq!(starts.opens(turn), Some(now));
+        starts.begin(turn, now, now);
         let stats = starts.stats();
         assert_eq!((stats.total_requests, stats.throttled_requests), (2, 1));
         assert_eq!(stats.throttle_rate, 0.5);
@@ -183,11 +201,10 @@ mod tests {
     fn a_credit_is_good_for_a_second() {
         let mut starts = starts(100, true);
         starts.ask(1, Moment(0));
-        starts.due(Moment(0));
-        let late = Moment(CREDIT_NANOS + 1);
-        let turn = starts.turn(late);
-        starts.begin(turn, late);
-        assert_eq!(starts.stats().total_requests, 2, "a start of its own");
+        starts.grant(Moment(0), None);
+        let credit = starts.credit(Moment(CREDIT_NANOS)).expect("still good");
+        starts.give_back(credit);
+        assert!(starts.credit(Moment(CREDIT_NANOS + 1)).is_none());
     }
 
     #[test]
@@ -195,22 +212,57 @@ mod tests {
         let mut starts = starts(100, true);
         for (id, at) in [(1, 0), (2, 100 * MS)] {
             starts.ask(id, Moment(at));
-            assert_eq!(starts.due(Moment(at)), [id]);
+            assert_eq!(starts.grant(Moment(at), None), Some(id));
         }
         let now = Moment(500 * MS);
-        let (first, second) = (starts.turn(now), starts.turn(now));
-        assert_eq!(starts.opens(first), now);
-        starts.begin(first, now);
-        assert_eq!(starts.opens(second), Moment(600 * MS));
+        let first = turn(now.0, starts.credit(now));
+        let second = turn(now.0, starts.credit(now));
+        assert_eq!(starts.opens(first), Some(now));
+        starts.begin(first, now, now);
+        assert_eq!(starts.opens(second), Some(Moment(600 * MS)));
+    }
+
+    #[test]
+    fn a_caller_who_goes_away_leaves_no_gap() {
+        let mut starts = starts(100, true);
+        (1..=3).for_each(|id| starts.ask(id, Moment(0)));
+        assert_eq!(starts.grant(Moment(0), None), Some(1));
+        starts.take_back(2);
+        assert_eq!(starts.grant(Moment(100 * MS), None), Some(3));
+        assert_eq!(starts.stats().total_requests, 2);
+    }
+
+    #[test]
+    fn who_waited_longer_goes_first() {
+        let mut starts = starts(100, true);
+        starts.ask(1, Moment(0));
+        assert_eq!(starts.grant(Moment(0), None), Some(1));
+        starts.ask(2, Moment(10));
+        for (since, asker_first) in [(9, false), (10, true)] {
+            let head = turn(since, None);
+            assert_eq!(starts.ask_opens(Some(head)).is_some(), asker_first);
+            assert_eq!(starts.opens(head).is_none(), asker_first);
+        }
+    }
+
+    #[test]
+    fn a_changed_interval_counts_at_once() {
+        let mut starts = starts(1000, true);
+        (1..=3).for_each(|id| starts.ask(id, Moment(0)));
+        assert_eq!(starts.grant(Moment(0), None), Some(1));
+        assert_eq!(starts.ask_opens(None), Some(Moment(1000 * MS)));
+        starts.set_limits(&limits(20, true));
+        assert_eq!(starts.ask_opens(None), Some(Moment(20 * MS)));
+        starts.set_limits(&limits(20, false));
+        assert_eq!(starts.ask_opens(None), Some(Moment(0)));
     }
 
     #[test]
     fn without_throttling_nothing_waits() {
         let mut starts = starts(100, false);
-        for id in 0..5 {
-            starts.ask(id, Moment(0));
-        }
-        assert_eq!(starts.due(Moment(0)).len(), 5);
-        assert_eq!(starts.stats().throttled_requests, 0);
+        (0..5).for_each(|id| starts.ask(id, Moment(0)));
+        while starts.grant(Moment(0), None).is_some() {}
+        let stats = starts.stats();
+        assert_eq!((stats.total_requests, stats.throttled_requests), (5, 0));
     }
 }

@@ -5,15 +5,14 @@ mod world;
 
 use std::sync::Arc;
 
-use gogrid_lease::{Kind, Ledger};
+use gogrid_lease::{Kind, Ledger, Permits};
 use gogrid_units::Bytes;
 
 use super::*;
-use crate::error::Refusal;
 use crate::generation::Finish;
 use crate::request::Sampling;
 use fake::{Dice, VOCAB, WINDOWS, alone};
-use world::{Spice, World};
+use world::{Spice, World, beginning};
 
 #[test]
 fn nothing_is_lost_stuck_or_leaked_whatever_happens() {
@@ -164,4 +163,102 @@ fn a_seed_decides_the_tokens_and_another_changes_them() {
     let tokens = |seed| alone(&wish(seed)).0;
     assert_eq!(tokens(1), tokens(1));
     assert_ne!(tokens(1), tokens(2));
+}
+
+const MS: u64 = 1_000_000;
+
+/// A core whose starts are `interval_ms` apart, on one stage that the test plays.
+fn core(interval_ms: u64, batch: usize) -> Core {
+    Core::new(shape(10_000), &limits(interval_ms, batch))
+}
+
+fn limits(interval_ms: u64, batch: usize) -> ResourceConfig {
+    ResourceConfig {
+        min_request_interval_ms: interval_ms,
+        max_batch_size: batch,
+        ..ResourceConfig::default()
+    }
+}
+
+fn submit(id: u64, ms: u64) -> Input {
+    let place = Permits::new(1).take().expect("there is one");
+    let wish = fake::greedy(vec![1], 50);
+    Input::Submit(beginning(id, wish, Moment(ms * MS)), place)
+}
+
+fn started(actions: &[Action]) -> Vec<u64> {
+    let start = |action: &Action| match action {
+        Action::Start(id) => Some(*id),
+        _ => None,
+    };
+    actions.iter().filter_map(start).collect()
+}
+
+#[test]
+fn a_credit_is_the_requests_from_when_it_is_submitted() {
+    let mut core = core(100, 1);
+    core.tick(Moment(0), [submit(0, 0)]);
+    core.tick(Moment(0), [Input::Ask(7)]);
+    assert_eq!(started(&core.tick(Moment(100 * MS), [])), [7]);
+    core.tick(Moment(100 * MS), [submit(1, 100)]);
+    assert_eq!(core.counts(), (1, 1), "there is room for one");
+    // Long after a credit that nobody took would have lapsed.
+    let step = *core.steps.keys().next().expect("a step is in flight");
+    let inputs = [Input::Cancel(0), Input::Done(step, Ended::Abandoned)];
+    core.tick(Moment(5000 * MS), inputs);
+    assert_eq!(core.counts(), (0, 1));
+    assert_eq!(core.stats().total_requests, 2);
+}
+
+#[test]
+fn a_request_that_is_cancelled_leaves_its_turn_to_the_next() {
+    let mut core = core(100, 4);
+    core.tick(Moment(0), [submit(0, 0), submit(1, 0), submit(2, 0)]);
+    assert_eq!(core.counts(), (2, 1));
+    core.tick(Moment(50 * MS), [Input::Cancel(1)]);
+    core.tick(Moment(100 * MS), []);
+    assert_eq!(core.counts(), (0, 2));
+}
+
+#[test]
+fn a_shorter_interval_helps_those_who_wait_already() {
+    let mut core = core(1000, 4);
+    core.tick(Moment(0), [submit(0, 0), submit(1, 0)]);
+    core.tick(Moment(0), [Input::Ask(7)]);
+    let now = Moment(50 * MS);
+    let mut actions = core.tick(now, [Input::Limits(limits(10, 4))]);
+    actions.extend(core.tick(Moment(60 * MS), []));
+    // The request came first.
+    assert_eq!(core.counts(), (0, 2));
+    assert_eq!(started(&actions), [7]);
+}
+
+#[test]
+fn logits_that_say_nothing_end_the_request_and_no_other() {
+    let mut core = core(0, 2);
+    core.tick(Moment(0), [submit(0, 0), submit(1, 0)]);
+    let step = *core.steps.keys().next().expect("a step is in flight");
+    let sound: [f32; VOCAB] = std::array::from_fn(|id| if id == 1 { 1.0 } else { 0.5 });
+    let mut out = OutputBuf::default();
+    out.logits.extend(sound);
+    let prefilled = core.tick(Moment(0), [Input::Done(step, Ended::Output(out))]);
+    assert!(prefilled.iter().all(|a| !matches!(a, Action::End { .. })));
+    let Some((&step, flight)) = core.steps.iter().next() else {
+        panic!("no step is in flight")
+    };
+    assert_eq!(flight.sequences, [0, 1]);
+    let mut out = OutputBuf::default();
+    out.logits.extend([f32::NAN; VOCAB]);
+    out.logits.extend(sound);
+    let actions = core.tick(Moment(0), [Input::Done(step, Ended::Output(out))]);
+    let ended = |action: &Action| match action {
+        Action::End { id, end } => Some((*id, end.as_ref().err().cloned())),
+        _ => None,
+    };
+    let ended: Vec<_> = actions.iter().filter_map(ended).collect();
+    let [(0, Some(GenerateError::BadOutput(problem)))] = &ended[..] else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(problem, "the logits after 2 tokens have no finite maximum");
+    assert!(core.degraded().is_some());
 }

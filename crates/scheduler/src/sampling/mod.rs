@@ -41,19 +41,25 @@ impl Sampler {
         &self.settings
     }
 
-    /// The next token after `history`, whose probabilities are the softmax of `logits`, `[vocab]`,
-    /// not empty. NaN counts as impossible. `index` numbers the tokens of the request.
-    pub(crate) fn choose(&mut self, logits: &[f32], history: &[u32], index: u64) -> u32 {
+    /// The next token after `history`, whose probabilities are the softmax of `logits`, `[vocab]`.
+    /// NaN counts as impossible. `None` where the greatest is not finite: such logits say nothing.
+    /// `index` numbers the tokens of the request.
+    pub(crate) fn choose(&mut self, logits: &[f32], history: &[u32], index: u64) -> Option<u32> {
+        // The greatest but NaN.
+        let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
+        if !greatest.is_finite() {
+            return None;
+        }
         self.logits.clear();
         self.logits.extend(logits.iter().map(|&logit| sane(logit)));
         penalties::apply(&self.settings, history, &mut self.logits);
         if self.settings.temperature == 0.0 {
-            return likeliest(&self.logits);
+            return Some(likeliest(&self.logits));
         }
         self.cut();
         let chance = unit(self.settings.seed, index);
         let weight = weight_by(self.settings.temperature, self.top());
-        draw(&self.candidates, weight, chance)
+        Some(draw(&self.candidates, weight, chance))
     }
 
     fn top(&self) -> f32 {
@@ -95,13 +101,9 @@ impl Sampler {
     }
 }
 
-/// Infinities and NaN become the ends of the range, so that every sum and order below is defined.
+/// What is impossible becomes the end of the range, so that every sum and order below is defined.
 fn sane(logit: f32) -> f32 {
-    if logit.is_nan() {
-        f32::MIN
-    } else {
-        logit.clamp(f32::MIN, f32::MAX)
-    }
+    if logit.is_finite() { logit } else { f32::MIN }
 }
 
 /// The index of the greatest, the lowest of equals.

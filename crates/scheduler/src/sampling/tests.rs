@@ -10,7 +10,8 @@ fn settings() -> Sampling {
 }
 
 fn choose(settings: Sampling, logits: &[f32], index: u64) -> u32 {
-    Sampler::new(settings).choose(logits, &[], index)
+    let chosen = Sampler::new(settings).choose(logits, &[], index);
+    chosen.expect("a logit is finite")
 }
 
 /// How often each of the tokens comes in 20,000 draws.
@@ -18,7 +19,8 @@ fn frequencies(settings: &Sampling, logits: &[f32]) -> Vec<f64> {
     let mut counts = vec![0.0; logits.len()];
     let mut sampler = Sampler::new(settings.clone());
     for index in 0..20_000 {
-        counts[sampler.choose(logits, &[], index) as usize] += 1.0 / 20_000.0;
+        let chosen = sampler.choose(logits, &[], index);
+        counts[chosen.expect("a logit is finite") as usize] += 1.0 / 20_000.0;
     }
     counts
 }
@@ -27,15 +29,19 @@ fn frequencies(settings: &Sampling, logits: &[f32]) -> Vec<f64> {
 fn greedy_takes_the_lowest_of_equals_and_ignores_nan() {
     let greedy = Sampling::default();
     assert_eq!(choose(greedy.clone(), &[f32::NAN, 1.0, 3.0, 3.0], 0), 2);
-    assert_eq!(
-        choose(
-            greedy.clone(),
-            &[f32::NEG_INFINITY, f32::INFINITY, f32::INFINITY],
-            0
-        ),
-        1
-    );
-    assert_eq!(choose(greedy, &[f32::NAN, f32::NAN], 0), 0);
+    assert_eq!(choose(greedy, &[f32::NEG_INFINITY, f32::MIN, 1.0], 0), 2);
+}
+
+#[test]
+fn logits_that_say_nothing_give_no_token() {
+    for settings in [Sampling::default(), settings()] {
+        let mut sampler = Sampler::new(settings);
+        for greatest in [f32::NAN, f32::NEG_INFINITY, f32::INFINITY] {
+            let logits = [f32::NAN, greatest, f32::NEG_INFINITY];
+            assert_eq!(sampler.choose(&logits, &[], 0), None, "{greatest}");
+        }
+        assert_eq!(sampler.choose(&[f32::NAN, -1e30], &[], 0), Some(1));
+    }
 }
 
 #[test]
@@ -102,7 +108,8 @@ fn min_p_is_relative_to_the_likeliest() {
 #[test]
 fn penalties_lower_what_was_seen_within_last_n() {
     let seen = |settings: Sampling, history: &[u32]| {
-        Sampler::new(settings).choose(&[2.0, 1.9, -3.0], history, 0)
+        let chosen = Sampler::new(settings).choose(&[2.0, 1.9, -3.0], history, 0);
+        chosen.expect("they are finite")
     };
     let repetition = Sampling {
         repetition_penalty: 1.5,
@@ -165,7 +172,7 @@ proptest! {
     }
 
     #[test]
-    fn any_logits_give_a_token_of_the_vocabulary(
+    fn any_logits_give_a_token_of_the_vocabulary_or_none(
         bits in prop::collection::vec(any::<u32>(), 1..300),
         temperature in prop::sample::select(vec![0.0_f32, 1e-30, 0.7, 1e30]),
         top_p in 0.0_f32..=1.0,
@@ -176,7 +183,10 @@ proptest! {
         let settings = Sampling { temperature, top_p, repetition_penalty: penalty, ..settings() };
         let history: Vec<u32> = (0..400).collect();
         let token = Sampler::new(settings).choose(&logits, &history, index);
-        prop_assert!((token as usize) < logits.len());
+        let infinite = logits.contains(&f32::INFINITY);
+        let some = !infinite && logits.iter().any(|logit| logit.is_finite());
+        prop_assert_eq!(token.is_some(), some);
+        prop_assert!(token.is_none_or(|token| !logits[token as usize].is_nan()));
     }
 
     /// However the text is cut, what is let through is the same, and ends before the stop string

@@ -186,6 +186,7 @@ pub(super) fn alone(wish: &Wish) -> (Vec<u32>, String, Finish) {
     loop {
         let made = history.len() - ids.len();
         let next = sampler.choose(&logits(&history), &history, made as u64);
+        let next = next.expect("the logits are finite");
         if next == 0 && !sampling.ignore_eos {
             let made = history.split_off(ids.len());
             return (made.clone(), text(&made), Finish::Stop);

@@ -1,6 +1,6 @@
 //! Everything around the core: callers, the stages' drivers, and the clock.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use gogrid_lease::{Kind, Ledger, Permits};
@@ -57,8 +57,9 @@ pub(super) struct World {
     /// What each stage's driver has to do, in order.
     lines: Vec<VecDeque<Op>>,
     pub(super) records: BTreeMap<u64, Record>,
-    asks: u64,
-    answered: u64,
+    asks_begun: u64,
+    /// Callers that wait for a start.
+    asks: BTreeSet<u64>,
     done: Vec<Input>,
 }
 
@@ -111,8 +112,8 @@ impl World {
             stages: (0..stages).map(|_| Memory::default()).collect(),
             lines: vec![VecDeque::new(); stages],
             records: BTreeMap::new(),
-            asks: 0,
-            answered: 0,
+            asks_begun: 0,
+            asks: BTreeSet::new(),
             done: Vec::new(),
         }
     }
@@ -127,41 +128,11 @@ impl World {
 
     pub(super) fn submit(&mut self, wish: Wish) {
         let id = self.records.len() as u64;
-        let (ids, task, stops) = match wish.clone() {
-            Wish::Sample {
-                ids,
-                most,
-                sampling,
-            } => {
-                let stops = sampling.stop.clone();
-                (
-                    ids,
-                    Task::Sample {
-                        sampler: Box::new(Sampler::new(sampling)),
-                        most,
-                    },
-                    stops,
-                )
-            }
-            Wish::Force { ids, fed } => (ids, Task::Force(fed), Vec::new()),
-            Wish::Score { ids } => (ids, Task::Score(Vec::new()), Vec::new()),
-        };
-        let text = Text {
-            decoder: Box::new(Letters),
-            stops: StopWatch::new(stops),
-        };
-        let asked = self.now;
-        let beginning = Beginning {
-            id,
-            ids,
-            task,
-            text,
-            asked,
-        };
+        let beginning = beginning(id, wish.clone(), self.now);
         let place = self.places.take().expect("there are places");
         let record = Record {
             wish,
-            asked,
+            asked: self.now,
             ids: Vec::new(),
             text: String::new(),
             end: None,
@@ -193,7 +164,7 @@ impl World {
             (0..self.lines.len()).for_each(|stage| self.advance(stage));
             let inputs = std::mem::take(&mut self.done);
             let idle = inputs.is_empty() && self.lines.iter().all(VecDeque::is_empty);
-            if idle && self.core.counts() == (0, 0) && self.asks == self.answered {
+            if idle && self.core.counts() == (0, 0) && self.asks.is_empty() {
                 return;
             }
             if idle {
@@ -211,11 +182,18 @@ impl World {
             self.submit(wish);
         }
         if self.dice.chance(5) {
-            inputs.push(Input::Ask(self.asks));
-            self.asks += 1;
+            inputs.push(Input::Ask(self.asks_begun));
+            self.asks.insert(self.asks_begun);
+            self.asks_begun += 1;
         }
         if self.spice.cancels && self.dice.chance(10) && !self.records.is_empty() {
             inputs.push(Input::Cancel(self.dice.below(self.records.len() as u64)));
+        }
+        if self.spice.cancels
+            && self.dice.chance(5)
+            && let Some(gone) = self.asks.pop_first()
+        {
+            inputs.push(Input::TakeBack(gone));
         }
         if self.spice.cancels && self.dice.chance(1) {
             inputs.push(Input::CancelAll);
@@ -261,7 +239,7 @@ impl World {
                     .iter_mut()
                     .for_each(|line| line.push_back(release.clone()));
             }
-            Action::Start(_) => self.answered += 1,
+            Action::Start(id) => assert!(self.asks.remove(&id), "nobody waits for it"),
             Action::Delta { id, ids, text } => {
                 let record = self.record(id);
                 assert!(record.end.is_none(), "a delta after the end");
@@ -402,5 +380,39 @@ impl World {
                 .all(|pair| pair[1] - pair[0] + 2 >= interval),
             "{starts:?}"
         );
+    }
+}
+
+/// A request as the core takes it.
+pub(super) fn beginning(id: u64, wish: Wish, asked: Moment) -> Beginning {
+    let (ids, task, stops) = match wish {
+        Wish::Sample {
+            ids,
+            most,
+            sampling,
+        } => {
+            let stops = sampling.stop.clone();
+            (
+                ids,
+                Task::Sample {
+                    sampler: Box::new(Sampler::new(sampling)),
+                    most,
+                },
+                stops,
+            )
+        }
+        Wish::Force { ids, fed } => (ids, Task::Force(fed), Vec::new()),
+        Wish::Score { ids } => (ids, Task::Score(Vec::new()), Vec::new()),
+    };
+    let text = Text {
+        decoder: Box::new(Letters),
+        stops: StopWatch::new(stops),
+    };
+    Beginning {
+        id,
+        ids,
+        task,
+        text,
+        asked,
     }
 }
