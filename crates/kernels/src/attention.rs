@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use gogrid_units::{Bytes, Work};
 
-use crate::cost::times;
+use crate::cost::{pieces_per_point, times};
 use crate::disjoint::Disjoint;
 use crate::isa::Isa;
 use crate::kv::{KV_TOKENS, KvBlock};
@@ -205,7 +205,7 @@ impl<'a> Plan<'a> {
         self.units.len()
     }
 
-    /// The work of the longest unit, up to its second pause point.
+    /// The work of the longest unit, between whose tiles are pause points.
     pub(crate) fn unit_work(&self) -> Work {
         let work = |unit: &Unit| {
             let rows = &self.rows[unit.sequence];
@@ -259,28 +259,36 @@ impl<'a> Plan<'a> {
         self.scratch.is_some()
     }
 
-    /// Query heads of all rows: what [`join`](Self::join) is called for, and the work of one.
+    /// Query heads of all rows: what [`join`](Self::join) is called for, and the longest's work.
     pub(crate) fn joins(&self) -> (usize, Work) {
         let rows = self.rows.iter().map(|rows| rows.count).sum::<usize>();
         let spans = self
             .rows
             .iter()
             .map(|rows| self.heads.spans(rows.positions(0..rows.count)).len());
-        let floats = spans.max().unwrap_or(0) * self.heads.head_dim;
-        (
-            rows * self.heads.heads,
-            Work {
-                bytes: 4 * floats as u64,
-                multiply_adds: 2 * floats as u64,
-            },
-        )
+        let work = times(self.merge_work(), spans.max().unwrap_or(0));
+        (rows * self.heads.heads, work)
+    }
+
+    /// The work of joining one span to a query head.
+    fn merge_work(&self) -> Work {
+        let floats = self.heads.head_dim as u64;
+        Work {
+            bytes: 4 * floats,
+            multiply_adds: 2 * floats,
+        }
     }
 
     /// Joins the partials of one query head, counted over all rows.
     ///
     /// # Safety
     /// All units are done; each index is joined by one thread.
-    pub(crate) unsafe fn join(&self, isa: Isa, index: usize) {
+    pub(crate) unsafe fn join(
+        &self,
+        isa: Isa,
+        index: usize,
+        pauses: &Pauses<'_>,
+    ) -> Result<(), Abandoned> {
         let (mut row, head) = (index / self.heads.heads, index % self.heads.heads);
         let mut sequences = self.rows.iter();
         let rows = loop {
@@ -295,7 +303,12 @@ impl<'a> Plan<'a> {
         out.fill(0.0);
         let mut running = Running::EMPTY;
         let position = rows.start + row;
-        for span in self.heads.spans(position..position + 1) {
+        let spans = self.heads.spans(position..position + 1);
+        let (work, at_once) = (self.merge_work(), pieces_per_point(isa, self.merge_work()));
+        for (done, span) in spans.clone().enumerate() {
+            if done.is_multiple_of(at_once) {
+                pauses.point(times(work, at_once.min(spans.len() - done)))?;
+            }
             // SAFETY: all units are done, and nobody else joins this query.
             let partial = unsafe { self.partial(rows, (row, head), span) };
             let scale = *partial.scale;
@@ -310,6 +323,7 @@ impl<'a> Plan<'a> {
             );
         }
         finish(running, out);
+        Ok(())
     }
 
     /// The partial of a query and a span in the scratch.

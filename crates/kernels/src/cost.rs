@@ -7,8 +7,13 @@ use crate::isa::Isa;
 
 /// Bytes a slow core reads in a nanosecond, busy neighbours included.
 const BYTES_PER_NANO: u64 = 2;
-/// A chunk on a slow core; half of what may pass between two pause points.
-const CHUNK_NANOS_MAX: u64 = 250_000;
+/// What may pass between two pause points on a slow core.
+pub(crate) const POINT_NANOS_MAX: u64 = 500_000;
+/// A chunk on a slow core, unless its one unit takes longer. Half of what may pass between two
+/// pause points, since costs rounded down to whole nanoseconds can hide as much again.
+const CHUNK_NANOS_MAX: u64 = POINT_NANOS_MAX / 2;
+/// The longest run of small pieces between pause points inside a chunk.
+const PIECES_NANOS_MAX: u64 = 100_000;
 /// A chunk on a slow core at least; on a fast one this is some 5 us, and a claim about 0.1.
 const CHUNK_NANOS_MIN: u64 = 30_000;
 /// Chunks for each member of the team, so that the last one done is not far behind.
@@ -44,6 +49,13 @@ pub(crate) fn chunk_nanos(total: u64, width: usize) -> u64 {
     fair.clamp(CHUNK_NANOS_MIN, CHUNK_NANOS_MAX)
 }
 
+/// How many pieces of work that cost `each` go between two pause points inside a chunk.
+pub(crate) fn pieces_per_point(isa: Isa, each: Work) -> usize {
+    let pieces = (PIECES_NANOS_MAX / slow_nanos(isa, each).max(1)).max(1);
+    // At most a hundred thousand.
+    pieces as usize
+}
+
 /// How many of `units` that cost `each` go into one chunk when `width` members share them.
 pub(crate) fn units_per_chunk(isa: Isa, each: Work, (units, width): (usize, usize)) -> usize {
     let nanos = slow_nanos(isa, each).max(1);
@@ -77,6 +89,24 @@ mod tests {
             "{nanos}"
         );
         assert_eq!(units_per_chunk(isa, LARGE, (100, 2)), 1);
+    }
+
+    #[test]
+    fn costs_rounded_down_hide_less_than_half_a_millisecond() {
+        for isa in [Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni] {
+            for multiply_adds in 1..100 {
+                let each = Work {
+                    bytes: 0,
+                    multiply_adds,
+                };
+                let chunk = units_per_chunk(isa, each, (1 << 30, 2));
+                let pieces = pieces_per_point(isa, each);
+                for count in [chunk, pieces] {
+                    let nanos = slow_nanos(isa, times(each, count));
+                    assert!(nanos <= POINT_NANOS_MAX, "{isa}, {multiply_adds}: {nanos}");
+                }
+            }
+        }
     }
 
     #[test]

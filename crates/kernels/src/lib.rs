@@ -29,6 +29,7 @@ mod exp;
 mod isa;
 mod kv;
 mod lanes;
+mod log_prob;
 mod matmul;
 mod norm;
 mod ops;

@@ -12,13 +12,14 @@ use gogrid_units::{Pace, Work};
 pub use products::Embed;
 
 use crate::attention::{Attention, AttentionRows, Plan};
-use crate::cost::{times, units_per_chunk};
+use crate::cost::{pieces_per_point, times, units_per_chunk};
 use crate::disjoint::Disjoint;
 use crate::isa::Isa;
-use crate::kv::{KV_TOKENS, KvBlock};
+use crate::kv::KvBlock;
 use crate::lanes::run;
+use crate::log_prob::{log_prob, log_prob_work};
 use crate::norm::{NormRows, Normed, RmsNorm};
-use crate::pointwise::{Add, Gate, GateKind, Softcap, log_prob};
+use crate::pointwise::{Add, Gate, GateKind, Softcap};
 use crate::region::{Abandoned, Chunk, Pauses};
 use crate::rope::{Rotary, RotaryPairs, Rotations, rotate_row};
 use crate::team::{Crew, Job};
@@ -28,6 +29,11 @@ type RangeOf<'a> = dyn Fn(Range<usize>, &Pauses<'_>) -> Result<(), Abandoned> + 
 
 /// The operations of one step. Slices of rows are row after row; shapes are the caller's duty, and
 /// a wrong one is a panic with both numbers.
+///
+/// By this crate's estimate of a slow core, at most 0.5 ms pass between two pause points. What is
+/// done in one go limits the shapes for which that holds: a row of a norm, a bias, an embedding, a
+/// rounded input or turned heads may be 125,000 wide, all keys of one position 50,000; for products
+/// see [`matmul`](Self::matmul).
 pub struct Ops<'a> {
     crew: &'a mut Crew,
     pace: &'a dyn Pace,
@@ -180,21 +186,21 @@ impl<'a> Ops<'a> {
             "rows of {vocab} logits"
         );
         let isa = self.isa;
-        let each = Work {
-            bytes: 4 * vocab as u64,
-            multiply_adds: 20 * vocab as u64,
-        };
         let out = Disjoint::new(out);
-        self.units((targets.len(), each), &|row, _| {
+        let units = (targets.len(), log_prob_work(vocab));
+        self.pausing_units(units, &|row, pauses| {
             let logits = &logits[row * vocab..(row + 1) * vocab];
             // SAFETY: each row is one unit's.
             let out = unsafe { out.part(row..row + 1) };
-            out[0] = log_prob(isa, logits, targets[row]);
+            out[0] = log_prob(isa, (logits, targets[row]), pauses)?;
             Ok(())
         })
     }
 
     /// Makes the rotations of a step's rows.
+    ///
+    /// # Panics
+    /// When `out` was made for fewer.
     pub fn rotations(&mut self, rotary: &Rotary<'_>, out: &mut Rotations) -> Result<(), Abandoned> {
         let pairs = rotary.frequencies.len();
         out.resize(rotary);
@@ -204,12 +210,11 @@ impl<'a> Ops<'a> {
             bytes: 0,
             multiply_adds: 60 * pairs as u64,
         };
-        self.units((rotary.positions.len(), each), &|row, _| {
+        self.units((rotary.positions.len(), each), &|row| {
             let range = row * pairs..(row + 1) * pairs;
             // SAFETY: each row is one unit's.
             let parts = unsafe { (cos.part(range.clone()), sin.part(range)) };
             rotate_row(rotary, rotary.positions[row], parts);
-            Ok(())
         })
     }
 
@@ -236,18 +241,15 @@ impl<'a> Ops<'a> {
 
     /// Writes keys and values of `layer` to their blocks.
     pub fn write_kv(&mut self, layer: usize, rows: &mut [KvRows<'_>]) -> Result<(), Abandoned> {
-        let width = |rows: &KvRows<'_>| {
-            let shape = rows.block.layout().layer(layer);
-            shape.heads * shape.head_dim
+        let isa = self.isa;
+        let element = Work {
+            bytes: 12,
+            multiply_adds: 10,
         };
-        let widest = rows.iter().map(width).max().unwrap_or(0) * KV_TOKENS;
-        let each = Work {
-            bytes: 12 * widest as u64,
-            multiply_adds: 10 * widest as u64,
-        };
-        let count = rows.len();
+        let longest = rows.iter().map(|rows| rows.keys.len()).max().unwrap_or(0);
+        let units = (rows.len(), times(element, longest));
         let rows = Disjoint::new(rows);
-        self.units((count, each), &|index, _| {
+        self.pausing_units(units, &|index, pauses| {
             // SAFETY: each entry is one unit's.
             let rows = unsafe { &mut rows.part(index..index + 1)[0] };
             let shape = rows.block.layout().layer(layer);
@@ -258,8 +260,14 @@ impl<'a> Ops<'a> {
                 .keys
                 .chunks_exact(width)
                 .zip(rows.values.chunks_exact(width));
-            for (slot, pair) in (rows.slot..).zip(pairs) {
-                rows.block.write(layer, slot, pair);
+            let row_work = times(element, width);
+            let rows_at_once = pieces_per_point(isa, row_work);
+            let count = pairs.len();
+            for (row, pair) in pairs.enumerate() {
+                if row.is_multiple_of(rows_at_once) {
+                    pauses.point(times(row_work, rows_at_once.min(count - row)))?;
+                }
+                rows.block.write(layer, rows.slot + row, pair);
             }
             Ok(())
         })
@@ -283,14 +291,13 @@ impl<'a> Ops<'a> {
         let isa = self.isa;
         // SAFETY: each unit is computed once.
         let unit = |index, pauses: &Pauses<'_>| unsafe { plan.unit(isa, index, pauses) };
-        self.units((plan.units(), plan.unit_work()), &unit)?;
+        self.pausing_units((plan.units(), plan.unit_work()), &unit)?;
         if !plan.is_split() {
             return Ok(());
         }
-        self.units(plan.joins(), &|index, _| {
+        self.pausing_units(plan.joins(), &|index, pauses| {
             // SAFETY: all units are done, and each index is joined once.
-            unsafe { plan.join(isa, index) };
-            Ok(())
+            unsafe { plan.join(isa, index, pauses) }
         })
     }
 
@@ -322,14 +329,30 @@ impl<'a> Ops<'a> {
         })
     }
 
-    /// Shares out units one by one.
+    /// Shares out units one by one; none takes longer than may pass between two pause points.
     fn units(
         &mut self,
         units: (usize, Work),
+        each: &(dyn Fn(usize) + Sync),
+    ) -> Result<(), Abandoned> {
+        self.ranges(units, &|range, _| {
+            range.for_each(each);
+            Ok(())
+        })
+    }
+
+    /// Shares out units that may be long and ask before all that they do, so nothing is told of
+    /// them before.
+    fn pausing_units(
+        &mut self,
+        (units, work): (usize, Work),
         each: &(dyn Fn(usize, &Pauses<'_>) -> Result<(), Abandoned> + Sync),
     ) -> Result<(), Abandoned> {
-        self.ranges(units, &|mut range, pauses| {
-            range.try_for_each(|unit| each(unit, pauses))
+        let size = units_per_chunk(self.isa, work, (units, self.width()));
+        let chunks = (units.div_ceil(size), Work::default());
+        self.chunks(chunks, &|chunk, pauses| {
+            let mut units = chunk * size..((chunk + 1) * size).min(units);
+            units.try_for_each(|unit| each(unit, pauses))
         })
     }
 
@@ -362,3 +385,6 @@ impl<'a> Ops<'a> {
         }
     }
 }
+
+#[cfg(all(test, not(loom)))]
+mod tests;

@@ -1,8 +1,7 @@
-//! Element by element, and the logarithm of a softmax.
+//! Element by element.
 
-use crate::exp::{exp, ln, tanh};
-use crate::isa::Isa;
-use crate::lanes::{Kernel, LANES, Lanes, load_part, run, store_part};
+use crate::exp::{exp, tanh};
+use crate::lanes::{Kernel, LANES, Lanes, load_part, store_part};
 
 /// What a gate goes through.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -166,61 +165,4 @@ impl Kernel for Softcap<'_> {
             }
         }
     }
-}
-
-/// The greatest of `logits` and the sum of `e^(logit - greatest)`.
-struct SoftmaxSum<'a> {
-    logits: &'a [f32],
-}
-
-impl Kernel for SoftmaxSum<'_> {
-    type Out = (f32, f64);
-
-    #[inline(always)]
-    unsafe fn run<L: Lanes>(self) -> (f32, f64) {
-        let logits = self.logits;
-        let (whole, tail) = logits.as_chunks::<LANES>();
-        // SAFETY: the caller has `L`; chunks hold a vector.
-        unsafe {
-            let mut top = L::splat(f32::NEG_INFINITY);
-            for v in whole {
-                top = L::max(L::load(v.as_ptr()), top);
-            }
-            let mut greatest = L::greatest(top);
-            for &x in tail {
-                greatest = if x > greatest { x } else { greatest };
-            }
-            let mut sums = [0.0f64; LANES];
-            let top = L::splat(greatest);
-            for v in whole {
-                add_weights::<L>(&mut sums, L::sub(L::load(v.as_ptr()), top));
-            }
-            let rest = L::sub(load_part::<L>(tail.as_ptr(), tail.len()), top);
-            add_weights::<L>(&mut sums[..tail.len()], rest);
-            (greatest, sums.iter().sum())
-        }
-    }
-}
-
-/// Adds `e^v` to the sums, lane by lane, as many as there are.
-///
-/// # Safety
-/// As for [`Lanes`].
-#[inline(always)]
-unsafe fn add_weights<L: Lanes>(sums: &mut [f64], v: L::V) {
-    let mut weights = [0.0; LANES];
-    // SAFETY: the caller has `L`; the array holds a vector.
-    unsafe { L::store(weights.as_mut_ptr(), exp::<L>(v)) };
-    for (sum, weight) in sums.iter_mut().zip(&weights) {
-        *sum += f64::from(*weight);
-    }
-}
-
-/// The natural logarithm of the probability of `target` under the softmax of `logits`.
-pub(crate) fn log_prob(isa: Isa, logits: &[f32], target: u32) -> f32 {
-    // A u32 fits a usize on every platform this runs on.
-    let logit = logits[target as usize];
-    let (greatest, sum) = run(isa, SoftmaxSum { logits });
-    // The sum is at least one, so its logarithm is defined; rounded to float once.
-    (f64::from(logit) - f64::from(greatest) - ln(sum)) as f32
 }

@@ -11,7 +11,7 @@ pub enum RotaryPairs {
 
 /// Rotary positions (Su et al. 2021) of the rows of one step, made once and used by every layer
 /// with the same frequencies.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Rotations {
     /// Pairs that turn, so twice as many leading elements of a head.
     pairs: usize,
@@ -33,13 +33,27 @@ pub struct Rotary<'a> {
 }
 
 impl Rotations {
-    /// Makes room for one rotation for each row and pair, and says how many.
-    pub(crate) fn resize(&mut self, rotary: &Rotary<'_>) -> usize {
-        self.pairs = rotary.frequencies.len();
-        let len = self.pairs * rotary.positions.len();
+    /// None yet, with room for those of `rows` rows of `pairs` pairs. They never grow past it, so
+    /// that they hold [`bytes_for`](Self::bytes_for) as many.
+    pub fn with_capacity(rows: usize, pairs: usize) -> Self {
+        Self {
+            pairs: 0,
+            cos: Vec::with_capacity(rows * pairs),
+            sin: Vec::with_capacity(rows * pairs),
+        }
+    }
+
+    /// Holds one rotation for each row and pair.
+    pub(crate) fn resize(&mut self, rotary: &Rotary<'_>) {
+        let (rows, pairs) = (rotary.positions.len(), rotary.frequencies.len());
+        let (len, room) = (rows * pairs, self.cos.capacity());
+        assert!(
+            len <= room,
+            "rotations of {rows} rows of {pairs} pairs where {room} fit"
+        );
+        self.pairs = pairs;
         self.cos.resize(len, 0.0);
         self.sin.resize(len, 0.0);
-        len
     }
 
     pub(crate) fn parts(&mut self) -> (&mut [f32], &mut [f32]) {

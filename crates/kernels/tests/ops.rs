@@ -204,7 +204,7 @@ fn rope_turns_pairs_and_leaves_the_rest() {
             }
         }
         check(&x, &want, 1e-6, |ops, x| {
-            let mut rotations = Rotations::default();
+            let mut rotations = Rotations::with_capacity(positions.len(), pairs);
             ops.rotations(&rotary, &mut rotations)?;
             ops.rope(
                 &rotations,

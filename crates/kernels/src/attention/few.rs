@@ -3,14 +3,11 @@ use std::ops::Range;
 use super::merge::{Merge, Running, finish};
 use super::tiles::{Partial, QUERIES_MAX, Query, Tiles};
 use super::{Plan, Rows, SPAN_TILES, SPAN_TOKENS, Unit, split_partial};
-use crate::cost::{slow_nanos, times};
+use crate::cost::{pieces_per_point, times};
 use crate::isa::Isa;
 use crate::kv::{HEAD_DIM_MAX, KV_TOKENS};
 use crate::lanes::{LANES, run};
 use crate::region::{Abandoned, Pauses};
-
-/// Longest run of tiles between two pause points, on a slow core.
-const POINT_NANOS: u64 = 100_000;
 
 /// At most [`QUERIES_MAX`] queries of a unit.
 pub(super) struct Few<'a, 'p> {
@@ -114,8 +111,7 @@ impl<'a> Few<'a, '_> {
         let (heads, kv_head) = (&self.plan.heads, self.unit.kv_head);
         partials.iter_mut().for_each(Partial::clear);
         let tile = self.plan.work(KV_TOKENS, queries.len());
-        let each =
-            (POINT_NANOS / slow_nanos(isa, tile).max(1)).clamp(1, SPAN_TILES as u64) as usize;
+        let each = pieces_per_point(isa, tile).min(SPAN_TILES);
         let end = (span + 1) * SPAN_TILES;
         for first in (span * SPAN_TILES..end).step_by(each) {
             let tiles = first..(first + each).min(end);

@@ -1,0 +1,149 @@
+//! The logarithm of a softmax, with pause points inside a vocabulary.
+
+use gogrid_units::Work;
+
+use crate::cost::times;
+use crate::exp::{exp, ln};
+use crate::isa::Isa;
+use crate::lanes::{Kernel, LANES, Lanes, load_part, run};
+use crate::region::{Abandoned, Pauses};
+
+/// Logits between two pause points, in whole vectors: 74 us by the cost of the slowest core. Where
+/// the pauses are changes no bit, for lanes go on from piece to piece.
+const PIECE: usize = 4096;
+
+/// Of a logit, in the pass that looks for the greatest.
+const GREATEST_WORK: Work = Work {
+    bytes: 4,
+    multiply_adds: 2,
+};
+/// Of a logit, in the pass that sums the weights.
+const SUM_WORK: Work = Work {
+    bytes: 4,
+    multiply_adds: 18,
+};
+
+/// The work of [`log_prob`] for `vocab` logits.
+pub(crate) fn log_prob_work(vocab: usize) -> Work {
+    let each = Work {
+        bytes: GREATEST_WORK.bytes + SUM_WORK.bytes,
+        multiply_adds: GREATEST_WORK.multiply_adds + SUM_WORK.multiply_adds,
+    };
+    times(each, vocab)
+}
+
+/// The natural logarithm of the probability of a target under the softmax of its logits.
+pub(crate) fn log_prob(
+    isa: Isa,
+    (logits, target): (&[f32], u32),
+    pauses: &Pauses<'_>,
+) -> Result<f32, Abandoned> {
+    // A u32 fits a usize on every platform this runs on.
+    let logit = logits[target as usize];
+    let greatest = greatest_of(isa, logits, pauses)?;
+    let mut sums = [0.0; LANES];
+    for logits in logits.chunks(PIECE) {
+        pauses.point(times(SUM_WORK, logits.len()))?;
+        let sums = &mut sums;
+        run(
+            isa,
+            AddWeights {
+                logits,
+                greatest,
+                sums,
+            },
+        );
+    }
+    let sum: f64 = sums.iter().sum();
+    // The sum is at least one, so its logarithm is defined; rounded to float once.
+    Ok((f64::from(logit) - f64::from(greatest) - ln(sum)) as f32)
+}
+
+fn greatest_of(isa: Isa, logits: &[f32], pauses: &Pauses<'_>) -> Result<f32, Abandoned> {
+    let (whole, tail) = logits.as_chunks::<LANES>();
+    let mut top = [f32::NEG_INFINITY; LANES];
+    for logits in whole.chunks(PIECE / LANES) {
+        pauses.point(times(GREATEST_WORK, LANES * logits.len()))?;
+        let top = &mut top;
+        run(isa, Raise { logits, top });
+    }
+    let greatest = run(isa, Greatest(top));
+    let raise = |greatest: f32, &x: &f32| if x > greatest { x } else { greatest };
+    Ok(tail.iter().fold(greatest, raise))
+}
+
+/// Raises each lane of `top` to the greatest of its logits.
+struct Raise<'a> {
+    logits: &'a [[f32; LANES]],
+    top: &'a mut [f32; LANES],
+}
+
+impl Kernel for Raise<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        // SAFETY: the caller has `L`; the arrays hold a vector.
+        unsafe {
+            let mut top = L::load(self.top.as_ptr());
+            for v in self.logits {
+                top = L::max(L::load(v.as_ptr()), top);
+            }
+            L::store(self.top.as_mut_ptr(), top);
+        }
+    }
+}
+
+/// The greatest lane.
+struct Greatest([f32; LANES]);
+
+impl Kernel for Greatest {
+    type Out = f32;
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) -> f32 {
+        // SAFETY: the caller has `L`; the array holds a vector.
+        unsafe { L::greatest(L::load(self.0.as_ptr())) }
+    }
+}
+
+/// Adds `e^(logit - greatest)` to the sums, lane by lane.
+struct AddWeights<'a> {
+    logits: &'a [f32],
+    greatest: f32,
+    sums: &'a mut [f64; LANES],
+}
+
+impl Kernel for AddWeights<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    unsafe fn run<L: Lanes>(self) {
+        let (whole, tail) = self.logits.as_chunks::<LANES>();
+        let mut sums = *self.sums;
+        // SAFETY: the caller has `L`; chunks hold a vector.
+        unsafe {
+            let top = L::splat(self.greatest);
+            for v in whole {
+                add_weights::<L>(&mut sums, L::sub(L::load(v.as_ptr()), top));
+            }
+            let rest = L::sub(load_part::<L>(tail.as_ptr(), tail.len()), top);
+            add_weights::<L>(&mut sums[..tail.len()], rest);
+        }
+        *self.sums = sums;
+    }
+}
+
+/// Adds `e^v` to the sums, lane by lane, as many as there are.
+///
+/// # Safety
+/// As for [`Lanes`].
+#[inline(always)]
+unsafe fn add_weights<L: Lanes>(sums: &mut [f64], v: L::V) {
+    let mut weights = [0.0; LANES];
+    // SAFETY: the caller has `L`; the array holds a vector.
+    unsafe { L::store(weights.as_mut_ptr(), exp::<L>(v)) };
+    for (sum, weight) in sums.iter_mut().zip(&weights) {
+        *sum += f64::from(*weight);
+    }
+}
