@@ -14,7 +14,7 @@ const TOKENS_MAX: u64 = 1 << 24;
 
 /// Language models on computers people already have, under limits that hold
 #[derive(Debug, Parser)]
-#[command(name = "gogrid", version, after_help = EXIT_CODES, disable_help_subcommand = true)]
+#[command(name = "gogrid", version, after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,

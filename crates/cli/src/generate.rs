@@ -1,18 +1,15 @@
-use std::io::{self, IsTerminal, Read};
+use std::io::{self, IsTerminal};
 
-use anyhow::Context;
 use corpgrid_scheduler::{Continuation, Figures, Finish, GenerateRequest, Message, Prompt};
 use serde::Serialize;
 
 use crate::args::{GenerateArgs, Mode};
-use crate::failure::{BadInput, Interrupted};
+use crate::failure::Interrupted;
 use crate::interrupt::Interrupt;
+use crate::model_file::read_bounded;
 use crate::open::Wish;
 use crate::out;
 use crate::stream::{self, Answer, Ended};
-
-/// More than any model's context holds; the library refuses what the model's own cannot.
-const PROMPT_BYTES_MAX: u64 = 16 << 20;
 
 #[derive(Serialize)]
 struct Report<'a> {
@@ -89,22 +86,7 @@ fn read_prompt() -> anyhow::Result<String> {
     if io::stdin().is_terminal() {
         eprintln!("reading the prompt from standard input; end it with Ctrl-D");
     }
-    let mut bytes = Vec::new();
-    let mut stdin = io::stdin().lock().take(PROMPT_BYTES_MAX + 1);
-    stdin
-        .read_to_end(&mut bytes)
-        .context("cannot read standard input")?;
-    if bytes.len() as u64 > PROMPT_BYTES_MAX {
-        let problem = format!("the prompt on standard input is over {PROMPT_BYTES_MAX} bytes");
-        return Err(BadInput(problem).into());
-    }
-    let text = String::from_utf8(bytes).map_err(|error| {
-        let offset = error.utf8_error().valid_up_to();
-        BadInput(format!(
-            "the prompt on standard input is not UTF-8 at byte {offset}"
-        ))
-    })?;
-    Ok(text)
+    read_bounded(io::stdin().lock(), "the prompt on standard input")
 }
 
 fn report(answer: &Answer, mode: Mode, seed: u64) -> Report<'_> {

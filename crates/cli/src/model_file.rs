@@ -1,6 +1,7 @@
 //! What `--model` names, and what `--text` holds.
 
-use std::fs;
+use std::fs::File;
+use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use gogrid_hub::{Cache, Entry, find};
@@ -45,13 +46,30 @@ pub(crate) fn fetch(
     Ok(cache.pull(entry, &mut Bar::new(&watch))?)
 }
 
+/// Bytes of a text at most: the longest context of any supported model is far below.
+const TEXT_BYTES_MAX: u64 = 16 << 20;
+
 /// The text in the file at `path`, exactly as it is there.
 pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
-    let bytes = fs::read(path)
-        .map_err(|error| BadInput(format!("cannot read the text {}: {error}", path.display())))?;
+    let name = format!("the text {}", path.display());
+    let file =
+        File::open(path).map_err(|error| BadInput(format!("cannot read {name}: {error}")))?;
+    read_bounded(file, &name)
+}
+
+/// All that `source` gives, as text; an error that calls it `name` when it cannot be read, is too
+/// long, or is not UTF-8.
+pub(crate) fn read_bounded(source: impl Read, name: &str) -> anyhow::Result<String> {
+    let mut bytes = Vec::new();
+    let read = source.take(TEXT_BYTES_MAX + 1).read_to_end(&mut bytes);
+    read.map_err(|error| BadInput(format!("cannot read {name}: {error}")))?;
+    if bytes.len() as u64 > TEXT_BYTES_MAX {
+        let problem = format!("{name} is over {TEXT_BYTES_MAX} bytes, the most that is taken");
+        return Err(BadInput(problem).into());
+    }
     let text = String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
-        BadInput(format!("{}: not UTF-8 at byte {offset}", path.display()))
+        BadInput(format!("{name} is not UTF-8 at byte {offset}"))
     })?;
     Ok(text)
 }

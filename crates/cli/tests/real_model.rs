@@ -1,5 +1,6 @@
 //! The program with a real model. Each test finds it in the cache, or says that it was skipped:
-//! `gogrid pull smollm2-135m` and `gogrid pull gemma3-270m` bring them.
+//! `gogrid pull smollm2-135m` and `gogrid pull gemma3-270m` bring them. With GOGRID_REQUIRE_MODELS
+//! in the environment a missing model is a failure.
 
 use std::fs;
 use std::io::{Read, Write};
@@ -17,6 +18,8 @@ const GEMMA3: &str = "gemma3-270m";
 fn gogrid(model: &str, args: &[&str]) -> Option<Command> {
     let cache = Cache::of_user().ok()?;
     if cache.find(find(model).unwrap()).is_none() {
+        let required = std::env::var_os("GOGRID_REQUIRE_MODELS").is_some();
+        assert!(!required, "{model} is not in the cache");
         eprintln!("skipped: {model} is not in the cache; `gogrid pull {model}` brings it");
         return None;
     }

@@ -6,7 +6,7 @@ use crate::sync::{Mutex, PoisonError};
 /// burst of one (ITU-T I.371).
 ///
 /// A start that nobody took is never made up for, so a clock that jumps ahead brings no burst. A
-/// caller whose `now` is old, by up to [`REWIND_NANOS`], gets a moment as far from its
+/// caller whose `now` is old, by up to ten seconds, gets a moment as far from its
 /// neighbours' as any other. A `now` older than that is a clock that was set back: the moments
 /// handed out from then on follow it, with what was queued still queued, so nobody waits out the
 /// difference.

@@ -484,6 +484,8 @@ fn cached(name: &str) -> Option<PathBuf> {
 /// Holds the tokenizer of a real model against vectors of another implementation.
 fn check_golden(model: &str, golden: &str) {
     let Some(path) = cached(model) else {
+        let required = std::env::var_os("GOGRID_REQUIRE_MODELS").is_some();
+        assert!(!required, "{model} is not in the cache folder");
         println!("skipped: {model} is not in the cache folder; `gogrid pull` fetches it");
         return;
     };
