@@ -7,11 +7,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use corpgrid_scheduler::{
-    Event, Figures, GenerateRequest, HeterogeneousPipeline, Prompt, ResourceConfig, Status, devices,
+    Event, Figures, GenerateRequest, HeterogeneousPipeline, Prompt, ResourceConfig, Sampling,
+    Status, devices,
 };
 use futures_executor::block_on;
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
+use gogrid_host::{Clock, process_cpu_time};
 
 const USAGE: &str = "usage: test_resource_limiting [--mode conservative|default|aggressive] \
                      [--model FILE]";
@@ -79,6 +81,7 @@ async fn report(pipeline: &HeterogeneousPipeline, mode: &str) -> Result<(), Box<
         &outcomes.iter().map(|outcome| outcome.1).collect::<Vec<_>>(),
     )
     .await;
+    print_compute(pipeline).await?;
     let room = fullest
         .devices
         .iter()
@@ -156,6 +159,85 @@ fn print_held(status: &Status) {
     for limit in &status.not_enforced {
         line("not enforced yet", limit);
     }
+}
+
+/// What the process had used by some moment: seconds of wall time and of CPU time.
+#[derive(Clone, Copy)]
+struct Used {
+    wall: f64,
+    cpu: f64,
+}
+
+/// How long compute is measured for.
+const MEASURED_S: f64 = 5.0;
+/// Tokens at its begin that do not count.
+const WARM_UP: usize = 8;
+
+/// The share of the CPU that the process takes while one request generates, from the system's
+/// account of it, not our own.
+async fn print_compute(pipeline: &HeterogeneousPipeline) -> Result<(), Box<dyn Error>> {
+    let before = pipeline.status().await;
+    let used = generate_and_watch(pipeline).await?;
+    let after = pipeline.status().await;
+    let cores: usize = devices().iter().map(|device| device.cores.len()).sum();
+    let share = |from: Used, to: Used| (to.cpu - from.cpu) / (to.wall - from.wall) / cores as f64;
+    let (Some(&first), Some(&last)) = (used.first(), used.last()) else {
+        return Err("nothing was generated".into());
+    };
+    // From each token to the first that is a tenth of a second later, or a little more.
+    let window = |(at, &from): (usize, &Used)| {
+        let to = used[at..].iter().find(|to| to.wall - from.wall >= 0.1)?;
+        Some(share(from, *to))
+    };
+    let most = used.iter().enumerate().filter_map(window);
+    line(
+        "compute",
+        format!(
+            "{:.3} of {cores} cores allowed; {:.3} taken over {:.1} s, {:.3} at most in 0.1 s",
+            before.limits.max_compute_usage_percent,
+            share(first, last),
+            last.wall - first.wall,
+            most.fold(0.0, f64::max),
+        ),
+    );
+    for (before, after) in before.devices.iter().zip(&after.devices) {
+        line(
+            &after.device,
+            format!(
+                "worked {:.2} s, rested {:.2} s",
+                after.busy_s - before.busy_s,
+                after.rest_s - before.rest_s
+            ),
+        );
+    }
+    Ok(())
+}
+
+/// One request for [`MEASURED_S`], and what was used at each token after the first few.
+async fn generate_and_watch(pipeline: &HeterogeneousPipeline) -> Result<Vec<Used>, Box<dyn Error>> {
+    let prompt = Prompt::Text("Everything about mountains:".to_owned());
+    let sampling = Sampling {
+        ignore_eos: true,
+        ..Sampling::default()
+    };
+    let request = GenerateRequest {
+        sampling,
+        ..GenerateRequest::new(prompt, 4000)
+    };
+    let mut generation = pipeline.generate(request).await?;
+    let (clock, mut used) = (Clock::start(), Vec::<Used>::new());
+    while let Some(event) = generation.next().await {
+        event?;
+        used.push(Used {
+            wall: clock.now().0 as f64 * 1e-9,
+            cpu: process_cpu_time()?.as_secs_f64(),
+        });
+        let begun = used.get(WARM_UP).map_or(f64::INFINITY, |first| first.wall);
+        if clock.now().0 as f64 * 1e-9 - begun >= MEASURED_S {
+            break;
+        }
+    }
+    Ok(used.split_off(WARM_UP.min(used.len())))
 }
 
 async fn print_starts(pipeline: &HeterogeneousPipeline, figures: &[Figures]) {

@@ -4,6 +4,7 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use futures_executor::block_on;
+use futures_util::StreamExt;
 use gogrid_cpu::{CpuBackend, CpuOptions};
 use gogrid_lease::Ledger;
 use gogrid_model::Model;
@@ -175,5 +176,32 @@ fn stages_company_and_batch_change_no_token() {
         tokens(&[front, middle, head], 5),
         alone,
         "three stages, in company"
+    );
+}
+
+/// On CPU stages, whose pause points are where the steps rest and are given up.
+#[test]
+fn a_drop_does_not_wait_for_a_step_that_hardly_moves() {
+    let model = model();
+    let whole = [Span::whole_model(model.decoder().layers.len())];
+    let (pipeline, _) = pipeline(&model, &whole);
+    let generation = block_on(async {
+        let admitted = pipeline.generate(request(prompt(), 1000)).await;
+        let mut generation = admitted.expect("admitted");
+        let first = generation.next().await;
+        assert!(matches!(first, Some(Ok(_))), "{first:?}");
+        let hardly = ResourceConfig {
+            max_compute_usage_percent: 1e-9,
+            ..pipeline.status().await.limits
+        };
+        pipeline.set_limits(hardly).await.expect("in range");
+        generation
+    });
+    // A millisecond of work would take weeks.
+    drop(pipeline);
+    let outcome = block_on(collect(generation));
+    assert!(
+        matches!(outcome, Err(GenerateError::Stopped)),
+        "{outcome:?}"
     );
 }

@@ -472,6 +472,57 @@ fn a_prediction_says_where_how_fast_and_why() {
 }
 
 #[test]
+fn a_prediction_counts_the_rest_that_every_stage_owes() {
+    let model = model();
+    let pieces = Span::whole_model(model.decoder().layers.len());
+    let (front, back) = pieces.split_at(3);
+    let mut options = free();
+    options.limits.max_compute_usage_percent = 0.5;
+    let spans = [(0, front), (1, back)];
+    options.plan = Some(
+        spans
+            .map(|(device, span)| PlacedSpan { device, span })
+            .to_vec(),
+    );
+    let backend = |core: usize| {
+        let seconds = 1e-3;
+        let faults = Faults::default();
+        (
+            device(core),
+            Box::new(FakeBackend { seconds, faults }) as Box<dyn Backend>,
+        )
+    };
+    let grounds = Ground::on_one_memory(vec![backend(0), backend(1)], &options.limits);
+    let prediction = opening::predict(&model, grounds, &options).expect("it fits");
+    let paced = pieces.len() as f64 * 1e-3 / 0.5 + crate::limits::CROSSING_SECONDS;
+    assert!(
+        (prediction.decode_tok_s * paced - 1.0).abs() < 1e-9,
+        "{prediction:?}"
+    );
+}
+
+#[test]
+fn the_compute_limit_is_held_and_none_at_all_is_refused() {
+    let (pipeline, _) = pipeline(free(), Faults::default());
+    let status = block_on(pipeline.status());
+    // Where the system tells a thread's CPU time, which the paces' tests need too.
+    let named = |line: &String| line.starts_with("max_compute_usage_percent");
+    assert!(!status.not_enforced.iter().any(named), "{status:?}");
+    let none = ResourceConfig {
+        max_compute_usage_percent: 0.0,
+        ..status.limits.clone()
+    };
+    let error = block_on(pipeline.set_limits(none)).expect_err("no step would end");
+    assert!(
+        error
+            .to_string()
+            .starts_with("max_compute_usage_percent: 0"),
+        "{error}"
+    );
+    assert_eq!(block_on(pipeline.status()).limits, status.limits);
+}
+
+#[test]
 fn placements_that_cannot_be_are_refused() {
     let model = model();
     let pieces = Span::whole_model(model.decoder().layers.len());
