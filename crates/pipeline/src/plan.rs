@@ -53,7 +53,8 @@ pub struct PieceBytes {
     pub weights: Bytes,
     /// Keys and values, at the size that will be leased.
     pub kv: Bytes,
-    /// Buffers; the pieces of a span use the same ones, so the largest counts.
+    /// Buffers: of the pieces of a span, the largest counts. What they need side by side must be
+    /// in it.
     pub scratch: Bytes,
 }
 

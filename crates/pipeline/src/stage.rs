@@ -53,7 +53,7 @@ pub struct Footprint {
 /// Opens stages on one device: the second seam.
 pub trait Backend: Send {
     /// What the device would hold for `span` and steps of at most `rows_max` rows, without opening
-    /// it.
+    /// it. No part of a span holds more of any kind than the span.
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint;
 
     /// Seconds that each piece takes, measured on this device with this model's own weights. What it
@@ -80,7 +80,9 @@ pub struct Opening<'a> {
     pub rows_max: usize,
 }
 
-/// Seconds for each piece of the model on one device, in the order of [`Span`].
+/// Seconds for each piece of the model on one device, in the order of [`Span`], for rows that
+/// follow 256 others of their sequence, or as many as the model's context leaves: attention counts,
+/// and longer sequences take more of it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Costs {
     /// One row alone: decode.

@@ -16,6 +16,8 @@ use crate::resource_manager::ResourceConfig;
 pub(crate) struct Placing {
     pub(crate) plan: Plan,
     request: PlanRequest,
+    /// The same, without room on devices that shared memory kept out.
+    searched: PlanRequest,
 }
 
 /// Whether the seconds of a plan matter.
@@ -48,14 +50,68 @@ pub(crate) fn place(
         device: 0,
         span: Span::whole_model(model.decoder().layers.len()),
     }];
-    let plan = match (&options.plan, timing) {
-        (Some(stages), _) => plan_by_hand(&request, stages),
-        (None, Timing::Unmeasured) => plan_by_hand(&request, &whole),
-        (None, Timing::Measured) => plan(&request),
+    let given = match (&options.plan, timing) {
+        (Some(stages), _) => Some(&stages[..]),
+        (None, Timing::Unmeasured) => Some(&whole[..]),
+        (None, Timing::Measured) => None,
     };
-    let plan = plan.map_err(|error| refused(error, grounds))?;
-    check_shared(&plan, grounds)?;
-    Ok(Placing { plan, request })
+    // All devices' ledger: they are one memory.
+    let room = grounds[0].ledger.room();
+    let (plan, searched) = match given {
+        Some(stages) => {
+            let plan = plan_by_hand(&request, stages).map_err(|error| refused(error, grounds))?;
+            if bytes(&plan) > room {
+                return Err(over_shared(bytes(&plan), room));
+            }
+            (plan, request.clone())
+        }
+        None => choose(&request, room, grounds)?,
+    };
+    Ok(Placing {
+        plan,
+        request,
+        searched,
+    })
+}
+
+/// The best plan, and the request it is the best of.
+///
+/// The planner counts each device's room by itself, and these devices share `room`. Where the best
+/// plan's bytes pass it together, each choice of fewer devices is planned, and the best of those
+/// plans that fit is taken. So the search is exact only while shared memory does not bind: of one
+/// choice of devices it looks at no other cuts than the best.
+fn choose(
+    request: &PlanRequest,
+    room: Bytes,
+    grounds: &[Ground],
+) -> Result<(Plan, PlanRequest), OpenError> {
+    let best = plan(request).map_err(|error| refused(error, grounds))?;
+    let mut least = bytes(&best);
+    if least <= room {
+        return Ok((best, request.clone()));
+    }
+    let mut chosen: Option<(Plan, PlanRequest)> = None;
+    // At most `PLAN_DEVICES_MAX` devices have a plan.
+    for set in 1..(1_usize << request.devices.len()) - 1 {
+        let mut fewer = request.clone();
+        let devices = fewer.devices.iter_mut().enumerate();
+        for (_, device) in devices.filter(|(index, _)| set >> index & 1 == 0) {
+            device.room = Bytes::ZERO;
+        }
+        // A choice of devices that the model does not fit on is none.
+        let Ok(plan) = plan(&fewer) else {
+            continue;
+        };
+        least = least.min(bytes(&plan));
+        let better = |(best, _): &(Plan, PlanRequest)| plan.seconds() < best.seconds();
+        if bytes(&plan) <= room && chosen.as_ref().is_none_or(better) {
+            chosen = Some((plan, fewer));
+        }
+    }
+    match chosen {
+        Some(chosen) => Ok(chosen),
+        None => Err(over_shared(least, room)),
+    }
 }
 
 /// Refuses a share of compute with which no step would ever end.
@@ -115,7 +171,7 @@ impl Placing {
             why.push("the placement was given by hand".to_owned());
             return why;
         }
-        for cost in what_limits_cost(&self.request).unwrap_or_default() {
+        for cost in what_limits_cost(&self.searched).unwrap_or_default() {
             let limit = match cost.limit {
                 Limit::Room => "memory",
                 Limit::Duty => "compute",
@@ -144,6 +200,32 @@ pub(crate) fn planned_kv(model: &Model, footprint: &Footprint) -> Bytes {
         .sum()
 }
 
+/// What each piece holds on a device.
+///
+/// The pieces of a span share some buffers and need others side by side, and of their scratch the
+/// planner counts the largest. So a piece has the scratch of the widest span whose largest it is:
+/// the embedding its own, a half-layer that of all pieces before the head, the head that of the
+/// whole model. No part of a span needs more scratch than the span, so this is enough for all.
+fn piece_bytes(model: &Model, ground: &Ground) -> Vec<PieceBytes> {
+    let whole = Span::whole_model(model.decoder().layers.len());
+    let predict = |span| ground.backend.predict(model, span, ROWS_IN_STEP_MAX);
+    let (before_head, _) = whole.split_at(whole.end - 1);
+    let (half_layer, head) = (predict(before_head).scratch, predict(whole).scratch);
+    let pieces = (whole.start..whole.end).map(|piece| {
+        let footprint = predict(Span::new(piece, piece + 1));
+        PieceBytes {
+            weights: footprint.weights,
+            kv: planned_kv(model, &footprint),
+            scratch: match piece {
+                0 => footprint.scratch,
+                _ if piece == before_head.end => head,
+                _ => half_layer,
+            },
+        }
+    });
+    pieces.collect()
+}
+
 fn plan_device(
     model: &Model,
     ground: &mut Ground,
@@ -151,20 +233,7 @@ fn plan_device(
     timing: Timing,
 ) -> Result<PlanDevice, OpenError> {
     let whole = Span::whole_model(model.decoder().layers.len());
-    let pieces: Vec<PieceBytes> = (whole.start..whole.end)
-        .map(|piece| {
-            let footprint =
-                ground
-                    .backend
-                    .predict(model, Span::new(piece, piece + 1), ROWS_IN_STEP_MAX);
-            let kv = planned_kv(model, &footprint);
-            PieceBytes {
-                weights: footprint.weights,
-                kv,
-                scratch: footprint.scratch,
-            }
-        })
-        .collect();
+    let pieces = piece_bytes(model, ground);
     let apart: Bytes = pieces.iter().map(|piece| piece.weights).sum();
     let together = ground
         .backend
@@ -213,15 +282,14 @@ fn duty(cores: usize, options: &Options) -> f64 {
     (share * cores as f64 / threads as f64).min(1.0)
 }
 
-/// The planner counts each device's room by itself; devices that share a memory share its room.
-fn check_shared(plan: &Plan, grounds: &[Ground]) -> Result<(), OpenError> {
-    let needed: Bytes = plan.loads.iter().map(|load| load.bytes()).sum();
-    let room = grounds[0].ledger.room();
-    if needed > room {
-        let problem = format!("{needed} needed on all devices together, {room} under the cap");
-        return Err(OpenError::DoesNotFit(problem));
-    }
-    Ok(())
+/// Bytes of all devices together.
+fn bytes(plan: &Plan) -> Bytes {
+    plan.loads.iter().map(|load| load.bytes()).sum()
+}
+
+fn over_shared(needed: Bytes, room: Bytes) -> OpenError {
+    let problem = format!("{needed} needed on all devices together, {room} under the cap");
+    OpenError::DoesNotFit(problem)
 }
 
 fn refused(error: PlanError, grounds: &[Ground]) -> OpenError {
@@ -245,3 +313,6 @@ fn refused(error: PlanError, grounds: &[Ground]) -> OpenError {
         },
     }
 }
+
+#[cfg(test)]
+mod tests;
