@@ -1,7 +1,7 @@
 use std::io;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
-use gogrid_kernels::{Isa, KvLayer, StartHook, Team, attention_scratch};
+use gogrid_kernels::{Isa, KvLayer, StartHook, attention_scratch};
 use gogrid_lease::{Kind, Ledger};
 use gogrid_model::{Attention, Decoder, Model};
 use gogrid_pipeline::{Backend, Costs, Footprint, Opening, Stage, StageError};
@@ -11,6 +11,7 @@ use crate::buffers::{Buffers, Widths};
 use crate::kv::Pool;
 use crate::measure;
 use crate::stage::{CpuStage, Memory, Shape};
+use crate::team::SharedTeam;
 use crate::weights::{Common, Loader, Shared, span_bytes};
 
 /// How a CPU device computes.
@@ -37,12 +38,10 @@ impl CpuOptions {
 
 /// One CPU device: a thread team, and the packed matrices its stages share.
 pub struct CpuBackend {
-    team: Arc<Mutex<Team>>,
+    team: SharedTeam,
     isa: Isa,
     threads: usize,
     shared: Shared,
-    /// What the team keeps for attention: the most that any stage has leased for it.
-    attention: Bytes,
 }
 
 impl CpuBackend {
@@ -51,13 +50,12 @@ impl CpuBackend {
     /// # Errors
     /// When the system refuses a thread.
     pub fn new(options: &CpuOptions) -> io::Result<Self> {
-        let team = Team::new(options.threads, Arc::clone(&options.on_start))?;
+        let team = SharedTeam::new(options.threads, Arc::clone(&options.on_start))?;
         Ok(Self {
-            team: Arc::new(Mutex::new(team)),
+            team,
             isa: options.isa,
             threads: options.threads,
             shared: Shared::default(),
-            attention: Bytes::ZERO,
         })
     }
 
@@ -77,7 +75,6 @@ impl CpuBackend {
         let decoder = model.decoder();
         let plan = StagePlan::of(model, span, rows_max);
         let scratch = memory.reserve(Kind::Scratch, plan.scratch)?;
-        self.keep_attention(plan.attention);
         let common = Common::default();
         let mut loader = Loader {
             model,
@@ -86,8 +83,9 @@ impl CpuBackend {
             common,
         };
         let pieces = loader.load(span)?;
+        let pairs = loader.common.pairs();
         let Common { inputs, ropes } = loader.common;
-        let buffers = Buffers::new(rows_max, plan.widths, &inputs, ropes.len());
+        let buffers = Buffers::new(rows_max, plan.widths, &inputs, &pairs);
         let shape = Shape {
             width: decoder.width,
             vocab: decoder.vocab,
@@ -103,7 +101,8 @@ impl CpuBackend {
             pieces,
             ropes,
             buffers,
-            team: Arc::clone(&self.team),
+            attention: self.team.keep_for_attention(plan.attention),
+            team: self.team.clone(),
             isa: self.isa,
             pace: Arc::clone(&request.pace),
             open: None,
@@ -113,15 +112,6 @@ impl CpuBackend {
                 scratch,
             },
         })
-    }
-
-    /// Lets the team keep `bytes` for attention, if it has less.
-    fn keep_attention(&mut self, bytes: Bytes) {
-        if bytes > self.attention {
-            self.attention = bytes;
-            let mut team = self.team.lock().unwrap_or_else(PoisonError::into_inner);
-            team.keep_scratch(bytes);
-        }
     }
 }
 
@@ -161,9 +151,9 @@ impl StagePlan {
     fn of(model: &Model, span: Span, rows_max: usize) -> Self {
         let common = Common::of(model, span);
         let widths = widths(model.decoder(), span);
-        let pairs = common.ropes.iter().map(|rope| rope.frequencies.len()).sum();
+        let pairs = common.pairs();
         let attention = attention_bytes(model.decoder(), span);
-        let buffers = Buffers::bytes_for(rows_max, widths, &common.inputs, pairs);
+        let buffers = Buffers::bytes_for(rows_max, widths, &common.inputs, &pairs);
         let weights = span_bytes(model, span);
         let scratch = buffers + attention;
         Self {

@@ -64,11 +64,12 @@ pub(crate) struct Buffers {
 }
 
 impl Buffers {
+    /// `pairs` are those of each distinct rotation.
     pub(crate) fn new(
         rows_max: usize,
         widths: Widths,
         inputs: &InputShapes,
-        rotations: usize,
+        pairs: &[usize],
     ) -> Self {
         let rows = |width: usize| vec![0.0; rows_max * width];
         let input = |&(forms, cols): &(Forms, usize)| Activations::new(forms, rows_max, cols);
@@ -84,16 +85,18 @@ impl Buffers {
             up: rows(widths.hidden),
             logits: vec![0.0; HEAD_ROWS * widths.vocab],
             inputs: inputs.shapes.iter().map(input).collect(),
-            rotations: vec![Rotations::default(); rotations],
+            rotations: (pairs.iter())
+                .map(|&pairs| Rotations::with_capacity(rows_max, pairs))
+                .collect(),
         }
     }
 
-    /// Bytes that [`Buffers::new`] takes, with rotations of `pairs` pairs in all.
+    /// Bytes that [`Buffers::new`] takes, with rotations of `pairs`.
     pub(crate) fn bytes_for(
         rows_max: usize,
         widths: Widths,
         inputs: &InputShapes,
-        pairs: usize,
+        pairs: &[usize],
     ) -> Bytes {
         let Widths {
             width,
@@ -106,6 +109,6 @@ impl Buffers {
         let floats = Bytes::of((values + HEAD_ROWS * vocab) * size_of::<f32>());
         let input = |&(forms, cols): &(Forms, usize)| Activations::bytes_for(forms, rows_max, cols);
         let inputs: Bytes = inputs.shapes.iter().map(input).sum();
-        floats + inputs + Rotations::bytes_for(rows_max, pairs)
+        floats + inputs + Rotations::bytes_for(rows_max, pairs.iter().sum())
     }
 }

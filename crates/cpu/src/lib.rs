@@ -19,6 +19,7 @@ mod half_layers;
 mod kv;
 mod measure;
 mod stage;
+mod team;
 mod weights;
 
 pub use backend::{CpuBackend, CpuOptions};

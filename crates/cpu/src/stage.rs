@@ -1,10 +1,10 @@
 //! The stage: takes a step in, runs its pieces on the team, gives what the next stage or the
 //! caller wants.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 use std::task::Poll;
 
-use gogrid_kernels::{Abandoned, Isa, Ops, Rotary, Team};
+use gogrid_kernels::{Abandoned, Isa, Ops, Rotary};
 use gogrid_lease::Lease;
 use gogrid_model::Rope;
 use gogrid_pipeline::{
@@ -15,6 +15,7 @@ use gogrid_units::{Bytes, Pace};
 use crate::buffers::{Buffers, HEAD_ROWS};
 use crate::half_layers::{Run, rms_norm};
 use crate::kv::{Pool, Taken};
+use crate::team::{Keeping, SharedTeam};
 use crate::weights::{HeadPart, Pieces};
 
 /// A run of half-layers on a device's cores.
@@ -25,8 +26,10 @@ pub(crate) struct CpuStage {
     pub(crate) ropes: Vec<Rope>,
     pub(crate) pools: Vec<Pool>,
     pub(crate) buffers: Buffers,
-    /// Shared by the device's stages; its driver thread is the only one to lock it.
-    pub(crate) team: Arc<Mutex<Team>>,
+    pub(crate) team: SharedTeam,
+    /// Its part in what the team keeps; covered by the scratch lease.
+    #[expect(dead_code, reason = "held until the stage is dropped")]
+    pub(crate) attention: Keeping,
     pub(crate) isa: Isa,
     pub(crate) pace: Arc<dyn Pace>,
     pub(crate) open: Option<Open>,
@@ -128,8 +131,7 @@ impl CpuStage {
             ..
         } = self;
         let step = &*open.step;
-        let mut team = team.lock().unwrap_or_else(PoisonError::into_inner);
-        team.step(pace.as_ref(), *isa, |ops| {
+        team.lock().team.step(pace.as_ref(), *isa, |ops| {
             rotations(ops, ropes, step, buffers)?;
             let Shape { width, epsilon, .. } = *shape;
             let (sequences, rows) = (&step.sequences[..], step.rows());

@@ -251,6 +251,14 @@ impl Common {
         common
     }
 
+    /// The pairs of each distinct rotation.
+    pub(crate) fn pairs(&self) -> Vec<usize> {
+        self.ropes
+            .iter()
+            .map(|rope| rope.frequencies.len())
+            .collect()
+    }
+
     fn mixer(&mut self, spec: &Attention) -> MixerUse {
         let known = self.ropes.iter().position(|rope| *rope == spec.rope);
         let rotation = known.unwrap_or_else(|| {
