@@ -40,7 +40,8 @@ pub struct PlanDevice {
     /// Of the bytes of the first piece and of the last, those that are the same bytes when both
     /// are on this device: a tied embedding table. Zero when it is not tied.
     pub tied: Bytes,
-    /// Bytes it may hold: its memory cap less what is leased already.
+    /// Bytes it may hold: its memory cap less what is leased already. Each device's own: where
+    /// devices share a memory, a plan is exact only if its bytes together are within it.
     pub room: Bytes,
     /// The share of wall time it may be busy, above 0 and at most 1.
     pub duty: f64,
