@@ -11,35 +11,57 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 use gogrid_host::Clock;
-use gogrid_lease::Permit;
+use gogrid_lease::{Ledger, Permit};
 use gogrid_pipeline::{Finished, Hooks, Job, PlacedStage, Runner, StageError, StageFailure};
 use gogrid_units::Moment;
 
 use crate::core::{Action, Beginning, Core, Ended, Input, Shape};
 use crate::device::Device;
 use crate::error::GenerateError;
+use crate::ground;
 use crate::limits::EVENTS_MAX;
 use crate::listener::Listener;
 use crate::pace::DutyPace;
+use crate::places::Place;
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 use crate::threads::Threads;
 
 /// How long the engine waits for a driver that has no room for a message.
 const TRY_AGAIN: Duration = Duration::from_millis(1);
 
-/// What callers tell the engine.
+/// What callers tell the engine. Each holds a place, so that there is room for every one.
 pub(crate) enum Message {
     Submit {
         beginning: Beginning,
         place: Permit,
         listener: Listener,
     },
-    CancelAll,
+    CancelAll(Place),
     /// Asks for a start.
-    Ask(oneshot::Sender<()>),
-    Limits(ResourceConfig),
-    Look(oneshot::Sender<View>),
+    Ask(Ask),
+    /// Answered when they hold.
+    Limits(ResourceConfig, oneshot::Sender<()>, Place),
+    Look(oneshot::Sender<View>, Place),
 }
+
+/// A caller that waits for a start.
+pub(crate) struct Ask {
+    answer: oneshot::Sender<()>,
+    _place: Place,
+}
+
+impl Ask {
+    pub(crate) fn new(answer: oneshot::Sender<()>, place: Place) -> Self {
+        Self {
+            answer,
+            _place: place,
+        }
+    }
+}
+
+/// The engine is no more.
+#[derive(Debug)]
+pub(crate) struct Stopped;
 
 /// What the engine knows at one moment.
 #[derive(Clone, Debug)]
@@ -71,6 +93,8 @@ pub(crate) struct Parts {
     pub(crate) stages: Vec<PlacedStage>,
     /// The devices, by the index that the stages have.
     pub(crate) devices: Vec<Device>,
+    /// Their memory.
+    pub(crate) ledgers: Vec<Ledger>,
     /// Their paces.
     pub(crate) paces: Vec<Arc<DutyPace>>,
     pub(crate) threads: Threads,
@@ -141,11 +165,15 @@ impl Engine {
         start.recv().unwrap_or_else(ended).map(|()| engine)
     }
 
-    /// Sends a message, or gives it back when the engine has as many as it takes, or has stopped.
-    pub(crate) fn send(&self, message: Box<Message>) -> Result<(), TrySendError<Box<Message>>> {
-        self.inbox.try_send(message)?;
-        self.bell.ring();
-        Ok(())
+    pub(crate) fn send(&self, message: Message) -> Result<(), Stopped> {
+        match self.inbox.try_send(Box::new(message)) {
+            Ok(()) => {
+                self.bell.ring();
+                Ok(())
+            }
+            Err(TrySendError::Disconnected(_)) => Err(Stopped),
+            Err(TrySendError::Full(_)) => unreachable!("there are fewer places than room"),
+        }
     }
 
     pub(crate) fn bell(&self) -> Bell {
@@ -170,14 +198,16 @@ struct Inside {
     runner: Runner,
     limits: ResourceConfig,
     devices: Vec<Device>,
+    ledgers: Vec<Ledger>,
     paces: Vec<Arc<DutyPace>>,
+    threads: Threads,
     clock: Clock,
     messages: Receiver<Box<Message>>,
     finished: Receiver<Finished>,
     stopped: Arc<AtomicBool>,
     listeners: BTreeMap<u64, Listener>,
     /// Callers that wait for a start, by the number the core knows them by.
-    asks: BTreeMap<u64, oneshot::Sender<()>>,
+    asks: BTreeMap<u64, Ask>,
     asks_begun: u64,
     /// What could not be given to the runner yet; order matters.
     outbox: VecDeque<Outgoing>,
@@ -203,6 +233,7 @@ impl Inside {
             limits,
             stages,
             devices,
+            ledgers,
             paces,
             threads,
             clock,
@@ -210,7 +241,7 @@ impl Inside {
         // Room for every job that can be in flight, so that a driver never waits.
         let (ends, finished) = sync_channel(shape.depth);
         let engine = thread::current();
-        let its = devices.clone();
+        let its = (devices.clone(), threads.clone());
         let hooks = Hooks {
             finished: Box::new(move |end| {
                 // The engine is gone only while the runner is being dropped.
@@ -218,7 +249,8 @@ impl Inside {
                 engine.unpark();
             }),
             started: Box::new(move |index| {
-                let device = &its[index];
+                let (devices, threads) = &its;
+                let device = &devices[index];
                 threads.begin(&format!("{device} driver"), Some(device));
             }),
         };
@@ -228,7 +260,9 @@ impl Inside {
             runner,
             limits,
             devices,
+            ledgers,
             paces,
+            threads,
             clock,
             messages,
             finished,
@@ -270,6 +304,8 @@ impl Inside {
             .iter()
             .filter(|(_, listener)| listener.is_gone());
         inputs.extend(gone.map(|(&id, _)| Input::Cancel(id)));
+        let gone = self.asks.extract_if(.., |_, ask| ask.answer.is_canceled());
+        inputs.extend(gone.map(|(id, _)| Input::TakeBack(id)));
         inputs
     }
 
@@ -283,21 +319,40 @@ impl Inside {
                 self.listeners.insert(beginning.id, listener);
                 Some(Input::Submit(beginning, place))
             }
-            Message::CancelAll => Some(Input::CancelAll),
-            Message::Ask(answer) => {
+            Message::CancelAll(place) => {
+                drop(place);
+                Some(Input::CancelAll)
+            }
+            Message::Ask(ask) => {
                 self.asks_begun += 1;
-                self.asks.insert(self.asks_begun, answer);
+                self.asks.insert(self.asks_begun, ask);
                 Some(Input::Ask(self.asks_begun))
             }
-            Message::Limits(limits) => {
-                self.limits = limits.clone();
+            Message::Limits(limits, answer, place) => {
+                drop(place);
+                self.hold(&limits);
+                let _ = answer.send(());
                 Some(Input::Limits(limits))
             }
-            Message::Look(answer) => {
+            Message::Look(answer, place) => {
+                drop(place);
                 let _ = answer.send(self.view());
                 None
             }
         }
+    }
+
+    /// Sets everything that limits are held by but the core: here, so that of two callers who set
+    /// them at once all of it is the later's.
+    fn hold(&mut self, limits: &ResourceConfig) {
+        for (device, ledger) in self.devices.iter().zip(&self.ledgers) {
+            ledger.set_cap(ground::cap(device.memory_total_bytes, limits));
+        }
+        for pace in &self.paces {
+            pace.set_share(limits.max_compute_usage_percent);
+        }
+        self.threads.set_limits(limits);
+        self.limits = limits.clone();
     }
 
     fn view(&self) -> View {
@@ -323,8 +378,8 @@ impl Inside {
                 });
             }
             Action::Start(id) => {
-                if let Some(answer) = self.asks.remove(&id) {
-                    let _ = answer.send(());
+                if let Some(ask) = self.asks.remove(&id) {
+                    let _ = ask.answer.send(());
                 }
             }
             Action::Delta { id, ids, text } => {

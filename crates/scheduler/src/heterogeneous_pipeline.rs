@@ -1,12 +1,9 @@
 //! A model, spread over devices, that answers requests.
 
 use std::fmt;
-use std::future::poll_fn;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::mpsc::TrySendError;
-use std::task::Poll;
 use std::time::Duration;
 
 use futures_channel::{mpsc, oneshot};
@@ -17,16 +14,17 @@ use gogrid_units::Bytes;
 
 use crate::core::{Beginning, Room};
 use crate::device::{self, Device};
-use crate::engine::{Engine, Message as Tell, RingOnDrop, View};
+use crate::engine::{Ask, Engine, Message as Tell, RingOnDrop, Stopped, View};
 use crate::error::{GenerateError, OpenError, Refusal};
 use crate::generation::Generation;
 use crate::ground::{self, Ground, Held};
 use crate::intake::{Intake, Prepared};
-use crate::limits::QUEUED_MAX;
+use crate::limits::{ASKS_MAX, QUEUED_MAX, TELLS_MAX};
 use crate::listener::Listener;
 use crate::opening::{self, Opened};
 use crate::options::Options;
 use crate::pace::DutyPace;
+use crate::places::{Place, Places};
 use crate::placing;
 use crate::request::GenerateRequest;
 use crate::resource_manager::{ResourceConfig, ResourceStats};
@@ -49,6 +47,8 @@ pub struct HeterogeneousPipeline {
     threads: Threads,
     clock: Clock,
     places: Permits,
+    asks: Places,
+    tells: Places,
     requests: AtomicU64,
     refused_memory: AtomicU64,
 }
@@ -131,6 +131,8 @@ impl HeterogeneousPipeline {
             threads,
             clock,
             places: Permits::new(QUEUED_MAX as u32),
+            asks: Places::new(ASKS_MAX),
+            tells: Places::new(TELLS_MAX),
             requests: AtomicU64::new(0),
             refused_memory: AtomicU64::new(0),
         })
@@ -177,10 +179,14 @@ impl HeterogeneousPipeline {
     }
 
     /// Waits until a request may start, and marks the start. It is a credit that the next
-    /// `generate` uses within a second.
+    /// `generate` uses within a second. A caller who stops waiting takes no start; while 256 wait,
+    /// others wait for a place among them first.
     pub async fn throttle_if_needed(&self) {
+        let place = self.asks.take().await;
+        // Dropped after the answer's receiver, so that the engine wakes to a closed channel.
+        let _ring = RingOnDrop(self.engine.bell());
         let (answer, start) = oneshot::channel();
-        if self.tell(Tell::Ask(answer)).await.is_ok() {
+        if self.engine.send(Tell::Ask(Ask::new(answer, place))).is_ok() {
             // An engine that stopped starts nothing, so there is nothing to wait for.
             let _ = start.await;
         }
@@ -200,15 +206,12 @@ impl HeterogeneousPipeline {
     pub async fn set_limits(&self, limits: ResourceConfig) -> Result<(), OpenError> {
         limits.validate()?;
         placing::check_compute(&limits)?;
-        for (device, ledger) in self.devices.iter().zip(&self.ledgers) {
-            ledger.set_cap(ground::cap(device.memory_total_bytes, &limits));
-        }
-        for pace in &self.paces {
-            pace.set_share(limits.max_compute_usage_percent);
-        }
-        self.threads.set_limits(&limits);
+        let (answer, held) = oneshot::channel();
+        let told = self.tell(|place| Tell::Limits(limits, answer, place));
         // An engine that stopped has no limits to hold.
-        let _ = self.tell(Tell::Limits(limits)).await;
+        if told.await.is_ok() {
+            let _ = held.await;
+        }
         Ok(())
     }
 
@@ -254,15 +257,12 @@ impl HeterogeneousPipeline {
             asked: self.clock.now(),
         };
         self.engine
-            .send(Box::new(Tell::Submit {
+            .send(Tell::Submit {
                 beginning,
                 place,
                 listener,
-            }))
-            .map_err(|error| match error {
-                TrySendError::Full(_) => self.too_many(),
-                TrySendError::Disconnected(_) => Refusal::Stopped,
             })
+            .map_err(|Stopped| Refusal::Stopped)
     }
 
     fn place(&self) -> Result<Permit, Refusal> {
@@ -288,26 +288,13 @@ impl HeterogeneousPipeline {
 
     async fn view(&self) -> Option<View> {
         let (answer, view) = oneshot::channel();
-        self.tell(Tell::Look(answer)).await.ok()?;
+        self.tell(|place| Tell::Look(answer, place)).await.ok()?;
         view.await.ok()
     }
 
-    /// Tells the engine something; waits while it has more messages than it takes.
-    async fn tell(&self, message: Tell) -> Result<(), Stopped> {
-        let mut message = Some(Box::new(message));
-        poll_fn(|context| {
-            let unsent = message.take().expect("it is polled until it is sent");
-            match self.engine.send(unsent) {
-                Ok(()) => Poll::Ready(Ok(())),
-                Err(TrySendError::Disconnected(_)) => Poll::Ready(Err(Stopped)),
-                Err(TrySendError::Full(back)) => {
-                    message = Some(back);
-                    context.waker().wake_by_ref();
-                    Poll::Pending
-                }
-            }
-        })
-        .await
+    /// Tells the engine something, once there is a place for it.
+    async fn tell(&self, message: impl FnOnce(Place) -> Tell) -> Result<(), Stopped> {
+        self.engine.send(message(self.tells.take().await))
     }
 
     fn device_statuses(&self) -> Vec<DeviceStatus> {
@@ -338,9 +325,6 @@ impl HeterogeneousPipeline {
     }
 }
 
-/// The engine is no more.
-struct Stopped;
-
 impl fmt::Debug for HeterogeneousPipeline {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let model = self.intake.model.name();
@@ -360,5 +344,7 @@ fn open_model(path: &Path, options: &Options) -> Result<Model, OpenError> {
 
 #[cfg(test)]
 mod agreement;
+#[cfg(test)]
+mod crowds;
 #[cfg(test)]
 mod tests;

@@ -9,7 +9,7 @@
 //!
 //! let limits = ResourceConfig { max_batch_size: 0, ..ResourceConfig::conservative() };
 //! let error = limits.validate().unwrap_err();
-//! assert_eq!(error.to_string(), "max_batch_size is 0, must be in 1..");
+//! assert_eq!(error.to_string(), "max_batch_size is 0, must be in 1..=64");
 //! ```
 
 #![forbid(unsafe_code)]
@@ -27,6 +27,7 @@ mod listener;
 mod opening;
 mod options;
 mod pace;
+mod places;
 mod placing;
 mod request;
 pub mod resource_manager;

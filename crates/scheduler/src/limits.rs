@@ -12,13 +12,19 @@ pub(crate) const SLICE: Duration = Duration::from_millis(2);
 /// Wall time between two settlements of a thread at least: reading its CPU time is a system call.
 pub(crate) const SETTLE_NANOS_MIN: u64 = 250_000;
 
-/// Sequences in one step, whatever `max_batch_size` says.
+/// Sequences in one step: the most that `max_batch_size` may be.
 pub(crate) const SEQUENCES_IN_STEP_MAX: usize = 64;
 
 /// Requests that wait for a start or for memory; the next one is refused.
 pub(crate) const QUEUED_MAX: usize = 256;
 
-/// Events on their way to the engine; a caller who finds it full is refused.
+/// Callers in `throttle_if_needed` that have a place in the order of starts; others wait for one.
+pub(crate) const ASKS_MAX: usize = 256;
+
+/// Callers that ask or tell the engine something else; others wait until it has listened.
+pub(crate) const TELLS_MAX: usize = 64;
+
+/// Messages on their way to the engine.
 pub(crate) const EVENTS_MAX: usize = 1024;
 
 /// How long a start taken by `throttle_if_needed` is good for.
@@ -55,8 +61,8 @@ const _: () = assert!(
     "a prefill must find rows"
 );
 const _: () = assert!(
-    QUEUED_MAX < EVENTS_MAX,
-    "a full queue must be able to say so"
+    QUEUED_MAX + ASKS_MAX + TELLS_MAX <= EVENTS_MAX,
+    "there must be room for everybody who has a place"
 );
 const _: () = assert!(
     4 * SETTLE_NANOS_MIN as u128 <= SLICE.as_nanos(),

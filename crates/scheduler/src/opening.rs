@@ -63,6 +63,7 @@ pub(crate) fn open(
         limits: options.limits.clone(),
         stages: placed,
         devices: grounds.iter().map(|ground| ground.device.clone()).collect(),
+        ledgers: grounds.iter().map(|ground| ground.ledger.clone()).collect(),
         paces: grounds
             .iter()
             .map(|ground| Arc::clone(&ground.pace))
