@@ -1,5 +1,5 @@
-//! Limits that are held, not checked: a device's memory, places in a batch or queue, and the
-//! moments at which requests may start. A lease or permit gives itself back when dropped.
+//! Limits that are held, not checked: a device's memory, and places in a queue. A lease or permit
+//! gives itself back when dropped.
 //!
 //! ```
 //! use gogrid_lease::{Kind, Ledger};
@@ -16,11 +16,9 @@
 
 #![forbid(unsafe_code)]
 
-mod interval;
 mod ledger;
 mod permits;
 mod sync;
 
-pub use interval::Interval;
 pub use ledger::{Kind, Lease, Ledger, Refusal, reserve_all};
 pub use permits::{Permit, Permits};

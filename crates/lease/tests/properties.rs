@@ -1,4 +1,4 @@
-//! The ledger, permits and interval against plain models, and under a hundred threads at once.
+//! The ledger and permits against plain models, and under a hundred threads at once.
 
 #![cfg(not(loom))]
 
@@ -6,8 +6,8 @@ use std::sync::Barrier;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 
-use gogrid_lease::{Interval, Kind, Lease, Ledger, Permits, reserve_all};
-use gogrid_units::{Bytes, Moment};
+use gogrid_lease::{Kind, Lease, Ledger, Permits, reserve_all};
+use gogrid_units::Bytes;
 use proptest::prelude::*;
 
 #[derive(Clone, Debug)]
@@ -87,41 +87,10 @@ fn agree(ledger: &Ledger, held: &[Lease], cap: u64) {
     assert_eq!(ledger.room(), Bytes(cap).saturating_sub(used));
 }
 
-/// Starts for these `now`s: each no earlier than its `now`, every two at least `min` apart, and
-/// none later than the queue before it explains.
-fn check_interval(min: u64, nows: &[u64]) {
-    let interval = Interval::new(min);
-    let mut starts: Vec<u64> = Vec::new();
-    let mut latest = 0;
-    for &now in nows {
-        let start = interval.take(Moment(now)).0;
-        latest = latest.max(now);
-        assert!(start >= now);
-        assert!(
-            starts.last().is_none_or(|last| start >= last + min),
-            "{starts:?} then {start}"
-        );
-        let queued = starts.iter().filter(|&&s| s + min > latest).count() as u64;
-        assert!(
-            start <= latest + queued * min,
-            "{start}: {queued} queued at {latest}"
-        );
-        starts.push(start);
-    }
-}
-
 proptest! {
     #[test]
     fn the_ledger_equals_its_model(events in prop::collection::vec(event(), 0..200)) {
         check_ledger(&events);
-    }
-
-    #[test]
-    fn starts_are_apart_even_when_now_is_old(
-        min in 1..1000_u64,
-        nows in prop::collection::vec(0..100_000_u64, 1..100),
-    ) {
-        check_interval(min, &nows);
     }
 
     #[test]
@@ -269,73 +238,4 @@ fn a_lowered_limit_gives_no_place_until_enough_are_free() {
     assert!(permits.take().is_some());
     permits.set_limit(2);
     assert_eq!(permits.available(), 2);
-}
-
-#[test]
-fn a_hundred_callers_start_apart_with_clocks_read_at_different_times() {
-    let interval = Interval::new(50);
-    let clock = AtomicU64::new(0);
-    let mut starts: Vec<u64> = thread::scope(|scope| {
-        let callers: Vec<_> = (0..100)
-            .map(|_| {
-                scope.spawn(|| {
-                    let take = |_| {
-                        let now = clock.fetch_add(13, Ordering::SeqCst);
-                        thread::yield_now();
-                        interval.take(Moment(now)).0
-                    };
-                    (0..50).map(take).collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        callers
-            .into_iter()
-            .flat_map(|caller| caller.join().unwrap())
-            .collect()
-    });
-    starts.sort_unstable();
-    assert!(starts.windows(2).all(|pair| pair[1] - pair[0] >= 50));
-    assert_eq!(starts.len(), 5000);
-}
-
-const HOUR: u64 = 3_600_000_000_000;
-const MIN: u64 = 50_000_000;
-
-#[test]
-fn a_clock_that_jumps_ahead_brings_no_burst() {
-    let interval = Interval::new(MIN);
-    interval.take(Moment(0));
-    let starts: Vec<u64> = (0..4).map(|_| interval.take(Moment(HOUR)).0).collect();
-    assert_eq!(starts, [HOUR, HOUR + MIN, HOUR + 2 * MIN, HOUR + 3 * MIN]);
-}
-
-#[test]
-fn a_clock_that_is_set_back_makes_nobody_wait_for_it() {
-    let interval = Interval::new(MIN);
-    // Three starts at once: two of them still queued when the clock is set back by an hour.
-    for _ in 0..3 {
-        interval.take(Moment(2 * HOUR));
-    }
-    let starts: Vec<u64> = (0..2).map(|_| interval.take(Moment(HOUR)).0).collect();
-    assert_eq!(starts, [HOUR + 3 * MIN, HOUR + 4 * MIN]);
-    assert_eq!(
-        interval.take(Moment(HOUR + 10 * MIN)),
-        Moment(HOUR + 10 * MIN)
-    );
-}
-
-#[test]
-fn a_changed_interval_counts_from_the_last_start() {
-    let interval = Interval::new(100);
-    interval.set_min(70);
-    assert_eq!(
-        interval.take(Moment(0)),
-        Moment(0),
-        "nothing was taken before"
-    );
-    interval.set_min(10);
-    assert_eq!(interval.take(Moment(5)), Moment(10));
-    interval.set_min(0);
-    assert_eq!(interval.take(Moment(11)), Moment(11));
-    assert_eq!(interval.take(Moment(11)), Moment(11));
 }
