@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use gogrid_pipeline::StageError;
 use gogrid_units::Bytes;
 
 use crate::resource_manager::ConfigError;
@@ -105,4 +106,41 @@ pub enum OpenError {
         /// What went wrong.
         problem: String,
     },
+}
+
+impl OpenError {
+    /// What a stage's error on `device` means to whoever opens a pipeline.
+    pub(crate) fn of_stage(device: &str, error: StageError) -> Self {
+        match error {
+            StageError::Model(error) => Self::Model(error),
+            StageError::Memory(refusal) => Self::DoesNotFit(format!("{device}: {refusal}")),
+            StageError::Unsupported(problem) => Self::BadOption {
+                field: "quantise",
+                problem,
+            },
+            other => Self::Device {
+                device: device.to_owned(),
+                problem: other.to_string(),
+            },
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gogrid_lease::{Kind, Ledger};
+
+    use super::*;
+
+    #[test]
+    fn a_stage_that_finds_no_room_does_not_fit_and_a_device_that_fails_is_named() {
+        let refusal = Ledger::new(Bytes(1)).reserve(Kind::Weights, Bytes(2));
+        let error = OpenError::of_stage("cpu:0", refusal.map(drop).unwrap_err().into());
+        assert!(
+            matches!(&error, OpenError::DoesNotFit(why) if why.starts_with("cpu:0: ")),
+            "{error}"
+        );
+        let failed = OpenError::of_stage("cpu:0", StageError::Device("gone".to_owned()));
+        assert_eq!(failed.to_string(), "cpu:0: device failed: gone");
+    }
 }

@@ -143,10 +143,8 @@ fn open_stage(
         pace,
         rows_max: ROWS_IN_STEP_MAX,
     };
-    let stage = backend.open(opening).map_err(|e| OpenError::Device {
-        device: name.to_string(),
-        problem: e.to_string(),
-    })?;
+    let refused = |error| OpenError::of_stage(&name.to_string(), error);
+    let stage = backend.open(opening).map_err(refused)?;
     Ok(PlacedStage {
         device,
         span,

@@ -245,13 +245,8 @@ fn plan_device(
             prefill: vec![1.0; whole.len()],
         },
         Timing::Measured => {
-            ground
-                .backend
-                .measure(model, &ground.ledger)
-                .map_err(|e| OpenError::Device {
-                    device: ground.device.to_string(),
-                    problem: e.to_string(),
-                })?
+            let measured = ground.backend.measure(model, &ground.ledger);
+            measured.map_err(|error| OpenError::of_stage(&ground.device.to_string(), error))?
         }
     };
     Ok(PlanDevice {
