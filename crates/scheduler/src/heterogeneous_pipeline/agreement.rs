@@ -71,8 +71,8 @@ impl Stage for OverheardStage {
     }
 }
 
-/// A pipeline with a device, and so a stage, for each span.
-fn pipeline(model: &Arc<Model>, spans: &[Span]) -> (HeterogeneousPipeline, Heard) {
+/// A pipeline with a stage for each span, on the device that stands before it.
+fn pipeline(model: &Arc<Model>, places: &[(usize, Span)]) -> (HeterogeneousPipeline, Heard) {
     let heard = Heard::default();
     let ground = |core: usize| {
         let inner = CpuBackend::new(&CpuOptions::threads(1)).expect("a team of one");
@@ -82,10 +82,11 @@ fn pipeline(model: &Arc<Model>, spans: &[Span]) -> (HeterogeneousPipeline, Heard
             Box::new(Overheard { inner, heard }) as Box<dyn Backend>,
         )
     };
-    let grounds = (0..spans.len()).map(ground).collect();
-    let places = spans.iter().enumerate();
+    let devices = places.iter().map(|place| place.0 + 1).max();
+    let grounds = (0..devices.unwrap_or(0)).map(ground).collect();
     let plan = places
-        .map(|(device, &span)| PlacedSpan { device, span })
+        .iter()
+        .map(|&(device, span)| PlacedSpan { device, span })
         .collect();
     let options = Options {
         plan: Some(plan),
@@ -104,7 +105,7 @@ fn prompt() -> Vec<u32> {
 #[test]
 fn score_gives_the_log_probabilities_that_generate_chooses_by() {
     let model = model();
-    let whole = [Span::whole_model(model.decoder().layers.len())];
+    let whole = [(0, Span::whole_model(model.decoder().layers.len()))];
     let (pipeline, heard) = pipeline(&model, &whole);
     let (prompt, forced) = (prompt(), vec![7, 90, 14, 3, 55, 8, 21]);
     let scores = block_on(pipeline.score([&prompt[..], &forced].concat())).expect("it goes well");
@@ -148,8 +149,8 @@ fn stages_company_and_batch_change_no_token() {
             ..request(prompt(), 24)
         }
     };
-    let tokens = |spans: &[Span], company: u64| {
-        let (pipeline, _) = pipeline(&model, spans);
+    let tokens = |places: &[(usize, Span)], company: u64| {
+        let (pipeline, _) = pipeline(&model, places);
         block_on(async {
             let first = pipeline.generate(sampled(1)).await.expect("admitted");
             let mut others = Vec::new();
@@ -169,13 +170,16 @@ fn stages_company_and_batch_change_no_token() {
             )
         })
     };
-    let alone = tokens(&[pieces], 0);
-    assert_eq!(tokens(&[pieces], 5), alone, "in company");
-    assert_eq!(tokens(&[front, back], 0), alone, "two stages");
+    let alone = tokens(&[(0, pieces)], 0);
+    assert_eq!(tokens(&[(0, pieces)], 5), alone, "in company");
+    assert_eq!(tokens(&[(0, front), (1, back)], 0), alone, "two stages");
+    let three = [(0, front), (1, middle), (2, head)];
+    assert_eq!(tokens(&three, 5), alone, "three stages, in company");
+    let there_and_back = [(0, front), (1, middle), (0, head)];
     assert_eq!(
-        tokens(&[front, middle, head], 5),
+        tokens(&there_and_back, 5),
         alone,
-        "three stages, in company"
+        "first and last on one device"
     );
 }
 
@@ -183,7 +187,7 @@ fn stages_company_and_batch_change_no_token() {
 #[test]
 fn a_drop_does_not_wait_for_a_step_that_hardly_moves() {
     let model = model();
-    let whole = [Span::whole_model(model.decoder().layers.len())];
+    let whole = [(0, Span::whole_model(model.decoder().layers.len()))];
     let (pipeline, _) = pipeline(&model, &whole);
     let generation = block_on(async {
         let admitted = pipeline.generate(request(prompt(), 1000)).await;
