@@ -2,9 +2,12 @@
 
 use std::sync::Arc;
 
-use gogrid_kernels::{KvBlock, KvLayer, KvLayout};
+use gogrid_kernels::{KV_TOKENS, KvBlock, KvLayer, KvLayout};
 use gogrid_pipeline::{BLOCK_TOKENS, BlockId, SequenceRows};
 use gogrid_units::Bytes;
+
+// A block of the seam is a tile of the kernels.
+const _: () = assert!(BLOCK_TOKENS == KV_TOKENS);
 
 /// One KV group's blocks on this stage.
 pub(crate) struct Pool {

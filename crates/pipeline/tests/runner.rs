@@ -1,6 +1,6 @@
 //! The runner with stages that only note what they are asked.
 
-use std::sync::mpsc::{Receiver, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
@@ -79,6 +79,24 @@ struct Bench {
 
 /// Stages on the devices given, in order; the last behaves as said.
 fn bench(devices: &[usize], in_flight_max: usize, last: Behaviour) -> Bench {
+    bench_when(devices, in_flight_max, last, |_| {})
+}
+
+/// One stage that works, for two jobs; its driver takes nothing before a word is sent.
+fn held_bench() -> (Bench, Sender<()>) {
+    let (hold, held) = channel();
+    let held = Mutex::new(held);
+    let wait = move |_| held.lock().unwrap().recv().unwrap();
+    (bench_when(&[0], 2, Behaviour::Works, wait), hold)
+}
+
+/// As [`bench`], with what each driver does first.
+fn bench_when(
+    devices: &[usize],
+    in_flight_max: usize,
+    last: Behaviour,
+    started: impl Fn(usize) + Send + Sync + 'static,
+) -> Bench {
     let log = Arc::new(Mutex::new(Vec::new()));
     let stages = devices.iter().enumerate().map(|(index, &device)| {
         let behaviour = if index + 1 == devices.len() {
@@ -104,7 +122,7 @@ fn bench(devices: &[usize], in_flight_max: usize, last: Behaviour) -> Bench {
     let (sender, ends) = channel();
     let hooks = Hooks {
         finished: Box::new(move |end| drop(sender.send(end))),
-        started: Box::new(|_| {}),
+        started: Box::new(started),
     };
     let runner = Runner::start(stages.collect(), in_flight_max, hooks).unwrap();
     Bench { runner, ends, log }
@@ -142,28 +160,7 @@ fn rows_pass_every_stage_in_order_even_when_a_device_has_two() {
 
 #[test]
 fn a_job_over_the_bound_comes_back() {
-    let log = Arc::new(Mutex::new(Vec::new()));
-    let stage = Noting {
-        number: 0.0,
-        open: Vec::new(),
-        tickets: 0,
-        behaviour: Behaviour::Works,
-        log: Arc::clone(&log),
-    };
-    let (hold, held) = channel::<()>();
-    let held = Mutex::new(held);
-    let (sender, ends) = channel();
-    let hooks = Hooks {
-        finished: Box::new(move |end| drop(sender.send(end))),
-        // The driver does not start before the test says so.
-        started: Box::new(move |_| held.lock().unwrap().recv().unwrap()),
-    };
-    let placed = PlacedStage {
-        device: 0,
-        span: Span::new(0, 1),
-        stage: Box::new(stage),
-    };
-    let runner = Runner::start(vec![placed], 2, hooks).unwrap();
+    let (Bench { runner, ends, .. }, hold) = held_bench();
     runner.submit(job(1, 1)).unwrap();
     runner.submit(job(2, 2)).unwrap();
     assert_eq!(runner.submit(job(3, 3)).unwrap_err().id, 3);
@@ -212,28 +209,7 @@ fn a_release_reaches_every_stage() {
 
 #[test]
 fn releases_never_take_the_room_of_jobs() {
-    let (hold, held) = channel::<()>();
-    let held = Mutex::new(held);
-    let (sender, ends) = channel();
-    let hooks = Hooks {
-        finished: Box::new(move |end| drop(sender.send(end))),
-        // The driver takes nothing before the test says so.
-        started: Box::new(move |_| held.lock().unwrap().recv().unwrap()),
-    };
-    let stage = Noting {
-        number: 0.0,
-        open: Vec::new(),
-        tickets: 0,
-        behaviour: Behaviour::Works,
-        log: Arc::default(),
-    };
-    let log = Arc::clone(&stage.log);
-    let placed = PlacedStage {
-        device: 0,
-        span: Span::new(0, 1),
-        stage: Box::new(stage),
-    };
-    let runner = Runner::start(vec![placed], 2, hooks).unwrap();
+    let (Bench { runner, ends, log }, hold) = held_bench();
     runner.submit(job(1, 1)).unwrap();
     let mut taken = 0;
     while runner.release(0, Arc::from([BlockId(taken)])).is_ok() {
