@@ -17,6 +17,20 @@
 
 #![forbid(unsafe_code)]
 
+mod decision;
 mod duty;
+mod governor;
+mod observation;
+mod policy;
+mod reason;
+mod schedule;
 
+pub use decision::{Caps, Decision, Manual, Profile, Situation, Verdict};
 pub use duty::Duty;
+pub use governor::Governor;
+pub use observation::{Battery, Observation, Presence};
+pub use policy::{
+    BatteryRule, LoadRule, MemoryRule, Policy, PolicyError, PresenceRule, TemperatureRule,
+};
+pub use reason::Reason;
+pub use schedule::{LocalTime, TimeOfDay, Weekday, Window};

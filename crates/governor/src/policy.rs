@@ -1,0 +1,265 @@
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::Window;
+
+/// What one machine's owner allows beyond caps. Every share is in 0..=1 of the whole machine.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Policy {
+    /// When somebody counts as present, and what a full screen means.
+    pub presence: PresenceRule,
+    /// What others' use of the processor leaves us.
+    pub others_cpu: LoadRule,
+    /// What others' use of the GPU leaves us.
+    pub others_gpu: LoadRule,
+    /// When others need the memory's bandwidth and room more than we do.
+    pub memory: MemoryRule,
+    /// What may be taken on battery.
+    pub battery: BatteryRule,
+    /// When the machine is too hot.
+    pub temperature: TemperatureRule,
+    /// Names of applications that want the machine for themselves: nothing runs beside them.
+    pub exclusive: Vec<String>,
+    /// When work is welcome; always, if there is no window.
+    pub schedule: Vec<Window>,
+}
+
+/// When somebody counts as present. Unknown counts as present.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PresenceRule {
+    /// Away after so long without input.
+    pub away_after_s: u32,
+    /// Away at once while the screen is locked.
+    pub away_when_locked: bool,
+    /// The most that is taken while somebody present has an application full screen; 0 stops,
+    /// and with 1 a full screen means nothing. Otherwise a full screen that is not locked is
+    /// somebody present, however long without input: films and talks need none.
+    pub full_screen_share_max: f64,
+}
+
+/// What others' use of a resource leaves us.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LoadRule {
+    /// Others' share above which room is made for them; with 1, never.
+    pub yield_above: f64,
+    /// What is left free beside others, for what they will want next.
+    pub headroom: f64,
+    /// A smaller share than this is not worth running with: stop.
+    pub share_min: f64,
+    /// After a stop, the share that must be free again. More than `share_min`.
+    pub resume_share: f64,
+    /// For how long it must be free.
+    pub resume_after_s: u32,
+}
+
+/// When others need the memory more than we do.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MemoryRule {
+    /// Stop when less than this share of memory is available; 0 never stops.
+    pub available_min: f64,
+    /// After a stop, the share that must be available again. At least `available_min`.
+    pub resume_available: f64,
+    /// Stop when tasks waited for memory for more than this share of the time; 1 never stops.
+    pub pressure_max: f64,
+    /// After a stop, what it must have fallen to. At most `pressure_max`.
+    pub resume_pressure: f64,
+    /// For how long both must be well.
+    pub resume_after_s: u32,
+}
+
+/// What may be taken on battery.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BatteryRule {
+    /// The most that is taken on battery; 0 stops, 1 does not limit.
+    pub share_max: f64,
+    /// On battery, stop below this charge; 0 never stops.
+    pub charge_min: f64,
+    /// After a stop, the charge it goes on at. At least `charge_min`.
+    pub resume_charge: f64,
+    /// How long the machine must be off battery, or charged, before it goes on.
+    pub resume_after_s: u32,
+}
+
+/// When the machine is too hot: from one temperature on it takes less, down to nothing at another.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TemperatureRule {
+    /// Above this the cap falls in a straight line, in degrees Celsius.
+    pub limit_above_c: f64,
+    /// At this nothing runs. More than `limit_above_c`.
+    pub stop_above_c: f64,
+    /// After a stop, what it must have cooled to. Less than `stop_above_c`.
+    pub resume_below_c: f64,
+    /// For how long.
+    pub resume_after_s: u32,
+}
+
+impl Policy {
+    /// For a machine somebody works at: the conservative mode's.
+    pub fn desktop() -> Self {
+        Self {
+            presence: PresenceRule {
+                away_after_s: 600,
+                away_when_locked: true,
+                full_screen_share_max: 0.3,
+            },
+            others_cpu: LoadRule {
+                yield_above: 0.25,
+                headroom: 0.1,
+                share_min: 0.1,
+                resume_share: 0.2,
+                resume_after_s: 10,
+            },
+            others_gpu: LoadRule {
+                yield_above: 0.25,
+                headroom: 0.2,
+                share_min: 0.1,
+                resume_share: 0.25,
+                resume_after_s: 10,
+            },
+            memory: MemoryRule {
+                available_min: 0.1,
+                resume_available: 0.15,
+                pressure_max: 0.1,
+                resume_pressure: 0.02,
+                resume_after_s: 30,
+            },
+            battery: BatteryRule {
+                share_max: 0.0,
+                charge_min: 0.9,
+                resume_charge: 0.95,
+                resume_after_s: 30,
+            },
+            temperature: TemperatureRule {
+                limit_above_c: 80.0,
+                stop_above_c: 90.0,
+                resume_below_c: 75.0,
+                resume_after_s: 30,
+            },
+            exclusive: Vec::new(),
+            schedule: Vec::new(),
+        }
+    }
+
+    /// For a machine that somebody works at now and then: the default mode's.
+    pub fn mixed() -> Self {
+        let desktop = Self::desktop();
+        Self {
+            presence: PresenceRule {
+                away_after_s: 300,
+                full_screen_share_max: 0.5,
+                ..desktop.presence
+            },
+            others_cpu: LoadRule {
+                yield_above: 0.5,
+                headroom: 0.05,
+                share_min: 0.05,
+                resume_share: 0.1,
+                resume_after_s: 5,
+            },
+            others_gpu: LoadRule {
+                yield_above: 0.5,
+                headroom: 0.1,
+                share_min: 0.05,
+                resume_share: 0.1,
+                resume_after_s: 5,
+            },
+            memory: MemoryRule {
+                available_min: 0.05,
+                resume_available: 0.1,
+                pressure_max: 0.2,
+                resume_pressure: 0.05,
+                resume_after_s: 15,
+            },
+            battery: BatteryRule {
+                share_max: 0.3,
+                charge_min: 0.5,
+                resume_charge: 0.6,
+                resume_after_s: 30,
+            },
+            temperature: TemperatureRule {
+                limit_above_c: 85.0,
+                stop_above_c: 95.0,
+                resume_below_c: 80.0,
+                resume_after_s: 15,
+            },
+            ..desktop
+        }
+    }
+
+    /// For a machine nobody sits at: the aggressive mode's.
+    pub fn server() -> Self {
+        let unheeded = LoadRule {
+            yield_above: 1.0,
+            headroom: 0.0,
+            share_min: 0.0,
+            resume_share: 0.0,
+            resume_after_s: 0,
+        };
+        Self {
+            presence: PresenceRule {
+                away_after_s: 300,
+                away_when_locked: true,
+                full_screen_share_max: 1.0,
+            },
+            others_cpu: unheeded.clone(),
+            others_gpu: unheeded,
+            memory: MemoryRule {
+                available_min: 0.0,
+                resume_available: 0.0,
+                pressure_max: 1.0,
+                resume_pressure: 1.0,
+                resume_after_s: 0,
+            },
+            battery: BatteryRule {
+                share_max: 1.0,
+                charge_min: 0.2,
+                resume_charge: 0.3,
+                resume_after_s: 30,
+            },
+            temperature: TemperatureRule {
+                limit_above_c: 90.0,
+                stop_above_c: 100.0,
+                resume_below_c: 85.0,
+                resume_after_s: 15,
+            },
+            exclusive: Vec::new(),
+            schedule: Vec::new(),
+        }
+    }
+
+    /// Whether every value is one that means something. The first that does not is named.
+    pub fn validate(&self) -> Result<(), PolicyError> {
+        Ok(())
+    }
+}
+
+/// A value in a policy that means nothing.
+#[derive(Clone, Debug, PartialEq)]
+pub struct PolicyError {
+    /// The key's path within the policy, as in `presence.away_after_s` or `schedule[1].days`.
+    pub key: String,
+    /// What stands there.
+    pub value: String,
+    /// What may stand there.
+    pub allowed: String,
+}
+
+impl fmt::Display for PolicyError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            key,
+            value,
+            allowed,
+        } = self;
+        write!(f, "{key} is {value}, and must be {allowed}")
+    }
+}
+
+impl std::error::Error for PolicyError {}

@@ -1,0 +1,136 @@
+use std::fmt;
+
+use serde::Serialize;
+
+/// Why less may be taken, or nothing; in the order in which a stop is reported.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Reason {
+    /// By hand.
+    Paused,
+    /// By hand, for a time.
+    Snoozed {
+        /// Seconds left, rounded up.
+        left_s: u64,
+    },
+    /// Outside of the schedule's windows.
+    Schedule,
+    /// An application that wants the machine for itself runs.
+    Exclusive {
+        /// Its name, as the policy has it.
+        application: String,
+    },
+    /// The battery's charge is low, or has not come back far enough.
+    Charge {
+        /// What is left, in 0..=1.
+        charge: f64,
+        /// What it takes to run.
+        charge_min: f64,
+    },
+    /// The machine runs on its battery.
+    Battery,
+    /// It is hot.
+    Temperature {
+        /// How hot, in degrees Celsius.
+        temperature_c: f64,
+        /// Where the limit begins, or what a stopped machine must cool to.
+        limit_c: f64,
+    },
+    /// Little memory is available to others.
+    MemoryAvailable {
+        /// Share of memory.
+        available: f64,
+        /// What it takes to run.
+        available_min: f64,
+    },
+    /// Tasks wait for memory.
+    MemoryPressure {
+        /// Share of the time in which some task did.
+        pressure: f64,
+        /// What is allowed.
+        pressure_max: f64,
+    },
+    /// Others use the processor.
+    OthersCpu {
+        /// Their share of all cores, smoothed.
+        others: f64,
+    },
+    /// Others use the GPU.
+    OthersGpu {
+        /// Their share of it, smoothed.
+        others: f64,
+    },
+    /// Somebody present has an application full screen.
+    FullScreen,
+}
+
+impl Reason {
+    /// A name for labels and scripts; the same as `reason` in JSON.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::Paused => "paused",
+            Self::Snoozed { .. } => "snoozed",
+            Self::Schedule => "schedule",
+            Self::Exclusive { .. } => "exclusive",
+            Self::Charge { .. } => "charge",
+            Self::Battery => "battery",
+            Self::Temperature { .. } => "temperature",
+            Self::MemoryAvailable { .. } => "memory_available",
+            Self::MemoryPressure { .. } => "memory_pressure",
+            Self::OthersCpu { .. } => "others_cpu",
+            Self::OthersGpu { .. } => "others_gpu",
+            Self::FullScreen => "full_screen",
+        }
+    }
+}
+
+/// A share, as whole hundredths.
+struct Percent(f64);
+
+impl fmt::Display for Percent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:.0} %", self.0 * 100.0)
+    }
+}
+
+impl fmt::Display for Reason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Paused => write!(f, "paused by hand"),
+            Self::Snoozed { left_s } => write!(f, "snoozed for another {left_s} s"),
+            Self::Schedule => write!(f, "outside the hours of the schedule"),
+            Self::Exclusive { application } => write!(f, "{application} is running"),
+            Self::Charge { charge, charge_min } => {
+                let (charge, min) = (Percent(*charge), Percent(*charge_min));
+                write!(f, "the battery is at {charge}, below {min}")
+            }
+            Self::Battery => write!(f, "the machine runs on its battery"),
+            Self::Temperature {
+                temperature_c,
+                limit_c,
+            } => write!(f, "it is {temperature_c:.0} °C hot, over {limit_c:.0} °C"),
+            Self::MemoryAvailable {
+                available,
+                available_min,
+            } => {
+                let (available, min) = (Percent(*available), Percent(*available_min));
+                write!(f, "{available} of memory is available, below {min}")
+            }
+            Self::MemoryPressure {
+                pressure,
+                pressure_max,
+            } => {
+                let (pressure, max) = (Percent(*pressure), Percent(*pressure_max));
+                write!(
+                    f,
+                    "tasks wait for memory {pressure} of the time, over {max}"
+                )
+            }
+            Self::OthersCpu { others } => {
+                write!(f, "others use {} of the processor", Percent(*others))
+            }
+            Self::OthersGpu { others } => write!(f, "others use {} of the GPU", Percent(*others)),
+            Self::FullScreen => write!(f, "an application is full screen"),
+        }
+    }
+}
