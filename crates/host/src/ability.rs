@@ -35,5 +35,9 @@ pub(crate) mod names {
     pub(crate) const CPU_TIME: &str = "CPU time";
     pub(crate) const PROCESSOR: &str = "processor name";
 
-    pub(crate) const ALL: [&str; 7] = [MEMORY, RESIDENT, AFFINITY, NICE, IO, CPU_TIME, PROCESSOR];
+    pub(crate) const SLACK: &str = "timer slack";
+
+    pub(crate) const ALL: [&str; 8] = [
+        MEMORY, RESIDENT, AFFINITY, NICE, IO, CPU_TIME, PROCESSOR, SLACK,
+    ];
 }

@@ -27,11 +27,6 @@ impl Clock {
     }
 }
 
-/// CPU time the calling thread has used.
-pub fn thread_cpu_time() -> Result<Duration, HostError> {
-    imp::thread_cpu_time()
-}
-
 /// CPU time all threads of this process have used, ended ones too.
 pub fn process_cpu_time() -> Result<Duration, HostError> {
     imp::process_cpu_time()

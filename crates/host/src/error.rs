@@ -49,6 +49,12 @@ pub enum HostError {
         /// Those it may use.
         allowed: String,
     },
+    /// A number that no running thread of this process has.
+    #[error("no thread {thread} runs in this process")]
+    NoSuchThread {
+        /// The number.
+        thread: u64,
+    },
     /// Two core sets that should be apart.
     #[error("core sets {one} and {other} both have core {core}")]
     Overlap {

@@ -12,7 +12,7 @@
 //! # Ok::<(), gogrid_host::HostError>(())
 //! ```
 
-// Two system calls have no safe wrapper; they are in `imp::linux`, each with its reason.
+// System calls that have no safe wrapper are in `imp`, each with its reason.
 #![deny(unsafe_code)]
 
 mod ability;
@@ -23,11 +23,16 @@ mod error;
 mod imp;
 mod memory;
 mod priority;
+mod thread;
 
 pub use ability::{Ability, AbilityState, abilities};
 pub use bandwidth::{BandwidthProbe, stream_bandwidth};
-pub use clock::{Clock, process_cpu_time, thread_cpu_time};
+pub use clock::{Clock, process_cpu_time};
 pub use cores::{CoreSet, Processor, allowed_cores, check_disjoint, pin_thread, processor};
 pub use error::HostError;
 pub use memory::{Resident, SystemMemory, resident, system_memory};
-pub use priority::{IoPriority, Priority, Restraint, Restraints, restrain_thread};
+pub use priority::{
+    IoPriority, Priority, Restraint, Restraints, SystemRestraint, restrain, restrain_thread,
+    set_timer_slack,
+};
+pub use thread::{ThreadId, current_thread, thread_cpu_time, thread_cpu_time_of};

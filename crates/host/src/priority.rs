@@ -1,7 +1,9 @@
 use std::fmt;
+use std::time::Duration;
 
 use crate::error::HostError;
 use crate::imp;
+use crate::thread::{ThreadId, current_thread};
 
 /// How far a thread stands back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,10 +75,22 @@ impl<T: PartialEq> Restraint<T> {
 /// What became of a [`Priority`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restraints {
-    /// The nice value.
+    /// The nice value. Where a system has a few bands instead, what was asked holds in its band.
     pub nice: Restraint<i32>,
     /// The I/O priority.
     pub io: Restraint<IoPriority>,
+    /// What only this system has besides, each by its name; empty on Linux.
+    pub system: Vec<SystemRestraint>,
+}
+
+/// A restraint that one system has: EcoQoS and memory priority on Windows, a quality of service
+/// class on macOS.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SystemRestraint {
+    /// What the system calls it.
+    pub name: &'static str,
+    /// Its value, in the system's words.
+    pub restraint: Restraint<&'static str>,
 }
 
 /// Gives the calling thread, and no other, this priority, and reads back what took effect.
@@ -84,6 +98,11 @@ pub struct Restraints {
 /// Threads it starts later begin with the same. Without privilege a nice value only rises, so a
 /// thread that should rise again must be started by one that never fell.
 pub fn restrain_thread(priority: Priority) -> Restraints {
+    restrain(current_thread(), priority)
+}
+
+/// Gives one running thread of this process this priority, and reads back what took effect.
+pub fn restrain(thread: ThreadId, priority: Priority) -> Restraints {
     let io = priority.io;
     // Class 0 takes no level, and the idle class has none.
     let level = if matches!(io.class, 1 | 2) {
@@ -92,8 +111,11 @@ pub fn restrain_thread(priority: Priority) -> Restraints {
         0
     };
     let io = IoPriority { level, ..io };
-    Restraints {
-        nice: Restraint::made(priority.nice, imp::set_nice(priority.nice), imp::nice()),
-        io: Restraint::made(io, imp::set_io(io), imp::io()),
-    }
+    imp::restrain(thread, Priority { io, ..priority })
+}
+
+/// How late the system may wake the calling thread, so that it can wake several at once. A short
+/// rest is late by about as much. Threads it starts later begin with the same.
+pub fn set_timer_slack(slack: Duration) -> Restraint<Duration> {
+    imp::set_timer_slack(slack)
 }

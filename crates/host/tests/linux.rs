@@ -2,13 +2,16 @@
 
 #![cfg(target_os = "linux")]
 
+use std::collections::BTreeSet;
 use std::hint::black_box;
-use std::thread;
+use std::sync::mpsc;
+use std::time::Duration;
+use std::{fs, thread};
 
 use gogrid_host::{
-    AbilityState, Clock, CoreSet, HostError, IoPriority, Priority, abilities, allowed_cores,
-    pin_thread, process_cpu_time, processor, resident, restrain_thread, system_memory,
-    thread_cpu_time,
+    AbilityState, Clock, CoreSet, HostError, IoPriority, Priority, ThreadId, abilities,
+    allowed_cores, current_thread, pin_thread, process_cpu_time, processor, resident, restrain,
+    restrain_thread, set_timer_slack, system_memory, thread_cpu_time, thread_cpu_time_of,
 };
 use gogrid_units::Bytes;
 
@@ -83,6 +86,68 @@ fn what_an_ordinary_user_may_not_do_is_reported_with_what_is_so() {
                 .starts_with("ioprio_set: ")
         );
     });
+}
+
+/// A thread that runs until the returned sender is dropped, and its id.
+fn waiting_thread() -> (ThreadId, mpsc::Sender<()>, thread::JoinHandle<()>) {
+    let (say, heard) = mpsc::channel();
+    let (hold, held) = mpsc::channel::<()>();
+    let thread = thread::spawn(move || {
+        say.send(current_thread()).unwrap();
+        let _ = held.recv();
+    });
+    (heard.recv().unwrap(), hold, thread)
+}
+
+#[test]
+fn a_thread_is_restrained_by_its_id_and_no_other_with_it() {
+    let (other, hold, thread) = waiting_thread();
+    let done = restrain(other, QUIET);
+    assert!(done.nice.holds() && done.io.holds(), "{done:?}");
+    assert_eq!(nice_by_proc(other), 15);
+    assert_eq!(nice_by_proc(current_thread()), 0);
+    let used = thread_cpu_time_of(other).unwrap();
+    assert!(used <= process_cpu_time().unwrap() && !used.is_zero());
+    drop(hold);
+    thread.join().unwrap();
+}
+
+/// Field 19 of its stat, by proc(5).
+fn nice_by_proc(thread: ThreadId) -> i32 {
+    let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
+    let after_name = stat.rsplit_once(')').unwrap().1;
+    after_name
+        .split_whitespace()
+        .nth(16)
+        .unwrap()
+        .parse()
+        .unwrap()
+}
+
+#[test]
+fn a_thread_that_has_ended_is_not_restrained() {
+    let (other, hold, thread) = waiting_thread();
+    drop(hold);
+    thread.join().unwrap();
+    let done = restrain(other, QUIET);
+    let says = format!("no thread {other} runs in this process");
+    assert_eq!(done.nice.problem.as_deref(), Some(&*says));
+    assert_eq!(thread_cpu_time_of(other).unwrap_err().to_string(), says);
+}
+
+#[test]
+fn timer_slack_is_read_back() {
+    thread::spawn(|| {
+        let asked = Duration::from_micros(2);
+        assert_eq!(set_timer_slack(asked).in_effect, Some(asked));
+        let least = set_timer_slack(Duration::ZERO);
+        assert_eq!(least.in_effect, Some(Duration::from_nanos(1)));
+        let slack = abilities().into_iter().find(|a| a.name == "timer slack");
+        let in_effect = AbilityState::InEffect("1ns".to_owned());
+        assert_eq!(slack.unwrap().state, in_effect);
+    })
+    .join()
+    .unwrap();
 }
 
 #[test]
@@ -166,13 +231,13 @@ fn a_clock_moves_on_and_its_copies_agree() {
 
 #[test]
 fn every_ability_has_a_name_of_its_own_and_the_processor_a_name() {
-    let mut names: Vec<_> = abilities()
+    let names: Vec<_> = abilities()
         .into_iter()
         .map(|ability| ability.name)
         .collect();
-    names.sort_unstable();
-    names.dedup();
-    assert_eq!(names.len(), 7);
+    let different: BTreeSet<_> = names.iter().collect();
+    assert_eq!(different.len(), names.len());
+    assert!(names.len() >= 8, "{names:?}");
     assert!(!processor().unwrap().name.is_empty());
     let absent = HostError::Absent {
         ability: "thread nice values",

@@ -4,7 +4,8 @@ use crate::ability::{Ability, AbilityState, names};
 use crate::cores::{CoreSet, Processor};
 use crate::error::HostError;
 use crate::memory::{Resident, SystemMemory};
-use crate::priority::IoPriority;
+use crate::priority::{Priority, Restraint, Restraints};
+use crate::thread::ThreadId;
 
 fn absent<T>(ability: &'static str) -> Result<T, HostError> {
     Err(HostError::Absent { ability })
@@ -26,20 +27,24 @@ pub(crate) fn pin(_cores: &CoreSet) -> Result<(), HostError> {
     absent(names::AFFINITY)
 }
 
-pub(crate) fn set_nice(_nice: i32) -> Result<(), HostError> {
-    absent(names::NICE)
+pub(crate) fn current_thread() -> ThreadId {
+    ThreadId(0)
 }
 
-pub(crate) fn nice() -> Result<i32, HostError> {
-    absent(names::NICE)
+pub(crate) fn restrain(_thread: ThreadId, priority: Priority) -> Restraints {
+    Restraints {
+        nice: Restraint::made(priority.nice, absent(names::NICE), absent(names::NICE)),
+        io: Restraint::made(priority.io, absent(names::IO), absent(names::IO)),
+        system: Vec::new(),
+    }
 }
 
-pub(crate) fn set_io(_io: IoPriority) -> Result<(), HostError> {
-    absent(names::IO)
+pub(crate) fn set_timer_slack(slack: Duration) -> Restraint<Duration> {
+    Restraint::made(slack, absent(names::SLACK), absent(names::SLACK))
 }
 
-pub(crate) fn io() -> Result<IoPriority, HostError> {
-    absent(names::IO)
+pub(crate) fn thread_cpu_time_of(_thread: ThreadId) -> Result<Duration, HostError> {
+    absent(names::CPU_TIME)
 }
 
 pub(crate) fn thread_cpu_time() -> Result<Duration, HostError> {

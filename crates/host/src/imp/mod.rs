@@ -10,12 +10,11 @@ mod absent;
 mod linux;
 
 #[cfg(not(target_os = "linux"))]
-pub(crate) use absent::{
-    abilities, allowed_cores, io, nice, pin, process_cpu_time, processor, resident, set_io,
-    set_nice, system_memory, thread_cpu_time,
-};
+use absent as system;
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{
-    abilities, allowed_cores, io, nice, pin, process_cpu_time, processor, resident, set_io,
-    set_nice, system_memory, thread_cpu_time,
+use linux as system;
+
+pub(crate) use system::{
+    abilities, allowed_cores, current_thread, pin, process_cpu_time, processor, resident, restrain,
+    set_timer_slack, system_memory, thread_cpu_time, thread_cpu_time_of,
 };

@@ -1,0 +1,84 @@
+use std::fs;
+use std::time::Duration;
+
+use super::priority::{io, nice, timer_slack};
+use super::{allowed_cores, current_thread, processor, resident, system_memory, thread_cpu_time};
+use crate::ability::{Ability, AbilityState, names};
+use crate::error::HostError;
+
+/// What Linux gives a thread that nobody changed, by prctl(2).
+const SLACK_AT_FIRST: Duration = Duration::from_micros(50);
+
+pub(crate) fn abilities() -> Vec<Ability> {
+    let memory = state(system_memory(), |_| None);
+    let resident = state(resident(), |_| None);
+    let affinity = state(allowed_cores(), |cores| Some(format!("cores {cores}")));
+    let nice = state(nice(current_thread()), |nice| {
+        (*nice != 0).then(|| format!("nice {nice}"))
+    });
+    let cpu_time = state(thread_cpu_time(), |_| None);
+    let processor = state(processor(), |_| None);
+    let slack = state(timer_slack(), |slack| {
+        (*slack != SLACK_AT_FIRST).then(|| format!("{slack:?}"))
+    });
+    let states = [
+        memory,
+        resident,
+        affinity,
+        nice,
+        io_state(),
+        cpu_time,
+        processor,
+        slack,
+    ];
+    let named = names::ALL.into_iter().zip(states);
+    named.map(|(name, state)| Ability { name, state }).collect()
+}
+
+fn state<T>(
+    got: Result<T, HostError>,
+    in_effect: impl FnOnce(&T) -> Option<String>,
+) -> AbilityState {
+    match got {
+        Ok(value) => in_effect(&value).map_or(AbilityState::Available, AbilityState::InEffect),
+        Err(error) => AbilityState::Absent(error.to_string()),
+    }
+}
+
+/// An I/O priority can be set on any system, and matters only where a disk's scheduler looks.
+fn io_state() -> AbilityState {
+    let schedulers = disk_schedulers();
+    let honours =
+        |(_, scheduler): &(String, String)| scheduler == "bfq" || scheduler == "mq-deadline";
+    if !schedulers.iter().any(honours) {
+        let list: Vec<_> = schedulers
+            .iter()
+            .map(|(disk, s)| format!("{disk} has {s}"))
+            .collect();
+        let disks = if list.is_empty() {
+            "no disk is seen".to_owned()
+        } else {
+            list.join(", ")
+        };
+        return AbilityState::Absent(format!("no disk's scheduler honours it: {disks}"));
+    }
+    state(io(current_thread()), |io| {
+        (io.class != 0).then(|| io.to_string())
+    })
+}
+
+/// Disks and the scheduler each uses: the one in brackets in its `queue/scheduler`.
+fn disk_schedulers() -> Vec<(String, String)> {
+    let disks = fs::read_dir("/sys/block").into_iter().flatten().flatten();
+    let mut schedulers: Vec<_> = disks
+        .filter_map(|disk| {
+            let name = disk.file_name().into_string().ok()?;
+            let text = fs::read_to_string(disk.path().join("queue/scheduler")).ok()?;
+            let chosen = text.split_once('[')?.1.split_once(']')?.0.to_owned();
+            let real = !name.starts_with("loop") && !name.starts_with("ram");
+            real.then_some((name, chosen))
+        })
+        .collect();
+    schedulers.sort();
+    schedulers
+}

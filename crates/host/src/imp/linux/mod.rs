@@ -1,0 +1,36 @@
+//! Linux: system calls, and what `/proc` and `/sys` show.
+
+mod ability;
+mod clock;
+mod cores;
+mod memory;
+mod priority;
+
+use std::fs;
+use std::io::Error;
+
+use crate::error::HostError;
+
+pub(crate) use ability::abilities;
+pub(crate) use clock::{process_cpu_time, thread_cpu_time, thread_cpu_time_of};
+pub(crate) use cores::{allowed_cores, pin, processor};
+pub(crate) use memory::{resident, system_memory};
+pub(crate) use priority::{current_thread, restrain, set_timer_slack};
+
+fn read(path: &'static str) -> Result<String, HostError> {
+    fs::read_to_string(path).map_err(|source| HostError::Read { path, source })
+}
+
+fn failed(call: &'static str) -> impl FnOnce(rustix::io::Errno) -> HostError {
+    move |errno| HostError::Call {
+        call,
+        source: errno.into(),
+    }
+}
+
+fn last_error(call: &'static str) -> HostError {
+    HostError::Call {
+        call,
+        source: Error::last_os_error(),
+    }
+}
