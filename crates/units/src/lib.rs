@@ -16,9 +16,11 @@
 mod bytes;
 mod pace;
 mod span;
+mod spawn;
 mod weight_type;
 
 pub use bytes::Bytes;
 pub use pace::{FullSpeed, Go, Moment, Pace, Work};
 pub use span::{Piece, Span};
+pub use spawn::{PlainThreads, Spawn, ThreadBody, hand_over, system_name};
 pub use weight_type::WeightType;
