@@ -85,3 +85,14 @@ pub enum Verdict {
     /// Nothing. Of several reasons this is the first in [`Reason`]'s order.
     Shut(Reason),
 }
+
+impl Verdict {
+    /// The share of the machine's compute that may be taken under the profile's `cap`.
+    pub fn share(&self, cap: f64) -> f64 {
+        match self {
+            Self::Open => cap,
+            Self::Limited { share, .. } => share.min(cap),
+            Self::Shut(_) => 0.0,
+        }
+    }
+}

@@ -1,40 +1,162 @@
-use crate::{Decision, Manual, Policy, Profile, Reason, Situation, Verdict};
+use std::time::Duration;
+
+use gogrid_units::Moment;
+
+use crate::hysteresis::after;
+use crate::state::{Ask, Look, State};
+use crate::{Decision, Manual, Policy, Presence, Profile, Reason, Situation, Verdict};
+
+/// Shares are whole steps of this, rounded down, so that small changes of what is measured change
+/// nothing.
+const SHARE_STEP: f64 = 0.01;
 
 /// Turns what is observed into what may be taken, by a policy. Keeps what hysteresis and smoothing
 /// need of earlier observations, and reads no clock.
+///
+/// A reason to take less holds at once. It ends when its figure has been well, by a threshold
+/// of its own, for the rule's `resume_after_s` without a break; for exclusive applications and
+/// full screens that is five seconds. The figures of load and temperature are smoothed over a few
+/// seconds. Somebody's first input counts at once. From any state, half a minute plus the longest
+/// `resume_after_s` after all became well, the verdict is open.
 #[derive(Clone, Debug)]
 pub struct Governor {
     policy: Policy,
+    state: State,
 }
 
 impl Governor {
     /// One that has observed nothing yet.
     pub fn new(policy: Policy) -> Self {
-        Self { policy }
-    }
-
-    /// Changes the policy; in effect with the next decision.
-    pub fn set_policy(&mut self, policy: Policy) {
-        self.policy = policy;
-    }
-
-    /// What may be taken now. Costs a microsecond or so; asked a few times a second.
-    pub fn decide(&mut self, situation: &Situation<'_>) -> Decision {
-        let verdict = match situation.manual {
-            Manual::Paused => Verdict::Shut(Reason::Paused),
-            Manual::Snoozed { until } if until > situation.now => {
-                let left_ns = until.0 - situation.now.0;
-                Verdict::Shut(Reason::Snoozed {
-                    left_s: left_ns.div_ceil(1_000_000_000),
-                })
-            }
-            _ => Verdict::Open,
-        };
-        Decision {
-            profile: Profile::Present,
-            verdict,
-            admits: situation.manual != Manual::Finishing,
-            until: None,
+        Self {
+            policy,
+            state: State::default(),
         }
     }
+
+    /// Changes the policy. With the next decision it holds as if it always had: nothing waits
+    /// for a hold of the old one to end.
+    pub fn set_policy(&mut self, policy: Policy) {
+        if policy != self.policy {
+            self.policy = policy;
+            self.state.release();
+        }
+    }
+
+    /// What may be taken now. Cheap enough for a few times a second.
+    pub fn decide(&mut self, situation: &Situation<'_>) -> Decision {
+        let (profile, away_at) = self.profile(situation);
+        let cap = match profile {
+            Profile::Present => situation.caps.present,
+            Profile::Away => situation.caps.away,
+        };
+        let look = Look {
+            now: situation.now,
+            policy: &self.policy,
+            observation: situation.observation,
+            cap: if cap.is_nan() {
+                0.0
+            } else {
+                cap.clamp(0.0, 1.0)
+            },
+        };
+        let mut asks = self.state.machine_asks(&look);
+        match situation.heeds_load {
+            true => asks.extend(self.state.load_asks(&look)),
+            false => self.state.forget_load(),
+        }
+        let (verdict, until) = match by_hand(situation) {
+            Some(by_hand) => by_hand,
+            None => {
+                let ends = [
+                    away_at,
+                    self.window_change(situation),
+                    self.state.next_end(),
+                ];
+                let until = ends.into_iter().flatten().min();
+                (verdict(asks, look.cap), until)
+            }
+        };
+        Decision {
+            profile,
+            verdict,
+            admits: situation.manual != Manual::Finishing,
+            until,
+        }
+    }
+
+    /// Whose limits hold, and when that changes if there is no input.
+    fn profile(&self, situation: &Situation<'_>) -> (Profile, Option<Moment>) {
+        let presence = situation.observation.presence;
+        let Some(presence) = presence.filter(|_| situation.heeds_load) else {
+            return (Profile::Present, None);
+        };
+        let rule = &self.policy.presence;
+        let Presence {
+            idle,
+            locked,
+            full_screen,
+        } = presence;
+        let away_after = Duration::from_secs(rule.away_after_s.into());
+        let watching = full_screen && !locked && rule.full_screen_share_max < 1.0;
+        if locked && rule.away_when_locked || idle >= away_after && !watching {
+            (Profile::Away, None)
+        } else if watching {
+            (Profile::Present, None)
+        } else {
+            let away_at = after(situation.now, away_after - idle);
+            (Profile::Present, Some(away_at))
+        }
+    }
+
+    /// The latest moment to ask again because a window begins or ends. The minute that runs is
+    /// known, the second is not: towards the change it is asked more often.
+    fn window_change(&self, situation: &Situation<'_>) -> Option<Moment> {
+        let time = situation.observation.local_time.filter(|t| t.is_valid())?;
+        let changes = self.policy.schedule.iter().map(|w| w.next_change(time));
+        let whole_minutes = u64::from(changes.min()?.saturating_sub(1));
+        let wait = Duration::from_secs((whole_minutes * 60).max(5));
+        Some(after(situation.now, wait))
+    }
 }
+
+/// A stop by hand, and when it ends.
+fn by_hand(situation: &Situation<'_>) -> Option<(Verdict, Option<Moment>)> {
+    match situation.manual {
+        Manual::Paused => Some((Verdict::Shut(Reason::Paused), None)),
+        Manual::Snoozed { until } if until > situation.now => {
+            let left_ns = until.0 - situation.now.0;
+            let left_s = left_ns.div_ceil(1_000_000_000);
+            Some((Verdict::Shut(Reason::Snoozed { left_s }), Some(until)))
+        }
+        Manual::Run | Manual::Snoozed { .. } | Manual::Finishing => None,
+    }
+}
+
+/// The first stop, or else the least share.
+fn verdict(asks: Vec<Ask>, cap: f64) -> Verdict {
+    let mut limits = Vec::new();
+    for ask in asks {
+        match ask {
+            Ask::Stop(reason) => return Verdict::Shut(reason),
+            Ask::AtMost(share, reason) if share < cap => limits.push((share, reason)),
+            Ask::AtMost(..) | Ask::Nothing => {}
+        }
+    }
+    limits.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let Some(&(least, _)) = limits.first() else {
+        return Verdict::Open;
+    };
+    // A share that would round to nothing stays as it is.
+    let steps = (least / SHARE_STEP).floor();
+    Verdict::Limited {
+        share: if steps > 0.0 {
+            steps * SHARE_STEP
+        } else {
+            least
+        },
+        why: limits.into_iter().map(|(_, reason)| reason).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -20,10 +20,12 @@
 mod decision;
 mod duty;
 mod governor;
+mod hysteresis;
 mod observation;
 mod policy;
 mod reason;
 mod schedule;
+mod state;
 
 pub use decision::{Caps, Decision, Manual, Profile, Situation, Verdict};
 pub use duty::Duty;

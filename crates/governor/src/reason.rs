@@ -20,18 +20,18 @@ pub enum Reason {
         /// Its name, as the policy has it.
         application: String,
     },
-    /// The battery's charge is low, or has not come back far enough.
+    /// The machine runs on its battery.
+    Battery,
+    /// On battery, its charge is low, or has not come back far enough.
     Charge {
         /// What is left, in 0..=1.
         charge: f64,
-        /// What it takes to run.
-        charge_min: f64,
+        /// What it takes to go on.
+        resume_charge: f64,
     },
-    /// The machine runs on its battery.
-    Battery,
     /// It is hot.
     Temperature {
-        /// How hot, in degrees Celsius.
+        /// How hot, in degrees Celsius, smoothed.
         temperature_c: f64,
         /// Where the limit begins, or what a stopped machine must cool to.
         limit_c: f64,
@@ -40,15 +40,15 @@ pub enum Reason {
     MemoryAvailable {
         /// Share of memory.
         available: f64,
-        /// What it takes to run.
-        available_min: f64,
+        /// What it takes to go on.
+        resume_available: f64,
     },
     /// Tasks wait for memory.
     MemoryPressure {
         /// Share of the time in which some task did.
         pressure: f64,
-        /// What is allowed.
-        pressure_max: f64,
+        /// What it must fall to.
+        resume_pressure: f64,
     },
     /// Others use the processor.
     OthersCpu {
@@ -100,30 +100,36 @@ impl fmt::Display for Reason {
             Self::Snoozed { left_s } => write!(f, "snoozed for another {left_s} s"),
             Self::Schedule => write!(f, "outside the hours of the schedule"),
             Self::Exclusive { application } => write!(f, "{application} is running"),
-            Self::Charge { charge, charge_min } => {
-                let (charge, min) = (Percent(*charge), Percent(*charge_min));
-                write!(f, "the battery is at {charge}, below {min}")
-            }
             Self::Battery => write!(f, "the machine runs on its battery"),
+            Self::Charge {
+                charge,
+                resume_charge,
+            } => {
+                let (charge, needed) = (Percent(*charge), Percent(*resume_charge));
+                write!(f, "the battery is at {charge} (needs {needed})")
+            }
             Self::Temperature {
                 temperature_c,
                 limit_c,
-            } => write!(f, "it is {temperature_c:.0} °C hot, over {limit_c:.0} °C"),
+            } => write!(
+                f,
+                "it is {temperature_c:.0} °C hot (needs {limit_c:.0} °C or less)"
+            ),
             Self::MemoryAvailable {
                 available,
-                available_min,
+                resume_available,
             } => {
-                let (available, min) = (Percent(*available), Percent(*available_min));
-                write!(f, "{available} of memory is available, below {min}")
+                let (available, needed) = (Percent(*available), Percent(*resume_available));
+                write!(f, "{available} of memory is available (needs {needed})")
             }
             Self::MemoryPressure {
                 pressure,
-                pressure_max,
+                resume_pressure,
             } => {
-                let (pressure, max) = (Percent(*pressure), Percent(*pressure_max));
+                let (pressure, needed) = (Percent(*pressure), Percent(*resume_pressure));
                 write!(
                     f,
-                    "tasks wait for memory {pressure} of the time, over {max}"
+                    "tasks wait for memory {pressure} of the time (needs {needed} or less)"
                 )
             }
             Self::OthersCpu { others } => {

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 const MINUTES_A_DAY: u16 = 24 * 60;
+const MINUTES_A_WEEK: u32 = 7 * 24 * 60;
 
 /// A day of the week; `"mon"` to `"sun"` in a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -107,4 +108,60 @@ pub struct LocalTime {
     pub weekday: Weekday,
     /// Minutes since midnight, 0 to 1439.
     pub minute_of_day: u16,
+}
+
+impl Window {
+    /// Whether `time` lies in it.
+    pub(crate) fn contains(&self, time: LocalTime) -> bool {
+        let length = self.minutes();
+        let begins = self
+            .days
+            .iter()
+            .map(|&day| minute_of_week(day, self.from.minute));
+        let mut since = begins.map(|begin| minutes_until(begin, time.minute_of_week()));
+        since.any(|since| since < length)
+    }
+
+    /// Minutes from the beginning of `time`'s until it next begins or ends; at least one.
+    pub(crate) fn next_change(&self, time: LocalTime) -> u32 {
+        let now = time.minute_of_week();
+        let changes = self.days.iter().flat_map(|&day| {
+            let begin = minute_of_week(day, self.from.minute);
+            [begin, (begin + self.minutes()) % MINUTES_A_WEEK]
+        });
+        let waits = changes.map(|change| minutes_until(now, change));
+        waits
+            .filter(|&wait| wait > 0)
+            .min()
+            .unwrap_or(MINUTES_A_WEEK)
+    }
+
+    fn minutes(&self) -> u32 {
+        let (from, to) = (u32::from(self.from.minute), u32::from(self.to.minute));
+        match to > from {
+            true => to - from,
+            false => to + u32::from(MINUTES_A_DAY) - from,
+        }
+    }
+}
+
+impl LocalTime {
+    /// Whether there is such a minute.
+    pub(crate) fn is_valid(self) -> bool {
+        self.minute_of_day < MINUTES_A_DAY
+    }
+
+    fn minute_of_week(self) -> u32 {
+        minute_of_week(self.weekday, self.minute_of_day)
+    }
+}
+
+fn minute_of_week(day: Weekday, minute: u16) -> u32 {
+    // Days are numbered from Monday in the enum's own order.
+    day as u32 * u32::from(MINUTES_A_DAY) + u32::from(minute)
+}
+
+/// Minutes from one minute of the week to the next time that it is the other.
+fn minutes_until(from: u32, to: u32) -> u32 {
+    (to + MINUTES_A_WEEK - from % MINUTES_A_WEEK) % MINUTES_A_WEEK
 }
