@@ -37,7 +37,9 @@ pub(crate) mod names {
 
     pub(crate) const SLACK: &str = "timer slack";
 
-    pub(crate) const ALL: [&str; 8] = [
-        MEMORY, RESIDENT, AFFINITY, NICE, IO, CPU_TIME, PROCESSOR, SLACK,
+    pub(crate) const SOCKET: &str = "local sockets";
+
+    pub(crate) const ALL: [&str; 9] = [
+        MEMORY, RESIDENT, AFFINITY, NICE, IO, CPU_TIME, PROCESSOR, SLACK, SOCKET,
     ];
 }

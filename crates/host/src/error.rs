@@ -55,6 +55,28 @@ pub enum HostError {
         /// The number.
         thread: u64,
     },
+    /// A name that no local socket can have.
+    #[error("{name:?} names no local socket: up to 24 lower-case letters, digits and - expected")]
+    BadSocketName {
+        /// The name.
+        name: String,
+    },
+    /// A local socket, or its folder, failed.
+    #[error("{path}: {source}")]
+    Socket {
+        /// Where it is.
+        path: String,
+        /// The system's reason.
+        source: io::Error,
+    },
+    /// A folder for sockets that others could reach into.
+    #[error("{path} is no place for a socket of this user's alone: {fault}")]
+    UnsafeFolder {
+        /// The folder.
+        path: String,
+        /// What is wrong with it.
+        fault: String,
+    },
     /// Two core sets that should be apart.
     #[error("core sets {one} and {other} both have core {core}")]
     Overlap {

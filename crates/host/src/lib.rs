@@ -23,6 +23,7 @@ mod error;
 mod imp;
 mod memory;
 mod priority;
+mod socket;
 mod thread;
 
 pub use ability::{Ability, AbilityState, abilities};
@@ -35,4 +36,5 @@ pub use priority::{
     IoPriority, Priority, Restraint, Restraints, SystemRestraint, restrain, restrain_thread,
     set_timer_slack,
 };
+pub use socket::{Listener, SocketName, Stream};
 pub use thread::{ThreadId, current_thread, thread_cpu_time, thread_cpu_time_of};

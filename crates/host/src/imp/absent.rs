@@ -1,3 +1,4 @@
+use std::io::{self, Read, Write};
 use std::time::Duration;
 
 use crate::ability::{Ability, AbilityState, names};
@@ -5,6 +6,7 @@ use crate::cores::{CoreSet, Processor};
 use crate::error::HostError;
 use crate::memory::{Resident, SystemMemory};
 use crate::priority::{Priority, Restraint, Restraints};
+use crate::socket::SocketName;
 use crate::thread::ThreadId;
 
 fn absent<T>(ability: &'static str) -> Result<T, HostError> {
@@ -57,6 +59,56 @@ pub(crate) fn process_cpu_time() -> Result<Duration, HostError> {
 
 pub(crate) fn processor() -> Result<Processor, HostError> {
     absent(names::PROCESSOR)
+}
+
+#[derive(Debug)]
+pub(crate) enum Listener {}
+
+impl Listener {
+    pub(crate) fn bind(_name: &SocketName) -> Result<Self, HostError> {
+        absent(names::SOCKET)
+    }
+
+    pub(crate) fn accept(&self) -> Result<Stream, HostError> {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Stream {}
+
+impl Stream {
+    pub(crate) fn connect(_name: &SocketName) -> Result<Self, HostError> {
+        absent(names::SOCKET)
+    }
+
+    pub(crate) fn set_timeout(&mut self, _each: Duration) -> Result<(), HostError> {
+        match *self {}
+    }
+}
+
+impl Read for Stream {
+    fn read(&mut self, _buffer: &mut [u8]) -> io::Result<usize> {
+        match *self {}
+    }
+}
+
+impl Write for Stream {
+    fn write(&mut self, _bytes: &[u8]) -> io::Result<usize> {
+        match *self {}
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match *self {}
+    }
+}
+
+pub(crate) fn socket_files() -> Vec<String> {
+    Vec::new()
+}
+
+pub(crate) fn socket_is_alive(_name: &SocketName) -> bool {
+    false
 }
 
 pub(crate) fn abilities() -> Vec<Ability> {

@@ -8,13 +8,19 @@
 mod absent;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(unix)]
+mod unix;
 
 #[cfg(not(target_os = "linux"))]
 use absent as system;
 #[cfg(target_os = "linux")]
 use linux as system;
 
+#[cfg(not(unix))]
+pub(crate) use absent::{Listener, Stream, socket_files, socket_is_alive};
 pub(crate) use system::{
     abilities, allowed_cores, current_thread, pin, process_cpu_time, processor, resident, restrain,
     set_timer_slack, system_memory, thread_cpu_time, thread_cpu_time_of,
 };
+#[cfg(unix)]
+pub(crate) use unix::{Listener, Stream, socket_files, socket_is_alive};

@@ -1,6 +1,7 @@
 use std::fs;
 use std::time::Duration;
 
+use super::super::unix::socket_folder;
 use super::priority::{io, nice, timer_slack};
 use super::{allowed_cores, current_thread, processor, resident, system_memory, thread_cpu_time};
 use crate::ability::{Ability, AbilityState, names};
@@ -30,6 +31,7 @@ pub(crate) fn abilities() -> Vec<Ability> {
         cpu_time,
         processor,
         slack,
+        state(socket_folder(), |_| None),
     ];
     let named = names::ALL.into_iter().zip(states);
     named.map(|(name, state)| Ability { name, state }).collect()

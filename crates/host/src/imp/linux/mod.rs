@@ -4,6 +4,7 @@ mod ability;
 mod clock;
 mod cores;
 mod memory;
+mod peer;
 mod priority;
 
 use std::fs;
@@ -15,6 +16,7 @@ pub(crate) use ability::abilities;
 pub(crate) use clock::{process_cpu_time, thread_cpu_time, thread_cpu_time_of};
 pub(crate) use cores::{allowed_cores, pin, processor};
 pub(crate) use memory::{resident, system_memory};
+pub(crate) use peer::peer_user;
 pub(crate) use priority::{current_thread, restrain, set_timer_slack};
 
 fn read(path: &'static str) -> Result<String, HostError> {
