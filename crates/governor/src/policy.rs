@@ -1,4 +1,5 @@
 use std::fmt;
+use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
@@ -50,7 +51,7 @@ pub struct LoadRule {
     pub headroom: f64,
     /// A smaller share than this is not worth running with: stop.
     pub share_min: f64,
-    /// After a stop, the share that must be free again. More than `share_min`.
+    /// After a stop, the share that must be free again: from `share_min` to 1 - `headroom`.
     pub resume_share: f64,
     /// For how long it must be free.
     pub resume_after_s: u32,
@@ -114,14 +115,14 @@ impl Policy {
                 headroom: 0.1,
                 share_min: 0.1,
                 resume_share: 0.2,
-                resume_after_s: 10,
+                resume_after_s: 5,
             },
             others_gpu: LoadRule {
                 yield_above: 0.25,
                 headroom: 0.2,
                 share_min: 0.1,
                 resume_share: 0.25,
-                resume_after_s: 10,
+                resume_after_s: 5,
             },
             memory: MemoryRule {
                 available_min: 0.1,
@@ -132,15 +133,15 @@ impl Policy {
             },
             battery: BatteryRule {
                 share_max: 0.0,
-                charge_min: 0.9,
-                resume_charge: 0.95,
-                resume_after_s: 30,
+                charge_min: 0.5,
+                resume_charge: 0.6,
+                resume_after_s: 10,
             },
             temperature: TemperatureRule {
                 limit_above_c: 80.0,
-                stop_above_c: 90.0,
+                stop_above_c: 95.0,
                 resume_below_c: 75.0,
-                resume_after_s: 30,
+                resume_after_s: 15,
             },
             exclusive: Vec::new(),
             schedule: Vec::new(),
@@ -161,14 +162,14 @@ impl Policy {
                 headroom: 0.05,
                 share_min: 0.05,
                 resume_share: 0.1,
-                resume_after_s: 5,
+                resume_after_s: 3,
             },
             others_gpu: LoadRule {
                 yield_above: 0.5,
                 headroom: 0.1,
                 share_min: 0.05,
                 resume_share: 0.1,
-                resume_after_s: 5,
+                resume_after_s: 3,
             },
             memory: MemoryRule {
                 available_min: 0.05,
@@ -181,11 +182,11 @@ impl Policy {
                 share_max: 0.3,
                 charge_min: 0.5,
                 resume_charge: 0.6,
-                resume_after_s: 30,
+                resume_after_s: 10,
             },
             temperature: TemperatureRule {
                 limit_above_c: 85.0,
-                stop_above_c: 95.0,
+                stop_above_c: 97.0,
                 resume_below_c: 80.0,
                 resume_after_s: 15,
             },
@@ -221,7 +222,7 @@ impl Policy {
                 share_max: 1.0,
                 charge_min: 0.2,
                 resume_charge: 0.3,
-                resume_after_s: 30,
+                resume_after_s: 10,
             },
             temperature: TemperatureRule {
                 limit_above_c: 90.0,
@@ -236,14 +237,152 @@ impl Policy {
 
     /// Whether every value is one that means something. The first that does not is named.
     pub fn validate(&self) -> Result<(), PolicyError> {
-        Ok(())
+        self.presence.validate()?;
+        self.others_cpu.validate("others_cpu")?;
+        self.others_gpu.validate("others_gpu")?;
+        self.memory.validate()?;
+        self.battery.validate()?;
+        self.temperature.validate()?;
+        validate_names(&self.exclusive)?;
+        validate_schedule(&self.schedule)
+    }
+}
+
+impl PresenceRule {
+    fn validate(&self) -> Result<(), PolicyError> {
+        let key = |name| format!("presence.{name}");
+        check(key("away_after_s"), self.away_after_s, 1..=AWAY_AFTER_S_MAX)?;
+        check(
+            key("full_screen_share_max"),
+            self.full_screen_share_max,
+            SHARES,
+        )
+    }
+}
+
+impl LoadRule {
+    fn validate(&self, rule: &str) -> Result<(), PolicyError> {
+        let key = |name| format!("{rule}.{name}");
+        let most = 1.0 - self.headroom;
+        check(key("yield_above"), self.yield_above, SHARES)?;
+        check(key("headroom"), self.headroom, SHARES)?;
+        check(key("share_min"), self.share_min, SHARES)?;
+        check(
+            key("resume_share"),
+            self.resume_share,
+            self.share_min..=most,
+        )?;
+        check(key("resume_after_s"), self.resume_after_s, RESUMES)
+    }
+}
+
+impl MemoryRule {
+    fn validate(&self) -> Result<(), PolicyError> {
+        let key = |name| format!("memory.{name}");
+        check(key("available_min"), self.available_min, SHARES)?;
+        let resumes = self.available_min..=1.0;
+        check(key("resume_available"), self.resume_available, resumes)?;
+        check(key("pressure_max"), self.pressure_max, SHARES)?;
+        let resumes = 0.0..=self.pressure_max;
+        check(key("resume_pressure"), self.resume_pressure, resumes)?;
+        check(key("resume_after_s"), self.resume_after_s, RESUMES)
+    }
+}
+
+impl BatteryRule {
+    fn validate(&self) -> Result<(), PolicyError> {
+        let key = |name| format!("battery.{name}");
+        check(key("share_max"), self.share_max, SHARES)?;
+        check(key("charge_min"), self.charge_min, SHARES)?;
+        let resumes = self.charge_min..=1.0;
+        check(key("resume_charge"), self.resume_charge, resumes)?;
+        check(key("resume_after_s"), self.resume_after_s, RESUMES)
+    }
+}
+
+impl TemperatureRule {
+    fn validate(&self) -> Result<(), PolicyError> {
+        let key = |name| format!("temperature.{name}");
+        let below_stop = TEMPERATURE_C_MIN..=self.stop_above_c - TEMPERATURE_STEP_C;
+        check(
+            key("stop_above_c"),
+            self.stop_above_c,
+            TEMPERATURE_C_MIN + TEMPERATURE_STEP_C..=TEMPERATURE_C_MAX,
+        )?;
+        check(key("limit_above_c"), self.limit_above_c, below_stop.clone())?;
+        check(key("resume_below_c"), self.resume_below_c, below_stop)?;
+        check(key("resume_after_s"), self.resume_after_s, RESUMES)
+    }
+}
+
+const SHARES: RangeInclusive<f64> = 0.0..=1.0;
+const RESUMES: RangeInclusive<u32> = 0..=3600;
+const AWAY_AFTER_S_MAX: u32 = 7 * 24 * 3600;
+const TEMPERATURE_C_MIN: f64 = 20.0;
+const TEMPERATURE_C_MAX: f64 = 125.0;
+const TEMPERATURE_STEP_C: f64 = 1.0;
+const NAMES_MAX: usize = 64;
+const NAME_BYTES_MAX: usize = 255;
+const WINDOWS_MAX: usize = 64;
+
+fn check<T: PartialOrd + fmt::Display>(
+    key: String,
+    value: T,
+    allowed: RangeInclusive<T>,
+) -> Result<(), PolicyError> {
+    match allowed.contains(&value) {
+        true => Ok(()),
+        false => Err(PolicyError {
+            key,
+            value: value.to_string(),
+            allowed: format!("from {} to {}", allowed.start(), allowed.end()),
+        }),
+    }
+}
+
+fn validate_names(names: &[String]) -> Result<(), PolicyError> {
+    if names.len() > NAMES_MAX {
+        return Err(PolicyError {
+            key: "exclusive".into(),
+            value: format!("a list of {}", names.len()),
+            allowed: format!("at most {NAMES_MAX} names"),
+        });
+    }
+    let meaningless =
+        |name: &String| name.trim() != name || name.is_empty() || name.len() > NAME_BYTES_MAX;
+    match names.iter().position(meaningless) {
+        None => Ok(()),
+        Some(at) => Err(PolicyError {
+            key: format!("exclusive[{at}]"),
+            value: format!("{:?}", names[at]),
+            allowed: format!("a name of 1 to {NAME_BYTES_MAX} bytes without space around it"),
+        }),
+    }
+}
+
+fn validate_schedule(windows: &[Window]) -> Result<(), PolicyError> {
+    if windows.len() > WINDOWS_MAX {
+        return Err(PolicyError {
+            key: "schedule".into(),
+            value: format!("a list of {}", windows.len()),
+            allowed: format!("at most {WINDOWS_MAX} windows"),
+        });
+    }
+    match windows.iter().position(|window| window.days.is_empty()) {
+        None => Ok(()),
+        Some(at) => Err(PolicyError {
+            key: format!("schedule[{at}].days"),
+            value: "empty".into(),
+            allowed: "one day or more".into(),
+        }),
     }
 }
 
 /// A value in a policy that means nothing.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PolicyError {
-    /// The key's path within the policy, as in `presence.away_after_s` or `schedule[1].days`.
+    /// The key's path within the policy, as in `presence.away_after_s` or `schedule[1].days`;
+    /// positions in lists count from 0.
     pub key: String,
     /// What stands there.
     pub value: String,
@@ -263,3 +402,6 @@ impl fmt::Display for PolicyError {
 }
 
 impl std::error::Error for PolicyError {}
+
+#[cfg(test)]
+mod tests;

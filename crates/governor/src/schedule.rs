@@ -165,3 +165,6 @@ fn minute_of_week(day: Weekday, minute: u16) -> u32 {
 fn minutes_until(from: u32, to: u32) -> u32 {
     (to + MINUTES_A_WEEK - from % MINUTES_A_WEEK) % MINUTES_A_WEEK
 }
+
+#[cfg(test)]
+mod tests;
