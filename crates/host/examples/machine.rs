@@ -3,8 +3,8 @@
 //! `cargo run --release -p gogrid-host --example machine`
 
 use gogrid_host::{
-    BandwidthProbe, HostError, abilities, allowed_cores, processor, resident, stream_bandwidth,
-    system_memory,
+    BandwidthProbe, Clock, CpuProbe, HostError, MemoryProbe, PressureProbe, abilities,
+    allowed_cores, processor, resident, stream_bandwidth, system_memory,
 };
 
 fn main() -> Result<(), HostError> {
@@ -19,8 +19,40 @@ fn main() -> Result<(), HostError> {
         let gigabytes = stream_bandwidth(&BandwidthProbe::new(threads)) / 1e9;
         println!("reads {gigabytes:.1} GB/s on {threads} threads");
     }
+    print_load()?;
     for ability in abilities() {
         println!("{}: {:?}", ability.name, ability.state);
     }
     Ok(())
+}
+
+/// A second of everybody's use of the cores, and what asking for it costs.
+fn print_load() -> Result<(), HostError> {
+    let mut cpu = CpuProbe::start()?;
+    stream_bandwidth(&BandwidthProbe {
+        millis: 500,
+        ..BandwidthProbe::new(1)
+    });
+    let sample = cost("cores", || cpu.sample())?;
+    if let Some(sample) = sample {
+        println!(
+            "  total {:.3}, ours {:.3}, others {:.3}",
+            sample.total, sample.ours, sample.others
+        );
+    }
+    let mut memory = MemoryProbe::open()?;
+    cost("memory", || memory.sample())?;
+    match PressureProbe::open() {
+        Ok(mut pressure) => println!("  {:?}", cost("pressure", || pressure.sample())?),
+        Err(absent) => println!("no pressure: {absent}"),
+    }
+    Ok(())
+}
+
+/// Calls it, and prints how long that took.
+fn cost<T>(what: &str, sample: impl FnOnce() -> Result<T, HostError>) -> Result<T, HostError> {
+    let clock = Clock::start();
+    let got = sample()?;
+    println!("{what}: sampled in {} us", clock.now().0 / 1000);
+    Ok(got)
 }

@@ -39,7 +39,10 @@ pub(crate) mod names {
 
     pub(crate) const SOCKET: &str = "local sockets";
 
-    pub(crate) const ALL: [&str; 9] = [
-        MEMORY, RESIDENT, AFFINITY, NICE, IO, CPU_TIME, PROCESSOR, SLACK, SOCKET,
+    pub(crate) const LOAD: &str = "CPU load of others";
+    pub(crate) const PRESSURE: &str = "pressure";
+
+    pub(crate) const ALL: [&str; 11] = [
+        MEMORY, RESIDENT, AFFINITY, NICE, IO, CPU_TIME, PROCESSOR, SLACK, SOCKET, LOAD, PRESSURE,
     ];
 }

@@ -26,7 +26,7 @@ pub enum HostError {
         source: io::Error,
     },
     /// A file of the system's lacks a field.
-    #[error("{path}: no field {field} with a number of kB")]
+    #[error("{path}: no field {field} with a number")]
     Field {
         /// The file.
         path: &'static str,

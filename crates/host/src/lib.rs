@@ -21,6 +21,7 @@ mod clock;
 mod cores;
 mod error;
 mod imp;
+mod load;
 mod memory;
 mod priority;
 mod socket;
@@ -31,7 +32,8 @@ pub use bandwidth::{BandwidthProbe, stream_bandwidth};
 pub use clock::{Clock, process_cpu_time};
 pub use cores::{CoreSet, Processor, allowed_cores, check_disjoint, pin_thread, processor};
 pub use error::HostError;
-pub use memory::{Resident, SystemMemory, resident, system_memory};
+pub use load::{CpuProbe, CpuSample, Pressure, PressureProbe};
+pub use memory::{MemoryProbe, Resident, SystemMemory, resident, system_memory};
 pub use priority::{
     IoPriority, Priority, Restraint, Restraints, SystemRestraint, restrain, restrain_thread,
     set_timer_slack,

@@ -34,3 +34,19 @@ pub fn system_memory() -> Result<SystemMemory, HostError> {
 pub fn resident() -> Result<Resident, HostError> {
     imp::resident()
 }
+
+/// Reads the machine's memory again and again at less cost.
+#[derive(Debug)]
+pub struct MemoryProbe(imp::MemoryFile);
+
+impl MemoryProbe {
+    /// Finds the system's figures.
+    pub fn open() -> Result<Self, HostError> {
+        imp::MemoryFile::open().map(Self)
+    }
+
+    /// The machine's memory now.
+    pub fn sample(&mut self) -> Result<SystemMemory, HostError> {
+        self.0.read()
+    }
+}

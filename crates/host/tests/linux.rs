@@ -9,9 +9,10 @@ use std::time::Duration;
 use std::{fs, thread};
 
 use gogrid_host::{
-    AbilityState, Clock, CoreSet, HostError, IoPriority, Priority, ThreadId, abilities,
-    allowed_cores, current_thread, pin_thread, process_cpu_time, processor, resident, restrain,
-    restrain_thread, set_timer_slack, system_memory, thread_cpu_time, thread_cpu_time_of,
+    AbilityState, Clock, CoreSet, CpuProbe, HostError, IoPriority, MemoryProbe, Pressure,
+    PressureProbe, Priority, ThreadId, abilities, allowed_cores, current_thread, pin_thread,
+    process_cpu_time, processor, resident, restrain, restrain_thread, set_timer_slack,
+    system_memory, thread_cpu_time, thread_cpu_time_of,
 };
 use gogrid_units::Bytes;
 
@@ -218,6 +219,56 @@ fn cpu_time_is_the_work_of_a_thread_and_of_all() {
     let all = process_cpu_time().unwrap() - before;
     assert!(all.as_millis() >= 20, "{all:?}");
     assert!(thread_cpu_time().unwrap() - own < all);
+}
+
+#[test]
+fn our_own_work_is_not_others() {
+    let spin = |nanos: u128| {
+        let start = thread_cpu_time().unwrap();
+        let mut rounds = 0_u64;
+        while (thread_cpu_time().unwrap() - start).as_nanos() < nanos {
+            rounds = black_box(rounds + 1);
+        }
+    };
+    let mut probe = CpuProbe::start().unwrap();
+    assert_eq!(
+        probe.sample().unwrap(),
+        None,
+        "so soon there is nothing to say"
+    );
+    spin(100_000_000);
+    let sample = probe.sample().unwrap().expect("100 ms are enough");
+    assert_eq!(sample.cores, allowed_cores().unwrap().cores().len());
+    assert!(sample.ours > 0.0 && sample.total <= 1.0, "{sample:?}");
+    assert!(
+        (0.0..=1.0 - sample.ours).contains(&sample.others),
+        "{sample:?}"
+    );
+    assert_eq!(
+        probe.sample().unwrap(),
+        Some(sample),
+        "repeated so soon after"
+    );
+}
+
+#[test]
+fn memory_and_pressure_can_be_read_again() {
+    let mut memory = MemoryProbe::open().unwrap();
+    let (first, again) = (memory.sample().unwrap(), memory.sample().unwrap());
+    assert_eq!(first.total, again.total);
+    assert_eq!(first.total, system_memory().unwrap().total);
+    // Not every kernel has it; one that does gives shares.
+    if let Ok(mut pressure) = PressureProbe::open() {
+        let Pressure {
+            cpu_some,
+            memory_some,
+            memory_full,
+            io_some,
+        } = pressure.sample().unwrap();
+        for share in [cpu_some, memory_some, memory_full, io_some] {
+            assert!((0.0..=1.0).contains(&share), "{share}");
+        }
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::time::Duration;
 use crate::ability::{Ability, AbilityState, names};
 use crate::cores::{CoreSet, Processor};
 use crate::error::HostError;
+use crate::load::Pressure;
 use crate::memory::{Resident, SystemMemory};
 use crate::priority::{Priority, Restraint, Restraints};
 use crate::socket::SocketName;
@@ -59,6 +60,45 @@ pub(crate) fn process_cpu_time() -> Result<Duration, HostError> {
 
 pub(crate) fn processor() -> Result<Processor, HostError> {
     absent(names::PROCESSOR)
+}
+
+#[derive(Debug)]
+pub(crate) enum IdleClock {}
+
+impl IdleClock {
+    pub(crate) fn open(_cores: &CoreSet) -> Result<Self, HostError> {
+        absent(names::LOAD)
+    }
+
+    pub(crate) fn idle(&mut self) -> Result<Duration, HostError> {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum PressureFiles {}
+
+impl PressureFiles {
+    pub(crate) fn open() -> Result<Self, HostError> {
+        absent(names::PRESSURE)
+    }
+
+    pub(crate) fn read(&mut self) -> Result<Pressure, HostError> {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum MemoryFile {}
+
+impl MemoryFile {
+    pub(crate) fn open() -> Result<Self, HostError> {
+        absent(names::MEMORY)
+    }
+
+    pub(crate) fn read(&mut self) -> Result<SystemMemory, HostError> {
+        match *self {}
+    }
 }
 
 #[derive(Debug)]

@@ -3,7 +3,10 @@ use std::time::Duration;
 
 use super::super::unix::socket_folder;
 use super::priority::{io, nice, timer_slack};
-use super::{allowed_cores, current_thread, processor, resident, system_memory, thread_cpu_time};
+use super::{
+    IdleClock, PressureFiles, allowed_cores, current_thread, processor, resident, system_memory,
+    thread_cpu_time,
+};
 use crate::ability::{Ability, AbilityState, names};
 use crate::error::HostError;
 
@@ -32,6 +35,11 @@ pub(crate) fn abilities() -> Vec<Ability> {
         processor,
         slack,
         state(socket_folder(), |_| None),
+        state(
+            allowed_cores().and_then(|cores| IdleClock::open(&cores)),
+            |_| None,
+        ),
+        state(PressureFiles::open(), |_| None),
     ];
     let named = names::ALL.into_iter().zip(states);
     named.map(|(name, state)| Ability { name, state }).collect()

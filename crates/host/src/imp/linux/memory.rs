@@ -1,5 +1,6 @@
 use gogrid_units::Bytes;
 
+use super::kept::KeptFile;
 use super::read;
 use crate::error::HostError;
 use crate::memory::{Resident, SystemMemory};
@@ -7,9 +8,26 @@ use crate::memory::{Resident, SystemMemory};
 const MEMINFO: &str = "/proc/meminfo";
 const STATUS: &str = "/proc/self/status";
 
+/// `/proc/meminfo`, kept open.
+#[derive(Debug)]
+pub(crate) struct MemoryFile(KeptFile);
+
+impl MemoryFile {
+    pub(crate) fn open() -> Result<Self, HostError> {
+        KeptFile::open(MEMINFO).map(Self)
+    }
+
+    pub(crate) fn read(&mut self) -> Result<SystemMemory, HostError> {
+        memory_in(self.0.read()?)
+    }
+}
+
 pub(crate) fn system_memory() -> Result<SystemMemory, HostError> {
-    let text = read(MEMINFO)?;
-    let field = |name| kilobytes(&text, MEMINFO, name);
+    memory_in(&read(MEMINFO)?)
+}
+
+fn memory_in(text: &str) -> Result<SystemMemory, HostError> {
+    let field = |name| kilobytes(text, MEMINFO, name);
     Ok(SystemMemory {
         total: field("MemTotal")?,
         available: field("MemAvailable")?,

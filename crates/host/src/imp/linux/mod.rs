@@ -3,6 +3,8 @@
 mod ability;
 mod clock;
 mod cores;
+mod kept;
+mod load;
 mod memory;
 mod peer;
 mod priority;
@@ -15,7 +17,8 @@ use crate::error::HostError;
 pub(crate) use ability::abilities;
 pub(crate) use clock::{process_cpu_time, thread_cpu_time, thread_cpu_time_of};
 pub(crate) use cores::{allowed_cores, pin, processor};
-pub(crate) use memory::{resident, system_memory};
+pub(crate) use load::{IdleClock, PressureFiles};
+pub(crate) use memory::{MemoryFile, resident, system_memory};
 pub(crate) use peer::peer_user;
 pub(crate) use priority::{current_thread, restrain, set_timer_slack};
 
