@@ -1,4 +1,31 @@
-//! How much of a device may be taken, worked out from what was used. Pure: time is an argument.
+//! How much of a machine may be taken. Pure: time and all that is observed are arguments.
+//!
+//! [`Governor`] decides by a [`Policy`] what may be taken now; [`Duty`] holds a device to it.
+//!
+//! ```
+//! use std::time::Duration;
+//!
+//! use gogrid_governor::{Caps, Governor, Manual, Observation, Policy, Situation, Verdict};
+//! use gogrid_units::Moment;
+//!
+//! let mut governor = Governor::new(Policy::desktop());
+//! let mut decide = |second: u64, others_cpu: f64| {
+//!     governor.decide(&Situation {
+//!         now: Moment(second * 1_000_000_000),
+//!         manual: Manual::Run,
+//!         heeds_load: true,
+//!         caps: Caps { present: 0.6, away: 0.8 },
+//!         observation: &Observation { others_cpu: Some(others_cpu), ..Observation::default() },
+//!     })
+//! };
+//! // The first figure covers an unknown time, and only starts the clock.
+//! assert_eq!(decide(0, 0.5).verdict, Verdict::Open);
+//! // Others use half of the machine, a tenth stays free: 0.4 of it is left for us.
+//! let decision = decide(1, 0.5);
+//! assert!((decision.verdict.share(0.6) - 0.4).abs() < 1e-9);
+//! let Verdict::Limited { why, .. } = decision.verdict else { panic!() };
+//! assert_eq!(why[0].to_string(), "others use 50 % of the processor");
+//! ```
 //!
 //! ```
 //! use std::time::Duration;
