@@ -53,11 +53,7 @@ impl Governor {
             now: situation.now,
             policy: &self.policy,
             observation: situation.observation,
-            cap: if cap.is_nan() {
-                0.0
-            } else {
-                cap.clamp(0.0, 1.0)
-            },
+            cap: cap.clamp(0.0, 1.0),
         };
         let mut asks = self.state.machine_asks(&look);
         match situation.heeds_load {

@@ -203,6 +203,21 @@ fn stopped_or_limited_by_the_battery() {
 }
 
 #[test]
+fn a_flat_battery_that_charges_is_no_reason() {
+    let mut desk = Desk::new(Policy::desktop());
+    let battery = |discharging| {
+        Some(Battery {
+            discharging,
+            charge: 0.1,
+        })
+    };
+    desk.see(|o| o.battery = battery(true)).run(5);
+    let verdict = desk.see(|o| o.battery = battery(false)).run(9).verdict;
+    assert_eq!(names(&verdict), ["battery"]);
+    assert_eq!(desk.run(2).verdict, Verdict::Open);
+}
+
+#[test]
 fn stopped_or_limited_by_heat() {
     // Halfway from 80 to 95; smoothed, it is not quite there.
     check_reason(
