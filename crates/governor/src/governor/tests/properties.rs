@@ -100,14 +100,23 @@ fn any_memory_rule() -> impl Strategy<Value = MemoryRule> {
     )
 }
 
+fn any_schedule() -> impl Strategy<Value = Vec<Window>> {
+    let time = || (0..24u16, 0..60u16).prop_map(|(h, m)| TimeOfDay::new(h, m).expect("a time"));
+    let days = proptest::sample::subsequence(Weekday::ALL.to_vec(), 1..=7);
+    let window = (days, time(), time()).prop_map(|(days, from, to)| Window { days, from, to });
+    proptest::collection::vec(window, 0..3)
+}
+
 fn any_policy() -> impl Strategy<Value = Policy> {
     let presets = vec![Policy::desktop(), Policy::mixed(), Policy::server()];
     let preset = proptest::sample::select(presets);
     let loads = (any_load_rule(), any_load_rule(), any_memory_rule());
     let shares = prop_oneof![Just(0.0), Just(1.0), 0.0..=1.0];
-    let mixed = (preset.clone(), loads, shares.clone(), shares).prop_map(
-        |(preset, (others_cpu, others_gpu, memory), full_screen, on_battery)| {
+    let shares = (shares.clone(), shares);
+    let mixed = (preset.clone(), loads, shares, any_schedule()).prop_map(
+        |(preset, (others_cpu, others_gpu, memory), (full_screen, on_battery), schedule)| {
             let mut policy = Policy {
+                schedule,
                 others_cpu,
                 others_gpu,
                 memory,
@@ -177,7 +186,10 @@ fn certainly_shut(desk: &Desk) -> bool {
     let memory = share(seen.memory_available).is_some_and(|a| a < policy.memory.available_min)
         || share(seen.memory_pressure).is_some_and(|p| p > policy.memory.pressure_max);
     let load = memory || watches && policy.presence.full_screen_share_max == 0.0;
-    by_hand || game || machine || desk.heeds_load && load
+    let time = seen.local_time.filter(|time| time.minute_of_day < 1440);
+    let outside = |time| !policy.schedule.iter().any(|window| window.contains(time));
+    let schedule = !policy.schedule.is_empty() && time.is_some_and(outside);
+    by_hand || game || machine || schedule || desk.heeds_load && load
 }
 
 fn check_decision(desk: &Desk, decision: &Decision) -> Result<(), TestCaseError> {
@@ -266,6 +278,38 @@ proptest! {
         desk.observation = quiet();
         let decision = desk.run(recovery_s(&desk.governor.policy));
         prop_assert_eq!(decision.verdict, Verdict::Open);
+    }
+
+    #[test]
+    fn a_policy_that_was_never_validated_panics_nowhere(
+        figures in proptest::collection::vec(proptest::num::f64::ANY, 12),
+        steps in proptest::collection::vec((any_jump(), any_observation()), 1..40),
+    ) {
+        let mut policy = Policy::desktop();
+        for rule in [&mut policy.others_cpu, &mut policy.others_gpu] {
+            rule.yield_above = figures[0];
+            rule.headroom = figures[1];
+            rule.share_min = figures[2];
+            rule.resume_share = figures[3];
+            rule.resume_after_s = u32::MAX;
+        }
+        policy.presence.full_screen_share_max = figures[4];
+        policy.presence.away_after_s = u32::MAX;
+        policy.battery.share_max = figures[5];
+        policy.battery.charge_min = figures[6];
+        policy.temperature.limit_above_c = figures[7];
+        policy.temperature.stop_above_c = figures[8];
+        policy.temperature.resume_below_c = figures[9];
+        policy.memory.available_min = figures[10];
+        policy.memory.pressure_max = figures[11];
+        let mut desk = Desk::new(Policy::desktop());
+        desk.governor = Governor::new(policy);
+        for (jump, observation) in steps {
+            desk.now = jumped(desk.now, jump);
+            desk.observation = observation;
+            let decision = desk.look();
+            prop_assert!(decision.verdict.share(desk.caps.away) <= desk.caps.away);
+        }
     }
 
     #[test]
