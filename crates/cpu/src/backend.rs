@@ -1,11 +1,11 @@
 use std::io;
 use std::sync::Arc;
 
-use gogrid_kernels::{Isa, KvLayer, StartHook, attention_scratch};
+use gogrid_kernels::{Isa, KvLayer, attention_scratch};
 use gogrid_lease::{Kind, Ledger};
 use gogrid_model::{Attention, Decoder, Model};
 use gogrid_pipeline::{Backend, Costs, Footprint, Opening, Stage, StageError};
-use gogrid_units::{Bytes, Piece, Span};
+use gogrid_units::{Bytes, Piece, PlainThreads, Span, Spawn};
 
 use crate::buffers::{Buffers, Widths};
 use crate::kv::Pool;
@@ -21,17 +21,17 @@ pub struct CpuOptions {
     pub threads: usize,
     /// The instructions to use.
     pub isa: Isa,
-    /// Called first thing on each thread the team makes, with its number from 1.
-    pub on_start: StartHook,
+    /// Starts the team's threads but the driver.
+    pub spawn: Arc<dyn Spawn>,
 }
 
 impl CpuOptions {
-    /// `threads` threads and the best instructions there are.
+    /// `threads` threads, started plainly, and the best instructions there are.
     pub fn threads(threads: usize) -> Self {
         Self {
             threads,
             isa: Isa::detect(),
-            on_start: Arc::new(|_| {}),
+            spawn: Arc::new(PlainThreads),
         }
     }
 }
@@ -50,7 +50,7 @@ impl CpuBackend {
     /// # Errors
     /// When the system refuses a thread.
     pub fn new(options: &CpuOptions) -> io::Result<Self> {
-        let team = SharedTeam::new(options.threads, Arc::clone(&options.on_start))?;
+        let team = SharedTeam::new(options.threads, Arc::clone(&options.spawn))?;
         Ok(Self {
             team,
             isa: options.isa,

@@ -111,6 +111,10 @@ impl Stage for CpuStage {
     fn release(&mut self, group: usize, blocks: &[BlockId]) {
         self.pools[group].release(blocks);
     }
+
+    fn renew_threads(&mut self, renewal: u64) {
+        self.team.renew(renewal);
+    }
 }
 
 impl CpuStage {

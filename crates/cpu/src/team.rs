@@ -3,8 +3,8 @@
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use gogrid_kernels::{StartHook, Team};
-use gogrid_units::Bytes;
+use gogrid_kernels::Team;
+use gogrid_units::{Bytes, Spawn};
 
 /// A device's team, shared by its stages; the device's driver thread is the only one to lock it
 /// while steps run.
@@ -17,6 +17,8 @@ pub(crate) struct Inner {
     pub(crate) team: Team,
     /// What each stage has leased for attention; the team keeps the most of them.
     kept: Vec<Bytes>,
+    /// How often the team's threads were started anew.
+    renewals: u64,
 }
 
 /// A stage's part in what the team keeps for attention; ends when it is dropped.
@@ -26,17 +28,29 @@ pub(crate) struct Keeping {
 }
 
 impl SharedTeam {
-    pub(crate) fn new(threads: usize, on_start: StartHook) -> io::Result<Self> {
-        let team = Team::new(threads, on_start)?;
-        let kept = Vec::new();
+    pub(crate) fn new(threads: usize, spawn: Arc<dyn Spawn>) -> io::Result<Self> {
+        let inner = Inner {
+            team: Team::new(threads, spawn)?,
+            kept: Vec::new(),
+            renewals: 0,
+        };
         Ok(Self {
-            inner: Arc::new(Mutex::new(Inner { team, kept })),
+            inner: Arc::new(Mutex::new(inner)),
         })
     }
 
     pub(crate) fn lock(&self) -> MutexGuard<'_, Inner> {
         // A panic in a step ends the step; the team itself can go on.
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Starts the team's threads anew for the `renewal`th time; each of its stages asks for it.
+    pub(crate) fn renew(&self, renewal: u64) {
+        let Inner { team, renewals, .. } = &mut *self.lock();
+        if *renewals < renewal {
+            *renewals = renewal;
+            team.renew();
+        }
     }
 
     /// Keeps at least `bytes` for attention as long as the answer lives. The caller has leased them.

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use gogrid_kernels::{Activations, Forms, Isa, Packed, Team};
-use gogrid_units::{FullSpeed, WeightType};
+use gogrid_units::{FullSpeed, PlainThreads, WeightType};
 
 /// Bytes that no cache holds.
 const LARGE: usize = 96 << 20;
@@ -71,7 +71,7 @@ fn stream(memory: &[u64]) -> f64 {
 
 fn main() {
     let memory = vec![1_u64; LARGE / 8];
-    let mut team = Team::new(1, Arc::new(|_| {})).expect("threads");
+    let mut team = Team::new(1, Arc::new(PlainThreads)).expect("threads");
     println!("{}, one thread", Isa::detect());
     for ty in WeightType::ALL {
         let rows = LARGE / ty.row_bytes(4096).expect("whole blocks");

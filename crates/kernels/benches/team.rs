@@ -9,7 +9,7 @@ use gogrid_kernels::{
     Attention, AttentionRows, Isa, KV_TOKENS, KvBlock, KvLayer, KvLayout, RmsNorm, Team,
     attention_scratch,
 };
-use gogrid_units::{Bytes, FullSpeed};
+use gogrid_units::{Bytes, FullSpeed, PlainThreads};
 
 /// Median seconds of `runs` calls.
 #[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
@@ -26,7 +26,7 @@ fn seconds(runs: usize, mut call: impl FnMut()) -> f64 {
 }
 
 fn team(threads: usize) -> Team {
-    Team::new(threads, Arc::new(|_| {})).expect("threads")
+    Team::new(threads, Arc::new(PlainThreads)).expect("threads")
 }
 
 /// A region of short chunks, less the time that the same rows take on one thread: norms of rows

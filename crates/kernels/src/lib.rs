@@ -53,4 +53,4 @@ pub use pointwise::GateKind;
 pub use quant::CannotKeep;
 pub use region::Abandoned;
 pub use rope::{Rotary, RotaryPairs, Rotations};
-pub use team::{StartHook, Team};
+pub use team::Team;

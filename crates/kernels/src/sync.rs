@@ -6,8 +6,14 @@ pub(crate) use std::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering, fence},
     },
-    thread::{Builder, JoinHandle, Thread, current, park},
+    thread::{JoinHandle, Thread, current, park},
 };
+
+#[cfg(not(loom))]
+pub(crate) use gogrid_units::Spawn;
+
+#[cfg(loom)]
+pub use of_loom::{PlainThreads, Spawn};
 
 #[cfg(loom)]
 pub(crate) use loom::{
@@ -16,8 +22,28 @@ pub(crate) use loom::{
         Arc, Mutex,
         atomic::{AtomicBool, AtomicU64, Ordering, fence},
     },
-    thread::{Builder, JoinHandle, Thread, current, park},
+    thread::{JoinHandle, Thread, current, park},
 };
+
+/// `gogrid_units::Spawn` for loom's threads.
+#[cfg(loom)]
+mod of_loom {
+    use std::io;
+
+    use loom::thread::{Builder, JoinHandle};
+
+    pub trait Spawn: Send + Sync {
+        fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
+    }
+
+    pub struct PlainThreads;
+
+    impl Spawn for PlainThreads {
+        fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>> {
+            Builder::new().name(name.to_owned()).spawn(body)
+        }
+    }
+}
 
 /// The standard cell with the access calls of loom's, which checks that accesses never overlap.
 #[cfg(not(loom))]

@@ -14,8 +14,7 @@ use crate::isa::Isa;
 use crate::ops::Ops;
 use crate::region::{Abandoned, Board, Chunk, Member, Memory, Pauses, Region};
 use crate::sync::{
-    Alone, Arc, AtomicBool, Builder, JoinHandle, Ordering, Thread, current, fence, park,
-    park_a_chunk,
+    Alone, Arc, AtomicBool, JoinHandle, Ordering, Spawn, Thread, current, fence, park, park_a_chunk,
 };
 
 /// The longest spin at a region's end and between regions.
@@ -24,9 +23,6 @@ const SPIN_NANOS_MAX: u64 = 20_000;
 
 /// Steps a member that is late every time it takes part stays away at most.
 const STEPS_AWAY_MAX: u64 = 64;
-
-/// Called first thing on each spawned thread of a team, with its member number.
-pub type StartHook = std::sync::Arc<dyn Fn(usize) + Send + Sync>;
 
 /// Threads that compute together. The thread that calls [`step`](Team::step) is one of them.
 /// Dropping the team ends and joins the others.
@@ -37,7 +33,12 @@ pub struct Team {
 /// The team without its face: what the operations use.
 pub(crate) struct Crew {
     shared: Arc<Shared>,
+    /// Starts the workers.
+    spawn: std::sync::Arc<dyn Spawn>,
+    leader: Alone<Member>,
     workers: Vec<Worker>,
+    /// Threads that were told to leave and are not joined yet.
+    leaving: Vec<JoinHandle<()>>,
     memory: Memory,
     step: u64,
     taking_part: usize,
@@ -47,16 +48,22 @@ pub(crate) struct Crew {
 
 struct Shared {
     board: Board,
-    /// Member 0 is the leader.
-    members: Vec<Alone<Member>>,
-    stop: AtomicBool,
     /// Rounds of a spin of [`SPIN_NANOS_MAX`].
     spins: u32,
 }
 
+/// A spawned thread's own place, which it shares with the leader.
+#[derive(Default)]
+struct Seat {
+    member: Member,
+    /// Whether the thread is to end.
+    leave: AtomicBool,
+}
+
 /// What the leader knows of another member.
 struct Worker {
-    handle: Option<JoinHandle<()>>,
+    seat: Arc<Alone<Seat>>,
+    handle: JoinHandle<()>,
     /// The first step it takes part in again.
     back_at: u64,
     /// Steps in a row in which it was late, of those it took part in.
@@ -66,24 +73,24 @@ struct Worker {
 }
 
 impl Team {
-    /// A team of `threads`, the caller's included, so at least one. `on_start` runs first thing on
-    /// each spawned thread with its member number, from 1.
+    /// A team of `threads`, the caller's included, so at least one. `spawn` starts the others, under
+    /// the names `worker 1`, `worker 2` and so on.
     ///
     /// # Errors
     /// When the system refuses a thread; those already started are ended.
-    pub fn new(threads: usize, on_start: StartHook) -> io::Result<Self> {
+    pub fn new(threads: usize, spawn: std::sync::Arc<dyn Spawn>) -> io::Result<Self> {
         assert!(threads > 0, "a team has at least its caller");
         let shared = Arc::new(Shared {
             board: Board::new(),
-            members: (0..threads).map(|_| Alone::default()).collect(),
-            stop: AtomicBool::new(false),
             spins: spins(),
         });
-        let workers = Vec::with_capacity(threads - 1);
         let mut team = Self {
             crew: Crew {
                 shared,
-                workers,
+                spawn,
+                leader: Alone::default(),
+                workers: Vec::with_capacity(threads - 1),
+                leaving: vec![],
                 memory: Memory::default(),
                 step: 0,
                 taking_part: 1,
@@ -91,20 +98,21 @@ impl Team {
             },
         };
         for index in 1..threads {
-            let (shared, on_start) = (team.crew.shared.clone(), on_start.clone());
-            let thread = Builder::new().name(format!("gogrid-cpu-{index}"));
-            let handle = thread.spawn(move || {
-                on_start(index);
-                shared.work(index);
-            })?;
-            team.crew.workers.push(Worker::new(handle));
+            let worker = team.crew.employ(index)?;
+            team.crew.workers.push(worker);
         }
         Ok(team)
     }
 
+    /// Starts every thread but the caller's anew; the ones before leave and are joined later, so
+    /// nobody waits for them. A member whose new thread is refused keeps the one it has.
+    pub fn renew(&mut self) {
+        self.crew.renew();
+    }
+
     /// Threads, the caller's included.
     pub fn threads(&self) -> usize {
-        self.crew.shared.members.len()
+        self.crew.workers.len() + 1
     }
 
     /// Keeps `bytes` for attention, in place of what it kept before. Without them, or with too few,
@@ -138,23 +146,44 @@ impl Team {
 
 impl Drop for Team {
     fn drop(&mut self) {
-        self.crew.shared.stop.store(true, Ordering::Release);
-        for worker in &self.crew.workers {
-            worker.thread().unpark();
-        }
-        for worker in &mut self.crew.workers {
-            let handle = worker.handle.take().expect("joined once");
-            // A worker catches the panics of chunks; one from `on_start` was printed by its thread.
-            drop(handle.join());
-        }
+        let Crew {
+            workers, leaving, ..
+        } = &mut self.crew;
+        leaving.extend(workers.drain(..).map(Worker::dismiss));
+        self.crew.join_leaving();
     }
 }
 
 impl Crew {
+    fn employ(&self, index: usize) -> io::Result<Worker> {
+        let seat = Arc::new(Alone(Seat::default()));
+        let (shared, its) = (self.shared.clone(), seat.clone());
+        let body = Box::new(move || shared.work(&its.0));
+        let handle = self.spawn.spawn(&format!("worker {index}"), body)?;
+        Ok(Worker::new(seat, handle))
+    }
+
+    /// Who leaves may not have left yet when the next step begins; its seat is its own.
+    fn renew(&mut self) {
+        self.join_leaving();
+        for index in 0..self.workers.len() {
+            if let Ok(fresh) = self.employ(index + 1) {
+                let before = std::mem::replace(&mut self.workers[index], fresh);
+                self.leaving.push(before.dismiss());
+            }
+        }
+    }
+
+    fn join_leaving(&mut self) {
+        for handle in self.leaving.drain(..) {
+            // A worker catches the panics of chunks; another was printed by its thread.
+            drop(handle.join());
+        }
+    }
+
     fn begin_step(&mut self, width: usize) {
         self.step += 1;
-        let leader = &self.shared.members[0].0;
-        leader.active.store(true, Ordering::Relaxed);
+        self.leader.0.active.store(true, Ordering::Relaxed);
         self.narrow_to(width);
         self.wake();
     }
@@ -162,11 +191,12 @@ impl Crew {
     /// Lets the first `width` members who are not left out take part, and says how many they are.
     pub(crate) fn narrow_to(&mut self, width: usize) -> usize {
         let mut taking_part = 1;
-        for (worker, member) in self.workers.iter().zip(&self.shared.members[1..]) {
+        for worker in &self.workers {
             let active = taking_part < width && worker.back_at <= self.step;
             taking_part += usize::from(active);
-            if member.0.active.load(Ordering::Relaxed) != active {
-                member.0.active.store(active, Ordering::Relaxed);
+            let member = worker.member();
+            if member.active.load(Ordering::Relaxed) != active {
+                member.active.store(active, Ordering::Relaxed);
             }
         }
         self.taking_part = taking_part;
@@ -183,10 +213,11 @@ impl Crew {
         // Pairs with the fence in `Shared::sleep`: either the member sees what was written before,
         // or its flag is seen here.
         fence(Ordering::SeqCst);
-        for (worker, member) in self.workers.iter().zip(&self.shared.members[1..]) {
-            let asleep = member.0.active.load(Ordering::Relaxed)
-                && member.0.parked.load(Ordering::Relaxed)
-                && member.0.parked.swap(false, Ordering::Relaxed);
+        for worker in &self.workers {
+            let member = worker.member();
+            let asleep = member.active.load(Ordering::Relaxed)
+                && member.parked.load(Ordering::Relaxed)
+                && member.parked.swap(false, Ordering::Relaxed);
             if asleep {
                 worker.thread().unpark();
             }
@@ -217,14 +248,14 @@ impl Crew {
         // Neither of the two unwinds: chunks' panics are caught and kept for `close`.
         self.shared
             .board
-            .take_part(&self.shared.members[0].0, &mut self.memory);
+            .take_part(&self.leader.0, &mut self.memory);
         self.wait(job.chunks);
         self.shared.board.close()
     }
 
     /// Runs the chunks on the calling thread alone.
     pub(crate) fn run_alone(&self, job: &Job<'_>) -> Result<(), Abandoned> {
-        let pauses = Pauses::new(job.pace, &self.shared.members[0].0);
+        let pauses = Pauses::new(job.pace, &self.leader.0);
         for index in 0..job.chunks {
             pauses.point(job.work)?;
             (job.run)(index, &pauses)?;
@@ -259,8 +290,8 @@ impl Crew {
     /// Leaves out who works at the same chunk as when this was last called. One call proves
     /// nothing: an unpark that was left over from earlier ends a wait at once.
     fn leave_out_the_late(&mut self) {
-        for (worker, member) in self.workers.iter_mut().zip(&self.shared.members[1..]) {
-            let works_at = member.0.works_at();
+        for worker in &mut self.workers {
+            let works_at = worker.member().works_at();
             if works_at.is_some() && works_at == worker.seen_at && worker.back_at <= self.step {
                 worker.was_late(self.step);
             }
@@ -279,17 +310,31 @@ impl Crew {
 }
 
 impl Worker {
-    fn new(handle: JoinHandle<()>) -> Self {
+    fn new(seat: Arc<Alone<Seat>>, handle: JoinHandle<()>) -> Self {
         Self {
-            handle: Some(handle),
+            seat,
+            handle,
             back_at: 0,
             late_in_a_row: 0,
             seen_at: None,
         }
     }
 
+    fn member(&self) -> &Member {
+        &self.seat.0.member
+    }
+
     fn thread(&self) -> &Thread {
-        self.handle.as_ref().expect("joined only on drop").thread()
+        self.handle.thread()
+    }
+
+    /// Tells the thread to end. It claims no chunk any more: whoever sees the next region sees that
+    /// it is not active.
+    fn dismiss(self) -> JoinHandle<()> {
+        self.member().active.store(false, Ordering::Relaxed);
+        self.seat.0.leave.store(true, Ordering::Release);
+        self.thread().unpark();
+        self.handle
     }
 
     /// Back at the next step after the first time, then two, four steps later, and so on.
@@ -301,14 +346,13 @@ impl Worker {
 }
 
 impl Shared {
-    /// What a spawned member does until the team is dropped.
-    fn work(&self, index: usize) {
-        let member = &self.members[index].0;
+    /// What a spawned member does until it is told to leave.
+    fn work(&self, seat: &Seat) {
         let mut memory = Memory::default();
-        while !self.stop.load(Ordering::Acquire) {
-            self.board.take_part(member, &mut memory);
-            if !self.spin(member) {
-                self.sleep(member);
+        while !seat.leave.load(Ordering::Acquire) {
+            self.board.take_part(&seat.member, &mut memory);
+            if !self.spin(&seat.member) {
+                self.sleep(seat);
             }
         }
     }
@@ -327,13 +371,14 @@ impl Shared {
         false
     }
 
-    /// Parks, unless there is work for `member`.
-    fn sleep(&self, member: &Member) {
+    /// Parks, unless there is work or the member is to leave.
+    fn sleep(&self, seat: &Seat) {
+        let member = &seat.member;
         member.parked.store(true, Ordering::Relaxed);
         // Pairs with the fence in `Crew::wake`.
         fence(Ordering::SeqCst);
         let work = self.board.open() && member.active.load(Ordering::Relaxed);
-        if !work && !self.stop.load(Ordering::Acquire) {
+        if !work && !seat.leave.load(Ordering::Acquire) {
             park();
         }
         member.parked.store(false, Ordering::Relaxed);

@@ -7,7 +7,7 @@ use gogrid_kernels::{
     Attention, AttentionRows, Isa, KV_TOKENS, KvBlock, KvLayer, KvLayout, KvRows, Team,
     attention_scratch,
 };
-use gogrid_units::{Bytes, FullSpeed};
+use gogrid_units::{Bytes, FullSpeed, PlainThreads};
 use half::f16;
 use proptest::prelude::{Strategy, any, prop_assert_eq, proptest};
 use proptest::test_runner::Config;
@@ -201,7 +201,7 @@ struct How {
 }
 
 fn team(threads: usize) -> Team {
-    Team::new(threads, Arc::new(|_| {})).expect("threads")
+    Team::new(threads, Arc::new(PlainThreads)).expect("threads")
 }
 
 fn bits(x: &[f32]) -> Vec<u32> {

@@ -10,7 +10,7 @@ use gogrid_kernels::{
     Abandoned, Activations, Embed, Forms, GateKind, Isa, Ops, Packed, RmsNorm, RopeRows, Rotary,
     RotaryPairs, Rotations, Team,
 };
-use gogrid_units::{FullSpeed, Go, Moment, Pace, WeightType, Work};
+use gogrid_units::{FullSpeed, Go, Moment, Pace, PlainThreads, WeightType, Work};
 
 fn floats(seed: usize, len: usize) -> Vec<f32> {
     let mut state = seed as u64 * 2 + 1;
@@ -33,7 +33,7 @@ fn check(
 ) {
     let mut first: Option<Vec<u32>> = None;
     for threads in 1..=3 {
-        let mut team = Team::new(threads, Arc::new(|_| {})).expect("threads");
+        let mut team = Team::new(threads, Arc::new(PlainThreads)).expect("threads");
         for isa in Isa::available() {
             let mut out = x.to_vec();
             let done = team.step(&FullSpeed, isa, |ops| op(ops, &mut out));
@@ -162,7 +162,7 @@ fn extreme_logits_keep_their_probabilities() {
 
 #[test]
 fn logits_that_are_no_numbers_give_none() {
-    let mut team = Team::new(1, Arc::new(|_| {})).expect("threads");
+    let mut team = Team::new(1, Arc::new(PlainThreads)).expect("threads");
     let mut out = [0.0];
     let done = team.step(&FullSpeed, Isa::detect(), |ops| {
         ops.log_probs(&[f32::NAN; 20], &[3], &mut out)
@@ -317,7 +317,7 @@ fn a_large_product_has_many_pause_points_and_can_be_run_again() {
     let (weights, _) = packed(rows, cols, 14);
     let x = floats(15, tokens * cols);
     let mut inputs = Activations::new(Forms::of(WeightType::F32), tokens, cols);
-    let mut team = Team::new(2, Arc::new(|_| {})).expect("threads");
+    let mut team = Team::new(2, Arc::new(PlainThreads)).expect("threads");
     let mut run = |abandon_at| {
         let pace = Watching {
             asked: AtomicUsize::new(0),

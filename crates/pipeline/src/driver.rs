@@ -4,18 +4,22 @@
 use std::collections::VecDeque;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
 use std::task::Poll;
+use std::thread::JoinHandle;
 use std::time::Duration;
 
-use gogrid_units::Span;
+use gogrid_units::{Span, Spawn, hand_over};
 
-use crate::runner::{Finished, Flight, Line, Message, Payload, StageFailure};
+use crate::runner::{Finished, Flight, Line, Message, Payload, Renewal, StageFailure};
 use crate::stage::{Stage, StageError, Ticket};
 use crate::step::Input;
 
 /// How long a driver waits for messages before it polls a stage again that waits for its device.
 const POLL_AGAIN: Duration = Duration::from_micros(100);
+
+/// What a driver's thread is called.
+pub(crate) const NAME: &str = "driver";
 
 /// A stage, what waits for it, and what it has open.
 pub(crate) struct DriverStage {
@@ -33,6 +37,18 @@ pub(crate) struct Driver {
     stages: Vec<DriverStage>,
     inbox: Receiver<Message>,
     line: Arc<Line>,
+    spawn: Arc<dyn Spawn>,
+    renewals: u64,
+    /// The thread that drove before this one, which ends or has ended. Joined when this one ends or
+    /// is followed itself: waiting for it at once could take as long as its priority is low.
+    before: Option<JoinHandle<()>>,
+}
+
+/// What a driver does after it has taken its messages.
+enum Next {
+    Work,
+    Renew(Renewal),
+    Stop(SyncSender<JoinHandle<()>>),
 }
 
 impl DriverStage {
@@ -108,31 +124,80 @@ impl DriverStage {
 
 impl Driver {
     pub(crate) fn new(
-        device: usize,
-        stages: Vec<DriverStage>,
+        (device, stages): (usize, Vec<DriverStage>),
         inbox: Receiver<Message>,
         line: Arc<Line>,
+        spawn: Arc<dyn Spawn>,
     ) -> Self {
         Self {
             device,
             stages,
             inbox,
             line,
+            spawn,
+            renewals: 0,
+            before: None,
         }
     }
 
-    pub(crate) fn run(mut self) {
-        self.line.started(self.device);
-        while self.take_messages() {
-            for index in 0..self.stages.len() {
-                self.advance(index);
+    /// Drives on the calling thread, whose handle is `own`, until it is told to stop or a fresh
+    /// thread has taken over.
+    pub(crate) fn run(mut self, mut own: JoinHandle<()>) {
+        loop {
+            match self.take_messages() {
+                Next::Work => (0..self.stages.len()).for_each(|index| self.advance(index)),
+                Next::Renew(renewal) => match self.renew(own, renewal) {
+                    Some(kept) => (self, own) = kept,
+                    None => return,
+                },
+                Next::Stop(answer) => return self.stop(own, answer),
             }
         }
     }
 
-    /// Takes in all messages there are; waits for one when there is nothing else to do. False when
-    /// the driver is to stop.
-    fn take_messages(&mut self) -> bool {
+    /// Goes on in a fresh thread, with the stages' threads fresh too. Gives back what it took where
+    /// there is no such thread.
+    fn renew(mut self, own: JoinHandle<()>, renewal: Renewal) -> Option<(Self, JoinHandle<()>)> {
+        self.renewals += 1;
+        let renewals = self.renewals;
+        for stage in &mut self.stages {
+            let renewed = |stage: &mut dyn Stage| {
+                stage.renew_threads(renewals);
+                Ok(())
+            };
+            // A broken stage takes no step.
+            let _ = stage.guarded(renewed);
+        }
+        let spawn = Arc::clone(&self.spawn);
+        let state = (self, own, renewal);
+        let go_on = |(mut driver, before, renewal): (Self, _, _), own| {
+            drop(renewal);
+            driver.follow(before);
+            driver.run(own);
+        };
+        let (driver, own, _) = hand_over(&*spawn, NAME, state, go_on).err()?.0;
+        Some((driver, own))
+    }
+
+    /// Keeps the handle of the thread before, and joins the one before that.
+    fn follow(&mut self, before: JoinHandle<()>) {
+        if let Some(ended) = self.before.replace(before) {
+            // A panic in it was reported on its own thread.
+            let _ = ended.join();
+        }
+    }
+
+    fn stop(mut self, own: JoinHandle<()>, answer: SyncSender<JoinHandle<()>>) {
+        if let Some(ended) = self.before.take() {
+            let _ = ended.join();
+        }
+        // There is room for every driver's.
+        let _ = answer.try_send(own);
+    }
+
+    /// Takes in messages until one says what to do next or there are none; waits for one when there
+    /// is nothing else to do.
+    fn take_messages(&mut self) -> Next {
         let busy = self
             .stages
             .iter()
@@ -144,24 +209,24 @@ impl Driver {
                 .recv()
                 .map_err(|_| RecvTimeoutError::Disconnected)
         };
-        match first {
-            Err(RecvTimeoutError::Timeout) => return true,
-            Err(RecvTimeoutError::Disconnected) => return false,
-            Ok(message) => {
-                if !self.take(message) {
-                    return false;
-                }
+        let mut message = match first {
+            Err(RecvTimeoutError::Timeout) => return Next::Work,
+            Err(RecvTimeoutError::Disconnected) => unreachable!("the line has a sender"),
+            Ok(message) => message,
+        };
+        loop {
+            match self.take(message) {
+                Next::Work => {}
+                next => return next,
+            }
+            match self.inbox.try_recv() {
+                Ok(another) => message = another,
+                Err(_) => return Next::Work,
             }
         }
-        while let Ok(message) = self.inbox.try_recv() {
-            if !self.take(message) {
-                return false;
-            }
-        }
-        true
     }
 
-    fn take(&mut self, message: Message) -> bool {
+    fn take(&mut self, message: Message) -> Next {
         match message {
             Message::Run(flight) => {
                 let stage = self.stages.iter_mut().find(|s| s.index == flight.stage);
@@ -187,9 +252,10 @@ impl Driver {
                 }
                 drop(place);
             }
-            Message::Stop => return false,
+            Message::Renew(renewal, _place) => return Next::Renew(renewal),
+            Message::Stop(answer) => return Next::Stop(answer),
         }
-        true
+        Next::Work
     }
 
     /// Runs what a stage has until it waits for its device or has nothing left.

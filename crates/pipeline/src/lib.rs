@@ -24,6 +24,6 @@ pub use plan::{
     BoundBy, DeviceLoad, Limit, LimitCost, Objective, PLAN_DEVICES_MAX, PieceBytes, PlacedSpan,
     Plan, PlanDevice, PlanError, PlanRequest, Workload, plan, plan_by_hand, what_limits_cost,
 };
-pub use runner::{Finished, Hooks, Job, PlacedStage, Runner, StageFailure};
+pub use runner::{Finished, Hooks, Job, PlacedStage, Renewal, Runner, StageFailure};
 pub use stage::{Backend, Costs, Footprint, Opening, Stage, StageError, Ticket};
 pub use step::{BLOCK_TOKENS, BlockId, Input, OutputBuf, SequenceRows, Step, Want};

@@ -3,22 +3,23 @@
 //! A job in flight stands in exactly one channel, and a channel keeps room for every job that may
 //! be in flight, so a hand-over never waits and drivers cannot block each other in a ring.
 
+use std::any::Any;
 use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle};
+use std::thread::JoinHandle;
 
 use gogrid_lease::{Permit, Permits};
-use gogrid_units::Span;
+use gogrid_units::{Span, Spawn, hand_over};
 
-use crate::driver::{Driver, DriverStage};
+use crate::driver::{Driver, DriverStage, NAME};
 use crate::stage::{Stage, StageError};
 use crate::step::{BlockId, OutputBuf, Step};
 
-/// Releases that wait in a driver's channel at most.
-const RELEASES_MAX: u32 = 8;
+/// Releases and renewals that wait in a driver's channel at most.
+const WORDS_MAX: u32 = 8;
 
 /// A stage with its place: which device drives it, and which pieces it runs.
 pub struct PlacedStage {
@@ -64,12 +65,15 @@ pub struct StageFailure {
     pub error: StageError,
 }
 
+/// Dropped by each driver when a renewal is done.
+pub type Renewal = Arc<dyn Any + Send + Sync>;
+
 /// What a runner calls.
 pub struct Hooks {
     /// Called on a driver thread with each job's end; must not block.
     pub finished: Box<dyn Fn(Finished) + Send + Sync>,
-    /// Called first thing on each driver thread, with its device's index.
-    pub started: Box<dyn Fn(usize) + Send + Sync>,
+    /// What starts the driver thread of a device, by its index, under the name `driver`.
+    pub spawn: Box<dyn Fn(usize) -> Arc<dyn Spawn>>,
 }
 
 /// Stages in a row, each driven by its device's thread. Dropping it stops the drivers after the
@@ -77,7 +81,6 @@ pub struct Hooks {
 pub struct Runner {
     line: Arc<Line>,
     in_flight_max: usize,
-    threads: Vec<JoinHandle<()>>,
 }
 
 /// What all drivers share.
@@ -87,14 +90,14 @@ pub(crate) struct Line {
     /// For each distinct device, the same channel once.
     devices: Vec<DeviceChannel>,
     in_flight: AtomicUsize,
-    hooks: Hooks,
+    finished: Box<dyn Fn(Finished) + Send + Sync>,
 }
 
 /// The channel of one driver.
 struct DeviceChannel {
     sender: SyncSender<Message>,
-    /// Places for releases in it.
-    releases: Permits,
+    /// Places for releases and renewals in it.
+    words: Permits,
 }
 
 /// What a driver is told.
@@ -106,7 +109,9 @@ pub(crate) enum Message {
         /// Its place in the channel, until it is done.
         place: Permit,
     },
-    Stop,
+    Renew(Renewal, Permit),
+    /// Answered with the thread that ends.
+    Stop(SyncSender<JoinHandle<()>>),
 }
 
 /// A job on its way.
@@ -136,7 +141,7 @@ impl Runner {
         let mut channels = BTreeMap::new();
         for placed in &stages {
             // One more for the word to stop.
-            let room = in_flight_max + RELEASES_MAX as usize + 1;
+            let room = in_flight_max + WORDS_MAX as usize + 1;
             channels
                 .entry(placed.device)
                 .or_insert_with(|| sync_channel(room));
@@ -150,28 +155,28 @@ impl Runner {
                 .values()
                 .map(|(sender, _)| DeviceChannel {
                     sender: sender.clone(),
-                    releases: Permits::new(RELEASES_MAX),
+                    words: Permits::new(WORDS_MAX),
                 })
                 .collect(),
             in_flight: AtomicUsize::new(0),
-            hooks,
+            finished: hooks.finished,
         });
         let receivers = channels
             .into_iter()
             .map(|(device, (_, receiver))| (device, receiver));
-        let mut runner = Self {
+        let runner = Self {
             line,
             in_flight_max,
-            threads: Vec::new(),
         };
-        runner.spawn_drivers(stages, receivers)?;
+        runner.spawn_drivers(stages, receivers, &hooks.spawn)?;
         Ok(runner)
     }
 
     fn spawn_drivers(
-        &mut self,
+        &self,
         stages: Vec<PlacedStage>,
         receivers: impl Iterator<Item = (usize, Receiver<Message>)>,
+        spawn: &dyn Fn(usize) -> Arc<dyn Spawn>,
     ) -> io::Result<()> {
         let mut by_device: BTreeMap<usize, Vec<DriverStage>> = BTreeMap::new();
         for (index, placed) in stages.into_iter().enumerate() {
@@ -183,12 +188,9 @@ impl Runner {
                 .remove(&device)
                 .expect("every channel has a stage");
             let line = Arc::clone(&self.line);
-            let driver = Driver::new(device, stages, inbox, line);
-            let name = format!("gogrid-device-{device}");
-            let thread = thread::Builder::new()
-                .name(name)
-                .spawn(move || driver.run())?;
-            self.threads.push(thread);
+            let spawn = spawn(device);
+            let driver = Driver::new((device, stages), inbox, line, Arc::clone(&spawn));
+            hand_over(&*spawn, NAME, driver, Driver::run).map_err(|(_, error)| error)?;
         }
         Ok(())
     }
@@ -215,35 +217,50 @@ impl Runner {
     /// since each driver works in order. Gives the blocks back, and tells no stage, when as many
     /// releases as may be wait for some driver; the caller tries again with the next job's end.
     pub fn release(&self, group: usize, blocks: Arc<[BlockId]>) -> Result<(), Arc<[BlockId]>> {
+        let told = self.tell_all(|place| Message::Release {
+            group,
+            blocks: Arc::clone(&blocks),
+            place,
+        });
+        if told { Ok(()) } else { Err(blocks) }
+    }
+
+    /// Has every driver start its own thread, and those its stages compute with, anew: each hands
+    /// what it has to a fresh thread once it is between two steps, and nothing in flight is lost.
+    /// Where a fresh thread is refused the one before goes on. Gives the renewal back as
+    /// [`release`](Self::release) does.
+    pub fn renew(&self, renewal: Renewal) -> Result<(), Renewal> {
+        let told = self.tell_all(|place| Message::Renew(Arc::clone(&renewal), place));
+        if told { Ok(()) } else { Err(renewal) }
+    }
+
+    /// Sends every driver a word, unless some driver's channel has no place for it.
+    fn tell_all(&self, word: impl Fn(Permit) -> Message) -> bool {
         let devices = &self.line.devices;
-        let places: Option<Vec<_>> = devices.iter().map(|d| d.releases.take()).collect();
+        let places: Option<Vec<_>> = devices.iter().map(|d| d.words.take()).collect();
         let Some(places) = places else {
-            return Err(blocks);
+            return false;
         };
         for (channel, place) in devices.iter().zip(places) {
-            let blocks = Arc::clone(&blocks);
-            let message = Message::Release {
-                group,
-                blocks,
-                place,
-            };
-            match channel.sender.try_send(message) {
-                // A driver that is gone has nothing to forget.
+            match channel.sender.try_send(word(place)) {
+                // A driver that is gone needs no telling.
                 Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-                Err(TrySendError::Full(_)) => unreachable!("a channel has room for every release"),
+                Err(TrySendError::Full(_)) => unreachable!("a channel has room for every word"),
             }
         }
-        Ok(())
+        true
     }
 }
 
 impl Drop for Runner {
     fn drop(&mut self) {
+        let (ends, ended) = sync_channel(self.line.devices.len());
         for channel in &self.line.devices {
             // A driver that is gone needs no telling.
-            let _ = channel.sender.send(Message::Stop);
+            let _ = channel.sender.send(Message::Stop(ends.clone()));
         }
-        for thread in self.threads.drain(..) {
+        drop(ends);
+        for thread in ended {
             let _ = thread.join();
         }
     }
@@ -275,11 +292,7 @@ impl Line {
     /// Ends a job. The place is free before the caller hears of it, so it can submit at once.
     pub(crate) fn finish(&self, finished: Finished) {
         self.leave();
-        (self.hooks.finished)(finished);
-    }
-
-    pub(crate) fn started(&self, device: usize) {
-        (self.hooks.started)(device);
+        (self.finished)(finished);
     }
 
     fn leave(&self) {

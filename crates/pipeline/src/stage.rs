@@ -31,6 +31,10 @@ pub trait Stage: Send {
 
     /// Forgets what blocks of a KV group hold and frees their memory.
     fn release(&mut self, group: usize, blocks: &[BlockId]);
+
+    /// Starts the threads anew that it computes with, if it has any, between two calls. Stages that
+    /// share threads are told one after the other, with one number; numbers count from 1.
+    fn renew_threads(&mut self, _renewal: u64) {}
 }
 
 /// A step that a stage has taken in; numbers grow by one.

@@ -1,14 +1,17 @@
 //! The runner with stages that only note what they are asked.
 
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Mutex};
 use std::task::Poll;
+use std::thread::JoinHandle;
 
 use gogrid_pipeline::{
-    BlockId, Finished, Footprint, Hooks, Input, Job, OutputBuf, PlacedStage, Runner, SequenceRows,
-    Stage, StageError, Step, Ticket, Want,
+    BlockId, Finished, Footprint, Hooks, Input, Job, OutputBuf, PlacedStage, Renewal, Runner,
+    SequenceRows, Stage, StageError, Step, Ticket, Want,
 };
-use gogrid_units::Span;
+use gogrid_units::{PlainThreads, Span, Spawn, ThreadBody};
 
 /// Appends its number to each row's history; the history is the hidden state, one value per stage.
 struct Noting {
@@ -69,6 +72,11 @@ impl Stage for Noting {
         let text = format!("stage {} frees {blocks:?} of group {group}", self.number);
         self.log.lock().unwrap().push(text);
     }
+
+    fn renew_threads(&mut self, renewal: u64) {
+        let text = format!("stage {} renews for the {renewal}th time", self.number);
+        self.log.lock().unwrap().push(text);
+    }
 }
 
 struct Bench {
@@ -79,23 +87,38 @@ struct Bench {
 
 /// Stages on the devices given, in order; the last behaves as said.
 fn bench(devices: &[usize], in_flight_max: usize, last: Behaviour) -> Bench {
-    bench_when(devices, in_flight_max, last, |_| {})
+    bench_when(devices, in_flight_max, last, Arc::new(PlainThreads))
 }
 
 /// One stage that works, for two jobs; its driver takes nothing before a word is sent.
 fn held_bench() -> (Bench, Sender<()>) {
     let (hold, held) = channel();
-    let held = Mutex::new(held);
-    let wait = move |_| held.lock().unwrap().recv().unwrap();
-    (bench_when(&[0], 2, Behaviour::Works, wait), hold)
+    let held = Arc::new(Held(Mutex::new(Some(held))));
+    (bench_when(&[0], 2, Behaviour::Works, held), hold)
 }
 
-/// As [`bench`], with what each driver does first.
+/// The first thread that it starts does nothing before a word is sent.
+struct Held(Mutex<Option<Receiver<()>>>);
+
+impl Spawn for Held {
+    fn spawn(&self, name: &str, body: ThreadBody) -> io::Result<JoinHandle<()>> {
+        let held = self.0.lock().unwrap().take();
+        let wait = move || {
+            if let Some(held) = held {
+                held.recv().unwrap();
+            }
+            body();
+        };
+        PlainThreads.spawn(name, Box::new(wait))
+    }
+}
+
+/// As [`bench`], with what starts the drivers.
 fn bench_when(
     devices: &[usize],
     in_flight_max: usize,
     last: Behaviour,
-    started: impl Fn(usize) + Send + Sync + 'static,
+    spawn: Arc<dyn Spawn>,
 ) -> Bench {
     let log = Arc::new(Mutex::new(Vec::new()));
     let stages = devices.iter().enumerate().map(|(index, &device)| {
@@ -122,7 +145,7 @@ fn bench_when(
     let (sender, ends) = channel();
     let hooks = Hooks {
         finished: Box::new(move |end| drop(sender.send(end))),
-        started: Box::new(started),
+        spawn: Box::new(move |_| Arc::clone(&spawn)),
     };
     let runner = Runner::start(stages.collect(), in_flight_max, hooks).unwrap();
     Bench { runner, ends, log }
@@ -222,4 +245,114 @@ fn releases_never_take_the_room_of_jobs() {
     assert_eq!(log.lock().unwrap().len(), taken as usize);
     // There is room for releases again.
     runner.release(0, Arc::from([BlockId(99)])).unwrap();
+}
+
+/// Counts the threads that live, and refuses to start one where it is told to.
+#[derive(Default)]
+struct Counting {
+    started: AtomicUsize,
+    alive: Arc<AtomicUsize>,
+    refuses: AtomicBool,
+}
+
+impl Spawn for Counting {
+    fn spawn(&self, name: &str, body: ThreadBody) -> io::Result<JoinHandle<()>> {
+        if self.refuses.load(SeqCst) {
+            return Err(io::Error::other("no more threads"));
+        }
+        self.started.fetch_add(1, SeqCst);
+        let alive = Arc::clone(&self.alive);
+        alive.fetch_add(1, SeqCst);
+        let counted = move || {
+            body();
+            alive.fetch_sub(1, SeqCst);
+        };
+        PlainThreads.spawn(name, Box::new(counted))
+    }
+}
+
+/// A renewal, and what tells when it is done.
+fn renewal() -> (Renewal, Receiver<()>) {
+    let (done, wait) = channel();
+    (Arc::new(done), wait)
+}
+
+#[test]
+fn jobs_in_flight_end_in_order_while_fresh_threads_take_over() {
+    for last in [Behaviour::Works, Behaviour::Waits] {
+        let counting = Arc::new(Counting::default());
+        let bench = bench_when(&[0, 1, 0], 4, last, counting.clone());
+        let (mut sent, mut ended) = (0, 0);
+        while ended < 200 {
+            while sent < 200 && bench.runner.submit(job(sent, sent as u32)).is_ok() {
+                sent += 1;
+                // Refused where enough of them wait.
+                let _ = bench.runner.renew(renewal().0);
+            }
+            let end = bench.ends.recv().unwrap();
+            assert_eq!(end.id, ended);
+            let hidden = end.result.unwrap().hidden;
+            assert_eq!(hidden, [ended as f32, 100.0, 101.0, 102.0]);
+            ended += 1;
+        }
+        let started = counting.started.load(SeqCst);
+        assert!(started > 10, "{started}");
+        // A driver and the one before it, which may not have ended, for each device.
+        let (told, done) = renewal();
+        bench.runner.renew(told).unwrap();
+        assert!(done.recv().is_err());
+        assert!(counting.alive.load(SeqCst) <= 4 + 2);
+        drop(bench);
+        assert_eq!(counting.alive.load(SeqCst), 0);
+    }
+}
+
+#[test]
+fn a_runner_dropped_while_fresh_threads_take_over_joins_them_all() {
+    for renewals in 1..20 {
+        let counting = Arc::new(Counting::default());
+        let bench = bench_when(&[0, 1], 1, Behaviour::Works, counting.clone());
+        for _ in 0..renewals {
+            let _ = bench.runner.renew(renewal().0);
+        }
+        drop(bench);
+        assert_eq!(counting.alive.load(SeqCst), 0);
+    }
+}
+
+#[test]
+fn where_no_thread_can_take_over_the_one_before_goes_on() {
+    let counting = Arc::new(Counting::default());
+    let bench = bench_when(&[0, 1], 2, Behaviour::Works, counting.clone());
+    let run = |id| {
+        bench.runner.submit(job(id, 7)).unwrap();
+        assert_eq!(bench.ends.recv().unwrap().result.unwrap().hidden[0], 7.0);
+    };
+    counting.refuses.store(true, SeqCst);
+    let (told, done) = renewal();
+    bench.runner.renew(told).unwrap();
+    assert!(done.recv().is_err(), "it is over all the same");
+    run(1);
+    assert_eq!(counting.started.load(SeqCst), 2);
+    counting.refuses.store(false, SeqCst);
+    let (told, done) = renewal();
+    bench.runner.renew(told).unwrap();
+    assert!(done.recv().is_err());
+    run(2);
+    assert_eq!(counting.started.load(SeqCst), 4);
+}
+
+#[test]
+fn a_renewal_reaches_every_stage_once() {
+    let bench = bench(&[0, 1, 0], 1, Behaviour::Works);
+    let expected =
+        |time: u64| (100..103).map(move |n| format!("stage {n} renews for the {time}th time"));
+    for time in 1..3 {
+        let (told, done) = renewal();
+        bench.runner.renew(told).unwrap();
+        assert!(done.recv().is_err());
+        let mut log = std::mem::take(&mut *bench.log.lock().unwrap());
+        log.sort();
+        assert_eq!(log, expected(time).collect::<Vec<_>>());
+    }
 }

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::sync::Arc;
 
 use gogrid_cpu::{CpuBackend, CpuOptions};
 use gogrid_host::{CoreSet, HostError, allowed_cores, check_disjoint, processor, system_memory};
@@ -135,10 +134,8 @@ fn cpu(device: &Device, options: &Options, threads: &Threads) -> Result<CpuBacke
             problem,
         });
     }
-    let (threads, its) = (threads.clone(), device.clone());
-    let on_start = move |member| threads.begin(&format!("{its} worker {member}"), Some(&its));
     let cpu = CpuOptions {
-        on_start: Arc::new(on_start),
+        spawn: threads.starter(Some(device)),
         ..CpuOptions::threads(count)
     };
     CpuBackend::new(&cpu).map_err(|e| OpenError::Device {

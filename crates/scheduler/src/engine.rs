@@ -4,16 +4,19 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{Ordering, fence};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::thread::{self, JoinHandle, Thread};
 use std::time::Duration;
 
+use arc_swap::ArcSwap;
 use futures_channel::oneshot;
 use gogrid_host::Clock;
 use gogrid_lease::{Ledger, Permit};
-use gogrid_pipeline::{Finished, Hooks, Job, PlacedStage, Runner, StageError, StageFailure};
-use gogrid_units::Moment;
+use gogrid_pipeline::{
+    Finished, Hooks, Job, PlacedStage, Renewal, Runner, StageError, StageFailure,
+};
+use gogrid_units::{Moment, hand_over};
 
 use crate::core::{Action, Beginning, Core, Ended, Input, Shape};
 use crate::device::Device;
@@ -29,6 +32,9 @@ use crate::threads::Threads;
 /// How long the engine waits for a driver that has no room for a message.
 const TRY_AGAIN: Duration = Duration::from_millis(1);
 
+/// What the engine's thread is called.
+const NAME: &str = "engine";
+
 /// What callers tell the engine. Each holds a place, so that there is room for every one.
 pub(crate) enum Message {
     Submit {
@@ -42,6 +48,8 @@ pub(crate) enum Message {
     /// Answered when they hold.
     Limits(ResourceConfig, oneshot::Sender<()>, Place),
     Look(oneshot::Sender<View>, Place),
+    /// The engine's end; answered with the thread that ends.
+    Stop(SyncSender<JoinHandle<()>>),
 }
 
 /// A caller that waits for a start.
@@ -105,14 +113,14 @@ pub(crate) struct Parts {
 pub(crate) struct Engine {
     inbox: SyncSender<Box<Message>>,
     bell: Bell,
-    thread: Option<JoinHandle<()>>,
 }
 
 /// Wakes the engine. A ring while it is awake counts for its next sleep, so none is lost.
 #[derive(Clone, Debug)]
 pub(crate) struct Bell {
-    thread: Thread,
-    stopped: Arc<AtomicBool>,
+    /// The thread that the engine runs on, which another may take over from. Read without a lock:
+    /// threads of any priority ring.
+    thread: Arc<ArcSwap<Thread>>,
 }
 
 /// Rings when it is dropped: for an owner who listens no more.
@@ -126,8 +134,23 @@ impl Drop for RingOnDrop {
 }
 
 impl Bell {
+    fn new() -> Self {
+        Self {
+            thread: Arc::new(ArcSwap::from_pointee(thread::current())),
+        }
+    }
+
     fn ring(&self) {
-        self.thread.unpark();
+        // Pairs with the fence in `wakes_this_thread`: either the ring finds the thread that took
+        // over, or that thread finds what was sent before the ring.
+        fence(Ordering::SeqCst);
+        self.thread.load().unpark();
+    }
+
+    /// Rings wake the calling thread from here on, which has yet to look at what was sent.
+    fn wakes_this_thread(&self) {
+        self.thread.store(Arc::new(thread::current()));
+        fence(Ordering::SeqCst);
     }
 }
 
@@ -135,34 +158,11 @@ impl Engine {
     /// Starts the engine's thread and the drivers of the stages.
     pub(crate) fn start(parts: Parts) -> io::Result<Self> {
         let (inbox, messages) = sync_channel(EVENTS_MAX);
-        let stopped = Arc::new(AtomicBool::new(false));
-        let (started, start) = sync_channel(1);
-        let its_stopped = Arc::clone(&stopped);
-        let thread = thread::Builder::new()
-            .name("gogrid-engine".to_owned())
-            .spawn(move || {
-                parts.threads.begin("engine", None);
-                match Inside::new(parts, messages, its_stopped) {
-                    Ok(inside) => {
-                        let _ = started.send(Ok(()));
-                        inside.run();
-                    }
-                    Err(error) => {
-                        let _ = started.send(Err(error));
-                    }
-                }
-            })?;
-        let bell = Bell {
-            thread: thread.thread().clone(),
-            stopped,
-        };
-        let ended = |_| Err(io::Error::other("the engine's thread ended at its start"));
-        let engine = Self {
-            inbox,
-            bell,
-            thread: Some(thread),
-        };
-        start.recv().unwrap_or_else(ended).map(|()| engine)
+        let bell = Bell::new();
+        let spawn = parts.threads.starter(None);
+        let inside = Inside::new(parts, messages, bell.clone())?;
+        hand_over(&*spawn, NAME, inside, Inside::run).map_err(|(_, error)| error)?;
+        Ok(Self { inbox, bell })
     }
 
     pub(crate) fn send(&self, message: Message) -> Result<(), Stopped> {
@@ -183,10 +183,11 @@ impl Engine {
 
 impl Drop for Engine {
     fn drop(&mut self) {
-        self.bell.stopped.store(true, Ordering::Release);
-        self.bell.ring();
-        if let Some(thread) = self.thread.take() {
-            // A panic in it was reported on its own thread.
+        let (answer, ended) = sync_channel(1);
+        // A thread that panicked, which it reported itself, is joined by nobody.
+        if self.send(Message::Stop(answer)).is_ok()
+            && let Ok(thread) = ended.recv()
+        {
             let _ = thread.join();
         }
     }
@@ -204,13 +205,19 @@ struct Inside {
     clock: Clock,
     messages: Receiver<Box<Message>>,
     finished: Receiver<Finished>,
-    stopped: Arc<AtomicBool>,
+    bell: Bell,
     listeners: BTreeMap<u64, Listener>,
     /// Callers that wait for a start, by the number the core knows them by.
     asks: BTreeMap<u64, Ask>,
     asks_begun: u64,
     /// What could not be given to the runner yet; order matters.
     outbox: VecDeque<Outgoing>,
+    /// To go on in a fresh thread.
+    renewal: Option<Renewal>,
+    /// The thread that the engine ran on before.
+    before: Option<JoinHandle<()>>,
+    /// Set when it is to end: who waits for that.
+    stop: Option<SyncSender<JoinHandle<()>>>,
 }
 
 /// What goes to the runner.
@@ -220,14 +227,11 @@ enum Outgoing {
         group: usize,
         blocks: Arc<[gogrid_pipeline::BlockId]>,
     },
+    Renew(Renewal),
 }
 
 impl Inside {
-    fn new(
-        parts: Parts,
-        messages: Receiver<Box<Message>>,
-        stopped: Arc<AtomicBool>,
-    ) -> io::Result<Self> {
+    fn new(parts: Parts, messages: Receiver<Box<Message>>, bell: Bell) -> io::Result<Self> {
         let Parts {
             shape,
             limits,
@@ -239,20 +243,15 @@ impl Inside {
             clock,
         } = parts;
         // Room for every job that can be in flight, so that a driver never waits.
-        let (ends, finished) = sync_channel(shape.depth);
-        let engine = thread::current();
-        let its = (devices.clone(), threads.clone());
+        let (tell, finished) = sync_channel(shape.depth);
+        let (its_bell, its_threads, its_devices) = (bell.clone(), threads.clone(), devices.clone());
         let hooks = Hooks {
             finished: Box::new(move |end| {
                 // The engine is gone only while the runner is being dropped.
-                let _ = ends.try_send(end);
-                engine.unpark();
+                let _ = tell.try_send(end);
+                its_bell.ring();
             }),
-            started: Box::new(move |index| {
-                let (devices, threads) = &its;
-                let device = &devices[index];
-                threads.begin(&format!("{device} driver"), Some(device));
-            }),
+            spawn: Box::new(move |index| its_threads.starter(Some(&its_devices[index]))),
         };
         let runner = Runner::start(stages, shape.depth, hooks)?;
         Ok(Self {
@@ -266,17 +265,26 @@ impl Inside {
             clock,
             messages,
             finished,
-            stopped,
+            bell,
             listeners: BTreeMap::new(),
             asks: BTreeMap::new(),
             asks_begun: 0,
             outbox: VecDeque::new(),
+            renewal: None,
+            before: None,
+            stop: None,
         })
     }
 
-    fn run(mut self) {
-        while !self.stopped.load(Ordering::Acquire) {
+    /// Runs the engine on the calling thread, whose handle is `own`, until it is stopped or a fresh
+    /// thread has taken over.
+    fn run(mut self, mut own: JoinHandle<()>) {
+        self.bell.wakes_this_thread();
+        loop {
             let inputs = self.inputs();
+            if let Some(answer) = self.stop.take() {
+                return self.end(own, &answer);
+            }
             let actions = self.core.tick(self.clock.now(), inputs);
             for action in actions {
                 self.act(action);
@@ -284,10 +292,40 @@ impl Inside {
             self.send_out();
             // It runs on any of the devices' cores; the first answers for it.
             self.paces[0].charge();
+            if let Some(renewal) = self.renewal.take() {
+                match self.renew(own, renewal) {
+                    Some(kept) => (self, own) = kept,
+                    None => return,
+                }
+            }
             self.wait();
         }
-        // The runner, dropped next, waits for the step that each driver is in.
+    }
+
+    /// Goes on in a fresh thread. Gives back what it took where there is none.
+    fn renew(self, own: JoinHandle<()>, renewal: Renewal) -> Option<(Self, JoinHandle<()>)> {
+        let spawn = self.threads.starter(None);
+        let state = (self, own, renewal);
+        let go_on = |(mut inside, before, renewal): (Self, _, _), own| {
+            drop(renewal);
+            // At most the last waits to be joined: it may take as long as its priority is low.
+            if let Some(ended) = inside.before.replace(before) {
+                let _ = ended.join();
+            }
+            inside.run(own);
+        };
+        let (inside, own, _) = hand_over(&*spawn, NAME, state, go_on).err()?.0;
+        Some((inside, own))
+    }
+
+    fn end(mut self, own: JoinHandle<()>, answer: &SyncSender<JoinHandle<()>>) {
+        // The runner, dropped with the rest, waits for the step that each driver is in.
         self.paces.iter().for_each(|pace| pace.stop());
+        if let Some(ended) = self.before.take() {
+            let _ = ended.join();
+        }
+        drop(self);
+        let _ = answer.try_send(own);
     }
 
     fn inputs(&mut self) -> Vec<Input> {
@@ -330,8 +368,11 @@ impl Inside {
             }
             Message::Limits(limits, answer, place) => {
                 drop(place);
-                self.hold(&limits);
-                let _ = answer.send(());
+                if self.hold(&limits) {
+                    let _ = answer.send(());
+                } else {
+                    self.renew_threads(answer);
+                }
                 Some(Input::Limits(limits))
             }
             Message::Look(answer, place) => {
@@ -339,20 +380,32 @@ impl Inside {
                 let _ = answer.send(self.view());
                 None
             }
+            Message::Stop(answer) => {
+                self.stop = Some(answer);
+                None
+            }
         }
     }
 
+    /// Has every thread replaced by a fresh one. Whoever waits for the answer hears that its sender
+    /// is gone, which the last to be done with it drops.
+    fn renew_threads(&mut self, answer: oneshot::Sender<()>) {
+        let renewal: Renewal = Arc::new(answer);
+        self.outbox.push_back(Outgoing::Renew(Arc::clone(&renewal)));
+        self.renewal = Some(renewal);
+    }
+
     /// Sets everything that limits are held by but the core: here, so that of two callers who set
-    /// them at once all of it is the later's.
-    fn hold(&mut self, limits: &ResourceConfig) {
+    /// them at once all of it is the later's. False where fresh threads may hold what these do not.
+    fn hold(&mut self, limits: &ResourceConfig) -> bool {
         for (device, ledger) in self.devices.iter().zip(&self.ledgers) {
             ledger.set_cap(ground::cap(device.memory_total_bytes, limits));
         }
         for pace in &self.paces {
             pace.set_share(limits.max_compute_usage_percent);
         }
-        self.threads.set_limits(limits);
         self.limits = limits.clone();
+        self.threads.set_limits(limits)
     }
 
     fn view(&self) -> View {
@@ -404,6 +457,7 @@ impl Inside {
                     let back = self.runner.release(group, blocks).err();
                     back.map(|blocks| Outgoing::Release { group, blocks })
                 }
+                Outgoing::Renew(renewal) => self.runner.renew(renewal).err().map(Outgoing::Renew),
             };
             if let Some(back) = back {
                 return self.outbox.push_front(back);

@@ -79,12 +79,12 @@ impl HeterogeneousPipeline {
         options: Options,
     ) -> Result<Self, OpenError> {
         options.limits.validate()?;
+        let threads = Threads::new(&options.limits)?;
         let model = open_model(path.as_ref(), &options)?;
-        let threads = Threads::new(&options.limits);
-        let loader = threads.clone();
-        loader.on_loader(|| {
-            let grounds = device::ground(devices, &options, &threads)?;
-            Self::on(Arc::new(model), grounds, &options, threads)
+        let (devices, its) = (devices.to_vec(), threads.clone());
+        threads.on_loader(move || {
+            let grounds = device::ground(&devices, &options, &its)?;
+            Self::on(Arc::new(model), grounds, &options, its)
         })
     }
 
@@ -95,11 +95,12 @@ impl HeterogeneousPipeline {
         options: &Options,
     ) -> Result<Prediction, OpenError> {
         options.limits.validate()?;
+        let threads = Threads::new(&options.limits)?;
         let model = open_model(path.as_ref(), options)?;
-        let threads = Threads::new(&options.limits);
-        threads.on_loader(|| {
-            let grounds = device::ground(devices, options, &threads)?;
-            opening::predict(&model, grounds, options)
+        let (devices, options, its) = (devices.to_vec(), options.clone(), threads.clone());
+        threads.on_loader(move || {
+            let grounds = device::ground(&devices, &options, &its)?;
+            opening::predict(&model, grounds, &options)
         })
     }
 
@@ -201,8 +202,9 @@ impl HeterogeneousPipeline {
 
     /// Changes the limits while it runs: memory cap, compute, batch and interval. Nothing in flight is
     /// lost; memory held over a lowered cap goes as requests end. A request that waits and would
-    /// never fit under a lowered cap ends with its refusal. Threads keep the priorities they were
-    /// started with; [`Status::not_enforced`] says so where others are asked.
+    /// never fit under a lowered cap ends with its refusal. Other priorities are given to every
+    /// thread at once; where the system refuses that, threads that have them take over between two
+    /// steps, and this returns when they have. [`Status::not_enforced`] names what did not take.
     pub async fn set_limits(&self, limits: ResourceConfig) -> Result<(), OpenError> {
         limits.validate()?;
         placing::check_compute(&limits)?;

@@ -32,6 +32,7 @@ mod placing;
 mod request;
 pub mod resource_manager;
 mod sampling;
+mod spawner;
 pub mod status;
 mod threads;
 

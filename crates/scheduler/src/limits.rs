@@ -27,6 +27,9 @@ pub(crate) const TELLS_MAX: usize = 64;
 /// Messages on their way to the engine.
 pub(crate) const EVENTS_MAX: usize = 1024;
 
+/// Threads that wait to be started; who asks for another waits.
+pub(crate) const SPAWNS_MAX: usize = 16;
+
 /// How long a start taken by `throttle_if_needed` is good for.
 pub(crate) const CREDIT_NANOS: u64 = 1_000_000_000;
 
@@ -61,8 +64,8 @@ const _: () = assert!(
     "a prefill must find rows"
 );
 const _: () = assert!(
-    QUEUED_MAX + ASKS_MAX + TELLS_MAX <= EVENTS_MAX,
-    "there must be room for everybody who has a place"
+    QUEUED_MAX + ASKS_MAX + TELLS_MAX < EVENTS_MAX,
+    "there must be room for everybody who has a place, and for the word to stop"
 );
 const _: () = assert!(
     4 * SETTLE_NANOS_MIN as u128 <= SLICE.as_nanos(),

@@ -88,6 +88,8 @@ pub struct ThreadStatus {
     pub io: Option<(u8, u8)>,
     /// What of the limits did not take effect, and why.
     pub problems: Vec<String>,
+    /// Why it keeps the priorities it began with, where it is to.
+    pub excepted: Option<&'static str>,
 }
 
 /// A placement, before anything is loaded.

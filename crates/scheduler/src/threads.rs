@@ -1,126 +1,109 @@
+use std::io;
 use std::panic::resume_unwind;
+use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread;
+use std::thread::JoinHandle;
 
-use gogrid_host::{CoreSet, IoPriority, Priority, pin_thread, restrain_thread, thread_cpu_time};
+use gogrid_host::{CoreSet, IoPriority, Priority, thread_cpu_time};
+use gogrid_units::{Spawn, ThreadBody};
 
 use crate::device::Device;
 use crate::error::OpenError;
 use crate::resource_manager::ResourceConfig;
+use crate::spawner::{Birth, Spawner};
 use crate::status::ThreadStatus;
 
-/// The threads a pipeline made, and the priorities they asked for and got.
+/// The threads of a pipeline: how they are started, the priorities asked for, and those they got.
+/// The last clone, dropped when all other threads have ended, ends the one that started them.
 #[derive(Clone, Debug)]
 pub(crate) struct Threads {
-    /// A lock, held for a push or a copy: by each thread once, as it starts, and by callers who
-    /// look or change the limits.
-    log: Arc<Mutex<Log>>,
+    shared: Arc<Shared>,
 }
 
 #[derive(Debug)]
-struct Log {
-    asked: ResourceConfig,
-    threads: Vec<Began>,
+struct Shared {
+    spawner: Spawner,
+    /// A lock, held for a copy: by the engine when the limits change, and by callers who look.
+    asked: Mutex<ResourceConfig>,
 }
 
-/// A thread with what it asked for when it began.
-#[derive(Debug)]
-struct Began {
-    asked: Priority,
-    status: ThreadStatus,
+/// Starts threads of one device, or of none.
+struct Starter {
+    threads: Threads,
+    device: Option<Device>,
+}
+
+impl Spawn for Starter {
+    fn spawn(&self, name: &str, body: ThreadBody) -> io::Result<JoinHandle<()>> {
+        let device = self.device.as_ref();
+        let part = device.filter(|device| !device.whole);
+        self.threads.shared.spawner.spawn(Birth {
+            name: device.map_or(name.to_owned(), |device| format!("{device} {name}")),
+            short_name: name.to_owned(),
+            cores: part.and_then(|device| CoreSet::new(device.cores.iter().copied())),
+            body,
+        })
+    }
 }
 
 impl Threads {
-    pub(crate) fn new(limits: &ResourceConfig) -> Self {
-        let log = Log {
-            asked: limits.clone(),
-            threads: Vec::new(),
+    /// Starts the thread that starts the others, with what the calling thread has.
+    pub(crate) fn new(limits: &ResourceConfig) -> Result<Self, OpenError> {
+        let spawner = Spawner::start(priority(limits)).map_err(|e| refused("spawner", &e))?;
+        let shared = Shared {
+            spawner,
+            asked: Mutex::new(limits.clone()),
         };
-        Self {
-            log: Arc::new(Mutex::new(log)),
-        }
+        Ok(Self {
+            shared: Arc::new(shared),
+        })
     }
 
-    /// Called first thing on a thread: sets its priorities, keeps it to the device's cores, and
-    /// remembers what took effect.
-    pub(crate) fn begin(&self, name: &str, device: Option<&Device>) {
-        let held = restrain_thread(self.priority());
-        let part = device.filter(|device| !device.whole);
-        let pinned = part.and_then(|device| CoreSet::new(device.cores.iter().copied()));
-        let pinned = pinned.and_then(|cores| pin_thread(&cores).problem);
-        let problems = [held.nice.problem, held.io.problem, pinned];
-        let status = ThreadStatus {
-            name: name.to_owned(),
-            nice: held.nice.in_effect,
-            io: held.io.in_effect.map(|io| (io.class, io.level)),
-            problems: problems.into_iter().flatten().collect(),
-        };
-        let began = Began {
-            asked: self.priority(),
-            status,
-        };
-        self.log().threads.push(began);
-    }
-
-    fn priority(&self) -> Priority {
-        let ResourceConfig {
-            process_priority,
-            io_priority_class,
-            io_priority_level,
-            ..
-        } = self.asked();
-        let io = IoPriority {
-            class: io_priority_class,
-            level: io_priority_level,
-        };
-        Priority {
-            nice: process_priority,
-            io,
-        }
+    /// What starts threads that have the priorities asked for and are kept to the device's cores,
+    /// each listed before it is handed out.
+    pub(crate) fn starter(&self, device: Option<&Device>) -> Arc<dyn Spawn> {
+        Arc::new(Starter {
+            threads: self.clone(),
+            device: device.cloned(),
+        })
     }
 
     /// Runs `work` on a thread of its own that has the priorities asked for, so that loading does
     /// not run at the caller's, nor changes them.
-    pub(crate) fn on_loader<T: Send>(
+    pub(crate) fn on_loader<T: Send + 'static>(
         &self,
-        work: impl FnOnce() -> Result<T, OpenError> + Send,
+        work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
     ) -> Result<T, OpenError> {
-        thread::scope(|scope| {
-            let loader = thread::Builder::new().name("gogrid-loader".to_owned());
-            let spawned = loader.spawn_scoped(scope, || {
-                // Its threads report the same problems, and stay.
-                let _ = restrain_thread(self.priority());
-                work()
-            });
-            let spawned = spawned.map_err(|e| OpenError::Device {
-                device: "loader".to_owned(),
-                problem: format!("its thread could not be started: {e}"),
-            })?;
-            spawned.join().unwrap_or_else(|panic| resume_unwind(panic))
-        })
+        let (give, take) = sync_channel(1);
+        let body = Box::new(move || drop(give.send(work())));
+        let loader = self.starter(None).spawn("loader", body);
+        let loader = loader.map_err(|e| refused("loader", &e))?;
+        if let Err(panic) = loader.join() {
+            resume_unwind(panic);
+        }
+        take.recv()
+            .expect("a loader that ended well has given its answer")
     }
 
     pub(crate) fn asked(&self) -> ResourceConfig {
-        self.log().asked.clone()
+        self.lock().clone()
     }
 
-    pub(crate) fn set_limits(&self, limits: &ResourceConfig) {
-        self.log().asked = limits.clone();
+    /// Holds other limits. False where the priorities are others and some thread could not be given
+    /// them, so that one started in its place may do better.
+    pub(crate) fn set_limits(&self, limits: &ResourceConfig) -> bool {
+        let before = std::mem::replace(&mut *self.lock(), limits.clone());
+        let asked = priority(limits);
+        asked == priority(&before) || self.shared.spawner.restrain(asked)
     }
 
     pub(crate) fn statuses(&self) -> Vec<ThreadStatus> {
-        self.log()
-            .threads
-            .iter()
-            .map(|thread| thread.status.clone())
-            .collect()
+        self.shared.spawner.statuses()
     }
 
     /// What of the limits is not held, by name, with the reason.
     pub(crate) fn not_enforced(&self) -> Vec<String> {
-        let log = self.log();
-        let share = log.asked.max_compute_usage_percent;
-        drop(log);
+        let share = self.lock().max_compute_usage_percent;
         let mut named = Vec::new();
         if share < 1.0
             && let Err(error) = thread_cpu_time()
@@ -130,26 +113,34 @@ impl Threads {
                  thread's CPU time: {error}"
             ));
         }
-        let asked = self.priority();
-        for Began { asked: its, status } in &self.log().threads {
-            let name = &status.name;
-            if *its != asked {
-                named.push(format!(
-                    "priorities: {name} keeps those it was started with"
-                ));
-            }
-            named.extend(
-                status
-                    .problems
-                    .iter()
-                    .map(|problem| format!("priorities: {name}: {problem}")),
-            );
+        for ThreadStatus { name, problems, .. } in self.statuses() {
+            let problems = problems.iter();
+            named.extend(problems.map(|problem| format!("priorities: {name}: {problem}")));
         }
         named
     }
 
-    fn log(&self) -> MutexGuard<'_, Log> {
+    fn lock(&self) -> MutexGuard<'_, ResourceConfig> {
         // Every write leaves it sound.
-        self.log.lock().unwrap_or_else(PoisonError::into_inner)
+        let asked = self.shared.asked.lock();
+        asked.unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn priority(limits: &ResourceConfig) -> Priority {
+    let io = IoPriority {
+        class: limits.io_priority_class,
+        level: limits.io_priority_level,
+    };
+    Priority {
+        nice: limits.process_priority,
+        io,
+    }
+}
+
+fn refused(thread: &str, error: &io::Error) -> OpenError {
+    OpenError::Device {
+        device: thread.to_owned(),
+        problem: format!("its thread could not be started: {error}"),
     }
 }

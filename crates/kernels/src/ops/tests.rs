@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use gogrid_units::{Go, Moment, Pace, WeightType, Work};
+use gogrid_units::{Go, Moment, Pace, PlainThreads, WeightType, Work};
 
 use super::{Embed, KvRows, Ops, RopeRows};
 use crate::activations::{Activations, Forms};
@@ -76,7 +76,7 @@ fn check_first(points: usize, name: &str, op: &mut Op<'_>) {
 
 /// The multiply-adds it was told of.
 fn run((isa, threads): (Isa, usize), points: usize, (name, op): (&str, &mut Op<'_>)) -> u64 {
-    let mut team = Team::new(threads, Arc::new(|_| {})).expect("threads");
+    let mut team = Team::new(threads, Arc::new(PlainThreads)).expect("threads");
     team.keep_scratch(attention_scratch(1, 256, CONTEXT));
     let pace = Told {
         isa,

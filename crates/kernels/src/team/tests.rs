@@ -1,12 +1,16 @@
 //! The protocol under loom, which explores every order of two threads within a bound:
 //! `RUSTFLAGS="--cfg loom" cargo test -p gogrid-kernels --release loom`. Everything else without.
 
+#[cfg(not(loom))]
+use gogrid_units::PlainThreads;
 use gogrid_units::Work;
 
 use super::Team;
 use crate::isa::Isa;
 use crate::ops::Ops;
 use crate::region::{Abandoned, Pauses};
+#[cfg(loom)]
+use crate::sync::PlainThreads;
 
 /// Long enough that each unit is a chunk of its own.
 const LONG: Work = Work {
@@ -27,7 +31,7 @@ fn region(
 }
 
 fn team(threads: usize) -> Team {
-    Team::new(threads, std::sync::Arc::new(|_| {})).expect("threads")
+    Team::new(threads, std::sync::Arc::new(PlainThreads)).expect("threads")
 }
 
 #[cfg(loom)]
@@ -111,17 +115,34 @@ mod loom_model {
             assert_eq!((second, count.load(Relaxed)), (Ok(()), 2));
         });
     }
+
+    #[test]
+    fn loom_a_step_after_new_threads_is_whole_and_the_old_ones_end() {
+        explore(2, || {
+            let mut team = team(2);
+            team.renew();
+            let count = AtomicUsize::new(0);
+            let done = team.step(&FullSpeed, Isa::Scalar, |ops| {
+                region(ops, 2, |_, _| {
+                    count.fetch_add(1, Relaxed);
+                })
+            });
+            assert_eq!((done, count.load(Relaxed)), (Ok(()), 2));
+            drop(team);
+        });
+    }
 }
 
 #[cfg(not(loom))]
 mod threads {
     use std::collections::HashSet;
+    use std::io;
     use std::panic::{AssertUnwindSafe, catch_unwind};
     use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
     use std::sync::{Arc, Mutex};
-    use std::thread::{self, ThreadId};
+    use std::thread::{self, JoinHandle, ThreadId};
 
-    use gogrid_units::{FullSpeed, Go, Moment, Pace};
+    use gogrid_units::{FullSpeed, Go, Moment, Pace, Spawn, ThreadBody};
 
     use super::*;
 
@@ -156,43 +177,107 @@ mod threads {
         }
     }
 
+    struct Width(usize);
+
+    impl Pace for Width {
+        fn point(&self, _work: Work) -> Go {
+            Go::Go
+        }
+        fn rest(&self, _until: Moment) {}
+        fn width(&self) -> usize {
+            self.0
+        }
+    }
+
+    /// The threads of a step of `width` chunks, each of which ends when as many as may come have
+    /// come, so it shows who does.
+    fn members(team: &mut Team, width: usize) -> HashSet<ThreadId> {
+        let members: Mutex<HashSet<ThreadId>> = Mutex::default();
+        let done = step(team, &Width(width), width, |_| {
+            members.lock().unwrap().insert(thread::current().id());
+            while members.lock().unwrap().len() < width {
+                thread::yield_now();
+            }
+        });
+        assert_eq!(done, Ok(()));
+        members.into_inner().unwrap()
+    }
+
     #[test]
     fn all_members_work_and_only_as_many_as_the_width() {
-        struct Width(usize);
-        impl Pace for Width {
-            fn point(&self, _work: Work) -> Go {
-                Go::Go
-            }
-            fn rest(&self, _until: Moment) {}
-            fn width(&self) -> usize {
-                self.0
-            }
-        }
         let mut team = team(3);
         for width in 1..=3 {
-            let members: Mutex<HashSet<ThreadId>> = Mutex::default();
-            // Each chunk ends when as many threads as may come have come, so it shows who does.
-            let done = step(&mut team, &Width(width), width, |_| {
-                members.lock().unwrap().insert(thread::current().id());
-                while members.lock().unwrap().len() < width {
-                    thread::yield_now();
-                }
+            assert_eq!(members(&mut team, width).len(), width);
+        }
+    }
+
+    /// Notes the names of the threads it starts, and counts those that live; refuses as told.
+    #[derive(Default)]
+    struct Noting {
+        names: Mutex<Vec<String>>,
+        alive: Arc<AtomicUsize>,
+        refuses: AtomicBool,
+    }
+
+    impl Spawn for Noting {
+        fn spawn(&self, name: &str, body: ThreadBody) -> io::Result<JoinHandle<()>> {
+            if self.refuses.load(SeqCst) {
+                return Err(io::Error::other("no more threads"));
+            }
+            self.names.lock().unwrap().push(name.to_owned());
+            let alive = self.alive.clone();
+            alive.fetch_add(1, SeqCst);
+            let body = Box::new(move || {
+                body();
+                alive.fetch_sub(1, SeqCst);
             });
-            assert_eq!((done, members.lock().unwrap().len()), (Ok(()), width));
+            PlainThreads.spawn(name, body)
         }
     }
 
     #[test]
-    fn the_hook_runs_on_each_spawned_thread_and_dropping_joins() {
-        let seen = Arc::new(Mutex::new(vec![]));
-        let hook = seen.clone();
-        drop(Team::new(
-            3,
-            Arc::new(move |index| hook.lock().unwrap().push(index)),
-        ));
-        let mut seen = seen.lock().unwrap().clone();
-        seen.sort_unstable();
-        assert_eq!(seen, [1, 2]);
+    fn threads_are_started_by_name_and_dropping_joins() {
+        let spawn = Arc::new(Noting::default());
+        let team = Team::new(3, spawn.clone()).expect("threads");
+        assert_eq!(*spawn.names.lock().unwrap(), ["worker 1", "worker 2"]);
+        drop(team);
+        assert_eq!(spawn.alive.load(SeqCst), 0);
+        spawn.refuses.store(true, SeqCst);
+        assert!(Team::new(2, spawn.clone()).is_err());
+        assert!(Team::new(1, spawn).is_ok());
+    }
+
+    #[test]
+    fn new_threads_take_over_between_steps() {
+        let spawn = Arc::new(Noting::default());
+        let mut team = Team::new(3, spawn.clone()).expect("threads");
+        let leader = HashSet::from([thread::current().id()]);
+        let mut before = members(&mut team, 3);
+        for _ in 0..20 {
+            team.renew();
+            let after = members(&mut team, 3);
+            assert_eq!(&before & &after, leader);
+            before = after;
+        }
+        // However often it is done: the last, and those before them at most.
+        assert!(spawn.alive.load(SeqCst) <= 4);
+        // Dropped while the last ones may still be leaving.
+        team.renew();
+        drop(team);
+        assert_eq!(spawn.alive.load(SeqCst), 0);
+    }
+
+    #[test]
+    fn a_member_whose_new_thread_is_refused_keeps_the_one_it_has() {
+        let spawn = Arc::new(Noting::default());
+        let mut team = Team::new(2, spawn.clone()).expect("threads");
+        let before = members(&mut team, 2);
+        spawn.refuses.store(true, SeqCst);
+        team.renew();
+        assert_eq!(members(&mut team, 2), before);
+        spawn.refuses.store(false, SeqCst);
+        team.renew();
+        assert_ne!(members(&mut team, 2), before);
     }
 
     /// Rests before each chunk, and abandons at one.

@@ -93,7 +93,7 @@ fn pipeline(model: &Arc<Model>, places: &[(usize, Span)]) -> (HeterogeneousPipel
         ..free()
     };
     let grounds = Ground::on_one_memory(grounds, &options.limits);
-    let threads = Threads::new(&options.limits);
+    let threads = Threads::new(&options.limits).expect("a thread");
     let pipeline = HeterogeneousPipeline::on(Arc::clone(model), grounds, &options, threads);
     (pipeline.expect("it opens"), heard)
 }

@@ -21,7 +21,7 @@ fn pipeline(min_request_interval_ms: u64) -> HeterogeneousPipeline {
         faults,
     };
     let grounds = Ground::on_one_memory(vec![(device(0), Box::new(backend))], &limits);
-    let threads = Threads::new(&limits);
+    let threads = Threads::new(&limits).expect("a thread");
     let options = Options {
         limits,
         ..Options::default()

@@ -1,0 +1,253 @@
+//! The thread that starts every other thread of a pipeline, and the list of them.
+//!
+//! It is started on the caller's thread, keeps the priorities it finds there, and sleeps until a
+//! thread is to be started or the priorities change. Who may not raise a thread again (Linux lets
+//! nobody without privilege) can so have one that never fell. It alone changes the priorities of
+//! listed threads and fills in what came of it: what is asked of all of them is asked of one after
+//! the other, and no lock is held at a low priority for longer than it takes to enter or leave the
+//! list.
+
+use std::io;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::{Builder, JoinHandle};
+
+use gogrid_host::{
+    CoreSet, Priority, Restraints, ThreadId, current_thread, pin_thread, restrain, restrain_thread,
+};
+use gogrid_units::{ThreadBody, system_name};
+
+use crate::limits::SPAWNS_MAX;
+use crate::status::ThreadStatus;
+
+/// A thread to be started.
+pub(crate) struct Birth {
+    /// What the status calls it; the thread that takes over from another has its name.
+    pub(crate) name: String,
+    /// What the system calls it, for short.
+    pub(crate) short_name: String,
+    /// The cores it is kept to.
+    pub(crate) cores: Option<CoreSet>,
+    pub(crate) body: ThreadBody,
+}
+
+/// The asking end of a spawner. Dropping it ends the thread, and no other.
+#[derive(Debug)]
+pub(crate) struct Spawner {
+    requests: SyncSender<Request>,
+    roster: Arc<Roster>,
+    thread: Option<JoinHandle<()>>,
+}
+
+enum Request {
+    Start(Birth, SyncSender<io::Result<JoinHandle<()>>>),
+    /// Answered with whether all listed threads have this priority.
+    Restrain(Priority, SyncSender<bool>),
+    Stop,
+}
+
+impl Spawner {
+    /// Starts it with what the calling thread has. Threads begin with `priority`.
+    pub(crate) fn start(priority: Priority) -> io::Result<Self> {
+        let (requests, asked) = sync_channel(SPAWNS_MAX);
+        let roster = Arc::new(Roster::default());
+        let its = Arc::clone(&roster);
+        let thread = Builder::new()
+            .name(system_name("spawner"))
+            .spawn(move || run(&asked, &its, priority))?;
+        Ok(Self {
+            requests,
+            roster,
+            thread: Some(thread),
+        })
+    }
+
+    /// Starts a thread, and returns once it has its priorities and cores and is listed with them.
+    pub(crate) fn spawn(&self, birth: Birth) -> io::Result<JoinHandle<()>> {
+        let ended = || io::Error::other("the thread that starts others has ended");
+        let (answer, started) = sync_channel(1);
+        let request = Request::Start(birth, answer);
+        self.requests.send(request).map_err(|_| ended())?;
+        started.recv().unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// Gives every listed thread this priority, and every thread started from here on. False where
+    /// some thread could not be given it.
+    pub(crate) fn restrain(&self, priority: Priority) -> bool {
+        let (answer, restrained) = sync_channel(1);
+        let told = self.requests.send(Request::Restrain(priority, answer));
+        // A spawner that ended by a panic changes nothing.
+        told.is_ok() && restrained.recv().unwrap_or(false)
+    }
+
+    /// Every thread that lives, this one first.
+    pub(crate) fn statuses(&self) -> Vec<ThreadStatus> {
+        let own = ThreadStatus {
+            name: "spawner".to_owned(),
+            nice: None,
+            io: None,
+            problems: vec![],
+            excepted: Some("sleeps, and keeps the priorities that the process had"),
+        };
+        let listed = self.roster.lock();
+        let others = listed.iter().map(|listed| listed.status.clone());
+        [own].into_iter().chain(others).collect()
+    }
+}
+
+impl Drop for Spawner {
+    fn drop(&mut self) {
+        let _ = self.requests.send(Request::Stop);
+        if let Some(thread) = self.thread.take() {
+            // A panic in it was reported on its own thread.
+            let _ = thread.join();
+        }
+    }
+}
+
+fn run(requests: &Receiver<Request>, roster: &Arc<Roster>, mut priority: Priority) {
+    while let Ok(request) = requests.recv() {
+        match request {
+            Request::Start(birth, answer) => {
+                // Who asked waits for the answer.
+                let _ = answer.send(start(birth, priority, roster));
+            }
+            Request::Restrain(asked, answer) => {
+                priority = asked;
+                let _ = answer.send(roster.restrain(priority));
+            }
+            Request::Stop => return,
+        }
+    }
+}
+
+/// Starts a thread, which lists itself before it falls to `priority`, and waits until it has.
+fn start(birth: Birth, priority: Priority, roster: &Arc<Roster>) -> io::Result<JoinHandle<()>> {
+    let Birth {
+        name,
+        short_name,
+        cores,
+        body,
+    } = birth;
+    let (tell, told) = sync_channel(1);
+    let (its_roster, its_name) = (Arc::clone(roster), name.clone());
+    let spawned = Builder::new()
+        .name(system_name(&short_name))
+        .spawn(move || {
+            let listed = its_roster.enter(its_name);
+            let pinned = cores.and_then(|cores| pin_thread(&cores).problem);
+            let _ = tell.send((listed.id, restrain_thread(priority), pinned));
+            body();
+        });
+    let handle = spawned.inspect_err(|error| roster.keeps_the_one_before(&name, error))?;
+    let (id, held, pinned) = told
+        .recv()
+        .map_err(|_| io::Error::other(format!("the thread {name} ended at its start")))?;
+    roster.fill_in(id, &held, pinned);
+    Ok(handle)
+}
+
+/// The threads that live.
+#[derive(Debug, Default)]
+struct Roster {
+    listed: Mutex<Vec<Listed>>,
+}
+
+#[derive(Debug)]
+struct Listed {
+    id: ThreadId,
+    status: ThreadStatus,
+    /// Why it is not kept to its cores.
+    pinned: Option<String>,
+}
+
+/// A thread's place in the list, which it leaves before its id can be another's.
+struct Place {
+    roster: Arc<Roster>,
+    id: ThreadId,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.roster.lock().retain(|listed| listed.id != self.id);
+    }
+}
+
+impl Roster {
+    /// Lists the calling thread, in the place of the one it takes over from.
+    fn enter(self: &Arc<Self>, name: String) -> Place {
+        let id = current_thread();
+        let status = ThreadStatus {
+            name,
+            nice: None,
+            io: None,
+            problems: vec![],
+            excepted: None,
+        };
+        let fresh = Listed {
+            id,
+            status,
+            pinned: None,
+        };
+        let mut all = self.lock();
+        let before = all
+            .iter_mut()
+            .find(|listed| listed.status.name == fresh.status.name);
+        match before {
+            Some(before) => *before = fresh,
+            None => all.push(fresh),
+        }
+        let roster = Arc::clone(self);
+        Place { roster, id }
+    }
+
+    /// Writes down what a thread began with, if it lives still.
+    fn fill_in(&self, id: ThreadId, held: &Restraints, pinned: Option<String>) {
+        let mut all = self.lock();
+        if let Some(listed) = all.iter_mut().find(|listed| listed.id == id) {
+            listed.pinned = pinned;
+            listed.hold(held);
+        }
+    }
+
+    /// Gives all of them this priority; false where some thread does not have it. The list is locked
+    /// meanwhile, so that nobody leaves and an id stays its thread's.
+    fn restrain(&self, priority: Priority) -> bool {
+        let mut all = self.lock();
+        let held = all
+            .iter_mut()
+            .map(|listed| listed.hold(&restrain(listed.id, priority)));
+        held.fold(true, |all_hold, holds| all_hold & holds)
+    }
+
+    /// Notes that the thread of this name goes on, since the one that should take over from it
+    /// could not be started.
+    fn keeps_the_one_before(&self, name: &str, error: &io::Error) {
+        let mut all = self.lock();
+        if let Some(listed) = all.iter_mut().find(|listed| listed.status.name == name) {
+            let problem = format!("a thread in its place could not be started: {error}");
+            listed.status.problems.push(problem);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Listed>> {
+        // Every write leaves it sound.
+        self.listed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Listed {
+    /// Writes down what became of a priority, and says whether all of it holds.
+    fn hold(&mut self, held: &Restraints) -> bool {
+        let Restraints { nice, io, system } = held;
+        let system = system.iter().map(|one| &one.restraint.problem);
+        let of_priority = [&nice.problem, &io.problem].into_iter().chain(system);
+        let mut problems: Vec<String> = of_priority.flatten().cloned().collect();
+        let holds = problems.is_empty();
+        problems.extend(self.pinned.clone());
+        self.status.nice = nice.in_effect;
+        self.status.io = io.in_effect.map(|io| (io.class, io.level));
+        self.status.problems = problems;
+        holds
+    }
+}
