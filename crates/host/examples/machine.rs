@@ -3,8 +3,8 @@
 //! `cargo run --release -p gogrid-host --example machine`
 
 use gogrid_host::{
-    BandwidthProbe, Clock, CpuProbe, HostError, MemoryProbe, PressureProbe, abilities,
-    allowed_cores, processor, resident, stream_bandwidth, system_memory,
+    BandwidthProbe, Clock, CpuProbe, HostError, MemoryProbe, PresenceProbe, PressureProbe,
+    abilities, allowed_cores, processor, resident, stream_bandwidth, system_memory,
 };
 
 fn main() -> Result<(), HostError> {
@@ -20,6 +20,7 @@ fn main() -> Result<(), HostError> {
         println!("reads {gigabytes:.1} GB/s on {threads} threads");
     }
     print_load()?;
+    print_presence();
     for ability in abilities() {
         println!("{}: {:?}", ability.name, ability.state);
     }
@@ -55,4 +56,17 @@ fn cost<T>(what: &str, sample: impl FnOnce() -> Result<T, HostError>) -> Result<
     let got = sample()?;
     println!("{what}: sampled in {} us", clock.now().0 / 1000);
     Ok(got)
+}
+
+/// Whether somebody is here, and who says so.
+fn print_presence() {
+    match PresenceProbe::open(|| {}) {
+        Err(absent) => println!("presence: {absent}"),
+        Ok(mut probe) => {
+            println!("presence: {:?}", probe.sample());
+            for source in probe.sources() {
+                println!("  {source}");
+            }
+        }
+    }
 }

@@ -42,7 +42,10 @@ pub(crate) mod names {
     pub(crate) const LOAD: &str = "CPU load of others";
     pub(crate) const PRESSURE: &str = "pressure";
 
-    pub(crate) const ALL: [&str; 11] = [
+    pub(crate) const PRESENCE: &str = "presence";
+
+    pub(crate) const ALL: [&str; 12] = [
         MEMORY, RESIDENT, AFFINITY, NICE, IO, CPU_TIME, PROCESSOR, SLACK, SOCKET, LOAD, PRESSURE,
+        PRESENCE,
     ];
 }

@@ -77,6 +77,12 @@ pub enum HostError {
         /// What is wrong with it.
         fault: String,
     },
+    /// Nothing tells whether somebody is at the machine.
+    #[error("nothing tells who is at the machine: {reasons}")]
+    NoPresence {
+        /// Why, for each source.
+        reasons: String,
+    },
     /// Two core sets that should be apart.
     #[error("core sets {one} and {other} both have core {core}")]
     Overlap {

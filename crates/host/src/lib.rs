@@ -23,6 +23,7 @@ mod error;
 mod imp;
 mod load;
 mod memory;
+mod presence;
 mod priority;
 mod socket;
 mod thread;
@@ -34,6 +35,7 @@ pub use cores::{CoreSet, Processor, allowed_cores, check_disjoint, pin_thread, p
 pub use error::HostError;
 pub use load::{CpuProbe, CpuSample, Pressure, PressureProbe};
 pub use memory::{MemoryProbe, Resident, SystemMemory, resident, system_memory};
+pub use presence::{Presence, PresenceProbe, PresenceSource};
 pub use priority::{
     IoPriority, Priority, Restraint, Restraints, SystemRestraint, restrain, restrain_thread,
     set_timer_slack,

@@ -54,6 +54,11 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("rustix", &["host"]),
     ("windows-sys", &["host"]),
     ("sysinfo", &["host"]),
+    ("dbus", &["host"]),
+    ("x11rb", &["host"]),
+    ("nvml-wrapper", &["host"]),
+    ("starship-battery", &["host"]),
+    ("jiff", &["host"]),
 ];
 
 /// Crates with `unsafe` in them; every other forbids it.

@@ -6,6 +6,7 @@ use crate::cores::{CoreSet, Processor};
 use crate::error::HostError;
 use crate::load::Pressure;
 use crate::memory::{Resident, SystemMemory};
+use crate::presence::{Presence, PresenceSource};
 use crate::priority::{Priority, Restraint, Restraints};
 use crate::socket::SocketName;
 use crate::thread::ThreadId;
@@ -97,6 +98,28 @@ impl MemoryFile {
     }
 
     pub(crate) fn read(&mut self) -> Result<SystemMemory, HostError> {
+        match *self {}
+    }
+}
+
+pub(crate) enum PresenceSources {}
+
+impl PresenceSources {
+    pub(crate) fn may_exist() -> Result<(), Vec<PresenceSource>> {
+        let problem = Some(format!("not built in for {}", std::env::consts::OS));
+        let name = names::PRESENCE;
+        Err(vec![PresenceSource { name, problem }])
+    }
+
+    pub(crate) fn open() -> Self {
+        unreachable!("asked for only where a source may exist")
+    }
+
+    pub(crate) fn ask(&mut self) -> Option<Presence> {
+        match *self {}
+    }
+
+    pub(crate) fn states(&self) -> Vec<PresenceSource> {
         match *self {}
     }
 }

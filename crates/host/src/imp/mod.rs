@@ -19,9 +19,9 @@ use linux as system;
 #[cfg(not(unix))]
 pub(crate) use absent::{Listener, Stream, socket_files, socket_is_alive};
 pub(crate) use system::{
-    IdleClock, MemoryFile, PressureFiles, abilities, allowed_cores, current_thread, pin,
-    process_cpu_time, processor, resident, restrain, set_timer_slack, system_memory,
-    thread_cpu_time, thread_cpu_time_of,
+    IdleClock, MemoryFile, PresenceSources, PressureFiles, abilities, allowed_cores,
+    current_thread, pin, process_cpu_time, processor, resident, restrain, set_timer_slack,
+    system_memory, thread_cpu_time, thread_cpu_time_of,
 };
 #[cfg(unix)]
 pub(crate) use unix::{Listener, Stream, socket_files, socket_is_alive};

@@ -4,8 +4,8 @@ use std::time::Duration;
 use super::super::unix::socket_folder;
 use super::priority::{io, nice, timer_slack};
 use super::{
-    IdleClock, PressureFiles, allowed_cores, current_thread, processor, resident, system_memory,
-    thread_cpu_time,
+    IdleClock, PresenceSources, PressureFiles, allowed_cores, current_thread, processor, resident,
+    system_memory, thread_cpu_time,
 };
 use crate::ability::{Ability, AbilityState, names};
 use crate::error::HostError;
@@ -40,9 +40,21 @@ pub(crate) fn abilities() -> Vec<Ability> {
             |_| None,
         ),
         state(PressureFiles::open(), |_| None),
+        presence_state(),
     ];
     let named = names::ALL.into_iter().zip(states);
     named.map(|(name, state)| Ability { name, state }).collect()
+}
+
+/// Without waiting for the desktop, which only a probe does.
+fn presence_state() -> AbilityState {
+    match PresenceSources::may_exist() {
+        Ok(()) => AbilityState::Available,
+        Err(sources) => {
+            let reasons: Vec<_> = sources.iter().map(ToString::to_string).collect();
+            AbilityState::Absent(reasons.join("; "))
+        }
+    }
 }
 
 fn state<T>(

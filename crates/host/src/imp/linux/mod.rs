@@ -7,6 +7,7 @@ mod kept;
 mod load;
 mod memory;
 mod peer;
+mod presence;
 mod priority;
 
 use std::fs;
@@ -20,6 +21,7 @@ pub(crate) use cores::{allowed_cores, pin, processor};
 pub(crate) use load::{IdleClock, PressureFiles};
 pub(crate) use memory::{MemoryFile, resident, system_memory};
 pub(crate) use peer::peer_user;
+pub(crate) use presence::PresenceSources;
 pub(crate) use priority::{current_thread, restrain, set_timer_slack};
 
 fn read(path: &'static str) -> Result<String, HostError> {

@@ -1,0 +1,136 @@
+//! Signs of somebody at the machine: the display server and the desktop know of input, logind of
+//! locked screens and of who is logged in.
+
+mod desktop;
+mod logind;
+mod x11;
+
+use std::env;
+use std::path::{Path, PathBuf};
+
+use rustix::process::getuid;
+
+use crate::presence::{Presence, PresenceSource};
+
+/// Something that tells; an error makes it be opened anew after a while.
+trait Source {
+    fn ask(&mut self) -> Result<Presence, String>;
+}
+
+/// Opens a source, or says why it cannot be.
+type Open = fn() -> Result<Box<dyn Source>, String>;
+
+struct Kept {
+    name: &'static str,
+    open: Open,
+    state: Result<Box<dyn Source>, String>,
+    /// Samples until it is opened anew.
+    retry_in: u32,
+}
+
+/// What knows of input comes before logind, which knows of it late or not at all.
+pub(crate) struct PresenceSources {
+    kept: Vec<Kept>,
+}
+
+/// Somebody may log in later, or a display server may begin anew.
+const RETRY_AFTER: u32 = 30;
+
+const ALL: [(&str, Open); 3] = [
+    ("GNOME's idle monitor", desktop::open),
+    ("X11", x11::open),
+    ("logind", logind::open),
+];
+
+impl PresenceSources {
+    /// Without waiting for anybody: the reasons, if nothing can tell.
+    pub(crate) fn may_exist() -> Result<(), Vec<PresenceSource>> {
+        let ways = [
+            session_bus().err(),
+            x11::display().err(),
+            logind::bus().err(),
+        ];
+        if ways.iter().any(Option::is_none) {
+            return Ok(());
+        }
+        let named = ALL.iter().zip(ways);
+        let absent = named.map(|((name, _), problem)| PresenceSource { name, problem });
+        Err(absent.collect())
+    }
+
+    pub(crate) fn open() -> Self {
+        let kept = ALL.map(|(name, open)| Kept {
+            name,
+            open,
+            state: open(),
+            retry_in: RETRY_AFTER,
+        });
+        Self {
+            kept: kept.into_iter().collect(),
+        }
+    }
+
+    pub(crate) fn ask(&mut self) -> Option<Presence> {
+        let answers = self.kept.iter_mut().filter_map(Kept::ask);
+        answers.reduce(|first, next| Presence {
+            idle: first.idle.or(next.idle),
+            locked: first.locked.or(next.locked),
+            full_screen: first.full_screen.or(next.full_screen),
+        })
+    }
+
+    pub(crate) fn states(&self) -> Vec<PresenceSource> {
+        let state = |kept: &Kept| PresenceSource {
+            name: kept.name,
+            problem: kept.state.as_ref().err().cloned(),
+        };
+        self.kept.iter().map(state).collect()
+    }
+}
+
+impl Kept {
+    fn ask(&mut self) -> Option<Presence> {
+        if self.state.is_err() {
+            self.retry_in -= 1;
+            if self.retry_in == 0 {
+                self.retry_in = RETRY_AFTER;
+                self.state = (self.open)();
+            }
+        }
+        match self.state.as_mut().ok()?.ask() {
+            Ok(presence) => Some(presence),
+            Err(problem) => {
+                self.state = Err(problem);
+                None
+            }
+        }
+    }
+}
+
+/// The session bus's address. Only sockets: other kinds may start a program.
+fn session_bus() -> Result<String, String> {
+    if let Ok(address) = env::var("DBUS_SESSION_BUS_ADDRESS") {
+        return match address.starts_with("unix:path=") || address.starts_with("unix:abstract=") {
+            true => Ok(address),
+            false => Err(format!(
+                "the session bus's address {address:?} is no socket's"
+            )),
+        };
+    }
+    let folder = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
+    let user = getuid().as_raw();
+    let bus = folder
+        .unwrap_or_else(|| format!("/run/user/{user}").into())
+        .join("bus");
+    match bus.exists() {
+        true => Ok(format!("unix:path={}", bus.display())),
+        false => Err("no session bus: DBUS_SESSION_BUS_ADDRESS is not set".to_owned()),
+    }
+}
+
+fn exists(path: &str) -> Result<(), String> {
+    match Path::new(path).exists() {
+        true => Ok(()),
+        false => Err(format!("{path} is not there")),
+    }
+}
