@@ -51,6 +51,9 @@ pub(crate) const MESSAGES_MAX: usize = 4096;
 /// Bytes of one prompt's text.
 pub(crate) const PROMPT_BYTES_MAX: usize = 16 << 20;
 
+/// Bytes of a file of settings.
+pub(crate) const SETTINGS_BYTES_MAX: usize = 64 << 10;
+
 /// Tokens whose keys and values a placement leaves room for, where the context has more. Longer
 /// requests are admitted or refused by what is free then.
 pub(crate) const PLANNED_TOKENS_MAX: usize = 4096;

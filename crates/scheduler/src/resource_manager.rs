@@ -7,6 +7,25 @@ use crate::limits::SEQUENCES_IN_STEP_MAX;
 // The bound is in the words of the field and of its error.
 const _: () = assert!(SEQUENCES_IN_STEP_MAX == 64);
 
+const SHARE: &str = "0..=1";
+const PRIORITY: &str = "-20..=19";
+const IO_CLASS: &str = "0..=3";
+const IO_LEVEL: &str = "0..=7";
+const BATCH: &str = "1..=64";
+
+/// What the whole-numbered field of this name may be, for values that do not fit its type.
+pub(crate) fn range(field: &str) -> Option<&'static str> {
+    match field {
+        "process_priority" => Some(PRIORITY),
+        "io_priority_class" => Some(IO_CLASS),
+        "io_priority_level" => Some(IO_LEVEL),
+        "max_batch_size" => Some(BATCH),
+        // TOML's whole numbers have a sign.
+        "min_request_interval_ms" => Some("0..=9223372036854775807"),
+        _ => None,
+    }
+}
+
 /// What a pipeline may take of the machine it runs on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -66,7 +85,7 @@ impl ResourceConfig {
             false => Err(ConfigError {
                 field,
                 value: value.to_string(),
-                range: "0..=1",
+                range: SHARE,
             }),
         };
         let whole = |field, value: i64, least: i64, most: i64, range| match value {
@@ -84,28 +103,28 @@ impl ResourceConfig {
             self.process_priority.into(),
             -20,
             19,
-            "-20..=19",
+            PRIORITY,
         )?;
         whole(
             "io_priority_class",
             self.io_priority_class.into(),
             0,
             3,
-            "0..=3",
+            IO_CLASS,
         )?;
         whole(
             "io_priority_level",
             self.io_priority_level.into(),
             0,
             7,
-            "0..=7",
+            IO_LEVEL,
         )?;
         if !(1..=SEQUENCES_IN_STEP_MAX).contains(&self.max_batch_size) {
             let value = self.max_batch_size.to_string();
             return Err(ConfigError {
                 field: "max_batch_size",
                 value,
-                range: "1..=64",
+                range: BATCH,
             });
         }
         Ok(())

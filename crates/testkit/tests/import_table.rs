@@ -24,6 +24,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "units", "lease", "model", "kernels", "governor", "host", "pipeline", "cpu", "gpu",
         ],
     ),
+    ("control", &["host", "scheduler"]),
     ("server", &["units", "scheduler"]),
     (
         "cli",
@@ -34,6 +35,7 @@ const TABLE: &[(&str, &[&str])] = &[
             "host",
             "pipeline",
             "scheduler",
+            "control",
             "server",
         ],
     ),
@@ -54,6 +56,7 @@ const CONFINED: &[(&str, &[&str])] = &[
     ("rustix", &["host"]),
     ("windows-sys", &["host"]),
     ("sysinfo", &["host"]),
+    ("notify", &["control"]),
     ("dbus", &["host"]),
     ("x11rb", &["host"]),
     ("nvml-wrapper", &["host"]),
