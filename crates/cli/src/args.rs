@@ -41,6 +41,9 @@ pub(crate) enum Command {
     /// Keep one processor busy until standard input closes
     #[command(hide = true)]
     Hog,
+    /// Stand for what a person at the desk runs, until standard input closes
+    #[command(hide = true)]
+    Foreground,
 }
 
 /// How much of the machine may be taken
@@ -235,7 +238,10 @@ pub(crate) struct TokenizeArgs {
 }
 
 #[derive(Debug, Args)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct BenchArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<BenchCommand>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
     /// Tokens of the prompt
@@ -253,6 +259,29 @@ pub(crate) struct BenchArgs {
     /// Measured runs, of which the medians are given
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = count(1, 1000))]
     pub(crate) runs: usize,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum BenchCommand {
+    /// Measure what a person at the desk feels while tokens are generated
+    Desktop(DesktopArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct DesktopArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Rounds of the foreground alone, alone again, and beside; their order changes
+    #[arg(long, value_name = "N", default_value_t = 20, value_parser = count(2, 1000))]
+    pub(crate) triples: usize,
+    /// Seconds measured of each leg, after one that is not
+    #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = number(0.5, 600.0))]
+    pub(crate) seconds: f32,
+    /// Measure llama.cpp in the same way: an interpreter that has its Python binding
+    #[arg(long, value_name = "PYTHON")]
+    pub(crate) peer: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) json: JsonArgs,
 }

@@ -6,11 +6,11 @@ use futures_util::future::try_join_all;
 use serde::Serialize;
 use serde_json::{Map, Value, json};
 
-use crate::args::BenchArgs;
+use crate::args::{BenchArgs, BenchCommand};
 use crate::hog::Hogs;
 use crate::interrupt::{Interrupt, Watch};
 use crate::open::Wish;
-use crate::{out, stream};
+use crate::{desktop, out, stream};
 
 /// Token ids as the script that times llama.cpp feeds them stay under this.
 const IDS: usize = 20_000;
@@ -32,6 +32,9 @@ struct Bench<'a> {
 }
 
 pub(crate) fn run(args: &BenchArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    if let Some(BenchCommand::Desktop(args)) = &args.command {
+        return desktop::run(args, interrupt);
+    }
     let wish = Wish::new(&args.run, interrupt)?;
     let vocabulary = wish.vocabulary()?;
     let share = wish.options.limits.max_compute_usage_percent;
@@ -83,19 +86,14 @@ impl Bench<'_> {
 
     fn prompt_ids(&self, stream: usize) -> Vec<u32> {
         (0..self.args.prompt_tokens)
-            .map(|i| self.id(i * 37 + 11 + stream))
+            .map(|i| id(i * 37 + 11 + stream, self.vocabulary))
             .collect()
     }
 
     fn decode_ids(&self, stream: usize) -> Vec<u32> {
         (0..self.args.gen_tokens)
-            .map(|k| self.id(k * 13 + 7 + stream))
+            .map(|k| decode_id(k, stream, self.vocabulary))
             .collect()
-    }
-
-    fn id(&self, n: usize) -> u32 {
-        // Under 20,000, and so a u32.
-        (n % IDS % self.vocabulary) as u32
     }
 
     fn all_streams(
@@ -120,6 +118,16 @@ impl Bench<'_> {
         }
         anyhow::bail!("a generation ended without figures")
     }
+}
+
+/// What a stream decodes in its step `k`.
+pub(crate) fn decode_id(k: usize, stream: usize, vocabulary: usize) -> u32 {
+    id(k * 13 + 7 + stream, vocabulary)
+}
+
+fn id(n: usize, vocabulary: usize) -> u32 {
+    // Under 20,000, and so a u32.
+    (n % IDS % vocabulary) as u32
 }
 
 /// Of all streams together, from the first one's start to the last one's first token.

@@ -6,6 +6,7 @@ mod args;
 mod bar;
 mod bench;
 mod chat;
+mod desktop;
 mod devices;
 mod eval;
 mod failure;
@@ -46,5 +47,6 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Tokenize(args) => tokenize::run(&args, &interrupt),
         Command::Bench(args) => bench::run(&args, &interrupt),
         Command::Hog => hog::spin(),
+        Command::Foreground => desktop::foreground::run(),
     }
 }

@@ -1,0 +1,255 @@
+//! The figures as a table and as JSON.
+
+use serde::Serialize;
+
+use super::figures::{Against, Cores, Felt, Harvest, Side};
+use super::foreground::{Ready, Samples};
+use super::load::Yield;
+use super::peer::Tuning;
+use super::rounds::Round;
+use super::stats::Interval;
+use crate::args::Mode;
+
+const FRAME_P50_MOST: f64 = 1.02;
+const FRAME_P99_MOST: f64 = 1.15;
+const MISSED_MORE_IN_10000_MOST: f64 = 5.0;
+const HARVEST_LEAST: f64 = 0.85;
+
+/// All that was measured.
+#[derive(Serialize)]
+pub(crate) struct Report {
+    pub(crate) model: String,
+    pub(crate) mode: Mode,
+    pub(crate) devices: Vec<String>,
+    pub(crate) compute_share: f64,
+    pub(crate) not_enforced: Vec<String>,
+    pub(crate) triples: usize,
+    pub(crate) seconds: f64,
+    pub(crate) foreground: Ready,
+    /// Both legs alone together, against which each load is held.
+    pub(crate) alone: Felt,
+    /// One leg alone against the other.
+    pub(crate) control: Against,
+    pub(crate) loads: Vec<LoadReport>,
+    pub(crate) rounds: Vec<RoundReport>,
+}
+
+#[derive(Serialize)]
+pub(crate) struct LoadReport {
+    pub(crate) name: String,
+    /// Of llama.cpp's only.
+    pub(crate) tuning: Option<Tuning>,
+    pub(crate) version: String,
+    pub(crate) cores: Cores,
+    pub(crate) beside: Felt,
+    pub(crate) against_alone: Against,
+    #[serde(flatten)]
+    pub(crate) harvest: Harvest,
+    pub(crate) goals: Goals,
+}
+
+/// Whether each holds for the whole interval.
+#[derive(Clone, Copy, Serialize)]
+pub(crate) struct Goals {
+    frame_p50: bool,
+    frame_p99: bool,
+    missed: bool,
+    harvest: bool,
+}
+
+/// One round's legs.
+#[derive(Serialize)]
+pub(crate) struct RoundReport {
+    alone: [Felt; 2],
+    foreground_cores: f64,
+    loads: Vec<LegsReport>,
+}
+
+#[derive(Serialize)]
+struct LegsReport {
+    beside: Felt,
+    beside_yield: Yield,
+    alone_yield: Yield,
+}
+
+impl Goals {
+    pub(crate) fn of(against: &Against, control: &Against, harvest: &Harvest) -> Self {
+        let within = |most: f64, mine: Interval, control: Interval| {
+            mine.high <= most || mine.high <= control.high
+        };
+        Self {
+            frame_p50: within(FRAME_P50_MOST, against.frame_p50, control.frame_p50),
+            frame_p99: within(FRAME_P99_MOST, against.frame_p99, control.frame_p99),
+            missed: against.missed_more_in_10000.high <= MISSED_MORE_IN_10000_MOST,
+            harvest: harvest.harvest.low >= HARVEST_LEAST,
+        }
+    }
+}
+
+impl RoundReport {
+    pub(crate) fn new(round: &Round) -> Self {
+        let felt = |leg: &Samples| Side::new(1, &[(0, leg)]).felt();
+        let used = round.alone.each_ref().map(|leg| leg.cpu_s / leg.wall_s);
+        Self {
+            alone: round.alone.each_ref().map(felt),
+            foreground_cores: f64::midpoint(used[0], used[1]),
+            loads: round
+                .loads
+                .iter()
+                .map(|legs| LegsReport {
+                    beside: felt(&legs.beside),
+                    beside_yield: legs.beside_yield,
+                    alone_yield: legs.alone_yield,
+                })
+                .collect(),
+        }
+    }
+}
+
+impl Report {
+    pub(crate) fn table(&self) -> String {
+        let mut text = self.head();
+        text += &row(
+            "",
+            [
+                "frame p50",
+                "frame p99",
+                "missed, of 10,000",
+                "wake p50",
+                "wake p99",
+            ]
+            .map(str::to_owned),
+        );
+        text += &row("alone, against itself", cells(&self.control));
+        for load in &self.loads {
+            text += &row(&format!("beside {}", load.name), cells(&load.against_alone));
+            text += &row("  holds", load.goals.cells());
+        }
+        text += &row("goal, upper end", goals());
+        text += "\n";
+        text += &row(
+            "",
+            [
+                "tok/s beside",
+                "tok/s alone",
+                "harvest",
+                "CPU beside",
+                "CPU alone",
+            ]
+            .map(str::to_owned),
+        );
+        for load in &self.loads {
+            text += &row(&load.name, load.harvest.cells());
+            if !load.goals.harvest {
+                text += &format!("  the harvest's lower end is under {HARVEST_LEAST}\n");
+            }
+        }
+        text + &self.tail()
+    }
+
+    fn head(&self) -> String {
+        let cores = self.loads[0].cores;
+        let (loops, alone) = (self.foreground.loops, self.alone);
+        let nice = self.foreground.nice;
+        format!(
+            "{}, mode {}, on {}, {} % of {} cores of {}; {} triples, {} s a leg\n\
+             foreground: 60 Hz, {} rounds and {} KiB a frame, nice {}; alone: frame p50 {:.2} ms, \
+             p99 {:.2}, max {:.1}, {:.1} of 10,000 missed, wake-up p50 {:.0} us, p99 {:.0}, max {:.0}\n\
+             ratios to alone with their intervals of 95 %; missed frames as a difference\n\n",
+            self.model,
+            self.mode.name(),
+            self.devices.join(", "),
+            self.compute_share * 100.0,
+            cores.devices,
+            cores.machine,
+            self.triples,
+            self.seconds,
+            loops.arithmetic_rounds,
+            loops.stream_kib,
+            nice.map_or("unknown".to_owned(), |nice| nice.to_string()),
+            alone.frame_p50_ms,
+            alone.frame_p99_ms,
+            alone.frame_max_ms,
+            alone.missed_in_10000,
+            alone.wake_p50_us,
+            alone.wake_p99_us,
+            alone.wake_max_us,
+        )
+    }
+
+    fn tail(&self) -> String {
+        let tuned = self.loads.iter().filter(|load| {
+            let tuning = load.tuning.as_ref();
+            tuning.is_some_and(Tuning::is_tuned)
+        });
+        let best = tuned.max_by(|a, b| {
+            let made = |load: &LoadReport| load.harvest.tok_s_beside.figure;
+            made(a).total_cmp(&made(b))
+        });
+        best.map_or(String::new(), |load| {
+            format!(
+                "llama.cpp makes most beside the foreground as {:?}\n",
+                load.name
+            )
+        })
+    }
+}
+
+impl Goals {
+    fn cells(self) -> [String; 5] {
+        let cell = |holds| if holds { "yes" } else { "NO" }.to_owned();
+        let none = String::new();
+        [
+            cell(self.frame_p50),
+            cell(self.frame_p99),
+            cell(self.missed),
+            none.clone(),
+            none,
+        ]
+    }
+}
+
+impl Harvest {
+    fn cells(&self) -> [String; 5] {
+        [
+            interval(self.tok_s_beside, 1),
+            interval(self.tok_s_alone, 1),
+            interval(self.harvest, 3),
+            interval(self.cpu_share_beside, 3),
+            interval(self.cpu_share_alone, 3),
+        ]
+    }
+}
+
+fn goals() -> [String; 5] {
+    [
+        format!("{FRAME_P50_MOST} or alone's"),
+        format!("{FRAME_P99_MOST} or alone's"),
+        format!("{MISSED_MORE_IN_10000_MOST}"),
+        String::new(),
+        String::new(),
+    ]
+}
+
+fn cells(against: &Against) -> [String; 5] {
+    [
+        interval(against.frame_p50, 3),
+        interval(against.frame_p99, 3),
+        interval(against.missed_more_in_10000, 1),
+        interval(against.wake_p50, 2),
+        interval(against.wake_p99, 2),
+    ]
+}
+
+fn interval(value: Interval, digits: usize) -> String {
+    let Interval { figure, low, high } = value;
+    format!("{figure:.digits$} [{low:.digits$}, {high:.digits$}]")
+}
+
+fn row(name: &str, cells: [String; 5]) -> String {
+    let mut line = format!("{name:<42}");
+    for cell in cells {
+        line += &format!(" {cell:<23}");
+    }
+    format!("{}\n", line.trim_end())
+}

@@ -1,0 +1,121 @@
+//! The legs of the measurement, interleaved.
+
+use std::time::Duration;
+
+use indicatif::{ProgressBar, ProgressStyle};
+
+use super::foreground::{Begun, LEAD, Samples, now, thread_sleep_until};
+use super::load::{Load, Yield};
+use super::partner::Partner;
+use super::stats::order;
+
+/// A load goes on this long past its leg's end, so that the end is not measured.
+const TAIL: Duration = Duration::from_millis(100);
+
+/// One of each leg.
+#[derive(Default)]
+pub(crate) struct Round {
+    /// The foreground alone, twice.
+    pub(crate) alone: [Samples; 2],
+    /// One for each load.
+    pub(crate) loads: Vec<Legs>,
+}
+
+/// The legs of one load.
+#[derive(Clone, Default)]
+pub(crate) struct Legs {
+    /// The foreground beside it.
+    pub(crate) beside: Samples,
+    pub(crate) beside_yield: Yield,
+    /// It without the foreground.
+    pub(crate) alone_yield: Yield,
+}
+
+pub(crate) struct Rounds<'a> {
+    pub(crate) foreground: &'a mut Partner,
+    pub(crate) loads: Vec<&'a mut dyn Load>,
+    /// The measured part of each leg.
+    pub(crate) length: Duration,
+}
+
+impl Rounds<'_> {
+    pub(crate) fn measure(&mut self, rounds: usize) -> anyhow::Result<Vec<Round>> {
+        let legs = 2 + 2 * self.loads.len();
+        let bar = bar(rounds * legs);
+        let mut measured = Vec::new();
+        for number in 0..rounds {
+            let mut round = Round::default();
+            round.loads.resize(self.loads.len(), Legs::default());
+            for leg in order(number, legs) {
+                self.leg(leg, &mut round)?;
+                bar.inc(1);
+            }
+            measured.push(round);
+        }
+        bar.finish_and_clear();
+        Ok(measured)
+    }
+
+    /// Legs 0 and 1 are the foreground alone; then each load has one beside and one alone.
+    fn leg(&mut self, leg: usize, round: &mut Round) -> anyhow::Result<()> {
+        if let Some(alone) = round.alone.get_mut(leg) {
+            *alone = self.foreground(&mut |_| Ok(()))?;
+            pause(TAIL);
+            return Ok(());
+        }
+        let (load, beside) = ((leg - 2) / 2, leg.is_multiple_of(2));
+        let legs = &mut round.loads[load];
+        if beside {
+            (legs.beside, legs.beside_yield) = self.beside(load)?;
+        } else {
+            legs.alone_yield = self.generating(load)?;
+        }
+        Ok(())
+    }
+
+    fn beside(&mut self, load: usize) -> anyhow::Result<(Samples, Yield)> {
+        self.loads[load].start()?;
+        let samples = self.foreground(&mut |rounds| rounds.loads[load].mark())?;
+        pause(TAIL);
+        Ok((samples, self.loads[load].stop()?))
+    }
+
+    fn generating(&mut self, load: usize) -> anyhow::Result<Yield> {
+        self.loads[load].start()?;
+        pause(LEAD);
+        self.loads[load].mark()?;
+        pause(self.length);
+        self.loads[load].mark()?;
+        pause(TAIL);
+        self.loads[load].stop()
+    }
+
+    /// Runs the foreground, with a mark at the beginning and the end of what is measured.
+    fn foreground(
+        &mut self,
+        mark: &mut dyn FnMut(&mut Self) -> anyhow::Result<()>,
+    ) -> anyhow::Result<Samples> {
+        self.foreground
+            .order(&format!("run {}", self.length.as_secs_f64()))?;
+        let _: Begun = self.foreground.answer()?;
+        mark(self)?;
+        let samples = self.foreground.answer()?;
+        mark(self)?;
+        Ok(samples)
+    }
+}
+
+/// Drawn between legs only, so that it takes no time of what is measured.
+fn bar(legs: usize) -> ProgressBar {
+    let style = ProgressStyle::with_template("leg {pos} of {len} [{bar:30}] {eta} left");
+    // A usize is a u64 wherever a model fits.
+    ProgressBar::new(legs as u64).with_style(
+        style
+            .expect("the template is well-formed")
+            .progress_chars("=> "),
+    )
+}
+
+fn pause(length: Duration) {
+    thread_sleep_until(now() + length);
+}

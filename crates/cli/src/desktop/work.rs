@@ -1,0 +1,102 @@
+//! A frame's work: half arithmetic that stays in the first cache, half reading through memory that
+//! does not fit it.
+
+use std::hint::black_box;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+/// 8 KiB, in every processor's first cache.
+const NEAR_FLOATS: usize = 2048;
+/// 8 MiB, in blocks of 1 KiB.
+const FAR_BLOCKS: usize = 8192;
+const BLOCK_WORDS: usize = 128;
+
+/// Timed runs of which the median calibrates.
+const CALIBRATION_RUNS: usize = 101;
+
+/// How often a frame runs its two loops. Found once, when the machine is quiet, and then kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Loops {
+    /// Passes over 8 KiB of floats, a multiplication and an addition each.
+    pub(crate) arithmetic_rounds: usize,
+    /// KiB read of the 8 MiB, on from where the last frame ended.
+    pub(crate) stream_kib: usize,
+}
+
+/// The memory that the work is done on.
+pub(crate) struct Work {
+    near: Vec<f32>,
+    far: Vec<[u64; BLOCK_WORDS]>,
+    at: usize,
+}
+
+impl Work {
+    pub(crate) fn new() -> Self {
+        // Written once, so that the pages are there before anything is timed.
+        let far = (0..FAR_BLOCKS as u64).map(|n| [n; BLOCK_WORDS]).collect();
+        Self {
+            near: vec![1.0; NEAR_FLOATS],
+            far,
+            at: 0,
+        }
+    }
+
+    /// The loop counts of a frame that takes `frame` alone.
+    pub(crate) fn calibrate(&mut self, frame: Duration) -> Loops {
+        Loops {
+            arithmetic_rounds: count(frame / 2, |rounds| self.arithmetic(rounds)),
+            stream_kib: count(frame / 2, |kib| self.stream(kib)),
+        }
+    }
+
+    pub(crate) fn frame(&mut self, loops: Loops) {
+        self.arithmetic(loops.arithmetic_rounds);
+        self.stream(loops.stream_kib);
+    }
+
+    fn arithmetic(&mut self, rounds: usize) {
+        for _ in 0..rounds {
+            for value in &mut self.near {
+                *value = *value * 0.999 + 0.001;
+            }
+            black_box(&mut self.near);
+        }
+    }
+
+    fn stream(&mut self, kib: usize) {
+        for _ in 0..kib {
+            let sum = self.far[self.at]
+                .iter()
+                .fold(0u64, |sum, &word| sum.wrapping_add(word));
+            black_box(sum);
+            self.at = (self.at + 1) % FAR_BLOCKS;
+        }
+    }
+}
+
+/// How many times `work` does what it does once in `target`, by the median of many runs.
+fn count(target: Duration, mut work: impl FnMut(usize)) -> usize {
+    let mut time = |count| {
+        let began = now();
+        work(count);
+        began.elapsed()
+    };
+    let mut count = 64;
+    while time(count) < target / 2 {
+        count *= 2;
+    }
+    let mut times = [(); CALIBRATION_RUNS].map(|()| time(count));
+    times.sort();
+    let median = times[CALIBRATION_RUNS / 2].as_secs_f64();
+    // A positive number far under 2^53.
+    (count as f64 * target.as_secs_f64() / median).round() as usize
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "the program times work that has no other clock"
+)]
+fn now() -> Instant {
+    Instant::now()
+}
