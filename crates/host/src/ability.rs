@@ -44,8 +44,30 @@ pub(crate) mod names {
 
     pub(crate) const PRESENCE: &str = "presence";
 
-    pub(crate) const ALL: [&str; 12] = [
-        MEMORY, RESIDENT, AFFINITY, NICE, IO, CPU_TIME, PROCESSOR, SLACK, SOCKET, LOAD, PRESSURE,
+    pub(crate) const BATTERY: &str = "battery";
+    pub(crate) const TEMPERATURE: &str = "processor temperature";
+    pub(crate) const POWER: &str = "power";
+    pub(crate) const GPU: &str = "GPU load of others";
+
+    pub(crate) const PROGRAMS: &str = "running programs";
+
+    pub(crate) const ALL: [&str; 17] = [
+        MEMORY,
+        RESIDENT,
+        AFFINITY,
+        NICE,
+        IO,
+        CPU_TIME,
+        PROCESSOR,
+        SLACK,
+        SOCKET,
+        LOAD,
+        PRESSURE,
         PRESENCE,
+        BATTERY,
+        TEMPERATURE,
+        POWER,
+        GPU,
+        PROGRAMS,
     ];
 }

@@ -83,6 +83,20 @@ pub enum HostError {
         /// Why, for each source.
         reasons: String,
     },
+    /// Something that a machine may have, and this one has not or does not show.
+    #[error("{what}: {reason}")]
+    Unread {
+        /// What it is.
+        what: &'static str,
+        /// Why it cannot be read.
+        reason: String,
+    },
+    /// No GPU whose use can be measured.
+    #[error("no GPU's use can be measured: {reasons}")]
+    NoGpu {
+        /// Why, for each maker.
+        reasons: String,
+    },
     /// Two core sets that should be apart.
     #[error("core sets {one} and {other} both have core {core}")]
     Overlap {

@@ -20,11 +20,15 @@ mod bandwidth;
 mod clock;
 mod cores;
 mod error;
+mod gpu;
 mod imp;
 mod load;
+mod local_time;
 mod memory;
+mod power;
 mod presence;
 mod priority;
+mod programs;
 mod socket;
 mod thread;
 
@@ -33,12 +37,16 @@ pub use bandwidth::{BandwidthProbe, stream_bandwidth};
 pub use clock::{Clock, process_cpu_time};
 pub use cores::{CoreSet, Processor, allowed_cores, check_disjoint, pin_thread, processor};
 pub use error::HostError;
+pub use gpu::{GpuProbe, GpuSample};
 pub use load::{CpuProbe, CpuSample, Pressure, PressureProbe};
+pub use local_time::{LocalTime, local_time};
 pub use memory::{MemoryProbe, Resident, SystemMemory, resident, system_memory};
+pub use power::{Battery, PowerProbe, TemperatureProbe, battery};
 pub use presence::{Presence, PresenceProbe, PresenceSource};
 pub use priority::{
     IoPriority, Priority, Restraint, Restraints, SystemRestraint, restrain, restrain_thread,
     set_timer_slack,
 };
+pub use programs::running;
 pub use socket::{Listener, SocketName, Stream};
 pub use thread::{ThreadId, current_thread, thread_cpu_time, thread_cpu_time_of};

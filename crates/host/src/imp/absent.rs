@@ -4,8 +4,10 @@ use std::time::Duration;
 use crate::ability::{Ability, AbilityState, names};
 use crate::cores::{CoreSet, Processor};
 use crate::error::HostError;
+use crate::gpu::GpuSample;
 use crate::load::Pressure;
 use crate::memory::{Resident, SystemMemory};
+use crate::power::Battery;
 use crate::presence::{Presence, PresenceSource};
 use crate::priority::{Priority, Restraint, Restraints};
 use crate::socket::SocketName;
@@ -120,6 +122,49 @@ impl PresenceSources {
     }
 
     pub(crate) fn states(&self) -> Vec<PresenceSource> {
+        match *self {}
+    }
+}
+
+pub(crate) fn battery() -> Result<Battery, HostError> {
+    absent(names::BATTERY)
+}
+
+#[derive(Debug)]
+pub(crate) enum Thermometers {}
+
+impl Thermometers {
+    pub(crate) fn open() -> Result<Self, HostError> {
+        absent(names::TEMPERATURE)
+    }
+
+    pub(crate) fn hottest_c(&self) -> Result<f64, HostError> {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum PowerMeter {}
+
+impl PowerMeter {
+    pub(crate) fn open() -> Result<Self, HostError> {
+        absent(names::POWER)
+    }
+
+    pub(crate) fn watts(&mut self) -> Result<f64, HostError> {
+        match *self {}
+    }
+}
+
+#[derive(Debug)]
+pub(crate) enum Gpus {}
+
+impl Gpus {
+    pub(crate) fn open() -> Result<Self, HostError> {
+        absent(names::GPU)
+    }
+
+    pub(crate) fn sample(&mut self) -> Vec<GpuSample> {
         match *self {}
     }
 }

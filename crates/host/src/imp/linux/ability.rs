@@ -1,14 +1,16 @@
 use std::fs;
 use std::time::Duration;
 
+use super::super::battery::battery;
 use super::super::unix::socket_folder;
 use super::priority::{io, nice, timer_slack};
 use super::{
-    IdleClock, PresenceSources, PressureFiles, allowed_cores, current_thread, processor, resident,
-    system_memory, thread_cpu_time,
+    Gpus, IdleClock, PowerMeter, PresenceSources, PressureFiles, Thermometers, allowed_cores,
+    current_thread, processor, resident, system_memory, thread_cpu_time,
 };
 use crate::ability::{Ability, AbilityState, names};
 use crate::error::HostError;
+use crate::programs::can_list;
 
 /// What Linux gives a thread that nobody changed, by prctl(2).
 const SLACK_AT_FIRST: Duration = Duration::from_micros(50);
@@ -41,6 +43,11 @@ pub(crate) fn abilities() -> Vec<Ability> {
         ),
         state(PressureFiles::open(), |_| None),
         presence_state(),
+        state(battery(), |_| None),
+        state(Thermometers::open(), |_| None),
+        state(PowerMeter::open(), |_| None),
+        state(Gpus::open(), |_| None),
+        state(can_list(), |_| None),
     ];
     let named = names::ALL.into_iter().zip(states);
     named.map(|(name, state)| Ability { name, state }).collect()

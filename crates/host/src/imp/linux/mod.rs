@@ -3,10 +3,12 @@
 mod ability;
 mod clock;
 mod cores;
+mod gpu;
 mod kept;
 mod load;
 mod memory;
 mod peer;
+mod power;
 mod presence;
 mod priority;
 
@@ -18,9 +20,11 @@ use crate::error::HostError;
 pub(crate) use ability::abilities;
 pub(crate) use clock::{process_cpu_time, thread_cpu_time, thread_cpu_time_of};
 pub(crate) use cores::{allowed_cores, pin, processor};
+pub(crate) use gpu::Gpus;
 pub(crate) use load::{IdleClock, PressureFiles};
 pub(crate) use memory::{MemoryFile, resident, system_memory};
 pub(crate) use peer::peer_user;
+pub(crate) use power::{PowerMeter, Thermometers};
 pub(crate) use presence::PresenceSources;
 pub(crate) use priority::{current_thread, restrain, set_timer_slack};
 
