@@ -1,3 +1,29 @@
-//! The limits of a running gogrid: a watched file and a socket of its owner's.
+//! The limits of a running gogrid, changed from outside: by a watched file of settings and by
+//! commands over a local socket that only its owner can reach. Knows neither models nor stages:
+//! what is changed is behind [`Controlled`].
+//!
+//! ```
+//! use gogrid_control::Request;
+//!
+//! let line = serde_json::to_string(&Request::Snooze { seconds: 1800 })?;
+//! assert_eq!(line, r#"{"snooze":{"seconds":1800}}"#);
+//! # Ok::<(), serde_json::Error>(())
+//! ```
 
 #![forbid(unsafe_code)]
+
+mod client;
+mod control;
+mod controlled;
+mod exchange;
+mod limits;
+mod protocol;
+mod server;
+mod watch;
+
+pub use client::{ClientError, ask, running};
+pub use control::Control;
+pub use controlled::{Command, Controlled};
+pub use protocol::{Cause, FileStatus, Refused, Request, View};
+pub use server::{Server, ServerError};
+pub use watch::{FileError, News, SettingsFile, Watch};

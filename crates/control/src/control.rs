@@ -1,0 +1,91 @@
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use corpgrid_scheduler::{Changes, Settings};
+
+use crate::controlled::{Command, Controlled};
+use crate::limits::SNOOZE_SECONDS_MAX;
+use crate::protocol::{Cause, FileStatus, Refused, Request, View};
+
+/// What changes a pipeline from outside, one change after another: commands and a file.
+pub struct Control {
+    controlled: Arc<dyn Controlled>,
+    /// Held through every change, since each is worked out from what the one before it left, and
+    /// so that a view shows no change by halves. Callers and the file's thread take turns.
+    turn: Mutex<Option<FileStatus>>,
+}
+
+impl Control {
+    /// Control of a pipeline that no file is watched for.
+    pub fn new(controlled: Arc<dyn Controlled>) -> Self {
+        Self {
+            controlled,
+            turn: Mutex::new(None),
+        }
+    }
+
+    /// Does what is asked, and shows what came of it.
+    pub fn answer(&self, request: Request) -> Result<View, Refused> {
+        let turn = self.turn();
+        match request {
+            Request::Get => Ok(()),
+            Request::Set(changes) => self.set(&changes),
+            Request::Pause => self.command(Command::Pause),
+            Request::Resume => self.command(Command::Resume),
+            Request::Snooze { seconds } => self.snooze(seconds),
+            Request::Finish => self.command(Command::Finish),
+        }?;
+        Ok(View {
+            settings: self.controlled.settings(),
+            settings_file: turn.clone(),
+            status: self.controlled.snapshot(),
+        })
+    }
+
+    /// Puts what a file says in force, or writes down why not.
+    pub(crate) fn take_file(
+        &self,
+        path: PathBuf,
+        said: Result<Settings, String>,
+    ) -> Option<String> {
+        let mut turn = self.turn();
+        let taken = said.and_then(|settings| self.controlled.apply(settings));
+        let problem = taken.err();
+        *turn = Some(FileStatus {
+            path,
+            problem: problem.clone(),
+        });
+        problem
+    }
+
+    fn turn(&self) -> MutexGuard<'_, Option<FileStatus>> {
+        // A panic in a change leaves the status of the file as it was, which is what holds.
+        self.turn.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn set(&self, changes: &Changes) -> Result<(), Refused> {
+        let settings = changes.onto(&self.controlled.settings());
+        let settings = settings.map_err(|error| refused(Cause::Settings, error.to_string()))?;
+        let applied = self.controlled.apply(settings);
+        applied.map_err(|message| refused(Cause::Pipeline, message))
+    }
+
+    fn snooze(&self, seconds: u64) -> Result<(), Refused> {
+        if !(1..=SNOOZE_SECONDS_MAX).contains(&seconds) {
+            let message =
+                format!("a snooze of {seconds} s, must be in 1..={SNOOZE_SECONDS_MAX} (a week)");
+            return Err(refused(Cause::Settings, message));
+        }
+        self.command(Command::Snooze(Duration::from_secs(seconds)))
+    }
+
+    fn command(&self, command: Command) -> Result<(), Refused> {
+        let done = self.controlled.command(command);
+        done.map_err(|message| refused(Cause::Pipeline, message))
+    }
+}
+
+pub(crate) fn refused(cause: Cause, message: String) -> Refused {
+    Refused { cause, message }
+}

@@ -1,0 +1,31 @@
+//! Every limit of this crate, in one place.
+
+use std::time::Duration;
+
+/// Bytes of a request. A file of settings has as many at most, and says as much.
+pub(crate) const REQUEST_BYTES_MAX: usize = 64 << 10;
+
+/// Bytes of an answer: a thousand threads' status is a tenth of it.
+pub(crate) const ANSWER_BYTES_MAX: usize = 4 << 20;
+
+/// How long a request may take to come in, and an answer to be taken.
+pub(crate) const TRANSFER_MAX: Duration = Duration::from_secs(2);
+
+/// How long a caller waits for an answer: it may take threads that are started anew.
+pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
+
+/// Callers that are talked with at once; the next one is told to come back.
+pub(crate) const CALLERS_MAX: usize = 4;
+
+/// After a caller that could not be let in, before the next: an error that comes again and again
+/// must not keep a core busy.
+pub(crate) const AFTER_ERROR: Duration = Duration::from_millis(100);
+
+/// Seconds of a snooze: a week.
+pub(crate) const SNOOZE_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
+
+/// A file that has not changed for so long is read: who writes it may do so in several steps.
+pub(crate) const QUIET: Duration = Duration::from_millis(50);
+
+/// A file that never is quiet is read after so many changes.
+pub(crate) const UNREST_MAX: usize = 100;

@@ -1,0 +1,197 @@
+//! One request, one answer, each a line of JSON:
+//!
+//! ```text
+//! {"version":1,"request":"get"}
+//! {"version":1,"request":{"set":{"mode":"default","away":{"max_batch_size":8}}}}
+//! {"version":1,"answer":{"done":{"settings":{...},"settings_file":null,"status":{...}}}}
+//! {"version":1,"answer":{"refused":{"cause":"settings","message":"..."}}}
+//! ```
+
+use std::path::PathBuf;
+
+use corpgrid_scheduler::{Changes, Settings};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What both sides speak. Another version is refused by name.
+pub(crate) const VERSION: u32 = 1;
+
+/// What is asked of a running gogrid.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case", deny_unknown_fields)]
+pub enum Request {
+    /// Settings and status, nothing changed.
+    Get,
+    /// The settings in force with these changes, or those of a mode.
+    Set(Changes),
+    /// Stop until told otherwise.
+    Pause,
+    /// Go on; ends a pause, a snooze and a finish.
+    Resume,
+    /// Stop for a time.
+    Snooze {
+        /// How long, up to a week.
+        seconds: u64,
+    },
+    /// Accept nothing more; what was accepted runs to its end.
+    Finish,
+}
+
+/// A running gogrid, after what was asked of it is done.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct View {
+    /// The settings in force, as they were asked for.
+    pub settings: Settings,
+    /// The file they are watched in, if there is one.
+    pub settings_file: Option<FileStatus>,
+    /// What it is, holds and does.
+    pub status: Value,
+}
+
+/// A watched file of settings.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileStatus {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Why what it says now is not in force; older settings are.
+    pub problem: Option<String>,
+}
+
+/// A request that was not done. Nothing has changed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, thiserror::Error)]
+#[error("{message}")]
+pub struct Refused {
+    /// The kind.
+    pub cause: Cause,
+    /// What was wrong, for people.
+    pub message: String,
+}
+
+/// Why a request was not done.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Cause {
+    /// It is no request: garbage, too long, too slow, or of another version.
+    Request,
+    /// Settings that cannot be: an unknown key, a wrong type, a value out of its range.
+    Settings,
+    /// The pipeline did not take it.
+    Pipeline,
+    /// Too many callers at once.
+    Busy,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Answer {
+    Done(Box<View>),
+    Refused(Refused),
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Asked<T> {
+    version: u32,
+    request: T,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Answered<T> {
+    version: u32,
+    answer: T,
+}
+
+/// All that is looked at before the version is known.
+#[derive(Deserialize)]
+struct Versioned {
+    version: u32,
+}
+
+pub(crate) fn request_line(request: &Request) -> Vec<u8> {
+    line(&Asked {
+        version: VERSION,
+        request,
+    })
+}
+
+pub(crate) fn answer_line(answer: &Answer) -> Vec<u8> {
+    line(&Answered {
+        version: VERSION,
+        answer,
+    })
+}
+
+pub(crate) fn parse_request(line: &[u8]) -> Result<Request, String> {
+    parse(line).map(|Asked { request, .. }| request)
+}
+
+pub(crate) fn parse_answer(line: &[u8]) -> Result<Answer, String> {
+    parse(line).map(|Answered { answer, .. }| answer)
+}
+
+fn line(value: &impl Serialize) -> Vec<u8> {
+    let mut line = serde_json::to_vec(value).expect("no map in it has keys other than text");
+    line.push(b'\n');
+    line
+}
+
+fn parse<T: DeserializeOwned>(line: &[u8]) -> Result<T, String> {
+    let garbled = |error: serde_json::Error| error.to_string();
+    let Versioned { version } = serde_json::from_slice(line).map_err(garbled)?;
+    if version != VERSION {
+        return Err(format!("version {version}, and only {VERSION} is spoken"));
+    }
+    serde_json::from_slice(line).map_err(garbled)
+}
+
+#[cfg(test)]
+mod tests {
+    use corpgrid_scheduler::Mode;
+
+    use super::*;
+
+    #[test]
+    fn requests_cross_the_wire_as_they_are_written_down() {
+        let mode = Request::Set(Changes::of_mode(Mode::Default));
+        let cases = [
+            (Request::Get, r#""get""#),
+            (Request::Pause, r#""pause""#),
+            (Request::Resume, r#""resume""#),
+            (Request::Finish, r#""finish""#),
+            (
+                Request::Snooze { seconds: 60 },
+                r#"{"snooze":{"seconds":60}}"#,
+            ),
+            (mode, r#"{"set":{"mode":"default"}}"#),
+        ];
+        for (request, text) in cases {
+            let line = request_line(&request);
+            let expected = format!("{{\"version\":1,\"request\":{text}}}\n");
+            assert_eq!(String::from_utf8_lossy(&line), expected);
+            assert_eq!(parse_request(&line), Ok(request));
+        }
+    }
+
+    #[test]
+    fn what_is_no_request_is_refused_with_the_reason() {
+        let cases = [
+            ("", "EOF"),
+            ("{", "EOF"),
+            ("get", "expected"),
+            ("\u{0}\u{1}", "expected"),
+            (r#"{"request":"get"}"#, "version"),
+            (r#"{"version":2,"request":"get"}"#, "version 2, and only 1"),
+            (r#"{"version":1,"request":"explode"}"#, "explode"),
+            (r#"{"version":1,"request":"get","and":1}"#, "and"),
+            (r#"{"version":1,"request":{"snooze":{}}}"#, "seconds"),
+            (r#"{"version":1,"request":{"snooze":{"seconds":-1}}}"#, "-1"),
+            (r#"{"version":1,"request":{"set":{"mode":"wild"}}}"#, "wild"),
+            (r#"{"version":1,"request":{"set":{"limits":null}}}"#, "null"),
+        ];
+        for (line, part) in cases {
+            let error = parse_request(line.as_bytes()).unwrap_err();
+            assert!(error.contains(part), "{line}: {error}");
+        }
+    }
+}
