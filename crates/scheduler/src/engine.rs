@@ -4,12 +4,10 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::{self, JoinHandle, Thread};
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
 use futures_channel::oneshot;
 use gogrid_host::Clock;
 use gogrid_lease::{Ledger, Permit};
@@ -18,6 +16,7 @@ use gogrid_pipeline::{
 };
 use gogrid_units::{Moment, hand_over};
 
+use crate::bell::Bell;
 use crate::core::{Action, Beginning, Core, Ended, Input, Shape};
 use crate::device::Device;
 use crate::error::GenerateError;
@@ -113,45 +112,6 @@ pub(crate) struct Parts {
 pub(crate) struct Engine {
     inbox: SyncSender<Box<Message>>,
     bell: Bell,
-}
-
-/// Wakes the engine. A ring while it is awake counts for its next sleep, so none is lost.
-#[derive(Clone, Debug)]
-pub(crate) struct Bell {
-    /// The thread that the engine runs on, which another may take over from. Read without a lock:
-    /// threads of any priority ring.
-    thread: Arc<ArcSwap<Thread>>,
-}
-
-/// Rings when it is dropped: for an owner who listens no more.
-#[derive(Debug)]
-pub(crate) struct RingOnDrop(pub(crate) Bell);
-
-impl Drop for RingOnDrop {
-    fn drop(&mut self) {
-        self.0.ring();
-    }
-}
-
-impl Bell {
-    fn new() -> Self {
-        Self {
-            thread: Arc::new(ArcSwap::from_pointee(thread::current())),
-        }
-    }
-
-    fn ring(&self) {
-        // Pairs with the fence in `wakes_this_thread`: either the ring finds the thread that took
-        // over, or that thread finds what was sent before the ring.
-        fence(Ordering::SeqCst);
-        self.thread.load().unpark();
-    }
-
-    /// Rings wake the calling thread from here on, which has yet to look at what was sent.
-    fn wakes_this_thread(&self) {
-        self.thread.store(Arc::new(thread::current()));
-        fence(Ordering::SeqCst);
-    }
 }
 
 impl Engine {

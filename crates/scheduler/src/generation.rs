@@ -5,7 +5,7 @@ use futures_channel::mpsc;
 use futures_core::Stream;
 use serde::Serialize;
 
-use crate::engine::{Bell, RingOnDrop};
+use crate::bell::{Bell, RingOnDrop};
 use crate::error::GenerateError;
 
 /// A request under way: a stream of events that ends after [`Event::Finished`] or an error.

@@ -12,9 +12,10 @@ use gogrid_lease::{Kind, Ledger, Permit, Permits};
 use gogrid_model::{Message, Model, OpenOptions};
 use gogrid_units::Bytes;
 
+use crate::bell::RingOnDrop;
 use crate::core::{Beginning, Room};
 use crate::device::{self, Device};
-use crate::engine::{Ask, Engine, Message as Tell, RingOnDrop, Stopped, View};
+use crate::engine::{Ask, Engine, Message as Tell, Stopped, View};
 use crate::error::{GenerateError, OpenError, Refusal};
 use crate::generation::Generation;
 use crate::ground::{self, Ground, Held};

@@ -14,6 +14,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bell;
 mod core;
 mod device;
 mod engine;
