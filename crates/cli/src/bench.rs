@@ -1,5 +1,5 @@
 use corpgrid_scheduler::{
-    Continuation, Event, Figures, GenerateRequest, HeterogeneousPipeline, Prompt, Status,
+    Continuation, Event, Figures, GenerateRequest, HeterogeneousPipeline, Mode, Prompt, Status,
 };
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::{Map, Value, json};
 
 use crate::args::{BenchArgs, BenchCommand};
+use crate::desktop::stats::median;
 use crate::hog::Hogs;
 use crate::interrupt::{Interrupt, Watch};
 use crate::open::Wish;
@@ -49,11 +50,12 @@ pub(crate) fn run(args: &BenchArgs, interrupt: &Interrupt) -> anyhow::Result<()>
     };
     let (runs, status) = bench.measure()?;
     drop(hogs);
-    let report = report(args, &runs, &status, share);
+    let terms = (pipeline.mode, share);
+    let report = report(args, &runs, &status, terms);
     if args.json.json {
         return out::json(&report);
     }
-    Ok(out::text(&table(args, &runs))?)
+    Ok(out::text(&table(args, &runs, pipeline.mode))?)
 }
 
 impl Bench<'_> {
@@ -151,15 +153,12 @@ fn decode_rate(streams: &[Figures]) -> f64 {
         .sum()
 }
 
-/// The middle one; the mean of the two in the middle of an even number. There is at least one.
-fn median(runs: &[f64]) -> f64 {
-    let mut runs = runs.to_vec();
-    runs.sort_by(f64::total_cmp);
-    let (low, high) = (runs[(runs.len() - 1) / 2], runs[runs.len() / 2]);
-    f64::midpoint(low, high)
-}
-
-fn report(args: &BenchArgs, runs: &Runs, status: &Status, share: f64) -> Map<String, Value> {
+fn report(
+    args: &BenchArgs,
+    runs: &Runs,
+    status: &Status,
+    (mode, share): (Mode, f64),
+) -> Map<String, Value> {
     // Absent where the system does not tell.
     let resident = gogrid_host::resident().ok();
     let tenth = |value: f64| (value * 10.0).round() / 10.0;
@@ -170,7 +169,7 @@ fn report(args: &BenchArgs, runs: &Runs, status: &Status, share: f64) -> Map<Str
         ("engine", json!("gogrid")),
         ("version", json!(env!("CARGO_PKG_VERSION"))),
         ("model", json!(status.model)),
-        ("mode", json!(args.run.mode)),
+        ("mode", json!(mode)),
         ("devices", json!(devices)),
         ("compute_share", json!(share)),
         ("not_enforced", json!(status.not_enforced)),
@@ -198,7 +197,7 @@ fn report(args: &BenchArgs, runs: &Runs, status: &Status, share: f64) -> Map<Str
         .collect()
 }
 
-fn table(args: &BenchArgs, runs: &Runs) -> String {
+fn table(args: &BenchArgs, runs: &Runs, mode: Mode) -> String {
     format!(
         "prefill of {} tokens: {:.1} tok/s\ndecode from an empty context: {:.1} tok/s\n\
          decode after the prompt: {:.1} tok/s\nmedians of {} runs, {} streams, mode {}, {} busy \
@@ -209,7 +208,7 @@ fn table(args: &BenchArgs, runs: &Runs) -> String {
         median(&runs.decode_at_prompt),
         args.runs,
         args.streams,
-        args.run.mode.name(),
+        mode.name(),
         args.hog
     )
 }
@@ -217,13 +216,6 @@ fn table(args: &BenchArgs, runs: &Runs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn the_median_is_the_middle() {
-        assert_eq!(median(&[3.0]), 3.0);
-        assert_eq!(median(&[9.0, 1.0, 2.0]), 2.0);
-        assert_eq!(median(&[4.0, 1.0, 2.0, 9.0]), 3.0);
-    }
 
     #[test]
     fn prefill_of_many_streams_counts_from_the_first_start() {

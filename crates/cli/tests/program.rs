@@ -1,9 +1,9 @@
 //! The program from outside: what bad input ends in, by exit code and message.
 
 use std::fs;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Output, Stdio};
+use std::process::{ChildStdin, Command, Output, Stdio};
 
 fn gogrid(args: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_gogrid"));
@@ -42,13 +42,19 @@ fn path(path: &Path) -> &str {
 fn the_help_is_as_written_down() {
     let mut text = String::new();
     let commands = [
-        "", "devices", "pull", "plan", "generate", "chat", "eval", "tokenize", "bench",
+        "",
+        "devices",
+        "pull",
+        "plan",
+        "generate",
+        "chat",
+        "eval",
+        "tokenize",
+        "bench",
+        "bench desktop",
     ];
     for command in commands {
-        let args: Vec<_> = [command, "--help"]
-            .into_iter()
-            .filter(|arg| !arg.is_empty())
-            .collect();
+        let args: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
         let output = gogrid(&args).output().unwrap();
         assert_eq!(output.status.code(), Some(0));
         text += &String::from_utf8(output.stdout).unwrap();
@@ -66,8 +72,41 @@ fn the_help_is_as_written_down() {
 }
 
 #[test]
+fn the_foreground_of_the_desktop_bench_ends_when_its_input_closes_or_is_unknown() {
+    let check = |input: &str, code: i32, evidence: &str| {
+        let mut child = gogrid(&["foreground"])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut orders = child.stdin.take();
+        let mut ready = String::new();
+        let mut answers = BufReader::new(child.stdout.take().unwrap());
+        answers.read_line(&mut ready).unwrap();
+        let ready: serde_json::Value = serde_json::from_str(&ready).unwrap();
+        assert!(ready["arithmetic_rounds"].as_u64() > Some(0), "{ready}");
+        assert!(ready["stream_kib"].as_u64() > Some(0), "{ready}");
+        let write = |pipe: &mut ChildStdin| pipe.write_all(input.as_bytes()).unwrap();
+        orders.iter_mut().for_each(write);
+        if code == 0 {
+            // Which cuts a run short. An unknown order ends it while its input is open.
+            orders = None;
+        }
+        let output = child.wait_with_output().unwrap();
+        assert_eq!(output.status.code(), Some(code));
+        assert!(stderr(&output).contains(evidence), "{}", stderr(&output));
+        drop(orders);
+    };
+    check("", 0, "");
+    check("run 3600\n", 0, "");
+    check("walk\n", 1, "walk");
+    check("run -1\n", 1, "run -1");
+}
+
+#[test]
 fn wrong_usage_is_refused_before_anything_is_done() {
-    let cases: [&[&str]; 14] = [
+    let cases: [&[&str]; 17] = [
         &["frobnicate"],
         &["generate", "x", "--frobnicate"],
         &["generate", "x", "--max-tokens", "0"],
@@ -81,6 +120,9 @@ fn wrong_usage_is_refused_before_anything_is_done() {
         &["generate", "x", "--quantise", "q9"],
         &["generate", "x", "--raw", "--system", "y"],
         &["bench", "--runs", "0"],
+        &["bench", "--runs", "3", "desktop"],
+        &["bench", "desktop", "--triples", "1"],
+        &["bench", "desktop", "--seconds", "0.1"],
         &["pull"],
     ];
     for case in cases {

@@ -8,7 +8,7 @@ mod partner;
 mod peer;
 mod report;
 mod rounds;
-mod stats;
+pub(crate) mod stats;
 mod work;
 
 use std::env;
@@ -17,8 +17,8 @@ use std::process::Command;
 use std::time::Duration;
 
 use anyhow::Context;
-use corpgrid_scheduler::{Device, Status};
-use gogrid_host::allowed_cores;
+use corpgrid_scheduler::{Device, Mode, Status};
+use gogrid_host::{CpuProbe, allowed_cores};
 
 use self::figures::{Against, Cores, Harvest, Side};
 use self::foreground::Ready;
@@ -46,6 +46,7 @@ struct Rival {
 /// What a report is made of.
 struct Measured<'a> {
     args: &'a DesktopArgs,
+    mode: Mode,
     ready: Ready,
     cores: Cores,
     rounds: &'a [Round],
@@ -57,6 +58,7 @@ pub(crate) fn run(args: &DesktopArgs, interrupt: &Interrupt) -> anyhow::Result<(
     let wish = Wish::new(&args.run, interrupt)?;
     let vocabulary = wish.vocabulary()?;
     let share = wish.options.limits.max_compute_usage_percent;
+    let mode = wish.mode;
     let cores = cores(&wish.devices, share)?;
     // First, since it calibrates itself, for which the machine should be quiet.
     let mut foreground = start_foreground()?;
@@ -74,12 +76,14 @@ pub(crate) fn run(args: &DesktopArgs, interrupt: &Interrupt) -> anyhow::Result<(
     );
     let mut rounds = Rounds {
         foreground: &mut foreground,
+        machine: CpuProbe::start().ok(),
         loads,
         length: Duration::from_secs_f32(args.seconds),
     };
     let rounds = rounds.measure(args.triples)?;
     let measured = Measured {
         args,
+        mode,
         ready,
         cores,
         rounds: &rounds,
@@ -134,13 +138,14 @@ impl Measured<'_> {
         let devices = status.devices.iter();
         Report {
             model: status.model.clone(),
-            mode: self.args.run.mode,
+            mode: self.mode,
             devices: devices.map(|device| device.device.clone()).collect(),
             compute_share: status.limits.max_compute_usage_percent,
             not_enforced: status.not_enforced.clone(),
             triples: self.args.triples,
             seconds: f64::from(self.args.seconds),
             foreground: self.ready,
+            strangers_share: strangers(self.rounds),
             alone: alone.felt(),
             loads: self.loads(&alone, &control),
             rounds: self.rounds.iter().map(RoundReport::new).collect(),
@@ -178,4 +183,11 @@ impl Measured<'_> {
         });
         std::iter::once(load(0, self.cores)).chain(rivals).collect()
     }
+}
+
+/// What strangers used of the machine in the legs alone, on average.
+fn strangers(rounds: &[Round]) -> Option<f64> {
+    let shares = || rounds.iter().flat_map(|round| round.strangers);
+    let sum: Option<f64> = shares().sum();
+    sum.map(|sum| sum / shares().count() as f64)
 }

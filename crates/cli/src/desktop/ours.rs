@@ -18,12 +18,13 @@ use gogrid_host::process_cpu_time;
 use super::foreground::now;
 use super::load::{Load, Yield, tokens_between};
 use crate::bench::decode_id;
+use crate::live::Live;
 
 /// One stream that generates, from an empty context again when it is this long.
 pub(crate) const TOKENS_MAX: usize = 512;
 
 pub(crate) struct Ours {
-    pipeline: Arc<HeterogeneousPipeline>,
+    pipeline: Arc<Live>,
     ids: Arc<[u32]>,
     stream: Option<Stream>,
     marks: Vec<Mark>,
@@ -45,7 +46,7 @@ struct Mark {
 
 impl Ours {
     /// Generates the ids that the bench of speed decodes, whatever the model would say.
-    pub(crate) fn new(pipeline: HeterogeneousPipeline, vocabulary: usize) -> Self {
+    pub(crate) fn new(pipeline: Live, vocabulary: usize) -> Self {
         let length = TOKENS_MAX.min(block_on(pipeline.status()).context);
         Self {
             pipeline: Arc::new(pipeline),

@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
 use super::load::{Load, Yield, tokens_between};
@@ -76,7 +77,9 @@ impl Peer {
             command.env("OMP_WAIT_POLICY", "passive");
         }
         let mut process = Partner::start(&tuning.name, &mut command)?;
-        let Ready { version } = process.answer()?;
+        let ready = process.answer();
+        let Ready { version } =
+            ready.with_context(|| format!("{} cannot run it", python.display()))?;
         Ok(Self { process, version })
     }
 }

@@ -1,5 +1,6 @@
 //! The figures as a table and as JSON.
 
+use corpgrid_scheduler::Mode;
 use serde::Serialize;
 
 use super::figures::{Against, Cores, Felt, Harvest, Side};
@@ -14,6 +15,8 @@ const FRAME_P50_MOST: f64 = 1.02;
 const FRAME_P99_MOST: f64 = 1.15;
 const MISSED_MORE_IN_10000_MOST: f64 = 5.0;
 const HARVEST_LEAST: f64 = 0.85;
+/// A machine on which strangers use more than this share is not quiet.
+const STRANGERS_MOST: f64 = 0.02;
 
 /// All that was measured.
 #[derive(Serialize)]
@@ -26,6 +29,9 @@ pub(crate) struct Report {
     pub(crate) triples: usize,
     pub(crate) seconds: f64,
     pub(crate) foreground: Ready,
+    /// Of the machine, what neither we nor the foreground used in the legs alone. Absent where the
+    /// system does not tell.
+    pub(crate) strangers_share: Option<f64>,
     /// Both legs alone together, against which each load is held.
     pub(crate) alone: Felt,
     /// One leg alone against the other.
@@ -61,6 +67,7 @@ pub(crate) struct Goals {
 #[derive(Serialize)]
 pub(crate) struct RoundReport {
     alone: [Felt; 2],
+    strangers_share: [Option<f64>; 2],
     foreground_cores: f64,
     loads: Vec<LegsReport>,
 }
@@ -92,6 +99,7 @@ impl RoundReport {
         let used = round.alone.each_ref().map(|leg| leg.cpu_s / leg.wall_s);
         Self {
             alone: round.alone.each_ref().map(felt),
+            strangers_share: round.strangers,
             foreground_cores: f64::midpoint(used[0], used[1]),
             loads: round
                 .loads
@@ -108,7 +116,7 @@ impl RoundReport {
 
 impl Report {
     pub(crate) fn table(&self) -> String {
-        let mut text = self.head();
+        let mut text = self.head() + &self.warning() + "\n";
         text += &row(
             "",
             [
@@ -140,10 +148,8 @@ impl Report {
         );
         for load in &self.loads {
             text += &row(&load.name, load.harvest.cells());
-            if !load.goals.harvest {
-                text += &format!("  the harvest's lower end is under {HARVEST_LEAST}\n");
-            }
         }
+        text += &row("goal, lower end", harvest_goals());
         text + &self.tail()
     }
 
@@ -155,7 +161,7 @@ impl Report {
             "{}, mode {}, on {}, {} % of {} cores of {}; {} triples, {} s a leg\n\
              foreground: 60 Hz, {} rounds and {} KiB a frame, nice {}; alone: frame p50 {:.2} ms, \
              p99 {:.2}, max {:.1}, {:.1} of 10,000 missed, wake-up p50 {:.0} us, p99 {:.0}, max {:.0}\n\
-             ratios to alone with their intervals of 95 %; missed frames as a difference\n\n",
+             ratios to alone with their intervals of 95 %; missed frames as a difference\n",
             self.model,
             self.mode.name(),
             self.devices.join(", "),
@@ -177,6 +183,16 @@ impl Report {
         )
     }
 
+    fn warning(&self) -> String {
+        match self.strangers_share {
+            Some(share) if share > STRANGERS_MOST => format!(
+                "THE MACHINE IS NOT QUIET: others use {:.0} % of it; the figures are theirs too\n",
+                share * 100.0
+            ),
+            _ => String::new(),
+        }
+    }
+
     fn tail(&self) -> String {
         let tuned = self.loads.iter().filter(|load| {
             let tuning = load.tuning.as_ref();
@@ -186,12 +202,14 @@ impl Report {
             let made = |load: &LoadReport| load.harvest.tok_s_beside.figure;
             made(a).total_cmp(&made(b))
         });
-        best.map_or(String::new(), |load| {
-            format!(
-                "llama.cpp makes most beside the foreground as {:?}\n",
-                load.name
-            )
-        })
+        let account = self.loads[0].harvest.account();
+        account
+            + &best.map_or(String::new(), |load| {
+                format!(
+                    "llama.cpp makes most beside the foreground as {:?}\n",
+                    load.name
+                )
+            })
     }
 }
 
@@ -210,11 +228,28 @@ impl Goals {
 }
 
 impl Harvest {
+    /// What the devices say of themselves.
+    fn account(&self) -> String {
+        match (self.device_busy_share_beside, self.device_rest_beside) {
+            (Some(busy), Some(rest)) => format!(
+                "beside the foreground, by gogrid's own account, its devices' cores are busy \
+                 {:.1} % of the time and its threads rest {rest:.2} s a second, added up\n",
+                busy * 100.0
+            ),
+            _ => String::new(),
+        }
+    }
+
     fn cells(&self) -> [String; 5] {
+        let holds = if self.harvest.low >= HARVEST_LEAST {
+            ""
+        } else {
+            " NO"
+        };
         [
             interval(self.tok_s_beside, 1),
             interval(self.tok_s_alone, 1),
-            interval(self.harvest, 3),
+            interval(self.harvest, 3) + holds,
             interval(self.cpu_share_beside, 3),
             interval(self.cpu_share_alone, 3),
         ]
@@ -229,6 +264,11 @@ fn goals() -> [String; 5] {
         String::new(),
         String::new(),
     ]
+}
+
+fn harvest_goals() -> [String; 5] {
+    let goal = format!("{HARVEST_LEAST}");
+    ["", "", &goal, "", ""].map(str::to_owned)
 }
 
 fn cells(against: &Against) -> [String; 5] {

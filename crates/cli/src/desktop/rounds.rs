@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use gogrid_host::CpuProbe;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::foreground::{Begun, LEAD, Samples, now, thread_sleep_until};
@@ -17,6 +18,8 @@ const TAIL: Duration = Duration::from_millis(100);
 pub(crate) struct Round {
     /// The foreground alone, twice.
     pub(crate) alone: [Samples; 2],
+    /// What neither we nor the foreground used of the machine in those two, if the system tells.
+    pub(crate) strangers: [Option<f64>; 2],
     /// One for each load.
     pub(crate) loads: Vec<Legs>,
 }
@@ -33,6 +36,8 @@ pub(crate) struct Legs {
 
 pub(crate) struct Rounds<'a> {
     pub(crate) foreground: &'a mut Partner,
+    /// Where the system has one.
+    pub(crate) machine: Option<CpuProbe>,
     pub(crate) loads: Vec<&'a mut dyn Load>,
     /// The measured part of each leg.
     pub(crate) length: Duration,
@@ -59,7 +64,13 @@ impl Rounds<'_> {
     /// Legs 0 and 1 are the foreground alone; then each load has one beside and one alone.
     fn leg(&mut self, leg: usize, round: &mut Round) -> anyhow::Result<()> {
         if let Some(alone) = round.alone.get_mut(leg) {
-            *alone = self.foreground(&mut |_| Ok(()))?;
+            let mut sample = None;
+            *alone = self.foreground(&mut |rounds| {
+                sample = rounds.used_by_others();
+                Ok(())
+            })?;
+            round.strangers[leg] =
+                sample.map(|(used, cores)| used - alone.cpu_s / (alone.wall_s * cores));
             pause(TAIL);
             return Ok(());
         }
@@ -88,6 +99,12 @@ impl Rounds<'_> {
         self.loads[load].mark()?;
         pause(TAIL);
         self.loads[load].stop()
+    }
+
+    /// The share of the machine that other processes used since the last time, and its cores.
+    fn used_by_others(&mut self) -> Option<(f64, f64)> {
+        let sample = self.machine.as_mut()?.sample().ok()??;
+        Some((sample.others, sample.cores as f64))
     }
 
     /// Runs the foreground, with a mark at the beginning and the end of what is measured.
