@@ -1,3 +1,4 @@
+use crate::error::HostError;
 use crate::imp;
 
 /// Something that can be measured or held back on this machine, or that cannot.
@@ -23,6 +24,17 @@ pub enum AbilityState {
 /// Every ability this crate knows of, as it is for the calling thread.
 pub fn abilities() -> Vec<Ability> {
     imp::abilities()
+}
+
+/// What came of trying it; `in_effect` says how the calling thread is under it.
+pub(crate) fn state<T>(
+    got: Result<T, HostError>,
+    in_effect: impl FnOnce(&T) -> Option<String>,
+) -> AbilityState {
+    match got {
+        Ok(value) => in_effect(&value).map_or(AbilityState::Available, AbilityState::InEffect),
+        Err(error) => AbilityState::Absent(error.to_string()),
+    }
 }
 
 /// The names, so that every platform reports the same ones.

@@ -122,6 +122,12 @@ pub fn allowed_cores() -> Result<CoreSet, HostError> {
     imp::allowed_cores()
 }
 
+/// The core that the calling thread runs on at this moment, where the system tells; some tens of
+/// nanoseconds.
+pub fn current_core() -> Option<usize> {
+    imp::current_core()
+}
+
 /// Keeps the calling thread on these cores, and reads back where it may run.
 pub fn pin_thread(cores: &CoreSet) -> Restraint<CoreSet> {
     Restraint::made(cores.clone(), imp::pin(cores), imp::allowed_cores())

@@ -33,18 +33,3 @@ impl GpuProbe {
         self.0.sample()
     }
 }
-
-impl GpuSample {
-    /// From shares that need not agree to the last digit.
-    pub(crate) fn of(name: String, total: f64, ours: f64) -> Self {
-        let (total, ours) = (total.clamp(0.0, 1.0), ours.clamp(0.0, 1.0));
-        Self {
-            name,
-            total,
-            ours,
-            others: (total - ours).max(0.0),
-            temperature_c: None,
-            power_w: None,
-        }
-    }
-}

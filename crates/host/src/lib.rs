@@ -1,5 +1,6 @@
-//! The operating system: what the machine has, and what can be held back on it. The only crate
-//! that knows which system it runs on; elsewhere than on Linux it reports every ability as absent.
+//! The operating system: what the machine has, who uses it, and what can be held back on it. The
+//! only crate that knows which system it runs on: Linux, macOS or Windows; on any other it reports
+//! every ability as absent.
 //!
 //! ```
 //! use gogrid_host::{CoreSet, check_disjoint};
@@ -35,7 +36,9 @@ mod thread;
 pub use ability::{Ability, AbilityState, abilities};
 pub use bandwidth::{BandwidthProbe, stream_bandwidth};
 pub use clock::{Clock, process_cpu_time};
-pub use cores::{CoreSet, Processor, allowed_cores, check_disjoint, pin_thread, processor};
+pub use cores::{
+    CoreSet, Processor, allowed_cores, check_disjoint, current_core, pin_thread, processor,
+};
 pub use error::HostError;
 pub use gpu::{GpuProbe, GpuSample};
 pub use load::{CpuProbe, CpuSample, Pressure, PressureProbe};

@@ -1,8 +1,8 @@
-//! The platform, behind one set of functions: `linux`, and `absent` for all others.
+//! The platform, behind one set of functions: a module for each system, and `absent` for others.
 
-#[cfg(any(test, not(target_os = "linux")))]
+#[cfg(any(test, not(any(target_os = "linux", target_os = "macos", windows))))]
 #[cfg_attr(
-    target_os = "linux",
+    any(target_os = "linux", target_os = "macos", windows),
     expect(dead_code, reason = "a test looks at its abilities only")
 )]
 mod absent;
@@ -10,20 +10,24 @@ mod absent;
 mod battery;
 #[cfg(target_os = "linux")]
 mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
 #[cfg(any(target_os = "linux", windows))]
 mod nvidia;
-#[cfg(unix)]
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 mod unix;
+#[cfg(windows)]
+mod windows;
 
-#[cfg(not(target_os = "linux"))]
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 use absent as system;
 #[cfg(target_os = "linux")]
 use linux as system;
+#[cfg(target_os = "macos")]
+use macos as system;
+#[cfg(windows)]
+use windows as system;
 
-#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
-pub(crate) use absent::battery;
-#[cfg(not(unix))]
-pub(crate) use absent::{Listener, Stream, socket_files, socket_is_alive};
 #[cfg(any(target_os = "linux", target_os = "macos", windows))]
 pub(crate) use battery::battery;
 pub(crate) use system::{
@@ -31,5 +35,20 @@ pub(crate) use system::{
     abilities, allowed_cores, current_thread, pin, process_cpu_time, processor, resident, restrain,
     set_timer_slack, system_memory, thread_cpu_time, thread_cpu_time_of,
 };
-#[cfg(unix)]
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+pub(crate) use system::{Listener, Stream, socket_files, socket_is_alive};
+#[cfg(any(target_os = "linux", target_os = "macos"))]
 pub(crate) use unix::{Listener, Stream, socket_files, socket_is_alive};
+
+#[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
+pub(crate) use absent::battery;
+
+#[cfg(target_os = "linux")]
+pub(crate) use linux::current_core;
+
+/// Not asked of other systems.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn current_core() -> Option<usize> {
+    None
+}

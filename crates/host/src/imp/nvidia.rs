@@ -40,10 +40,23 @@ impl Nvidia {
     }
 }
 
+/// From shares that need not agree to the last digit.
+pub(crate) fn shared(name: String, total: f64, ours: f64) -> GpuSample {
+    let (total, ours) = (total.clamp(0.0, 1.0), ours.clamp(0.0, 1.0));
+    GpuSample {
+        name,
+        total,
+        ours,
+        others: (total - ours).max(0.0),
+        temperature_c: None,
+        power_w: None,
+    }
+}
+
 fn sample(gpu: &Device<'_>, seen: &mut u64) -> Result<GpuSample, NvmlError> {
     let total = f64::from(gpu.utilization_rates()?.gpu) / 100.0;
     let ours = ours(gpu, seen)?;
-    let sample = GpuSample::of(gpu.name()?, total, ours);
+    let sample = shared(gpu.name()?, total, ours);
     Ok(GpuSample {
         temperature_c: gpu.temperature(TemperatureSensor::Gpu).ok().map(f64::from),
         power_w: gpu

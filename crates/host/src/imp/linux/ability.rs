@@ -8,8 +8,7 @@ use super::{
     Gpus, IdleClock, PowerMeter, PresenceSources, PressureFiles, Thermometers, allowed_cores,
     current_thread, processor, resident, system_memory, thread_cpu_time,
 };
-use crate::ability::{Ability, AbilityState, names};
-use crate::error::HostError;
+use crate::ability::{Ability, AbilityState, names, state};
 use crate::programs::can_list;
 
 /// What Linux gives a thread that nobody changed, by prctl(2).
@@ -61,16 +60,6 @@ fn presence_state() -> AbilityState {
             let reasons: Vec<_> = sources.iter().map(ToString::to_string).collect();
             AbilityState::Absent(reasons.join("; "))
         }
-    }
-}
-
-fn state<T>(
-    got: Result<T, HostError>,
-    in_effect: impl FnOnce(&T) -> Option<String>,
-) -> AbilityState {
-    match got {
-        Ok(value) => in_effect(&value).map_or(AbilityState::Available, AbilityState::InEffect),
-        Err(error) => AbilityState::Absent(error.to_string()),
     }
 }
 

@@ -1,4 +1,4 @@
-use rustix::thread::{CpuSet, sched_getaffinity, sched_setaffinity};
+use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
 use super::{failed, read};
 use crate::ability::names;
@@ -21,6 +21,10 @@ pub(crate) fn pin(cores: &CoreSet) -> Result<(), HostError> {
         set.set(core);
     }
     sched_setaffinity(None, &set).map_err(failed("sched_setaffinity"))
+}
+
+pub(crate) fn current_core() -> Option<usize> {
+    Some(sched_getcpu())
 }
 
 pub(crate) fn processor() -> Result<Processor, HostError> {

@@ -7,7 +7,7 @@ use gogrid_units::Moment;
 use crate::clock::Clock;
 use crate::error::HostError;
 use crate::gpu::GpuSample;
-use crate::imp::nvidia::Nvidia;
+use crate::imp::nvidia::{Nvidia, shared};
 
 #[derive(Debug)]
 pub(crate) struct Gpus {
@@ -69,7 +69,7 @@ impl Amd {
         self.before = (now, worked);
         let nanos = now.0.saturating_sub(then.0).max(1);
         let ours = worked.saturating_sub(before) as f64 / nanos as f64;
-        Some(GpuSample::of(self.name.clone(), percent / 100.0, ours))
+        Some(shared(self.name.clone(), percent / 100.0, ours))
     }
 }
 
