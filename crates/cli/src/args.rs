@@ -1,16 +1,17 @@
 use std::path::PathBuf;
+use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use corpgrid_scheduler::{ResourceConfig, Sampling};
+use corpgrid_scheduler::{Mode, Sampling};
 use gogrid_units::WeightType;
-use serde::Serialize;
 
 use crate::failure::EXIT_CODES;
 
 const THREADS_MAX: u64 = 1024;
 const STREAMS_MAX: u64 = 256;
 const TOKENS_MAX: u64 = 1 << 24;
+const SNOOZE_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
 
 /// Language models on computers people already have, under limits that hold
 #[derive(Debug, Parser)]
@@ -38,6 +39,8 @@ pub(crate) enum Command {
     Tokenize(TokenizeArgs),
     /// Measure prefill and decode in tokens a second
     Bench(BenchArgs),
+    /// Show and change the limits of a running gogrid
+    Limits(LimitsArgs),
     /// Keep one processor busy until standard input closes
     #[command(hide = true)]
     Hog,
@@ -47,9 +50,8 @@ pub(crate) enum Command {
 }
 
 /// How much of the machine may be taken
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, ValueEnum)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum Mode {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum ModeArg {
     /// A desktop that somebody works on
     Conservative,
     /// A machine with mixed use
@@ -58,20 +60,12 @@ pub(crate) enum Mode {
     Aggressive,
 }
 
-impl Mode {
-    pub(crate) fn limits(self) -> ResourceConfig {
-        match self {
-            Self::Conservative => ResourceConfig::conservative(),
-            Self::Default => ResourceConfig::default(),
-            Self::Aggressive => ResourceConfig::aggressive(),
-        }
-    }
-
-    pub(crate) fn name(self) -> &'static str {
-        match self {
-            Self::Conservative => "conservative",
-            Self::Default => "default",
-            Self::Aggressive => "aggressive",
+impl From<ModeArg> for Mode {
+    fn from(mode: ModeArg) -> Self {
+        match mode {
+            ModeArg::Conservative => Self::Conservative,
+            ModeArg::Default => Self::Default,
+            ModeArg::Aggressive => Self::Aggressive,
         }
     }
 }
@@ -88,9 +82,13 @@ pub(crate) struct ModelArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// How much of the machine may be taken
-    #[arg(long, value_enum, default_value_t = Mode::Conservative)]
-    pub(crate) mode: Mode,
+    /// How much of the machine may be taken [default: what --limits names, else conservative]
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<ModeArg>,
+    /// A TOML file of settings, watched while it runs: a mode and what differs from it, or only
+    /// what differs from --mode. A mode in both is an error
+    #[arg(long, value_name = "FILE")]
+    pub(crate) limits: Option<PathBuf>,
     /// A device to run on: cpu, cpu:0, cpu:2-5; repeat it for several [default: cpu]
     #[arg(long = "device", value_name = "D")]
     pub(crate) devices: Vec<String>,
@@ -284,6 +282,73 @@ pub(crate) struct DesktopArgs {
     pub(crate) peer: Option<PathBuf>,
     #[command(flatten)]
     pub(crate) json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct LimitsArgs {
+    #[command(subcommand)]
+    pub(crate) command: LimitsCommand,
+    /// The process meant, where several gogrids run
+    #[arg(long, global = true, value_name = "P")]
+    pub(crate) pid: Option<u32>,
+    #[command(flatten)]
+    pub(crate) json: JsonEverywhereArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct JsonEverywhereArgs {
+    /// Print one JSON value instead of text: settings, and status with the reasons
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LimitsCommand {
+    /// Show each limit, asked and in force
+    Get,
+    /// Change settings; those not named stay as they are
+    Set(SetArgs),
+    /// Stop until told to resume
+    Pause,
+    /// Go on; ends a pause, a snooze and a finish
+    Resume,
+    /// Stop for a time
+    Snooze {
+        /// How long: 90s, 30m, 2h, up to a week
+        time: Stretch,
+    },
+    /// Accept nothing more; what was accepted runs to its end
+    Finish,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SetArgs {
+    /// The settings of this mode, before the changes
+    #[arg(long, value_enum)]
+    pub(crate) mode: Option<ModeArg>,
+    /// What a file of settings may say: max_batch_size=4, away.max_batch_size=8,
+    /// policy.presence.away_after_s=60
+    #[arg(value_name = "KEY=VALUE", required_unless_present = "mode")]
+    pub(crate) changes: Vec<String>,
+}
+
+/// Seconds, written with their unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stretch(pub(crate) u64);
+
+impl FromStr for Stretch {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let units = [('s', 1), ('m', 60), ('h', 60 * 60)];
+        let parsed = units.iter().find_map(|&(unit, seconds)| {
+            let count: u64 = text.strip_suffix(unit)?.parse().ok()?;
+            count.checked_mul(seconds)
+        });
+        let seconds = parsed.filter(|seconds| (1..=SNOOZE_SECONDS_MAX).contains(seconds));
+        let wrong = || "must be a time such as 90s, 30m or 2h, up to a week".to_owned();
+        seconds.map(Self).ok_or_else(wrong)
+    }
 }
 
 fn count(least: u64, most: u64) -> RangedU64ValueParser<usize> {

@@ -1,13 +1,12 @@
 use anyhow::Context;
-use corpgrid_scheduler::{
-    Continuation, GenerateRequest, HeterogeneousPipeline, Message, Prompt, Refusal,
-};
+use corpgrid_scheduler::{Continuation, GenerateRequest, Message, Prompt, Refusal};
 use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
 use crate::args::ChatArgs;
 use crate::failure::{self, Interrupted};
 use crate::interrupt::{Interrupt, Watch};
+use crate::live::Live;
 use crate::open::Wish;
 use crate::out;
 use crate::stream::{self, Ended};
@@ -57,12 +56,7 @@ impl<'a> Conversation<'a> {
 
     /// One question and its answer. What an interrupted answer had said stays part of the
     /// conversation; a question that was refused does not.
-    fn turn(
-        &mut self,
-        question: String,
-        pipeline: &HeterogeneousPipeline,
-        watch: &Watch,
-    ) -> anyhow::Result<()> {
+    fn turn(&mut self, question: String, pipeline: &Live, watch: &Watch) -> anyhow::Result<()> {
         self.messages.push(message("user", question));
         let request = GenerateRequest {
             prompt: Prompt::Chat(self.messages.clone()),
@@ -74,7 +68,7 @@ impl<'a> Conversation<'a> {
         let text = match ended {
             Ok(Ended::Answered(answer)) => {
                 out::line("")?;
-                eprintln!("{}", stream::figures_line(&answer, self.args.run.mode));
+                eprintln!("{}", stream::figures_line(&answer, pipeline.mode));
                 answer.text
             }
             Ok(Ended::Interrupted(text)) => {

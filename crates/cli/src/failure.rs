@@ -4,12 +4,15 @@ use std::io;
 use std::process::ExitCode;
 
 use corpgrid_scheduler::{GenerateError, OpenError, Refusal};
+use gogrid_control::ClientError;
 use gogrid_hub::{HubError, UnknownModel};
 use gogrid_model::ModelError;
 
+use crate::limits::{self, NotRunning, Outcome};
+
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 bad input or model, 4 refused by a limit,
-5 network or cache, 6 device, 130 interrupted";
+5 network or cache, 6 device, 7 no running gogrid, 130 interrupted";
 
 const INTERNAL: u8 = 1;
 const USAGE: u8 = 2;
@@ -17,12 +20,18 @@ const INPUT: u8 = 3;
 const LIMIT: u8 = 4;
 const NETWORK: u8 = 5;
 const DEVICE: u8 = 6;
+const NOT_RUNNING: u8 = 7;
 const INTERRUPTED: u8 = 130;
 
 /// Input that a command cannot use: the message says what, where and what to do.
 #[derive(Debug, thiserror::Error)]
 #[error("{0}")]
 pub(crate) struct BadInput(pub(crate) String);
+
+/// Arguments that make no sense together, or here.
+#[derive(Debug, thiserror::Error)]
+#[error("{0}")]
+pub(crate) struct WrongUsage(pub(crate) String);
 
 /// The user said stop.
 #[derive(Debug, thiserror::Error)]
@@ -63,6 +72,9 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             .or_else(|| cause.downcast_ref().map(of_refusal))
             .or_else(|| cause.downcast_ref().map(of_generate))
             .or_else(|| cause.downcast_ref().map(of_hub))
+            .or_else(|| cause.downcast_ref().map(of_client))
+            .or_else(|| cause.is::<NotRunning>().then_some(NOT_RUNNING))
+            .or_else(|| cause.is::<WrongUsage>().then_some(USAGE))
             .or_else(|| cause.is::<UnknownModel>().then_some(INPUT))
             .or_else(|| cause.is::<ModelError>().then_some(INPUT))
             .or_else(|| cause.is::<BadInput>().then_some(INPUT))
@@ -108,6 +120,14 @@ fn of_hub(error: &HubError) -> u8 {
     }
 }
 
+fn of_client(error: &ClientError) -> u8 {
+    match limits::outcome(error) {
+        Outcome::Usage => USAGE,
+        Outcome::Refused => LIMIT,
+        Outcome::Unreachable => NOT_RUNNING,
+    }
+}
+
 /// What to do about it, where the message does not say so itself.
 fn remedy(error: &anyhow::Error) -> Option<&'static str> {
     error.chain().find_map(|cause| {
@@ -128,7 +148,11 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
             }
             _ => None,
         });
-        open.or(refusal)
+        let not_running = cause.is::<NotRunning>().then_some(
+            "start one, such as `gogrid chat`, under the same user; each one that runs a model \
+             listens",
+        );
+        open.or(refusal).or(not_running)
     })
 }
 

@@ -1,9 +1,9 @@
 use std::io::{self, IsTerminal};
 
-use corpgrid_scheduler::{Continuation, Figures, Finish, GenerateRequest, Message, Prompt};
+use corpgrid_scheduler::{Continuation, Figures, Finish, GenerateRequest, Message, Mode, Prompt};
 use serde::Serialize;
 
-use crate::args::{GenerateArgs, Mode};
+use crate::args::GenerateArgs;
 use crate::failure::Interrupted;
 use crate::interrupt::Interrupt;
 use crate::model_file::read_bounded;
@@ -48,9 +48,9 @@ pub(crate) fn run(args: &GenerateArgs, interrupt: &Interrupt) -> anyhow::Result<
         return Err(Interrupted.into());
     };
     if quiet {
-        return out::json(&report(&answer, args.run.mode, seed));
+        return out::json(&report(&answer, pipeline.mode, seed));
     }
-    eprintln!("{}", stream::figures_line(&answer, args.run.mode));
+    eprintln!("{}", stream::figures_line(&answer, pipeline.mode));
     Ok(())
 }
 

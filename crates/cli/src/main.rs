@@ -13,6 +13,8 @@ mod failure;
 mod generate;
 mod hog;
 mod interrupt;
+mod limits;
+mod live;
 mod model_file;
 mod open;
 mod out;
@@ -46,6 +48,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(&args, &interrupt),
         Command::Tokenize(args) => tokenize::run(&args, &interrupt),
         Command::Bench(args) => bench::run(&args, &interrupt),
+        Command::Limits(args) => limits::run(&args),
         Command::Hog => hog::spin(),
         Command::Foreground => desktop::foreground::run(),
     }

@@ -2,11 +2,14 @@
 
 use std::path::PathBuf;
 
-use corpgrid_scheduler::{Device, HeterogeneousPipeline, Options, devices};
+use corpgrid_scheduler::{Device, HeterogeneousPipeline, Mode, Options, Settings, devices};
+use gogrid_control::SettingsFile;
 use gogrid_model::{Model, OpenOptions};
 
 use crate::args::RunArgs;
+use crate::failure::BadInput;
 use crate::interrupt::Interrupt;
+use crate::live::Live;
 use crate::model_file;
 
 /// What a pipeline is opened with.
@@ -14,6 +17,10 @@ pub(crate) struct Wish {
     pub(crate) devices: Vec<Device>,
     pub(crate) path: PathBuf,
     pub(crate) options: Options,
+    /// The mode asked for, or named by the file of settings.
+    pub(crate) mode: Mode,
+    settings: Settings,
+    file: Option<SettingsFile>,
 }
 
 impl Wish {
@@ -27,8 +34,9 @@ impl Wish {
                 .map(|name| Device::named(name))
                 .collect::<Result<_, _>>()?
         };
+        let (file, mode, settings) = settings(args)?;
         let options = Options {
-            limits: args.mode.limits(),
+            limits: settings.limits.clone(),
             threads: args.threads,
             context: args.context,
             quantise: args.quantise,
@@ -39,6 +47,9 @@ impl Wish {
             devices,
             path,
             options,
+            mode,
+            settings,
+            file,
         })
     }
 
@@ -48,11 +59,21 @@ impl Wish {
         Ok(Model::open(&self.path, &options)?.tokenizer().vocab())
     }
 
-    pub(crate) fn open(self) -> anyhow::Result<HeterogeneousPipeline> {
-        Ok(HeterogeneousPipeline::open(
-            &self.devices,
-            &self.path,
-            self.options,
-        )?)
+    pub(crate) fn open(self) -> anyhow::Result<Live> {
+        let pipeline = HeterogeneousPipeline::open(&self.devices, &self.path, self.options)?;
+        Live::new(pipeline, (self.mode, self.settings), self.file)
     }
+}
+
+/// What may be taken, and the file that says so, if there is one.
+fn settings(args: &RunArgs) -> anyhow::Result<(Option<SettingsFile>, Mode, Settings)> {
+    let asked = args.mode.map(Mode::from);
+    let Some(path) = &args.limits else {
+        let mode = asked.unwrap_or(Mode::Conservative);
+        return Ok((None, mode, Settings::of(mode)));
+    };
+    let file = SettingsFile::new(path, asked);
+    let read = file.read();
+    let (mode, settings) = read.map_err(|error| BadInput(format!("the limits in {error}")))?;
+    Ok((Some(file), mode, settings))
 }

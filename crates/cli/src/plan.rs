@@ -14,7 +14,7 @@ pub(crate) fn run(args: &PlanArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
     if args.json.json {
         return out::json(&plan);
     }
-    let mut text = table(&plan, args.run.mode.name());
+    let mut text = table(&plan, wish.mode.name());
     if args.why {
         for reason in &plan.why {
             writeln!(text, "{reason}")?;

@@ -3,14 +3,13 @@
 use std::hash::{BuildHasher, RandomState};
 
 use corpgrid_scheduler::{
-    Event, Figures, Finish, GenerateRequest, Generation, HeterogeneousPipeline, Status,
+    Event, Figures, Finish, GenerateRequest, Generation, HeterogeneousPipeline, Mode, Status,
 };
 use futures_executor::block_on;
 use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use gogrid_units::Bytes;
 
-use crate::args::Mode;
 use crate::failure::Interrupted;
 use crate::interrupt::Watch;
 

@@ -48,8 +48,13 @@ impl SettingsFile {
         }
     }
 
-    /// What it says now.
-    pub fn read(&self) -> Result<Settings, FileError> {
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// What it says now, and the mode that this rests on.
+    pub fn read(&self) -> Result<(Mode, Settings), FileError> {
         let read = self.text().and_then(|text| self.settings(&text));
         read.map_err(|problem| self.error(problem))
     }
@@ -76,7 +81,7 @@ impl SettingsFile {
             .map_err(|error| format!("not UTF-8 at byte {}", error.utf8_error().valid_up_to()))
     }
 
-    fn settings(&self, text: &str) -> Result<Settings, String> {
+    fn settings(&self, text: &str) -> Result<(Mode, Settings), String> {
         let changes = Changes::from_toml(text).map_err(|error| error.to_string())?;
         if let (Some(asked), Some(named)) = (self.mode, changes.mode()) {
             let (asked, named) = (asked.name(), named.name());
@@ -84,8 +89,9 @@ impl SettingsFile {
                 "it names the mode {named}, and {asked} is asked for besides; leave one of them out"
             ));
         }
-        let base = Settings::of(self.mode.unwrap_or(Mode::Conservative));
-        changes.onto(&base).map_err(|error| error.to_string())
+        let mode = changes.mode().or(self.mode).unwrap_or(Mode::Conservative);
+        let settings = changes.onto(&Settings::of(mode));
+        Ok((mode, settings.map_err(|error| error.to_string())?))
     }
 }
 
@@ -214,7 +220,7 @@ impl Follower {
             return None;
         }
         let said = match &text {
-            Ok(text) => self.file.settings(text),
+            Ok(text) => self.file.settings(text).map(|(_, settings)| settings),
             Err(problem) => Err(problem.clone()),
         };
         self.last = Some(text);

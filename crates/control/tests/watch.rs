@@ -146,14 +146,13 @@ fn a_mode_is_named_in_one_place_only() {
         SettingsFile::new(&path, mode).read()
     };
     let away = "[away]\nmax_batch_size = 9\n";
-    let settings = read(away, Some(Mode::Aggressive)).unwrap();
+    let (_, settings) = read(away, Some(Mode::Aggressive)).unwrap();
     assert_eq!(settings.limits, Settings::of(Mode::Aggressive).limits);
     assert_eq!(settings.away.max_batch_size, 9);
     let named = format!("mode = \"default\"\n{away}");
-    assert_eq!(
-        read(&named, None).unwrap().limits,
-        Settings::of(Mode::Default).limits
-    );
+    let (mode, settings) = read(&named, None).unwrap();
+    assert_eq!(mode, Mode::Default);
+    assert_eq!(settings.limits, Settings::of(Mode::Default).limits);
     let error = read(&named, Some(Mode::Aggressive))
         .unwrap_err()
         .to_string();

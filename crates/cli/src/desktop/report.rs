@@ -9,7 +9,6 @@ use super::load::Yield;
 use super::peer::Tuning;
 use super::rounds::Round;
 use super::stats::Interval;
-use crate::args::Mode;
 
 const FRAME_P50_MOST: f64 = 1.02;
 const FRAME_P99_MOST: f64 = 1.15;

@@ -20,6 +20,11 @@ impl SettingsError {
         self.key.as_deref()
     }
 
+    /// What is wrong, without the place.
+    pub fn message(&self) -> &str {
+        &self.message
+    }
+
     /// A value that is wrong. The message names the key.
     pub(super) fn at_key(key: String, message: String) -> Self {
         Self {
