@@ -52,6 +52,9 @@ fn the_help_is_as_written_down() {
         "tokenize",
         "bench",
         "bench desktop",
+        "limits",
+        "limits set",
+        "limits snooze",
     ];
     for command in commands {
         let args: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
