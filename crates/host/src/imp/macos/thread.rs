@@ -34,7 +34,7 @@ pub(crate) fn restrain(thread: ThreadId, priority: Priority) -> Restraints {
         false => (unread(QOS, only), unread(QOS, only)),
     };
     Restraints {
-        nice: Restraint::made(nice, unread(names::NICE, "not a thread's"), whole()),
+        nice: Restraint::made(nice, whole().map(drop), whole()),
         io: Restraint::made(io, set_io, read_io),
         system: vec![SystemRestraint {
             name: QOS,
