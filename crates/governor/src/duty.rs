@@ -10,23 +10,25 @@ const RATE_ONE: f64 = 4_294_967_296.0;
 /// counts. So a share that is raised, or an order to stop, is noticed in time.
 const REST_NANOS_MAX: u64 = 50_000_000;
 
-/// Credit is kept for at least this much wall time: what threads use and settle later looks like
-/// credit until they do, and would be lost.
-const CREDIT_NANOS_MIN: u64 = 250_000;
+/// Credit is kept up to so much CPU time for each core: what a device earns while it waits for
+/// another, or gives its cores to other programs, it may use after. A share is passed by no more
+/// than this in any stretch of time: 2.5 points in a tenth of a second.
+const CREDIT_NANOS_A_CORE: i64 = 2_500_000;
 
 /// Holds the CPU time of a device's threads to a share of wall time.
 ///
 /// A thread settles what it has used at its pause points. What all have used beyond what the share
-/// has earned by then is debt; when it reaches a limit, every thread rests until the share has
-/// earned it back. Credit, from a rest that took longer than it should or from doing nothing, is
-/// kept up to the same limit, or what the share earns in 0.25 ms if that is more. A
-/// slice of work, from full credit to the debt limit with all cores busy, takes `slice` of wall
-/// time; it overruns by what threads use before they settle. With a share near 1, where rests are
-/// shorter than the system's timers are exact, a slice after a time of doing nothing is longer.
+/// has earned by then is debt. The share is held by [`width`](Self::width) as far as whole threads
+/// do it: with debt as many work as the share pays for at least, without it one more. So a core that
+/// is free stays free for long, and nobody sleeps who is only to wake again. What that cannot do,
+/// rests do, as with a share of less than one core: when debt reaches a limit, every thread rests
+/// until the share has earned it back. Then a slice of work without credit takes at most `slice` of
+/// wall time; it overruns by what threads use before they settle.
 ///
-/// Over any stretch of time, use is at most the share of it, plus one slice's debt and credit,
-/// plus what threads use before they settle. A device that was idle owes rest from the first slice
-/// on.
+/// Credit, from a rest that took longer than it should, from cores given to other programs, or from
+/// waiting for other devices, is kept up to 2.5 ms for each core. Over any stretch of time, use is
+/// at most the share of it, plus that, plus one slice's debt and what threads use before they
+/// settle.
 ///
 /// No locks: threads of the lowest priority and those that set limits share nothing but atomics.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ pub struct Duty {
     limit: AtomicI64,
     /// CPU nanoseconds; negative is credit.
     debt: AtomicI64,
+    /// Threads that the share pays for at least.
+    threads_min: AtomicU64,
     /// The latest moment that anything was settled at.
     settled_at: AtomicU64,
     rest_until: AtomicU64,
@@ -52,6 +56,7 @@ impl Duty {
             rate: AtomicU64::new(0),
             limit: AtomicI64::new(0),
             debt: AtomicI64::new(0),
+            threads_min: AtomicU64::new(0),
             settled_at: AtomicU64::new(0),
             rest_until: AtomicU64::new(0),
             cores,
@@ -68,10 +73,13 @@ impl Duty {
         let slice = self.slice.as_nanos() as f64;
         let limit = match share < 1.0 {
             // Far below the integers' range, as is the rate: cores < 2^32, slices of milliseconds.
-            true => (slice * cores * (1.0 - share) / 2.0) as i64,
+            true => (slice * cores * (1.0 - share)) as i64,
             false => i64::MAX,
         };
         self.limit.store(limit, Ordering::Relaxed);
+        // Far below 2^53.
+        self.threads_min
+            .store((cores * share) as u64, Ordering::Relaxed);
         let rate = (cores * share * RATE_ONE) as u64;
         self.rate.store(rate, Ordering::Release);
         self.rest_until.store(0, Ordering::Release);
@@ -90,7 +98,7 @@ impl Duty {
         }
         let change =
             i64::try_from(used).unwrap_or(i64::MAX) - earned(now.0.saturating_sub(before), rate);
-        let credit = limit.max(earned(CREDIT_NANOS_MIN, rate));
+        let credit = CREDIT_NANOS_A_CORE * i64::from(self.cores);
         let settled = |debt: i64| debt.saturating_add(change).max(-credit);
         let update = self
             .debt
@@ -104,6 +112,16 @@ impl Duty {
                 .fetch_max(now.0.saturating_add(rest), Ordering::AcqRel);
         }
         self.resting(now)
+    }
+
+    /// Threads that may work now; at least one, whose rests hold a share of less than a core.
+    pub fn width(&self) -> usize {
+        let fewest = self.threads_min.load(Ordering::Relaxed) as usize;
+        let has_debt = self.debt.load(Ordering::Relaxed) > 0;
+        match has_debt {
+            true => fewest.max(1),
+            false => fewest + 1,
+        }
     }
 
     /// The moment until which every thread rests, if that is after `now`. Cheaper than

@@ -33,13 +33,13 @@
 //! use gogrid_governor::Duty;
 //! use gogrid_units::Moment;
 //!
-//! // Half of two cores, in slices of at most 2 ms. Without credit, a slice is half as long.
+//! // Half of two cores, in slices of at most 2 ms.
 //! let duty = Duty::new(0.5, 2, Duration::from_millis(2));
 //! assert_eq!(duty.settle(Moment(900_000), 1_800_000), None);
-//! // Both cores worked for 1.2 ms: 2.4 ms of CPU time used, half of it earned, half to earn.
-//! let rest = duty.settle(Moment(1_200_000), 600_000);
-//! assert_eq!(rest, Some(Moment(2_400_000)));
-//! assert_eq!(duty.resting(Moment(2_400_000)), None);
+//! // Both cores worked for 2.1 ms: 4.2 ms of CPU time used, half of it earned, half to earn.
+//! let rest = duty.settle(Moment(2_100_000), 2_400_000);
+//! assert_eq!(rest, Some(Moment(4_200_000)));
+//! assert_eq!(duty.resting(Moment(4_200_000)), None);
 //! ```
 
 #![forbid(unsafe_code)]

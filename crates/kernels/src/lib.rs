@@ -7,9 +7,9 @@
 //! ```
 //! use std::sync::Arc;
 //! use gogrid_kernels::{Isa, RmsNorm, Team};
-//! use gogrid_units::FullSpeed;
+//! use gogrid_units::{FullSpeed, PlainThreads};
 //!
-//! let mut team = Team::new(2, Arc::new(|_member| {}))?;
+//! let mut team = Team::new(2, Arc::new(PlainThreads))?;
 //! let norm = RmsNorm { weight: &[1.0, 2.0], epsilon: 0.0 };
 //! let mut out = [0.0; 2];
 //! let done = team.step(&FullSpeed, Isa::detect(), |ops| {
@@ -41,6 +41,7 @@ mod rope;
 mod shared_out;
 mod sync;
 mod team;
+mod way;
 
 pub use activations::{Activations, Forms};
 pub use attention::{Attention, AttentionRows, attention_scratch};

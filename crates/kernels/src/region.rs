@@ -12,7 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use gogrid_units::{Go, Pace, Work};
 
-use crate::sync::{Alone, AtomicBool, AtomicU64, Mutex, Ordering, Thread, UnsafeCell};
+use crate::sync::{Alone, AtomicBool, AtomicU64, Mutex, Nanos, Ordering, Thread, UnsafeCell};
+use crate::way::{Way, Ways};
 
 /// The step was given up at a pause point. What it wrote counts for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
@@ -58,6 +59,8 @@ pub(crate) struct Member {
     pub(crate) active: AtomicBool,
     /// Whether it is parked or about to be.
     pub(crate) parked: AtomicBool,
+    /// Whether it stays away because its core is wanted by others.
+    pub(crate) away: AtomicBool,
     /// How often it changed state, times [`STATES`], plus the state.
     beat: AtomicU64,
 }
@@ -104,10 +107,19 @@ impl<'a> Pauses<'a> {
     }
 }
 
-/// What a member remembers from chunk to chunk: whom to wake, learnt once a step.
-#[derive(Default)]
+/// What a member remembers from chunk to chunk.
 pub(crate) struct Memory {
+    /// Whom to wake, learnt once a step.
     leader: Option<(u64, Thread)>,
+    pub(crate) way: Way,
+}
+
+/// Why a member takes no further part for the moment.
+pub(crate) enum Leaves {
+    /// No chunk is left for it.
+    NoChunk,
+    /// Somebody else wants its core: it stays away so long.
+    Way(Nanos),
 }
 
 /// Where the open region is written and claimed.
@@ -163,22 +175,46 @@ impl Board {
         self.ticket.0.store(open, Ordering::Release);
     }
 
-    /// Claims and does chunks until none is left or the member is told to leave.
-    pub(crate) fn take_part(&self, member: &Member, memory: &mut Memory) {
-        loop {
-            let seen = self.ticket.0.load(Ordering::Acquire);
-            let left = seen & CHUNK_MASK;
-            // The flag is written before the region is published, so whoever saw the region sees it.
-            if left == 0 || !member.active.load(Ordering::Relaxed) {
-                return;
+    /// Claims and does chunks until none is left. For the leader, who gives way between them and
+    /// comes back.
+    pub(crate) fn lead(&self, member: &Member, memory: &mut Memory, ways: &Ways) {
+        while self.chunks_left() > 0 {
+            memory.way.lead(ways);
+            self.claim(member, memory);
+        }
+    }
+
+    /// The same for another member, until it is told to leave or its core is wanted. It gives way
+    /// before it claims a chunk, so that nobody waits for it meanwhile.
+    pub(crate) fn take_part(&self, member: &Member, memory: &mut Memory, ways: &Ways) -> Leaves {
+        // The flag is written before the region is published, so whoever saw the region sees it.
+        while self.chunks_left() > 0 && member.active.load(Ordering::Relaxed) {
+            if let Err(stays_away) = memory.way.follow(ways) {
+                return Leaves::Way(stays_away);
             }
-            let claim =
-                self.ticket
-                    .0
-                    .compare_exchange(seen, seen - 1, Ordering::AcqRel, Ordering::Relaxed);
-            if claim.is_ok() {
-                self.do_chunk(left, member, memory);
-            }
+            self.claim(member, memory);
+        }
+        Leaves::NoChunk
+    }
+
+    fn chunks_left(&self) -> u64 {
+        self.ticket.0.load(Ordering::Acquire) & CHUNK_MASK
+    }
+
+    /// Claims a chunk and does it, if one is left and nobody else claims one at this moment.
+    fn claim(&self, member: &Member, memory: &mut Memory) {
+        let seen = self.ticket.0.load(Ordering::Acquire);
+        let left = seen & CHUNK_MASK;
+        // A region that opened since may leave the member out.
+        if left == 0 || !member.active.load(Ordering::Relaxed) {
+            return;
+        }
+        let claim =
+            self.ticket
+                .0
+                .compare_exchange(seen, seen - 1, Ordering::AcqRel, Ordering::Relaxed);
+        if claim.is_ok() {
+            self.do_chunk(left, member, memory);
         }
     }
 
@@ -250,6 +286,14 @@ impl Board {
 }
 
 impl Memory {
+    /// Of the member of this number.
+    pub(crate) fn of(member: usize) -> Self {
+        Self {
+            leader: None,
+            way: Way::new(member),
+        }
+    }
+
     fn learn(&mut self, region: &Region<'_>) {
         if self
             .leader

@@ -34,6 +34,10 @@ mod of_loom {
 
     pub trait Spawn: Send + Sync {
         fn spawn(&self, name: &str, body: Box<dyn FnOnce() + Send>) -> io::Result<JoinHandle<()>>;
+
+        fn core(&self) -> Option<usize> {
+            None
+        }
     }
 
     pub struct PlainThreads;
@@ -72,6 +76,51 @@ pub(crate) fn park_a_chunk() {
     std::thread::park_timeout(std::time::Duration::from_micros(1000));
     #[cfg(loom)]
     park();
+}
+
+/// Nanoseconds of a clock that never goes back; under loom, which has no time, always 0.
+pub(crate) type Nanos = u64;
+
+#[cfg(not(loom))]
+#[expect(
+    clippy::disallowed_methods,
+    reason = "members tell by it whether their core was wanted"
+)]
+pub(crate) fn nanos() -> Nanos {
+    use std::sync::LazyLock;
+    use std::time::Instant;
+    static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+    // 2^64 nanoseconds are 584 years.
+    START.elapsed().as_nanos() as Nanos
+}
+
+#[cfg(loom)]
+pub(crate) fn nanos() -> Nanos {
+    0
+}
+
+/// Lets another thread that wants the calling thread's core have it; comes back at once when there
+/// is none.
+pub(crate) fn offer_core() {
+    #[cfg(not(loom))]
+    std::thread::yield_now();
+    #[cfg(loom)]
+    loom::thread::yield_now();
+}
+
+/// Sleeps for `nanos`; under loom, lets others go on.
+#[cfg_attr(
+    not(loom),
+    expect(clippy::disallowed_methods, reason = "a member stays away by it")
+)]
+pub(crate) fn sleep_nanos(nanos: Nanos) {
+    #[cfg(not(loom))]
+    std::thread::sleep(std::time::Duration::from_nanos(nanos));
+    #[cfg(loom)]
+    {
+        let _ = nanos;
+        loom::thread::yield_now();
+    }
 }
 
 /// A value alone on its cache lines, so that writing it slows no reader of another.

@@ -4,7 +4,8 @@
 //! waits for the rest. Waiting is never a long spin: about 20 µs, then sleep. A member that the
 //! system takes off its core in the middle of a chunk costs the region that wait once; it is then
 //! left out, first for the rest of the step, and for longer each time it happens again, so a core
-//! that someone else is using stops slowing the others down.
+//! that someone else is using stops slowing the others down. Mostly it does not come to that, since
+//! members give way by themselves, between chunks: see `way`.
 
 use std::io;
 
@@ -12,10 +13,12 @@ use gogrid_units::{Bytes, Pace, Work};
 
 use crate::isa::Isa;
 use crate::ops::Ops;
-use crate::region::{Abandoned, Board, Chunk, Member, Memory, Pauses, Region};
+use crate::region::{Abandoned, Board, Chunk, Leaves, Member, Memory, Pauses, Region};
 use crate::sync::{
-    Alone, Arc, AtomicBool, JoinHandle, Ordering, Spawn, Thread, current, fence, park, park_a_chunk,
+    Alone, Arc, AtomicBool, JoinHandle, Nanos, Ordering, Spawn, Thread, current, fence, nanos,
+    offer_core, park, park_a_chunk, sleep_nanos,
 };
+use crate::way::{Machine, Ways};
 
 /// The longest spin at a region's end and between regions.
 #[cfg(not(loom))]
@@ -23,6 +26,9 @@ const SPIN_NANOS_MAX: u64 = 20_000;
 
 /// Steps a member that is late every time it takes part stays away at most.
 const STEPS_AWAY_MAX: u64 = 64;
+
+/// The leader's number among the members.
+const LEADER: usize = 0;
 
 /// Threads that compute together. The thread that calls [`step`](Team::step) is one of them.
 /// Dropping the team ends and joins the others.
@@ -48,6 +54,7 @@ pub(crate) struct Crew {
 
 struct Shared {
     board: Board,
+    ways: Ways,
     /// Rounds of a spin of [`SPIN_NANOS_MAX`].
     spins: u32,
 }
@@ -82,6 +89,7 @@ impl Team {
         assert!(threads > 0, "a team has at least its caller");
         let shared = Arc::new(Shared {
             board: Board::new(),
+            ways: Ways::new(threads, Box::new(ThisMachine(spawn.clone()))),
             spins: spins(),
         });
         let mut team = Self {
@@ -91,7 +99,7 @@ impl Team {
                 leader: Alone::default(),
                 workers: Vec::with_capacity(threads - 1),
                 leaving: vec![],
-                memory: Memory::default(),
+                memory: Memory::of(LEADER),
                 step: 0,
                 taking_part: 1,
                 scratch: vec![],
@@ -139,7 +147,7 @@ impl Team {
         assert!(isa.is_available(), "this machine has no {isa:?}");
         self.crew.begin_step(pace.width());
         let done = body(&mut Ops::new(&mut self.crew, pace, isa));
-        self.crew.end_step();
+        pace.gave_way(self.crew.end_step());
         done
     }
 }
@@ -158,7 +166,7 @@ impl Crew {
     fn employ(&self, index: usize) -> io::Result<Worker> {
         let seat = Arc::new(Alone(Seat::default()));
         let (shared, its) = (self.shared.clone(), seat.clone());
-        let body = Box::new(move || shared.work(&its.0));
+        let body = Box::new(move || shared.work(&its.0, index));
         let handle = self.spawn.spawn(&format!("worker {index}"), body)?;
         Ok(Worker::new(seat, handle))
     }
@@ -183,6 +191,7 @@ impl Crew {
 
     fn begin_step(&mut self, width: usize) {
         self.step += 1;
+        self.memory.way.woke();
         self.leader.0.active.store(true, Ordering::Relaxed);
         self.narrow_to(width);
         self.wake();
@@ -192,9 +201,10 @@ impl Crew {
     pub(crate) fn narrow_to(&mut self, width: usize) -> usize {
         let mut taking_part = 1;
         for worker in &self.workers {
-            let active = taking_part < width && worker.back_at <= self.step;
-            taking_part += usize::from(active);
             let member = worker.member();
+            let there = worker.back_at <= self.step && !member.away.load(Ordering::Relaxed);
+            let active = taking_part < width && there;
+            taking_part += usize::from(active);
             if member.active.load(Ordering::Relaxed) != active {
                 member.active.store(active, Ordering::Relaxed);
             }
@@ -246,17 +256,17 @@ impl Crew {
         });
         self.wake();
         // Neither of the two unwinds: chunks' panics are caught and kept for `close`.
-        self.shared
-            .board
-            .take_part(&self.leader.0, &mut self.memory);
+        let Shared { board, ways, .. } = &*self.shared;
+        board.lead(&self.leader.0, &mut self.memory, ways);
         self.wait(job.chunks);
         self.shared.board.close()
     }
 
     /// Runs the chunks on the calling thread alone.
-    pub(crate) fn run_alone(&self, job: &Job<'_>) -> Result<(), Abandoned> {
+    pub(crate) fn run_alone(&mut self, job: &Job<'_>) -> Result<(), Abandoned> {
         let pauses = Pauses::new(job.pace, &self.leader.0);
         for index in 0..job.chunks {
+            self.memory.way.lead(&self.shared.ways);
             pauses.point(job.work)?;
             (job.run)(index, &pauses)?;
         }
@@ -278,6 +288,7 @@ impl Crew {
         self.workers
             .iter_mut()
             .for_each(|worker| worker.seen_at = None);
+        self.shared.ways.sleeps(LEADER);
         loop {
             park_a_chunk();
             if shared.board.all_done(chunks) {
@@ -299,13 +310,37 @@ impl Crew {
         }
     }
 
-    /// Forgives one lateness of each member who was there for the whole step.
-    fn end_step(&mut self) {
+    /// Forgives one lateness of each member who was there for the whole step. Says how long
+    /// members gave way since the step before ended, added up.
+    fn end_step(&mut self) -> Nanos {
         for worker in &mut self.workers {
             if worker.back_at <= self.step {
                 worker.late_in_a_row = worker.late_in_a_row.saturating_sub(1);
             }
         }
+        self.shared.ways.sleeps(LEADER);
+        self.shared.ways.take_given()
+    }
+}
+
+/// The machine that the team runs on.
+struct ThisMachine(std::sync::Arc<dyn Spawn>);
+
+impl Machine for ThisMachine {
+    fn now(&self) -> Nanos {
+        nanos()
+    }
+
+    fn offer_core(&self) {
+        offer_core();
+    }
+
+    fn sleep(&self, nanos: Nanos) {
+        sleep_nanos(nanos);
+    }
+
+    fn core(&self) -> Option<usize> {
+        self.0.core()
     }
 }
 
@@ -347,12 +382,21 @@ impl Worker {
 
 impl Shared {
     /// What a spawned member does until it is told to leave.
-    fn work(&self, seat: &Seat) {
-        let mut memory = Memory::default();
+    fn work(&self, seat: &Seat, index: usize) {
+        let mut memory = Memory::of(index);
         while !seat.leave.load(Ordering::Acquire) {
-            self.board.take_part(&seat.member, &mut memory);
-            if !self.spin(&seat.member) {
-                self.sleep(seat);
+            match self.board.take_part(&seat.member, &mut memory, &self.ways) {
+                Leaves::Way(away) => {
+                    seat.member.away.store(true, Ordering::Relaxed);
+                    memory.way.stay_away(&self.ways, away);
+                    seat.member.away.store(false, Ordering::Relaxed);
+                }
+                Leaves::NoChunk if self.spin(&seat.member) => {}
+                Leaves::NoChunk => {
+                    self.ways.sleeps(index);
+                    self.sleep(seat);
+                    memory.way.woke();
+                }
             }
         }
     }

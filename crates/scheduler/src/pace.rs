@@ -21,6 +21,7 @@ pub(crate) struct DutyPace {
     stopped: AtomicBool,
     busy_nanos: AtomicU64,
     rest_nanos: AtomicU64,
+    gave_way_nanos: AtomicU64,
 }
 
 thread_local! {
@@ -39,6 +40,7 @@ impl DutyPace {
             stopped: AtomicBool::new(false),
             busy_nanos: AtomicU64::new(0),
             rest_nanos: AtomicU64::new(0),
+            gave_way_nanos: AtomicU64::new(0),
         }
     }
 
@@ -108,7 +110,11 @@ impl Pace for DutyPace {
     }
 
     fn width(&self) -> usize {
-        usize::MAX
+        self.duty.width()
+    }
+
+    fn gave_way(&self, nanos: u64) {
+        self.gave_way_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use gogrid_host::{CoreSet, IoPriority, Priority, thread_cpu_time};
+use gogrid_host::{CoreSet, IoPriority, Priority, current_core, thread_cpu_time};
 use gogrid_units::{Spawn, ThreadBody};
 
 use crate::device::Device;
@@ -43,6 +43,10 @@ impl Spawn for Starter {
             cores: part.and_then(|device| CoreSet::new(device.cores.iter().copied())),
             body,
         })
+    }
+
+    fn core(&self) -> Option<usize> {
+        current_core()
     }
 }
 

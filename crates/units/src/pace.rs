@@ -34,6 +34,10 @@ pub trait Pace: Send + Sync {
 
     /// Threads the next region may use, at least one; asked once a region.
     fn width(&self) -> usize;
+
+    /// Told after each step: for how many nanoseconds threads gave their cores to other programs
+    /// since the step before, added up.
+    fn gave_way(&self, _nanos: u64) {}
 }
 
 /// The pace without limits: never rests, and uses every thread there is.

@@ -14,6 +14,12 @@ pub trait Spawn: Send + Sync {
     /// # Errors
     /// When the system refuses a thread; then nothing of `body` has run.
     fn spawn(&self, name: &str, body: ThreadBody) -> io::Result<JoinHandle<()>>;
+
+    /// The core that the calling thread runs on at this moment, where the system tells. Threads
+    /// that share one know by it that nobody else wants it. Cheap: tens of nanoseconds.
+    fn core(&self) -> Option<usize> {
+        None
+    }
 }
 
 /// Threads as the standard library starts them: with whatever the calling thread has.

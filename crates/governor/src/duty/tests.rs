@@ -149,17 +149,42 @@ proptest! {
         let log = work(&duty, &mut crew, (from, from + 200 * MILLISECOND));
         // What the first thread did without a gap; threads settle late by what is between two
         // settlements and a chunk.
-        let late = SETTLES_EVERY + 100 * MICROSECOND;
+        let late = 2 * SETTLES_EVERY + 100 * MICROSECOND;
         let slice_max = SLICE.as_nanos() as u64 + late;
-        let mut began = from;
-        let mut end = from;
+        // The first slice works off the credit of the time before it too.
+        let credit = (CREDIT_NANOS_A_CORE as f64 / (1.0 - share)) as u64;
+        let (mut began, mut end, mut is_first) = (from, from, true);
         for &(start, length) in &log {
             if start > end {
-                began = start;
+                (began, is_first) = (start, is_first && start == from);
             }
             end = end.max(start + length);
-            prop_assert!(end - began <= slice_max, "worked {} ns", end - began);
+            let most = slice_max + u64::from(is_first) * credit;
+            prop_assert!(end - began <= most, "worked {} ns", end - began);
         }
+    }
+
+    /// Threads as many as `width` says, as a team has it, and the engine beside them.
+    #[test]
+    fn whole_threads_hold_a_share_without_a_rest(
+        share in 0.3..0.99f64,
+        cores in 4..17u32,
+        region in 20 * MICROSECOND..2 * MILLISECOND,
+    ) {
+        let duty = Duty::new(share, cores, SLICE);
+        let (mut now, mut used, mut widths) = (0, 0, std::collections::BTreeSet::new());
+        while now < SECOND {
+            let width = duty.width().min(cores as usize);
+            widths.insert(width);
+            now += region;
+            used += region * width as u64;
+            let rest = duty.settle(Moment(now), region * width as u64);
+            prop_assert_eq!(rest, None, "at {}", now);
+        }
+        let held = used as f64 / (now * u64::from(cores)) as f64;
+        prop_assert!((held - share).abs() <= 0.01, "{held} for {share}");
+        let paid = share * f64::from(cores);
+        prop_assert!(widths.iter().all(|&w| (w as f64 - paid).abs() <= 1.0), "{widths:?}");
     }
 
     #[test]
@@ -176,7 +201,9 @@ proptest! {
         }
         // Those told to rest settled too, so no more than this may have gone on.
         let latest = moments.iter().max().expect("not empty");
-        let most = (*latest + SLICE.as_nanos() as u64) as f64 * share + 2e6 * (1.0 - share);
+        let credit = CREDIT_NANOS_A_CORE as f64;
+        let slice = SLICE.as_nanos() as f64 * (1.0 - share);
+        let most = *latest as f64 * share + credit + slice + 1e5;
         prop_assert!(used as f64 <= most, "{used} of {most}");
     }
 
