@@ -25,6 +25,10 @@ pub(crate) use loom::{
     thread::{JoinHandle, Thread, current, park},
 };
 
+/// A value that members act on sooner or later, and that orders nothing: only ever relaxed, so loom
+/// is spared its orders.
+pub(crate) type Hint = std::sync::atomic::AtomicU64;
+
 /// `gogrid_units::Spawn` for loom's threads.
 #[cfg(loom)]
 mod of_loom {
@@ -100,12 +104,10 @@ pub(crate) fn nanos() -> Nanos {
 }
 
 /// Lets another thread that wants the calling thread's core have it; comes back at once when there
-/// is none.
+/// is none, as always under loom.
 pub(crate) fn offer_core() {
     #[cfg(not(loom))]
     std::thread::yield_now();
-    #[cfg(loom)]
-    loom::thread::yield_now();
 }
 
 /// Sleeps for `nanos`; under loom, lets others go on.

@@ -86,10 +86,20 @@ impl Team {
     /// # Errors
     /// When the system refuses a thread; those already started are ended.
     pub fn new(threads: usize, spawn: std::sync::Arc<dyn Spawn>) -> io::Result<Self> {
+        let machine = Box::new(ThisMachine(spawn.clone()));
+        Self::on(machine, threads, spawn)
+    }
+
+    /// [`new`](Self::new) on a machine whose cores others want as it says.
+    fn on(
+        machine: Box<dyn Machine>,
+        threads: usize,
+        spawn: std::sync::Arc<dyn Spawn>,
+    ) -> io::Result<Self> {
         assert!(threads > 0, "a team has at least its caller");
         let shared = Arc::new(Shared {
             board: Board::new(),
-            ways: Ways::new(threads, Box::new(ThisMachine(spawn.clone()))),
+            ways: Ways::new(threads, machine),
             spins: spins(),
         });
         let mut team = Self {

@@ -11,7 +11,9 @@
 //! longer each time it finds it taken, and the others go on without it. A leader has to stay, so
 //! it shares the core by turns.
 
-use crate::sync::{Alone, AtomicU64, Nanos, Ordering};
+use std::sync::atomic::Ordering;
+
+use crate::sync::{Alone, Hint, Nanos};
 
 /// Between two offers of a core. What somebody who wants it waits for at most, but for the chunk
 /// that is being worked at.
@@ -50,19 +52,19 @@ pub(crate) trait Machine: Send + Sync {
 pub(crate) struct Ways {
     machine: Box<dyn Machine>,
     /// The team sleeps until then.
-    asleep_until: Alone<AtomicU64>,
+    asleep_until: Alone<Hint>,
     posts: Vec<Alone<Post>>,
     /// Nanoseconds that members have slept or waited for others and nobody has asked for yet.
-    gave: Alone<AtomicU64>,
+    gave: Alone<Hint>,
 }
 
 /// What the others know of a member.
 #[derive(Debug, Default)]
 struct Post {
     /// Since when it has been offering its core to what may be a burst; 0 when it is not.
-    offers_since: AtomicU64,
+    offers_since: Hint,
     /// One more than the core it was last seen on; 0 while it sleeps, and where nobody tells.
-    core: AtomicU64,
+    core: Hint,
 }
 
 impl Ways {

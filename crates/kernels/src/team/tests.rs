@@ -40,6 +40,8 @@ mod loom_model {
     use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use super::*;
+    use crate::sync::Nanos;
+    use crate::way::Machine;
 
     fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
         let mut builder = loom::model::Builder::new();
@@ -114,6 +116,53 @@ mod loom_model {
             });
             assert_eq!((second, count.load(Relaxed)), (Ok(()), 2));
         });
+    }
+
+    /// Somebody takes up every offer, and time passes whenever it is asked for. Loom need not know
+    /// of either count.
+    #[derive(Default)]
+    struct Wanted {
+        now: std::sync::atomic::AtomicU64,
+        slept: std::sync::Arc<std::sync::atomic::AtomicU64>,
+    }
+
+    impl Machine for Wanted {
+        fn now(&self) -> Nanos {
+            const PASSES: Nanos = 1_000_000;
+            self.now.fetch_add(PASSES, Relaxed)
+        }
+        fn offer_core(&self) {}
+        fn sleep(&self, _nanos: Nanos) {
+            self.slept.fetch_add(1, Relaxed);
+            loom::thread::yield_now();
+        }
+        fn core(&self) -> Option<usize> {
+            None
+        }
+    }
+
+    #[test]
+    fn loom_steps_are_whole_while_members_stay_away_and_come_back() {
+        let slept = std::sync::Arc::<std::sync::atomic::AtomicU64>::default();
+        let all_slept = slept.clone();
+        explore(1, move || {
+            let machine = Box::new(Wanted {
+                slept: slept.clone(),
+                ..Wanted::default()
+            });
+            let spawn = std::sync::Arc::new(PlainThreads);
+            let mut team = Team::on(machine, 2, spawn).expect("threads");
+            let count = AtomicUsize::new(0);
+            let done = team.step(&FullSpeed, Isa::Scalar, |ops| {
+                (0..2).try_for_each(|_| {
+                    region(ops, 2, |_, _| {
+                        count.fetch_add(1, Relaxed);
+                    })
+                })
+            });
+            assert_eq!((done, count.load(Relaxed)), (Ok(()), 4));
+        });
+        assert!(all_slept.load(Relaxed) > 0, "nobody stayed away");
     }
 
     #[test]
