@@ -99,7 +99,10 @@ fn of_open(error: &OpenError) -> u8 {
 fn of_refusal(refusal: &Refusal) -> u8 {
     match refusal {
         Refusal::PromptTooLong { .. } => INPUT,
-        Refusal::TooManyQueued { .. } | Refusal::MemoryCap { .. } => LIMIT,
+        Refusal::TooManyQueued { .. }
+        | Refusal::MemoryCap { .. }
+        | Refusal::OverCap { .. }
+        | Refusal::Finishing => LIMIT,
         Refusal::BadRequest { .. } => USAGE,
         _ => INTERNAL,
     }
@@ -143,6 +146,8 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
         });
         let refusal = cause.downcast_ref().and_then(|error| match error {
             Refusal::PromptTooLong { .. } => Some("shorten the prompt"),
+            Refusal::Finishing => Some("`gogrid limits resume` lets it accept again"),
+            Refusal::OverCap { .. } => Some("try again when the requests that run have ended"),
             Refusal::MemoryCap { .. } => {
                 Some("lower --max-tokens, shorten the prompt, or raise the cap with --mode")
             }

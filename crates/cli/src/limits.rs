@@ -2,7 +2,8 @@
 
 use std::fmt::Write;
 
-use corpgrid_scheduler::{Changes, Settings};
+use anyhow::Context;
+use corpgrid_scheduler::{Changes, Profile, Ruling, Settings, Verdict};
 use gogrid_control::{ClientError, Request, View, ask, running};
 use serde::Serialize;
 use serde_json::Value;
@@ -102,6 +103,7 @@ fn table(pid: u32, view: &View) -> anyhow::Result<String> {
         write!(text, ", {model}")?;
     }
     text.push('\n');
+    writeln!(text, "{}", verdict(&status["ruling"])?)?;
     let Settings { limits, away, .. } = &view.settings;
     let (limits, away) = (fields(limits)?, fields(away)?);
     writeln!(
@@ -131,6 +133,34 @@ fn table(pid: u32, view: &View) -> anyhow::Result<String> {
         writeln!(text, "not held: {}", shown(limit))?;
     }
     Ok(text)
+}
+
+/// What the policy says, in words: `somebody may be there; limited to 0.3: others use 50 % of the
+/// processor`.
+fn verdict(ruling: &Value) -> anyhow::Result<String> {
+    let Ruling {
+        profile,
+        verdict,
+        compute_share,
+        admits,
+    } = serde_json::from_value(ruling.clone()).context("a ruling that is none")?;
+    let there = match profile {
+        Profile::Present => "somebody is there, or may be",
+        Profile::Away => "nobody is there",
+    };
+    let admits = if admits { "" } else { "; accepts nothing more" };
+    let verdict = match verdict {
+        Verdict::Open => format!("open, up to {compute_share} of the processor"),
+        Verdict::Limited { why, .. } => {
+            let why: Vec<_> = why.iter().map(ToString::to_string).collect();
+            format!(
+                "limited to {compute_share} of the processor: {}",
+                why.join("; ")
+            )
+        }
+        Verdict::Shut(why) => format!("stopped: {why}"),
+    };
+    Ok(format!("{there}; {verdict}{admits}"))
 }
 
 fn fields(limits: &impl Serialize) -> anyhow::Result<serde_json::Map<String, Value>> {

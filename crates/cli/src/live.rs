@@ -1,7 +1,7 @@
 //! A pipeline that commands of other processes and a watched file change while it runs.
 
 use std::ops::Deref;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use anyhow::Context;
 use corpgrid_scheduler::{HeterogeneousPipeline, Mode, Settings};
@@ -24,13 +24,12 @@ pub(crate) struct Live {
 impl Live {
     pub(crate) fn new(
         pipeline: HeterogeneousPipeline,
-        (mode, settings): (Mode, Settings),
+        mode: Mode,
         file: Option<SettingsFile>,
     ) -> anyhow::Result<Self> {
         let pipeline = Arc::new(pipeline);
         let controlled = Handle {
             pipeline: Arc::clone(&pipeline),
-            settings: Mutex::new(settings),
         };
         let control = Arc::new(Control::new(Arc::new(controlled)));
         let watch = file
@@ -72,25 +71,28 @@ fn report(path: &str, news: &News) {
 /// The pipeline as commands see it.
 struct Handle {
     pipeline: Arc<HeterogeneousPipeline>,
-    /// As they were asked for last. Control makes one change at a time; views come between them.
-    settings: Mutex<Settings>,
 }
 
 impl Controlled for Handle {
     fn settings(&self) -> Settings {
-        let settings = self.settings.lock();
-        settings.unwrap_or_else(PoisonError::into_inner).clone()
+        self.pipeline.settings()
     }
 
     fn apply(&self, settings: Settings) -> Result<(), String> {
-        let applied = block_on(self.pipeline.set_limits(settings.limits.clone()));
-        applied.map_err(|error| error.to_string())?;
-        *self.settings.lock().unwrap_or_else(PoisonError::into_inner) = settings;
-        Ok(())
+        let applied = block_on(self.pipeline.set_settings(settings));
+        applied.map_err(|error| error.to_string())
     }
 
     fn command(&self, command: Command) -> Result<(), String> {
-        Err(format!("{command:?} is not known to the pipeline"))
+        block_on(async {
+            match command {
+                Command::Pause => self.pipeline.pause().await,
+                Command::Resume => self.pipeline.resume().await,
+                Command::Snooze(time) => self.pipeline.snooze(time).await,
+                Command::Finish => self.pipeline.finish().await,
+            }
+        });
+        Ok(())
     }
 
     fn snapshot(&self) -> Value {

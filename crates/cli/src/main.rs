@@ -31,10 +31,21 @@ use crate::args::{Cli, Command};
 use crate::interrupt::Interrupt;
 
 fn main() -> ExitCode {
+    say_what_happens();
     match run(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error),
     }
+}
+
+/// What the library tells an operator goes to standard error, a line each.
+fn say_what_happens() {
+    tracing_subscriber::fmt()
+        .with_writer(std::io::stderr)
+        .without_time()
+        .with_target(false)
+        .with_ansi(false)
+        .init();
 }
 
 fn run(command: Command) -> anyhow::Result<()> {

@@ -19,7 +19,6 @@ pub(crate) struct Wish {
     pub(crate) options: Options,
     /// The mode asked for, or named by the file of settings.
     pub(crate) mode: Mode,
-    settings: Settings,
     file: Option<SettingsFile>,
 }
 
@@ -36,7 +35,9 @@ impl Wish {
         };
         let (file, mode, settings) = settings(args)?;
         let options = Options {
-            limits: settings.limits.clone(),
+            limits: settings.limits,
+            away: Some(settings.away),
+            policy: settings.policy,
             threads: args.threads,
             context: args.context,
             quantise: args.quantise,
@@ -48,7 +49,6 @@ impl Wish {
             path,
             options,
             mode,
-            settings,
             file,
         })
     }
@@ -61,7 +61,7 @@ impl Wish {
 
     pub(crate) fn open(self) -> anyhow::Result<Live> {
         let pipeline = HeterogeneousPipeline::open(&self.devices, &self.path, self.options)?;
-        Live::new(pipeline, (self.mode, self.settings), self.file)
+        Live::new(pipeline, self.mode, self.file)
     }
 }
 

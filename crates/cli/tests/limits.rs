@@ -126,6 +126,23 @@ fn limits_are_seen_and_changed_from_another_process() {
     assert_eq!(settings["policy"]["presence"]["away_after_s"], 60);
     assert_eq!(after["status"]["limits"]["max_compute_usage_percent"], 0.3);
 
+    let verdict = |words: &[&str]| {
+        let ruling = ground.view(&chat, words)["status"]["ruling"].clone();
+        (ruling["verdict"].clone(), ruling["admits"].clone())
+    };
+    let (open, shut) = (Value::from("open"), Value::from("shut"));
+    let by_hand = ["set", "policy.others_cpu.yield_above=1.0"];
+    assert_eq!(verdict(&by_hand), (open.clone(), true.into()));
+    assert_eq!(verdict(&["pause"]), (shut.clone(), true.into()));
+    let table = ground.limits(&chat, &["get"]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    assert!(table.contains("stopped: "), "{table}");
+    assert_eq!(verdict(&["resume"]), (open.clone(), true.into()));
+    assert_eq!(verdict(&["snooze", "30m"]), (shut, true.into()));
+    assert_eq!(verdict(&["finish"]), (open.clone(), false.into()));
+    assert_eq!(verdict(&["resume"]), (open, true.into()));
+    let settings = &ground.view(&chat, &["get"])["settings"];
+
     let wrong = ground.limits(&chat, &["set", "max_batch_size=65"]);
     check_fails(&wrong, 2, &["limits.max_batch_size is 65", "1..=64"]);
     let wrong = ground.limits(&chat, &["set", "max_batch=4"]);

@@ -1,5 +1,5 @@
 use gogrid_units::Moment;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{Observation, Reason};
 
@@ -60,7 +60,7 @@ pub struct Decision {
 }
 
 /// Whose limits hold.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Profile {
     /// Somebody is at the machine, or may be.
@@ -70,7 +70,7 @@ pub enum Profile {
 }
 
 /// How much of the profile's limits may be taken.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "verdict", rename_all = "snake_case")]
 pub enum Verdict {
     /// All that the profile's limits allow.

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use futures_channel::oneshot;
 use gogrid_host::Clock;
-use gogrid_lease::{Ledger, Permit};
+use gogrid_lease::Permit;
 use gogrid_pipeline::{
     Finished, Hooks, Job, PlacedStage, Renewal, Runner, StageError, StageFailure,
 };
@@ -20,7 +20,7 @@ use crate::bell::Bell;
 use crate::core::{Action, Beginning, Core, Ended, Input, Shape};
 use crate::device::Device;
 use crate::error::GenerateError;
-use crate::ground;
+use crate::gate::Gate;
 use crate::limits::EVENTS_MAX;
 use crate::listener::Listener;
 use crate::pace::DutyPace;
@@ -44,11 +44,21 @@ pub(crate) enum Message {
     CancelAll(Place),
     /// Asks for a start.
     Ask(Ask),
-    /// Answered when they hold.
-    Limits(ResourceConfig, oneshot::Sender<()>, Place),
+    Order(Order),
     Look(oneshot::Sender<View>, Place),
     /// The engine's end; answered with the thread that ends.
     Stop(SyncSender<JoinHandle<()>>),
+}
+
+/// What the observer says holds from here on.
+pub(crate) struct Order {
+    pub(crate) limits: ResourceConfig,
+    /// Whether work goes on.
+    pub(crate) advances: bool,
+    /// Whether every thread is to be replaced by a fresh one.
+    pub(crate) renews: bool,
+    /// Dropped by the last to be done with it.
+    pub(crate) done: Renewal,
 }
 
 /// A caller that waits for a start.
@@ -73,7 +83,6 @@ pub(crate) struct Stopped;
 /// What the engine knows at one moment.
 #[derive(Clone, Debug)]
 pub(crate) struct View {
-    pub(crate) limits: ResourceConfig,
     pub(crate) stats: ResourceStats,
     pub(crate) queued: usize,
     pub(crate) running: usize,
@@ -82,9 +91,8 @@ pub(crate) struct View {
 
 impl View {
     /// What is known of an engine that is no more.
-    pub(crate) fn stopped(limits: &ResourceConfig) -> Self {
+    pub(crate) fn stopped() -> Self {
         Self {
-            limits: limits.clone(),
             stats: ResourceStats::default(),
             queued: 0,
             running: 0,
@@ -100,10 +108,9 @@ pub(crate) struct Parts {
     pub(crate) stages: Vec<PlacedStage>,
     /// The devices, by the index that the stages have.
     pub(crate) devices: Vec<Device>,
-    /// Their memory.
-    pub(crate) ledgers: Vec<Ledger>,
     /// Their paces.
     pub(crate) paces: Vec<Arc<DutyPace>>,
+    pub(crate) gate: Arc<Gate>,
     pub(crate) threads: Threads,
     pub(crate) clock: Clock,
 }
@@ -157,10 +164,9 @@ impl Drop for Engine {
 struct Inside {
     core: Core,
     runner: Runner,
-    limits: ResourceConfig,
     devices: Vec<Device>,
-    ledgers: Vec<Ledger>,
     paces: Vec<Arc<DutyPace>>,
+    gate: Arc<Gate>,
     threads: Threads,
     clock: Clock,
     messages: Receiver<Box<Message>>,
@@ -172,6 +178,8 @@ struct Inside {
     asks_begun: u64,
     /// What could not be given to the runner yet; order matters.
     outbox: VecDeque<Outgoing>,
+    /// Orders that hold with the next tick.
+    done: Vec<Renewal>,
     /// To go on in a fresh thread.
     renewal: Option<Renewal>,
     /// The thread that the engine ran on before.
@@ -197,8 +205,8 @@ impl Inside {
             limits,
             stages,
             devices,
-            ledgers,
             paces,
+            gate,
             threads,
             clock,
         } = parts;
@@ -217,10 +225,9 @@ impl Inside {
         Ok(Self {
             core: Core::new(shape, &limits),
             runner,
-            limits,
             devices,
-            ledgers,
             paces,
+            gate,
             threads,
             clock,
             messages,
@@ -230,6 +237,7 @@ impl Inside {
             asks: BTreeMap::new(),
             asks_begun: 0,
             outbox: VecDeque::new(),
+            done: Vec::new(),
             renewal: None,
             before: None,
             stop: None,
@@ -241,14 +249,18 @@ impl Inside {
     fn run(mut self, mut own: JoinHandle<()>) {
         self.bell.wakes_this_thread();
         loop {
+            // Who wants the core goes first: nothing here asks at pause points.
+            thread::yield_now();
             let inputs = self.inputs();
             if let Some(answer) = self.stop.take() {
                 return self.end(own, &answer);
             }
             let actions = self.core.tick(self.clock.now(), inputs);
+            self.done.clear();
             for action in actions {
                 self.act(action);
             }
+            self.gate.set_busy(self.core.counts() != (0, 0));
             self.send_out();
             // It runs on any of the devices' cores; the first answers for it.
             self.paces[0].charge();
@@ -326,14 +338,20 @@ impl Inside {
                 self.asks.insert(self.asks_begun, ask);
                 Some(Input::Ask(self.asks_begun))
             }
-            Message::Limits(limits, answer, place) => {
-                drop(place);
-                if self.hold(&limits) {
-                    let _ = answer.send(());
-                } else {
-                    self.renew_threads(answer);
+            Message::Order(order) => {
+                if order.renews {
+                    self.outbox
+                        .push_back(Outgoing::Renew(Arc::clone(&order.done)));
+                    self.renewal = Some(Arc::clone(&order.done));
                 }
-                Some(Input::Limits(limits))
+                let Order {
+                    limits,
+                    advances,
+                    done,
+                    ..
+                } = order;
+                self.done.push(done);
+                Some(Input::Limits { limits, advances })
             }
             Message::Look(answer, place) => {
                 drop(place);
@@ -347,31 +365,9 @@ impl Inside {
         }
     }
 
-    /// Has every thread replaced by a fresh one. Whoever waits for the answer hears that its sender
-    /// is gone, which the last to be done with it drops.
-    fn renew_threads(&mut self, answer: oneshot::Sender<()>) {
-        let renewal: Renewal = Arc::new(answer);
-        self.outbox.push_back(Outgoing::Renew(Arc::clone(&renewal)));
-        self.renewal = Some(renewal);
-    }
-
-    /// Sets everything that limits are held by but the core: here, so that of two callers who set
-    /// them at once all of it is the later's. False where fresh threads may hold what these do not.
-    fn hold(&mut self, limits: &ResourceConfig) -> bool {
-        for (device, ledger) in self.devices.iter().zip(&self.ledgers) {
-            ledger.set_cap(ground::cap(device.memory_total_bytes, limits));
-        }
-        for pace in &self.paces {
-            pace.set_share(limits.max_compute_usage_percent);
-        }
-        self.limits = limits.clone();
-        self.threads.set_limits(limits)
-    }
-
     fn view(&self) -> View {
         let (queued, running) = self.core.counts();
         View {
-            limits: self.limits.clone(),
             stats: self.core.stats(),
             queued,
             running,

@@ -37,6 +37,22 @@ pub enum Refusal {
         /// The cap there.
         cap: Bytes,
     },
+    /// It waited when the memory cap was lowered below what is held. It may be tried again once some
+    /// of the requests that run have ended.
+    #[error("{device}: {used} held, over the cap of {cap} that was lowered meanwhile")]
+    OverCap {
+        /// The device.
+        device: String,
+        /// What is held there.
+        used: Bytes,
+        /// The cap there.
+        cap: Bytes,
+    },
+    /// The owner asked that nothing more be accepted.
+    #[error(
+        "the pipeline finishes what it has accepted, and accepts nothing more until it is resumed"
+    )]
+    Finishing,
     /// A field that makes no sense.
     #[error("{field}: {problem}")]
     BadRequest {
@@ -84,6 +100,9 @@ pub enum OpenError {
     /// A limit out of its range.
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// A setting that makes no sense.
+    #[error(transparent)]
+    Settings(#[from] crate::settings::SettingsError),
     /// An option or a device that makes no sense.
     #[error("{field}: {problem}")]
     BadOption {

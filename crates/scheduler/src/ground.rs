@@ -7,6 +7,7 @@ use gogrid_units::{Bytes, Span};
 
 use crate::core::Account;
 use crate::device::Device;
+use crate::gate::Gate;
 use crate::pace::DutyPace;
 use crate::resource_manager::ResourceConfig;
 use crate::status::{DeviceStatus, StageStatus};
@@ -22,11 +23,12 @@ pub(crate) struct Ground {
 }
 
 impl Ground {
-    /// Devices of one machine's CPU, whose memory is the system's.
+    /// Devices of one machine's CPU, whose memory is the system's. Their threads heed one gate.
     pub(crate) fn on_one_memory(
         devices: Vec<(Device, Box<dyn Backend>)>,
         limits: &ResourceConfig,
     ) -> Vec<Self> {
+        let gate: Arc<Gate> = Arc::default();
         let total = devices
             .first()
             .map_or(0, |(device, _)| device.memory_total_bytes);
@@ -35,7 +37,7 @@ impl Ground {
         let grounds = devices.into_iter();
         grounds
             .map(|(device, backend)| Self {
-                pace: Arc::new(DutyPace::new(share, device.cores.len())),
+                pace: Arc::new(DutyPace::new(share, device.cores.len(), Arc::clone(&gate))),
                 device,
                 backend,
                 ledger: ledger.clone(),
@@ -96,6 +98,7 @@ pub(crate) fn device_status(
         scratch_bytes: held.scratch.0,
         busy_s: pace.busy_seconds(),
         rest_s: pace.rest_seconds(),
+        yield_s: pace.yield_seconds(),
     }
 }
 

@@ -17,18 +17,20 @@ use crate::core::{Beginning, Room};
 use crate::device::{self, Device};
 use crate::engine::{Ask, Engine, Message as Tell, Stopped, View};
 use crate::error::{GenerateError, OpenError, Refusal};
+use crate::gate::Gate;
 use crate::generation::Generation;
 use crate::ground::{self, Ground, Held};
 use crate::intake::{Intake, Prepared};
 use crate::limits::{ASKS_MAX, QUEUED_MAX, TELLS_MAX};
 use crate::listener::Listener;
+use crate::observer::Observer;
 use crate::opening::{self, Opened};
 use crate::options::Options;
 use crate::pace::DutyPace;
 use crate::places::{Place, Places};
-use crate::placing;
 use crate::request::GenerateRequest;
 use crate::resource_manager::{ResourceConfig, ResourceStats};
+use crate::senses::{Machine, Senses};
 use crate::status::{DeviceStatus, Prediction, StageStatus, Status};
 use crate::threads::Threads;
 
@@ -36,7 +38,10 @@ use crate::threads::Threads;
 /// It is shared by reference; many requests may be in flight at once. Dropping it ends them with
 /// [`GenerateError::Stopped`] and waits until every thread has ended.
 pub struct HeterogeneousPipeline {
-    engine: Engine,
+    /// Ends before the engine does.
+    observer: Observer,
+    engine: Arc<Engine>,
+    gate: Arc<Gate>,
     intake: Intake,
     room: Room,
     stages: Vec<StageStatus>,
@@ -50,6 +55,8 @@ pub struct HeterogeneousPipeline {
     places: Permits,
     asks: Places,
     tells: Places,
+    /// For what the observer is told.
+    words: Places,
     requests: AtomicU64,
     refused_memory: AtomicU64,
 }
@@ -85,7 +92,8 @@ impl HeterogeneousPipeline {
         let (devices, its) = (devices.to_vec(), threads.clone());
         threads.on_loader(move || {
             let grounds = device::ground(&devices, &options, &its)?;
-            Self::on(Arc::new(model), grounds, &options, its)
+            let senses = Box::new(Machine::new(its.clone()));
+            Self::under(Arc::new(model), grounds, &options, (its, senses))
         })
     }
 
@@ -105,25 +113,30 @@ impl HeterogeneousPipeline {
         })
     }
 
-    /// Opens a model on devices whose backends are there.
-    pub(crate) fn on(
+    /// Opens a model on devices whose backends are there, on a machine that tells what it is told to.
+    pub(crate) fn under(
         model: Arc<Model>,
         grounds: Vec<Ground>,
         options: &Options,
-        threads: Threads,
+        (threads, senses): (Threads, Box<dyn Senses>),
     ) -> Result<Self, OpenError> {
+        options.settings().validate()?;
+        let gate = Arc::clone(grounds[0].pace.gate());
         let devices = grounds.iter().map(|ground| ground.device.clone()).collect();
         let ledgers = grounds.iter().map(|ground| ground.ledger.clone()).collect();
         let pace = |ground: &Ground| Arc::clone(&ground.pace);
         let paces = grounds.iter().map(pace).collect();
         let Opened {
             engine,
+            observer,
             room,
             stages,
             clock,
-        } = opening::open(&model, grounds, options, &threads)?;
+        } = opening::open(&model, grounds, options, (&threads, senses))?;
         Ok(Self {
+            observer,
             engine,
+            gate,
             intake: Intake { model },
             room,
             stages,
@@ -135,6 +148,7 @@ impl HeterogeneousPipeline {
             places: Permits::new(QUEUED_MAX as u32),
             asks: Places::new(ASKS_MAX),
             tells: Places::new(TELLS_MAX),
+            words: Places::new(TELLS_MAX),
             requests: AtomicU64::new(0),
             refused_memory: AtomicU64::new(0),
         })
@@ -201,23 +215,6 @@ impl HeterogeneousPipeline {
             .map_or_else(ResourceStats::default, |view| view.stats)
     }
 
-    /// Changes the limits while it runs: memory cap, compute, batch and interval. Nothing in flight is
-    /// lost; memory held over a lowered cap goes as requests end. A request that waits and would
-    /// never fit under a lowered cap ends with its refusal. Other priorities are given to every
-    /// thread at once; where the system refuses that, threads that have them take over between two
-    /// steps, and this returns when they have. [`Status::not_enforced`] names what did not take.
-    pub async fn set_limits(&self, limits: ResourceConfig) -> Result<(), OpenError> {
-        limits.validate()?;
-        placing::check_compute(&limits)?;
-        let (answer, held) = oneshot::channel();
-        let told = self.tell(|place| Tell::Limits(limits, answer, place));
-        // An engine that stopped has no limits to hold.
-        if told.await.is_ok() {
-            let _ = held.await;
-        }
-        Ok(())
-    }
-
     /// Ends every request, waiting or running, with [`Finish::Cancelled`](crate::Finish).
     pub async fn cancel_all(&self) {
         let _ = self.tell(Tell::CancelAll).await;
@@ -225,16 +222,15 @@ impl HeterogeneousPipeline {
 
     /// What it is, holds and does.
     pub async fn status(&self) -> Status {
-        let view = self
-            .view()
-            .await
-            .unwrap_or_else(|| View::stopped(&self.threads.asked()));
+        let view = self.view().await.unwrap_or_else(View::stopped);
         let model = &self.intake.model;
+        let holding = self.observer.holding();
         let not_enforced = self.threads.not_enforced();
         Status {
             model: model.name().to_owned(),
             context: model.decoder().context,
-            limits: view.limits,
+            limits: holding.limits.clone(),
+            ruling: holding.ruling.clone(),
             stages: self.stages.clone(),
             devices: self.device_statuses(),
             threads: self.threads.statuses(),
@@ -243,6 +239,7 @@ impl HeterogeneousPipeline {
             running: view.running,
             refused_memory: self.refused_memory.load(Ordering::Relaxed),
             not_enforced,
+            not_seen: holding.absent.clone(),
             degraded: view.degraded,
         }
     }
@@ -250,6 +247,9 @@ impl HeterogeneousPipeline {
     fn submit(&self, prepared: Prepared, listener: Listener) -> Result<(), Refusal> {
         let Prepared { ids, task, text } = prepared;
         self.count_memory(self.room.refuse_what_never_fits(ids.len() + task.adds()))?;
+        if self.gate.refuses() {
+            return Err(Refusal::Finishing);
+        }
         let place = self.place()?;
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
         let beginning = Beginning {
@@ -345,9 +345,13 @@ fn open_model(path: &Path, options: &Options) -> Result<Model, OpenError> {
     Ok(Model::open(path, &OpenOptions { context, quantise })?)
 }
 
+mod controls;
+
 #[cfg(test)]
 mod agreement;
 #[cfg(test)]
 mod crowds;
+#[cfg(test)]
+mod live;
 #[cfg(test)]
 mod tests;

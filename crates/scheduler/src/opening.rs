@@ -1,3 +1,4 @@
+use std::io;
 use std::sync::Arc;
 
 use gogrid_host::Clock;
@@ -9,15 +10,18 @@ use crate::engine::{Engine, Parts};
 use crate::error::OpenError;
 use crate::ground::{self, Ground, Held};
 use crate::limits::ROWS_IN_STEP_MAX;
+use crate::observer::{self, Observer};
 use crate::options::Options;
 use crate::pace::DutyPace;
 use crate::placing::{self, Placing, Timing, place};
+use crate::senses::Senses;
 use crate::status::{Prediction, StageStatus};
 use crate::threads::Threads;
 
 /// A pipeline whose stages stand and whose engine runs.
 pub(crate) struct Opened {
-    pub(crate) engine: Engine,
+    pub(crate) engine: Arc<Engine>,
+    pub(crate) observer: Observer,
     pub(crate) room: Room,
     pub(crate) stages: Vec<StageStatus>,
     pub(crate) clock: Clock,
@@ -28,7 +32,7 @@ pub(crate) fn open(
     model: &Model,
     mut grounds: Vec<Ground>,
     options: &Options,
-    threads: &Threads,
+    (threads, senses): (&Threads, Box<dyn Senses>),
 ) -> Result<Opened, OpenError> {
     let chosen = grounds.len() > 1 && options.plan.is_none();
     let timing = if chosen {
@@ -63,24 +67,45 @@ pub(crate) fn open(
         limits: options.limits.clone(),
         stages: placed,
         devices: grounds.iter().map(|ground| ground.device.clone()).collect(),
-        ledgers: grounds.iter().map(|ground| ground.ledger.clone()).collect(),
-        paces: grounds
-            .iter()
-            .map(|ground| Arc::clone(&ground.pace))
-            .collect(),
+        paces: paces(&grounds),
+        gate: Arc::clone(grounds[0].pace.gate()),
         threads: threads.clone(),
         clock,
     });
-    let engine = engine.map_err(|e| OpenError::Device {
-        device: "engine".to_owned(),
-        problem: format!("its threads could not be started: {e}"),
-    })?;
+    let engine = Arc::new(engine.map_err(|e| not_started("engine", &e))?);
+    let observer = Observer::start(observer::Parts {
+        settings: options.settings(),
+        senses,
+        devices: grounds.iter().map(|ground| ground.device.clone()).collect(),
+        ledgers: grounds.iter().map(|ground| ground.ledger.clone()).collect(),
+        paces: paces(&grounds),
+        gate: Arc::clone(grounds[0].pace.gate()),
+        threads: threads.clone(),
+        clock,
+        engine: Arc::clone(&engine),
+    });
+    let observer = observer.map_err(|e| not_started("observer", &e))?;
     Ok(Opened {
         engine,
+        observer,
         room,
         stages,
         clock,
     })
+}
+
+fn paces(grounds: &[Ground]) -> Vec<Arc<DutyPace>> {
+    grounds
+        .iter()
+        .map(|ground| Arc::clone(&ground.pace))
+        .collect()
+}
+
+fn not_started(what: &str, error: &io::Error) -> OpenError {
+    OpenError::Device {
+        device: what.to_owned(),
+        problem: format!("its threads could not be started: {error}"),
+    }
 }
 
 /// What `open` would do, without reading a weight beyond those it times.

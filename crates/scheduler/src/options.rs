@@ -1,13 +1,19 @@
+use gogrid_governor::Policy;
 use gogrid_pipeline::{Objective, PlacedSpan};
 use gogrid_units::WeightType;
 
 use crate::resource_manager::ResourceConfig;
+use crate::settings::Settings;
 
 /// How a pipeline is opened, beyond its devices and its model.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Options {
-    /// What it may take.
+    /// What it may take while somebody is there, or where nobody can tell.
     pub limits: ResourceConfig,
+    /// What it may take while nobody is there; the same if `None`.
+    pub away: Option<ResourceConfig>,
+    /// When it takes less than that, or nothing.
+    pub policy: Policy,
     /// Threads on each CPU device; its cores if `None`.
     pub threads: Option<usize>,
     /// Tokens a sequence may have; the model's context if `None`.
@@ -21,11 +27,24 @@ pub struct Options {
     pub plan: Option<Vec<PlacedSpan>>,
 }
 
+impl Options {
+    /// What of them can be changed while it runs.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            away: self.away.clone().unwrap_or_else(|| self.limits.clone()),
+            limits: self.limits.clone(),
+            policy: self.policy.clone(),
+        }
+    }
+}
+
 impl Default for Options {
-    /// The default limits, and the rest as the model and the machine have it.
+    /// The default limits, a desktop's policy, and the rest as the model and the machine have it.
     fn default() -> Self {
         Self {
             limits: ResourceConfig::default(),
+            away: None,
+            policy: Policy::desktop(),
             threads: None,
             context: None,
             quantise: None,

@@ -1,4 +1,5 @@
 use std::cell::Cell;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -6,6 +7,7 @@ use gogrid_governor::Duty;
 use gogrid_host::{Clock, thread_cpu_time};
 use gogrid_units::{Go, Moment, Pace, Work};
 
+use crate::gate::Gate;
 use crate::limits::{SETTLE_NANOS_MIN, SLICE};
 
 /// The pace of a CPU device: holds the CPU time of its threads to a share of wall time times the
@@ -19,6 +21,7 @@ pub(crate) struct DutyPace {
     clock: Clock,
     duty: Duty,
     stopped: AtomicBool,
+    gate: Arc<Gate>,
     busy_nanos: AtomicU64,
     rest_nanos: AtomicU64,
     gave_way_nanos: AtomicU64,
@@ -32,16 +35,22 @@ thread_local! {
 
 impl DutyPace {
     /// A pace for `cores` cores, of which threads may take `share`.
-    pub(crate) fn new(share: f64, cores: usize) -> Self {
+    pub(crate) fn new(share: f64, cores: usize, gate: Arc<Gate>) -> Self {
         let cores = u32::try_from(cores).expect("no machine has 2^32 cores");
         Self {
             clock: Clock::start(),
             duty: Duty::new(share, cores, SLICE),
             stopped: AtomicBool::new(false),
+            gate,
             busy_nanos: AtomicU64::new(0),
             rest_nanos: AtomicU64::new(0),
             gave_way_nanos: AtomicU64::new(0),
         }
+    }
+
+    /// What stops work, for this pace and those of the same pipeline.
+    pub(crate) fn gate(&self) -> &Arc<Gate> {
+        &self.gate
     }
 
     /// Changes the share; in effect at the next pause point.
@@ -73,6 +82,11 @@ impl DutyPace {
         Duration::from_nanos(self.rest_nanos.load(Ordering::Relaxed)).as_secs_f64()
     }
 
+    /// Seconds that threads have given their cores to other programs, added up.
+    pub(crate) fn yield_seconds(&self) -> f64 {
+        Duration::from_nanos(self.gave_way_nanos.load(Ordering::Relaxed)).as_secs_f64()
+    }
+
     fn settle(&self, now: Moment) -> Option<Moment> {
         // Without the clock there is nothing to settle; the status says so.
         let cpu = thread_cpu_time().ok()?;
@@ -87,7 +101,7 @@ impl DutyPace {
 
 impl Pace for DutyPace {
     fn point(&self, _work: Work) -> Go {
-        if self.stopped.load(Ordering::Acquire) {
+        if self.stopped.load(Ordering::Acquire) || self.gate.is_shut() {
             return Go::Abandon;
         }
         let now = self.clock.now();
@@ -141,7 +155,7 @@ mod tests {
 
     #[test]
     fn work_never_takes_more_than_the_share() {
-        let pace = DutyPace::new(0.5, 1);
+        let pace = DutyPace::new(0.5, 1, Arc::default());
         work(&pace, 0.05);
         let wall = Duration::from_nanos(pace.clock.now().0).as_secs_f64();
         // However busy the machine is: 50 ms of CPU time are not earned sooner, but for a slice's
@@ -151,7 +165,7 @@ mod tests {
 
     #[test]
     fn a_pace_that_stopped_abandons() {
-        let pace = DutyPace::new(1e-9, 1);
+        let pace = DutyPace::new(1e-9, 1, Arc::default());
         assert_eq!(pace.point(Work::default()), Go::Go);
         pace.stop();
         assert_eq!(pace.point(Work::default()), Go::Abandon);

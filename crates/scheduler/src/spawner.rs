@@ -7,6 +7,7 @@
 //! the other, and no lock is held at a low priority for longer than it takes to enter or leave the
 //! list.
 
+use std::cell::Cell;
 use std::io;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -69,6 +70,21 @@ impl Spawner {
         let request = Request::Start(birth, answer);
         self.requests.send(request).map_err(|_| ended())?;
         started.recv().unwrap_or_else(|_| Err(ended()))
+    }
+
+    /// For a thread that a library starts: called first thing on it, gives it this priority and
+    /// lists it under this name until it ends.
+    pub(crate) fn adoption(
+        &self,
+        name: &str,
+        priority: Priority,
+    ) -> impl FnOnce() + Send + 'static {
+        let (roster, name) = (Arc::clone(&self.roster), name.to_owned());
+        move || {
+            let place = roster.enter(name);
+            roster.fill_in(place.id, &restrain_thread(priority), None);
+            ADOPTED.set(Some(place));
+        }
     }
 
     /// Gives every listed thread this priority, and every thread started from here on. False where
@@ -145,6 +161,11 @@ fn start(birth: Birth, priority: Priority, roster: &Arc<Roster>) -> io::Result<J
         .map_err(|_| io::Error::other(format!("the thread {name} ended at its start")))?;
     roster.fill_in(id, &held, pinned);
     Ok(handle)
+}
+
+thread_local! {
+    /// The place of a thread that was not started here; left when it ends.
+    static ADOPTED: Cell<Option<Place>> = const { Cell::new(None) };
 }
 
 /// The threads that live.

@@ -1,6 +1,7 @@
 //! What a pipeline says about itself.
 
-use serde::Serialize;
+use gogrid_governor::{Profile, Verdict};
+use serde::{Deserialize, Serialize};
 
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 
@@ -11,8 +12,10 @@ pub struct Status {
     pub model: String,
     /// Tokens a sequence may have.
     pub context: usize,
-    /// The limits in force.
+    /// The limits in force: those for while somebody is there, or for while nobody is.
     pub limits: ResourceConfig,
+    /// What the policy says of this moment.
+    pub ruling: Ruling,
     /// The stages, in order.
     pub stages: Vec<StageStatus>,
     /// The devices, in the order they were given.
@@ -29,8 +32,24 @@ pub struct Status {
     pub refused_memory: u64,
     /// The limits that are not held yet, each with the reason.
     pub not_enforced: Vec<String>,
+    /// What the policy asks for and this machine does not tell, each with the reason.
+    pub not_seen: Vec<String>,
     /// The last failure of a stage, until a step passes again.
     pub degraded: Option<String>,
+}
+
+/// What the policy says of a moment.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// Whose limits hold.
+    pub profile: Profile,
+    /// How much may be taken, and why not more.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// The share of the machine's compute that may be taken now; 0 while it is shut.
+    pub compute_share: f64,
+    /// Whether requests are accepted.
+    pub admits: bool,
 }
 
 /// A stage of the pipeline.
@@ -75,6 +94,9 @@ pub struct DeviceStatus {
     pub busy_s: f64,
     /// Seconds that its threads have rested to hold that limit, added up. 0 in a prediction.
     pub rest_s: f64,
+    /// Seconds that its threads have given their cores to other programs, added up. 0 in a
+    /// prediction.
+    pub yield_s: f64,
 }
 
 /// A thread and its priorities, as the operating system gave them back.

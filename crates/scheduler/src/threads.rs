@@ -89,6 +89,13 @@ impl Threads {
             .expect("a loader that ended well has given its answer")
     }
 
+    /// For a thread that a library starts: called first thing on it, gives it the priorities asked
+    /// for and lists it under this name until it ends.
+    pub(crate) fn adoption(&self, name: &str) -> impl FnOnce() + Send + 'static {
+        let priority = priority(&self.lock());
+        self.shared.spawner.adoption(name, priority)
+    }
+
     pub(crate) fn asked(&self) -> ResourceConfig {
         self.lock().clone()
     }

@@ -7,8 +7,8 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 
 use corpgrid_scheduler::{
-    Event, GenerateRequest, HeterogeneousPipeline, Options, Prompt, ResourceConfig, Sampling,
-    devices,
+    Event, GenerateRequest, HeterogeneousPipeline, Options, Policy, Prompt, ResourceConfig,
+    Sampling, devices,
 };
 use futures_executor::block_on;
 use futures_util::StreamExt;
@@ -47,6 +47,8 @@ fn pipeline(nice: i32) -> HeterogeneousPipeline {
     let options = Options {
         limits: limits(nice),
         threads: Some(devices[0].cores.len().min(3)),
+        // Other tests run beside it.
+        policy: Policy::server(),
         ..Options::default()
     };
     HeterogeneousPipeline::open(&devices, &path, options).expect("it opens")
@@ -123,7 +125,7 @@ fn everyone_is_listed_when_a_pipeline_is_handed_out() {
     // The one that starts them, the workers, the driver, the engine; the loader is gone.
     let mut expected = vec!["spawner".to_owned()];
     expected.extend((1..=workers).map(|worker| format!("cpu worker {worker}")));
-    expected.extend(["cpu driver", "engine"].map(str::to_owned));
+    expected.extend(["cpu driver", "engine", "observer"].map(str::to_owned));
     assert_eq!(names, expected);
     assert!(status.threads[0].excepted.is_some());
     for thread in &status.threads[1..] {

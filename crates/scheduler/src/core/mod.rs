@@ -49,8 +49,11 @@ pub(crate) enum Input {
     Ask(u64),
     /// The caller does not wait for it any more.
     TakeBack(u64),
-    /// The limits have changed.
-    Limits(ResourceConfig),
+    /// Other limits hold, and work goes on or stops: then no start and no step begins.
+    Limits {
+        limits: ResourceConfig,
+        advances: bool,
+    },
     /// A step ended.
     Done(u64, Ended),
 }
@@ -101,6 +104,8 @@ pub(crate) struct Ending {
 pub(crate) struct Core {
     shape: Shape,
     batch_max: usize,
+    /// Whether steps and starts begin.
+    advances: bool,
     starts: Starts,
     queue: VecDeque<Waiting>,
     /// In the order they started.
@@ -153,6 +158,7 @@ impl Core {
         Self {
             shape,
             batch_max: limits.max_batch_size,
+            advances: true,
             starts: Starts::new(limits),
             queue: VecDeque::new(),
             running: Vec::new(),
@@ -173,13 +179,18 @@ impl Core {
         for input in inputs {
             self.take(input, now);
         }
-        while self.start_next(now) || self.grant_next(now) {}
-        while self.steps.len() < self.shape.depth && self.begin_step() {}
+        if self.advances {
+            while self.start_next(now) || self.grant_next(now) {}
+            while self.steps.len() < self.shape.depth && self.begin_step() {}
+        }
         std::mem::take(&mut self.actions)
     }
 
     /// When to tick again if nothing happens before.
     pub(crate) fn wake(&self) -> Option<Moment> {
+        if !self.advances {
+            return None;
+        }
         let head = self.head();
         let opens = head.and_then(|turn| self.starts.opens(turn));
         self.starts.ask_opens(head).into_iter().chain(opens).min()
@@ -215,9 +226,11 @@ impl Core {
             Input::CancelAll => self.cancel(|_| true),
             Input::Ask(id) => self.starts.ask(id, now),
             Input::TakeBack(id) => self.starts.take_back(id),
-            Input::Limits(limits) => {
+            Input::Limits { limits, advances } => {
                 self.batch_max = limits.max_batch_size;
                 self.starts.set_limits(&limits);
+                self.advances = advances;
+                self.shed();
             }
             Input::Done(id, ended) => self.finish_step(id, ended, now),
         }
@@ -272,6 +285,16 @@ impl Core {
         let leases = self.shape.room.lease(tokens);
         first.ready = leases.map(|leases| Ready { leases, since: now });
         Ok(())
+    }
+
+    /// Refuses all that wait while more is held than a lowered cap allows: it takes what runs to end
+    /// before there is room again, and who asks then may fare better elsewhere.
+    fn shed(&mut self) {
+        while !self.queue.is_empty()
+            && let Err(refusal) = self.shape.room.refuse_while_over()
+        {
+            self.refuse_first(refusal);
+        }
     }
 
     fn refuse_first(&mut self, refusal: Refusal) {

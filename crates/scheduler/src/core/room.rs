@@ -53,6 +53,19 @@ impl Room {
         Ok(())
     }
 
+    /// Refuses while more is held somewhere than a lowered cap allows.
+    pub(crate) fn refuse_while_over(&self) -> Result<(), Refusal> {
+        let over = |account: &&Account| account.ledger.used() > account.ledger.cap();
+        match self.accounts.iter().find(over) {
+            None => Ok(()),
+            Some(Account { device, ledger, .. }) => Err(Refusal::OverCap {
+                device: device.clone(),
+                used: ledger.used(),
+                cap: ledger.cap(),
+            }),
+        }
+    }
+
     /// Leases the whole of a sequence on every device, or nothing.
     pub(crate) fn lease(&self, tokens: usize) -> Option<Vec<Lease>> {
         let needed = self.needed(tokens);

@@ -95,7 +95,7 @@ fn a_cap_that_falls_refuses_what_waits_and_keeps_what_runs() {
     assert!(
         matches!(
             ends[1],
-            Err(GenerateError::Refused(Refusal::MemoryCap { .. }))
+            Err(GenerateError::Refused(Refusal::OverCap { .. }))
         ),
         "{ends:?}"
     );
@@ -226,7 +226,13 @@ fn a_shorter_interval_helps_those_who_wait_already() {
     core.tick(Moment(0), [submit(0, 0), submit(1, 0)]);
     core.tick(Moment(0), [Input::Ask(7)]);
     let now = Moment(50 * MS);
-    let mut actions = core.tick(now, [Input::Limits(limits(10, 4))]);
+    let mut actions = core.tick(
+        now,
+        [Input::Limits {
+            limits: limits(10, 4),
+            advances: true,
+        }],
+    );
     actions.extend(core.tick(Moment(60 * MS), []));
     // The request came first.
     assert_eq!(core.counts(), (0, 2));

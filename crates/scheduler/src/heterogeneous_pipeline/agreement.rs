@@ -17,6 +17,7 @@ use gogrid_units::Span;
 use super::tests::{collect, device, free, model, request};
 use super::*;
 use crate::request::{Continuation, Sampling};
+use crate::senses::Told;
 
 /// All logits that left the last stage, row after row.
 type Heard = Arc<Mutex<Vec<f32>>>;
@@ -94,7 +95,12 @@ fn pipeline(model: &Arc<Model>, places: &[(usize, Span)]) -> (HeterogeneousPipel
     };
     let grounds = Ground::on_one_memory(grounds, &options.limits);
     let threads = Threads::new(&options.limits).expect("a thread");
-    let pipeline = HeterogeneousPipeline::on(Arc::clone(model), grounds, &options, threads);
+    let pipeline = HeterogeneousPipeline::under(
+        Arc::clone(model),
+        grounds,
+        &options,
+        (threads, Box::<Told>::default()),
+    );
     (pipeline.expect("it opens"), heard)
 }
 

@@ -10,6 +10,7 @@ use gogrid_testkit::fakes::{FakeBackend, Faults};
 
 use super::tests::{device, model};
 use super::*;
+use crate::senses::Told;
 
 const CROWD: usize = 300;
 
@@ -26,7 +27,13 @@ fn pipeline(min_request_interval_ms: u64) -> HeterogeneousPipeline {
         limits,
         ..Options::default()
     };
-    HeterogeneousPipeline::on(model(), grounds, &options, threads).expect("it opens")
+    HeterogeneousPipeline::under(
+        model(),
+        grounds,
+        &options,
+        (threads, Box::<Told>::default()),
+    )
+    .expect("it opens")
 }
 
 fn every(min_request_interval_ms: u64) -> ResourceConfig {

@@ -2,6 +2,7 @@
 
 use futures_executor::block_on;
 use futures_util::StreamExt;
+use gogrid_governor::Observation;
 use gogrid_pipeline::{Backend, PlacedSpan};
 use gogrid_testkit::fakes::{FakeBackend, FakeModel, Faults};
 use gogrid_testkit::{Family, RandomModel, Spec};
@@ -11,6 +12,7 @@ use super::*;
 use crate::device::DeviceKind;
 use crate::generation::{Event, Figures, Finish};
 use crate::request::{Continuation, Prompt, Sampling};
+use crate::senses::Told;
 
 pub(super) fn model() -> Arc<Model> {
     let spec = Spec {
@@ -50,6 +52,15 @@ pub(super) fn device(core: usize) -> Device {
 
 /// A pipeline of two devices with the model cut in the middle, and what the model would say.
 fn pipeline(options: Options, faults: Faults) -> (HeterogeneousPipeline, FakeModel) {
+    pipeline_that_sees(Observation::default(), options, faults)
+}
+
+/// The same, on a machine that tells this.
+pub(super) fn pipeline_that_sees(
+    seen: Observation,
+    options: Options,
+    faults: Faults,
+) -> (HeterogeneousPipeline, FakeModel) {
     let model = model();
     let layers = model.decoder().layers.len();
     let (front, back) = Span::whole_model(layers).split_at(layers);
@@ -78,7 +89,8 @@ fn pipeline(options: Options, faults: Faults) -> (HeterogeneousPipeline, FakeMod
     };
     let fake = FakeModel::of(model.decoder());
     let threads = Threads::new(&options.limits).expect("a thread");
-    let pipeline = HeterogeneousPipeline::on(model, grounds, &options, threads);
+    let pipeline =
+        HeterogeneousPipeline::under(model, grounds, &options, (threads, Box::new(Told(seen))));
     (pipeline.expect("it opens"), fake)
 }
 
@@ -106,7 +118,7 @@ pub(super) async fn collect(mut generation: Generation) -> Outcome {
     panic!("a stream without an end")
 }
 
-fn greedy(fake: &FakeModel, prompt: &[u32], count: usize) -> Vec<u32> {
+pub(super) fn greedy(fake: &FakeModel, prompt: &[u32], count: usize) -> Vec<u32> {
     let mut ids = prompt.to_vec();
     for _ in 0..count {
         let next = fake.next(&ids);
@@ -147,12 +159,12 @@ fn many_at_once_get_what_each_would_get_alone() {
         );
         assert_eq!(status.devices.iter().map(|d| d.kv_bytes).sum::<u64>(), 0);
         assert_eq!(status.degraded, None);
-        // The engine and a driver for each device, and one that starts them.
+        // The engine, the observer and a driver for each device, and one that starts them.
         let (excepted, threads): (Vec<_>, Vec<_>) = status
             .threads
             .iter()
             .partition(|thread| thread.excepted.is_some());
-        assert_eq!((excepted.len(), threads.len()), (1, 3));
+        assert_eq!((excepted.len(), threads.len()), (1, 4));
         let nice = status.limits.process_priority;
         for thread in threads {
             assert!(
@@ -543,7 +555,12 @@ fn placements_that_cannot_be_are_refused() {
             ..Options::default()
         };
         let threads = Threads::new(&limits).expect("a thread");
-        let opened = HeterogeneousPipeline::on(Arc::clone(&model), grounds, &options, threads);
+        let opened = HeterogeneousPipeline::under(
+            Arc::clone(&model),
+            grounds,
+            &options,
+            (threads, Box::<Told>::default()),
+        );
         opened.expect_err("refused")
     };
     let whole = vec![PlacedSpan {

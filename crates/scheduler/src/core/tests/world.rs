@@ -52,6 +52,7 @@ pub(super) struct World {
     spice: Spice,
     now: Moment,
     limits: ResourceConfig,
+    advances: bool,
     places: Permits,
     stages: Vec<Memory>,
     /// What each stage's driver has to do, in order.
@@ -108,6 +109,7 @@ impl World {
             spice,
             now: Moment(0),
             limits,
+            advances: true,
             places: Permits::new(1000),
             stages: (0..stages).map(|_| Memory::default()).collect(),
             lines: vec![VecDeque::new(); stages],
@@ -160,6 +162,8 @@ impl World {
     pub(super) fn drain(&mut self) {
         self.spice.failures = false;
         self.spice.abandons = false;
+        self.advances = true;
+        self.done.push(self.order());
         loop {
             (0..self.lines.len()).for_each(|stage| self.advance(stage));
             let inputs = std::mem::take(&mut self.done);
@@ -204,9 +208,17 @@ impl World {
             self.limits.min_request_interval_ms = self.dice.below(40);
             let cap = Bytes(60 + self.dice.below(600));
             self.set_cap(cap);
-            inputs.push(Input::Limits(self.limits.clone()));
+            self.advances = self.dice.chance(70);
+            inputs.push(self.order());
         }
         inputs
+    }
+
+    fn order(&self) -> Input {
+        Input::Limits {
+            limits: self.limits.clone(),
+            advances: self.advances,
+        }
     }
 
     pub(super) fn tick(&mut self, mut inputs: Vec<Input>) {
@@ -228,6 +240,7 @@ impl World {
         match action {
             Action::Run { id, step, ids } => {
                 assert_eq!(ids.len(), step.rows());
+                assert!(self.advances, "a step begins though work is stopped");
                 assert!(step.rows() <= ROWS_IN_STEP_MAX);
                 assert!(step.sequences.len() <= self.limits.max_batch_size);
                 assert!(self.core.steps.len() <= self.stages.len());

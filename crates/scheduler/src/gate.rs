@@ -1,0 +1,55 @@
+use std::sync::atomic::{AtomicBool, Ordering};
+
+/// Whether work goes on, for those who cannot wait to be told: threads that compute look at it at
+/// every pause point. Nothing but flags, each with one owner, so that a thread of the lowest
+/// priority keeps nobody waiting.
+#[derive(Debug, Default)]
+pub(crate) struct Gate {
+    /// By hand. Set by whoever asks for a stop, so that it is in effect at once; cleared by the
+    /// observer, which hears of it too.
+    stopped: AtomicBool,
+    /// By the policy; the observer's.
+    shut: AtomicBool,
+    /// Whether requests are refused; as `stopped`.
+    refuses: AtomicBool,
+    /// Whether there is work; the engine's.
+    busy: AtomicBool,
+}
+
+impl Gate {
+    /// Stops work at the next pause point, until the observer rules otherwise.
+    pub(crate) fn stop(&self) {
+        self.stopped.store(true, Ordering::SeqCst);
+    }
+
+    /// Refuses requests, until the observer rules otherwise.
+    pub(crate) fn refuse(&self) {
+        self.refuses.store(true, Ordering::SeqCst);
+    }
+
+    /// What the observer rules: whether the policy shuts, and what stays of what was asked by hand.
+    pub(crate) fn rule(&self, shut: bool, by_hand: bool, admits: bool) {
+        self.shut.store(shut, Ordering::SeqCst);
+        if !(shut && by_hand) {
+            self.stopped.store(false, Ordering::SeqCst);
+        }
+        self.refuses.store(!admits, Ordering::SeqCst);
+    }
+
+    /// Whether threads are to leave their work.
+    pub(crate) fn is_shut(&self) -> bool {
+        self.stopped.load(Ordering::Relaxed) || self.shut.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn refuses(&self) -> bool {
+        self.refuses.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_busy(&self, busy: bool) {
+        self.busy.store(busy, Ordering::Relaxed);
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.busy.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,189 @@
+//! What changes while a pipeline runs: by hand, by other settings, by what the machine tells.
+
+use std::task::{Context, Poll, Waker};
+
+use futures_executor::block_on;
+use gogrid_governor::{Battery, Observation, Policy, Presence, Profile, Reason, Verdict};
+use gogrid_testkit::fakes::Faults;
+
+use super::tests::{collect, free, pipeline_that_sees, request};
+use super::*;
+use crate::generation::Finish;
+use crate::settings::{Mode, Settings};
+
+fn flat_battery() -> Observation {
+    Observation {
+        battery: Some(Battery {
+            discharging: true,
+            charge: 0.2,
+        }),
+        ..Observation::default()
+    }
+}
+
+/// The status once the engine has done what it was told before.
+async fn settled(pipeline: &HeterogeneousPipeline) -> Status {
+    // The first answer may come before what was told with it is done.
+    pipeline.status().await;
+    pipeline.status().await
+}
+
+/// Whether a generation has something to tell at this moment.
+fn is_silent(generation: &mut Generation) -> bool {
+    let mut context = Context::from_waker(Waker::noop());
+    matches!(
+        futures_util::StreamExt::poll_next_unpin(generation, &mut context),
+        Poll::Pending
+    )
+}
+
+#[test]
+fn a_pause_stops_what_runs_and_what_waits_and_loses_nothing() {
+    let (pipeline, fake) = pipeline_that_sees(Observation::default(), free(), Faults::default());
+    let ids = block_on(async {
+        pipeline.pause().await;
+        assert_eq!(pipeline.ruling().verdict, Verdict::Shut(Reason::Paused));
+        assert_eq!(pipeline.ruling().compute_share, 0.0);
+        let mut generation = pipeline.generate(request(vec![1, 2], 8)).await.unwrap();
+        let status = settled(&pipeline).await;
+        assert_eq!((status.queued, status.running), (1, 0));
+        assert!(is_silent(&mut generation));
+        pipeline.resume().await;
+        collect(generation).await.expect("it ends").0
+    });
+    assert_eq!(ids, super::tests::greedy(&fake, &[1, 2], 8));
+    assert_eq!(pipeline.ruling().verdict, Verdict::Open);
+}
+
+#[test]
+fn a_snooze_ends_by_itself() {
+    let (pipeline, _) = pipeline_that_sees(Observation::default(), free(), Faults::default());
+    block_on(async {
+        pipeline.snooze(Duration::from_millis(30)).await;
+        let verdict = pipeline.ruling().verdict;
+        assert!(
+            matches!(verdict, Verdict::Shut(Reason::Snoozed { .. })),
+            "{verdict:?}"
+        );
+        let generation = pipeline.generate(request(vec![1, 2], 4)).await.unwrap();
+        let (ids, reason, figures) = collect(generation).await.expect("it ends");
+        assert_eq!((ids.len(), reason), (4, Finish::Length));
+        assert!(figures.queue_s >= 0.02, "{figures:?}");
+    });
+}
+
+#[test]
+fn who_finishes_accepts_nothing_and_ends_what_was_accepted() {
+    let (pipeline, _) = pipeline_that_sees(Observation::default(), free(), Faults::default());
+    block_on(async {
+        pipeline.pause().await;
+        let accepted = pipeline.generate(request(vec![1], 4)).await.unwrap();
+        pipeline.finish().await;
+        let refused = pipeline.generate(request(vec![1], 4)).await;
+        assert_eq!(refused.map(drop), Err(Refusal::Finishing));
+        assert_eq!(collect(accepted).await.expect("it ends").0.len(), 4);
+        pipeline.resume().await;
+        let again = pipeline.generate(request(vec![1], 4)).await.unwrap();
+        assert_eq!(collect(again).await.expect("it ends").0.len(), 4);
+    });
+}
+
+#[test]
+fn a_policy_that_says_stop_is_obeyed_from_the_first_request_on_and_another_at_once() {
+    let options = Options {
+        policy: Policy::desktop(),
+        ..free()
+    };
+    let (pipeline, _) = pipeline_that_sees(flat_battery(), options, Faults::default());
+    let verdict = pipeline.ruling().verdict;
+    assert!(matches!(verdict, Verdict::Shut(_)), "{verdict:?}");
+    block_on(async {
+        let generation = pipeline.generate(request(vec![1], 4)).await.unwrap();
+        assert_eq!(settled(&pipeline).await.queued, 1);
+        let mut settings = pipeline.settings();
+        settings.policy.battery.share_max = 1.0;
+        settings.policy.battery.charge_min = 0.0;
+        settings.policy.battery.resume_charge = 0.0;
+        pipeline.set_settings(settings).await.unwrap();
+        assert_eq!(pipeline.ruling().verdict, Verdict::Open);
+        assert_eq!(collect(generation).await.expect("it ends").0.len(), 4);
+    });
+}
+
+#[test]
+fn nobody_there_means_the_limits_for_that() {
+    let gone = Observation {
+        presence: Some(Presence {
+            idle: Duration::from_secs(24 * 3600),
+            locked: false,
+            full_screen: false,
+        }),
+        ..Observation::default()
+    };
+    let Settings {
+        limits,
+        away,
+        policy,
+    } = Settings::of(Mode::Conservative);
+    let options = Options {
+        limits: limits.clone(),
+        away: Some(away.clone()),
+        policy,
+        ..free()
+    };
+    let (pipeline, _) = pipeline_that_sees(gone, options.clone(), Faults::default());
+    let status = block_on(pipeline.status());
+    assert_eq!(status.ruling.profile, Profile::Away);
+    assert_eq!(status.limits, away);
+    let cap = status.devices[0].memory_cap_bytes as f64;
+    let total = status.devices[0].memory_total_bytes as f64;
+    assert!((cap / total - away.max_vram_usage_percent).abs() < 1e-6);
+    // Nobody can tell: somebody may be there.
+    let (pipeline, _) = pipeline_that_sees(Observation::default(), options, Faults::default());
+    let status = block_on(pipeline.status());
+    assert_eq!(
+        (status.ruling.profile, status.limits),
+        (Profile::Present, limits)
+    );
+}
+
+#[test]
+fn settings_that_make_no_sense_leave_the_old_ones() {
+    let (pipeline, _) = pipeline_that_sees(Observation::default(), free(), Faults::default());
+    let before = pipeline.settings();
+    let mut settings = before.clone();
+    settings.away.max_batch_size = 0;
+    let error = block_on(pipeline.set_settings(settings)).expect_err("no step has none");
+    assert!(error.to_string().contains("away.max_batch_size"), "{error}");
+    assert_eq!(pipeline.settings(), before);
+}
+
+#[test]
+fn callers_who_change_their_minds_at_once_leave_one_answer() {
+    let (pipeline, _) = pipeline_that_sees(Observation::default(), free(), Faults::default());
+    std::thread::scope(|scope| {
+        for caller in 0..8 {
+            let pipeline = &pipeline;
+            scope.spawn(move || {
+                for turn in 0..40 {
+                    block_on(async {
+                        match (caller + turn) % 4 {
+                            0 => pipeline.pause().await,
+                            1 => pipeline.finish().await,
+                            2 => pipeline
+                                .set_limits(pipeline.settings().limits)
+                                .await
+                                .unwrap(),
+                            _ => pipeline.resume().await,
+                        }
+                    });
+                }
+            });
+        }
+    });
+    block_on(async {
+        pipeline.resume().await;
+        let generation = pipeline.generate(request(vec![1], 4)).await.unwrap();
+        assert_eq!(collect(generation).await.expect("it ends").0.len(), 4);
+    });
+}

@@ -1,0 +1,199 @@
+//! What the policy is told of the machine: the host's probes, each asked as often as it is worth.
+
+use std::time::Duration;
+
+use gogrid_governor::{Battery, LocalTime, Observation, Policy, Presence, Weekday};
+use gogrid_host::{CpuProbe, MemoryProbe, PresenceProbe, PressureProbe, TemperatureProbe};
+
+use crate::threads::Threads;
+
+/// Something that observes a machine, or stands for it.
+pub(crate) trait Senses: Send {
+    /// Looks at what `policy` asks for; at the load of others and at presence only if `heeds_load`.
+    /// Called a few times a second at most.
+    fn observe(&mut self, policy: &Policy, heeds_load: bool) -> Observation;
+
+    /// What this machine does not tell, each with the reason.
+    fn absent(&self) -> &[String];
+}
+
+/// One observation in so many looks at what changes slowly or costs more to see.
+const SLOW_EVERY: u32 = 4;
+
+/// This machine. Probes are opened when they are first asked for, so that a policy that does not
+/// care costs nothing.
+pub(crate) struct Machine {
+    threads: Threads,
+    cpu: Probe<CpuProbe>,
+    memory: Probe<MemoryProbe>,
+    pressure: Probe<PressureProbe>,
+    presence: Probe<PresenceProbe>,
+    temperature: Probe<TemperatureProbe>,
+    battery: Probe<()>,
+    absent: Vec<String>,
+    looks: u32,
+    /// What changes slowly, as it was when it was last looked at.
+    slow: Observation,
+}
+
+enum Probe<T> {
+    Unopened,
+    Open(T),
+    Absent,
+}
+
+impl<T> Probe<T> {
+    /// The probe, opened at the first call; notes why there is none.
+    fn get<E: std::fmt::Display>(
+        &mut self,
+        (name, absent): (&str, &mut Vec<String>),
+        open: impl FnOnce() -> Result<T, E>,
+    ) -> Option<&mut T> {
+        if let Self::Unopened = self {
+            *self = match open() {
+                Ok(probe) => Self::Open(probe),
+                Err(error) => {
+                    absent.push(format!("{name}: {error}"));
+                    Self::Absent
+                }
+            };
+        }
+        match self {
+            Self::Open(probe) => Some(probe),
+            Self::Unopened | Self::Absent => None,
+        }
+    }
+}
+
+impl Machine {
+    /// The machine that this runs on. Threads that its probes need are among `threads`.
+    pub(crate) fn new(threads: Threads) -> Self {
+        Self {
+            threads,
+            cpu: Probe::Unopened,
+            memory: Probe::Unopened,
+            pressure: Probe::Unopened,
+            presence: Probe::Unopened,
+            temperature: Probe::Unopened,
+            battery: Probe::Unopened,
+            absent: Vec::new(),
+            looks: 0,
+            slow: Observation::default(),
+        }
+    }
+
+    fn others_cpu(&mut self) -> Option<f64> {
+        let named = ("others' load", &mut self.absent);
+        let sample = self.cpu.get(named, CpuProbe::start)?.sample();
+        Some(sample.ok()??.others)
+    }
+
+    fn memory_available(&mut self) -> Option<f64> {
+        let named = ("memory", &mut self.absent);
+        let memory = self.memory.get(named, MemoryProbe::open)?.sample().ok()?;
+        Some(memory.available.0 as f64 / memory.total.0.max(1) as f64)
+    }
+
+    fn memory_pressure(&mut self) -> Option<f64> {
+        let named = ("memory pressure", &mut self.absent);
+        let pressure = self.pressure.get(named, PressureProbe::open)?;
+        Some(pressure.sample().ok()?.memory_some)
+    }
+
+    fn presence(&mut self) -> Option<Presence> {
+        let named = ("presence", &mut self.absent);
+        let threads = &self.threads;
+        let open = || PresenceProbe::open(threads.adoption("presence"));
+        let seen = self.presence.get(named, open)?.sample()?;
+        Some(Presence {
+            // Who is not known to be away is there.
+            idle: seen.idle.unwrap_or(Duration::ZERO),
+            locked: seen.locked.unwrap_or(false),
+            full_screen: seen.full_screen.unwrap_or(false),
+        })
+    }
+
+    fn temperature_c(&mut self) -> Option<f64> {
+        let named = ("temperature", &mut self.absent);
+        let probe = self.temperature.get(named, TemperatureProbe::open)?;
+        probe.sample_c().ok()
+    }
+
+    fn battery(&mut self) -> Option<Battery> {
+        let named = ("battery", &mut self.absent);
+        self.battery
+            .get(named, || gogrid_host::battery().map(drop))?;
+        let battery = gogrid_host::battery().ok()?;
+        Some(Battery {
+            discharging: battery.discharging,
+            charge: battery.charge,
+        })
+    }
+
+    /// What changes slowly.
+    fn look_around(&mut self, policy: &Policy, heeds_load: bool) {
+        let applications = match policy.exclusive.is_empty() {
+            true => Vec::new(),
+            false => gogrid_host::running(&policy.exclusive).unwrap_or_default(),
+        };
+        self.slow = Observation {
+            presence: heeds_load.then(|| self.presence()).flatten(),
+            battery: self.battery(),
+            temperature_c: self.temperature_c(),
+            applications,
+            local_time: local_time(policy),
+            ..Observation::default()
+        };
+    }
+}
+
+impl Senses for Machine {
+    fn observe(&mut self, policy: &Policy, heeds_load: bool) -> Observation {
+        if self.looks.is_multiple_of(SLOW_EVERY) {
+            self.look_around(policy, heeds_load);
+        }
+        self.looks = self.looks.wrapping_add(1);
+        let slow = self.slow.clone();
+        if !heeds_load {
+            return slow;
+        }
+        Observation {
+            others_cpu: self.others_cpu(),
+            memory_available: self.memory_available(),
+            memory_pressure: self.memory_pressure(),
+            ..slow
+        }
+    }
+
+    fn absent(&self) -> &[String] {
+        &self.absent
+    }
+}
+
+/// The time of the week, where a schedule asks for it.
+fn local_time(policy: &Policy) -> Option<LocalTime> {
+    if policy.schedule.is_empty() {
+        return None;
+    }
+    let now = gogrid_host::local_time();
+    Some(LocalTime {
+        weekday: *Weekday::ALL.get(usize::from(now.weekday))?,
+        minute_of_day: now.minute_of_day,
+    })
+}
+
+/// A machine that tells what a test says.
+#[cfg(test)]
+#[derive(Clone, Default)]
+pub(crate) struct Told(pub(crate) Observation);
+
+#[cfg(test)]
+impl Senses for Told {
+    fn observe(&mut self, _policy: &Policy, _heeds_load: bool) -> Observation {
+        self.0.clone()
+    }
+
+    fn absent(&self) -> &[String] {
+        &[]
+    }
+}
