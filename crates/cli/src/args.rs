@@ -305,7 +305,7 @@ pub(crate) struct JsonEverywhereArgs {
 #[derive(Debug, Subcommand)]
 pub(crate) enum LimitsCommand {
     /// Show each limit, asked and in force
-    Get,
+    Get(GetArgs),
     /// Change settings; those not named stay as they are
     Set(SetArgs),
     /// Stop until told to resume
@@ -319,6 +319,13 @@ pub(crate) enum LimitsCommand {
     },
     /// Accept nothing more; what was accepted runs to its end
     Finish,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct GetArgs {
+    /// Print what it holds and does as Prometheus text
+    #[arg(long, conflicts_with = "json")]
+    pub(crate) prometheus: bool,
 }
 
 #[derive(Debug, Args)]

@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::Context;
-use corpgrid_scheduler::{Changes, Profile, Ruling, Settings, Verdict};
+use corpgrid_scheduler::{Changes, Profile, Ruling, Settings, Status, Verdict};
 use gogrid_control::{ClientError, Request, View, ask, running};
 use serde::Serialize;
 use serde_json::Value;
@@ -28,6 +28,9 @@ pub(crate) fn run(args: &LimitsArgs) -> anyhow::Result<()> {
     let view = ask(PROGRAM, pid, &request)?;
     if args.json.json {
         return out::json(&view);
+    }
+    if matches!(&args.command, LimitsCommand::Get(get) if get.prometheus) {
+        return Ok(out::text(&prometheus(&view)?)?);
     }
     Ok(out::text(&table(pid, &view)?)?)
 }
@@ -54,7 +57,7 @@ fn find(pid: Option<u32>) -> anyhow::Result<u32> {
 
 fn request(command: &LimitsCommand) -> anyhow::Result<Request> {
     Ok(match command {
-        LimitsCommand::Get => Request::Get,
+        LimitsCommand::Get(_) => Request::Get,
         LimitsCommand::Set(args) => Request::Set(changes(args)?),
         LimitsCommand::Pause => Request::Pause,
         LimitsCommand::Resume => Request::Resume,
@@ -133,6 +136,13 @@ fn table(pid: u32, view: &View) -> anyhow::Result<String> {
         writeln!(text, "not held: {}", shown(limit))?;
     }
     Ok(text)
+}
+
+/// Written here and not by the running process, which has better things to do.
+fn prometheus(view: &View) -> anyhow::Result<String> {
+    let status: Status =
+        serde_json::from_value(view.status.clone()).context("a status that is none")?;
+    Ok(status.prometheus())
 }
 
 /// What the policy says, in words: `somebody may be there; limited to 0.3: others use 50 % of the

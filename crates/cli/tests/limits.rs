@@ -160,6 +160,37 @@ fn limits_are_seen_and_changed_from_another_process() {
 }
 
 #[test]
+fn a_running_gogrid_tells_its_metrics_as_prometheus_text() {
+    let ground = Ground::new();
+    let chat = ground.chat(&[]);
+    ground.view(&chat, &["pause"]);
+    let output = ground.limits(&chat, &["get", "--prometheus"]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let text = String::from_utf8(output.stdout).unwrap();
+    let used = "inference_vram_usage_bytes{device=\"cpu\"} ";
+    let used = text.lines().find_map(|line| line.strip_prefix(used));
+    let status = &ground.view(&chat, &["get"])["status"];
+    assert_eq!(
+        used.and_then(|used| used.parse().ok()),
+        status["devices"][0]["memory_used_bytes"].as_f64(),
+        "{text}"
+    );
+    let expected = [
+        "inference_requests_total 0",
+        "inference_requests_throttled 0",
+        "inference_throttle_rate 0",
+        "inference_verdict{state=\"shut\"} 1",
+        "inference_verdict_reason{reason=\"paused\"} 1",
+    ];
+    for line in expected {
+        assert!(text.lines().any(|told| told == line), "{line} in {text}");
+    }
+    let both = ground.limits(&chat, &["get", "--prometheus", "--json"]);
+    check_fails(&both, 2, &["--prometheus", "--json"]);
+    chat.end();
+}
+
+#[test]
 fn only_its_owner_reaches_a_running_gogrid() {
     let ground = Ground::new();
     let chat = ground.chat(&[]);

@@ -53,6 +53,7 @@ fn the_help_is_as_written_down() {
         "bench",
         "bench desktop",
         "limits",
+        "limits get",
         "limits set",
         "limits snooze",
     ];

@@ -26,6 +26,7 @@ pub mod heterogeneous_pipeline;
 mod intake;
 mod limits;
 mod listener;
+mod metrics;
 mod observer;
 mod opening;
 mod options;

@@ -160,7 +160,7 @@ pub struct ConfigError {
 }
 
 /// What the starts of a pipeline came to.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct ResourceStats {
     /// Requests that started: `inference.requests.total`.
     pub total_requests: u64,

@@ -103,7 +103,7 @@ impl Spawner {
             nice: None,
             io: None,
             problems: vec![],
-            excepted: Some("sleeps, and keeps the priorities that the process had"),
+            excepted: Some("sleeps, and keeps the priorities that the process had".to_owned()),
         };
         let listed = self.roster.lock();
         let others = listed.iter().map(|listed| listed.status.clone());

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 
 /// A pipeline at one moment.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Status {
     /// The model's name.
     pub model: String,
@@ -53,7 +53,7 @@ pub struct Ruling {
 }
 
 /// A stage of the pipeline.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StageStatus {
     /// The device's name.
     pub device: String,
@@ -72,7 +72,7 @@ pub struct StageStatus {
 }
 
 /// A device and what we hold of it.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct DeviceStatus {
     /// The device's name.
     pub device: String,
@@ -100,7 +100,7 @@ pub struct DeviceStatus {
 }
 
 /// A thread and its priorities, as the operating system gave them back.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ThreadStatus {
     /// What it does.
     pub name: String,
@@ -111,7 +111,7 @@ pub struct ThreadStatus {
     /// What of the limits did not take effect, and why.
     pub problems: Vec<String>,
     /// Why it keeps the priorities it began with, where it is to.
-    pub excepted: Option<&'static str>,
+    pub excepted: Option<String>,
 }
 
 /// A placement, before anything is loaded.
