@@ -265,6 +265,19 @@ pub(crate) struct BenchArgs {
 pub(crate) enum BenchCommand {
     /// Measure what a person at the desk feels while tokens are generated
     Desktop(DesktopArgs),
+    /// Measure how soon a pause stops all work
+    Pause(PauseArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PauseArgs {
+    #[command(flatten)]
+    pub(crate) run: RunArgs,
+    /// Pauses measured
+    #[arg(long, value_name = "N", default_value_t = 1000, value_parser = count(1, 1_000_000))]
+    pub(crate) tries: usize,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 #[derive(Debug, Args)]

@@ -33,8 +33,10 @@ struct Bench<'a> {
 }
 
 pub(crate) fn run(args: &BenchArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
-    if let Some(BenchCommand::Desktop(args)) = &args.command {
-        return desktop::run(args, interrupt);
+    match &args.command {
+        Some(BenchCommand::Desktop(args)) => return desktop::run(args, interrupt),
+        Some(BenchCommand::Pause(args)) => return desktop::pause::run(args, interrupt),
+        None => {}
     }
     let wish = Wish::new(&args.run, interrupt)?;
     let vocabulary = wish.vocabulary()?;

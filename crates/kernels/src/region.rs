@@ -177,9 +177,15 @@ impl Board {
 
     /// Claims and does chunks until none is left. For the leader, who gives way between them and
     /// comes back.
-    pub(crate) fn lead(&self, member: &Member, memory: &mut Memory, ways: &Ways) {
+    pub(crate) fn lead(
+        &self,
+        (member, pace): (&Member, &dyn Pace),
+        memory: &mut Memory,
+        ways: &Ways,
+    ) {
+        let is_over = || pace.point(Work::default()) == Go::Abandon;
         while self.chunks_left() > 0 {
-            memory.way.lead(ways);
+            memory.way.lead(ways, &is_over);
             self.claim(member, memory);
         }
     }

@@ -9,7 +9,7 @@
 
 use std::io;
 
-use gogrid_units::{Bytes, Pace, Work};
+use gogrid_units::{Bytes, Go, Pace, Work};
 
 use crate::isa::Isa;
 use crate::ops::Ops;
@@ -267,7 +267,7 @@ impl Crew {
         self.wake();
         // Neither of the two unwinds: chunks' panics are caught and kept for `close`.
         let Shared { board, ways, .. } = &*self.shared;
-        board.lead(&self.leader.0, &mut self.memory, ways);
+        board.lead((&self.leader.0, job.pace), &mut self.memory, ways);
         self.wait(job.chunks);
         self.shared.board.close()
     }
@@ -276,7 +276,8 @@ impl Crew {
     pub(crate) fn run_alone(&mut self, job: &Job<'_>) -> Result<(), Abandoned> {
         let pauses = Pauses::new(job.pace, &self.leader.0);
         for index in 0..job.chunks {
-            self.memory.way.lead(&self.shared.ways);
+            let is_over = || job.pace.point(Work::default()) == Go::Abandon;
+            self.memory.way.lead(&self.shared.ways, &is_over);
             pauses.point(job.work)?;
             (job.run)(index, &pauses)?;
         }

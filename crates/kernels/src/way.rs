@@ -22,7 +22,7 @@ const OFFER_AFTER: Nanos = 50_000;
 /// threads, which come and go.
 const TAKEN_UP: Nanos = 150_000;
 /// How long the team sleeps when somebody wants a core.
-const SLEEP: Nanos = 1_000_000;
+const SLEEP: Nanos = 500_000;
 /// How long a burst may keep the team asleep.
 const BURST_MAX: Nanos = 4_000_000;
 /// A core that was not wanted for so long is wanted by a burst; one that is wanted again sooner, by
@@ -152,18 +152,21 @@ impl Way {
         }
     }
 
-    /// For the leader, between chunks. Comes back when it may go on.
-    pub(crate) fn lead(&mut self, ways: &Ways) {
+    /// For the leader, between chunks. Comes back when it may go on, or `is_over` says that the
+    /// step is to be left.
+    pub(crate) fn lead(&mut self, ways: &Ways, is_over: &dyn Fn() -> bool) {
         let began = ways.machine.now();
         if began < self.offer_at {
             return;
         }
-        let mut now = self.sleep_with_the_team(ways, began);
+        let mut now = self.sleep_with_the_team(ways, began, is_over);
         while let Some(back) = self.offer(ways, now) {
             now = back;
-            if self.is_burst(now) {
+            if is_over() {
+                return;
+            } else if self.is_burst(now) {
                 ways.put_to_sleep(now);
-                now = self.sleep_with_the_team(ways, now);
+                now = self.sleep_with_the_team(ways, now, is_over);
             } else if now - began > TURN {
                 self.offer_at = now + TURN;
                 return;
@@ -178,7 +181,7 @@ impl Way {
         if now < self.offer_at {
             return Ok(());
         }
-        let now = self.sleep_with_the_team(ways, now);
+        let now = self.sleep_with_the_team(ways, now, &|| false);
         let Some(back) = self.offer(ways, now) else {
             return Ok(());
         };
@@ -236,15 +239,20 @@ impl Way {
         now.saturating_sub(self.burst_from) < BURST_MAX
     }
 
-    /// Sleeps while the team does. Says when it woke.
-    fn sleep_with_the_team(&self, ways: &Ways, mut now: Nanos) -> Nanos {
+    /// Sleeps while the team does and the step goes on. Says when it woke.
+    fn sleep_with_the_team(
+        &self,
+        ways: &Ways,
+        mut now: Nanos,
+        is_over: &dyn Fn() -> bool,
+    ) -> Nanos {
         loop {
             let mark = ways.note_core(self.member);
             if ways.a_burst_runs((self.member, mark), now) {
                 ways.put_to_sleep(now);
             }
             let until = ways.asleep_until.0.load(Ordering::Relaxed);
-            if until <= now {
+            if until <= now || is_over() {
                 return now;
             }
             ways.sleeps(self.member);

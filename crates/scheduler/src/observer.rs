@@ -32,6 +32,8 @@ use crate::threads::Threads;
 /// Between two looks while there is work, and while there is none.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LOOK_EVERY_IDLE: Duration = Duration::from_secs(1);
+/// The same while work is stopped by hand: what the machine tells changes nothing then.
+const LOOK_EVERY_STOPPED: Duration = Duration::from_secs(10);
 
 const NAME: &str = "observer";
 
@@ -208,9 +210,10 @@ impl Inside {
 
     /// The time to the next look.
     fn look_after(&self) -> Duration {
-        let most = match self.parts.gate.is_busy() {
-            true => LOOK_EVERY,
-            false => LOOK_EVERY_IDLE,
+        let most = match (self.manual, self.parts.gate.is_busy()) {
+            (Manual::Paused | Manual::Snoozed { .. }, _) => LOOK_EVERY_STOPPED,
+            (_, true) => LOOK_EVERY,
+            (_, false) => LOOK_EVERY_IDLE,
         };
         let now = self.parts.clock.now();
         let changes = |at: Moment| Duration::from_nanos(at.0.saturating_sub(now.0));

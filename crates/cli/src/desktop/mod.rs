@@ -5,6 +5,7 @@ pub(crate) mod foreground;
 mod load;
 mod ours;
 mod partner;
+pub(crate) mod pause;
 mod peer;
 mod report;
 mod rounds;

@@ -56,6 +56,10 @@ impl Ours {
         }
     }
 
+    pub(crate) fn pipeline(&self) -> &HeterogeneousPipeline {
+        &self.pipeline
+    }
+
     pub(crate) fn status(&self) -> Status {
         block_on(self.pipeline.status())
     }

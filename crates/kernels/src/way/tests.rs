@@ -106,7 +106,7 @@ fn a_burst_has_the_machine_until_it_ends() {
     let since = fake.now();
     ways.posts[1].0.offers_since.store(since, Ordering::Relaxed);
     fake.pass(TAKEN_UP);
-    leader.lead(&ways);
+    leader.lead(&ways, &|| false);
     // The leader slept for as long as a burst may take, and went on then.
     assert!(fake.now() - since >= BURST_MAX, "{}", fake.now() - since);
     assert!(fake.slept() <= BURST_MAX + SLEEP, "{}", fake.slept());
@@ -117,6 +117,18 @@ fn a_burst_has_the_machine_until_it_ends() {
     fake.want(3 * MILLISECOND);
     assert_eq!(other.follow(&ways), Err(SLEEP));
     assert!(ways.take_given() >= 3 * MILLISECOND);
+}
+
+#[test]
+fn a_leader_whose_step_is_over_sleeps_no_longer() {
+    let fake = Fake::default();
+    let (ways, mut leader) = (fake.ways(), Way::new(0));
+    ways.posts[1].0.core.store(9, Ordering::Relaxed);
+    let since = fake.now();
+    ways.posts[1].0.offers_since.store(since, Ordering::Relaxed);
+    fake.pass(TAKEN_UP);
+    leader.lead(&ways, &|| fake.slept() > 0);
+    assert_eq!(fake.slept(), SLEEP);
 }
 
 #[test]
@@ -143,10 +155,10 @@ fn who_never_rests_gets_the_core_for_longer_and_longer_and_the_team_goes_on() {
     for _ in 0..12 {
         let away = way.follow(&ways).expect_err("it is always wanted");
         way.stay_away(&ways, away);
-        aways.push(away / MILLISECOND);
+        aways.push(away / MICROSECOND);
     }
-    assert_eq!(aways[..5], [1, 2, 4, 8, 16]);
-    assert_eq!(aways[5..], [16; 7]);
+    assert_eq!(aways[..6], [500, 1000, 2000, 4000, 8000, 16_000]);
+    assert_eq!(aways[6..], [16_000; 6]);
     // Only what was taken for a burst put the team to sleep.
     let asleep = ways.asleep_until.0.load(Ordering::Relaxed);
     assert!(asleep < 1000 * MILLISECOND + BURST_MAX + 3 * SLEEP + 3 * MILLISECOND);
@@ -159,7 +171,7 @@ fn a_leader_shares_a_core_that_is_always_wanted_by_turns() {
     let (mut worked, begin) = (0, fake.now());
     fake.never_rest();
     while fake.now() - begin < 1000 * MILLISECOND {
-        way.lead(&ways);
+        way.lead(&ways, &|| false);
         fake.pass(100 * MICROSECOND);
         worked += 100 * MICROSECOND;
     }
