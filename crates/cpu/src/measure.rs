@@ -3,6 +3,10 @@
 //! Layers of one shape and one set of weight types cost the same, so one of each kind is loaded and
 //! timed; the embedding is a copy of rows and the head is timed whole. Steps follow a stated number
 //! of positions whose keys and values are zeros, so that attention counts.
+//!
+//! A layer on its own stays in the caches and is faster than one of many, which the head is not: so
+//! a run of layers is timed too, and a layer's costs are made longer by as much as it takes more than
+//! the sum of its pieces.
 
 use std::collections::HashMap;
 use std::sync::Arc;
@@ -26,6 +30,8 @@ const POSITIONS_BEFORE: usize = 256;
 /// The shortest timed stretch, and the most steps it may take.
 const STRETCH_SECONDS: f64 = 0.004;
 const STEPS_MAX: usize = 64;
+/// Weights of a run of layers that no cache near a core keeps.
+const RUN_BYTES: Bytes = Bytes::mib(32);
 
 /// What decides a piece's cost: its kind, its attention, and its matrices' types and shapes.
 type PieceKind = (
@@ -84,7 +90,56 @@ pub(crate) fn costs(
         costs.decode.push(seconds.0);
         costs.prefill.push(seconds.1);
     }
+    let run = run_of_layers(model.decoder());
+    if let Some(mut stage) = open_run(backend, model, (run, memory))? {
+        let decode = step(model.decoder(), 1);
+        let _kv = memory.reserve(Kind::Kv, kv_bytes(&stage, &decode))?;
+        let together = seconds_per_row(&mut stage, &decode)?;
+        lengthen(&mut costs.decode, run, together);
+    }
     Ok(costs)
+}
+
+/// The first layers that have [`RUN_BYTES`] of weights together, or all.
+fn run_of_layers(decoder: &Decoder) -> Span {
+    let mut bytes = Bytes::ZERO;
+    let mut end = 1;
+    while end < 2 * decoder.layers.len() + 1 && bytes < RUN_BYTES {
+        let layer = Span::new(end, end + 2).pieces(decoder.layers.len());
+        bytes = layer.fold(bytes, |bytes, piece| {
+            let weights = decoder.piece_weights(piece);
+            bytes + weights.iter().map(|weight| weight.kept_bytes()).sum()
+        });
+        end += 2;
+    }
+    Span::new(1, end)
+}
+
+/// The run as a stage; `None` where there is no room to time it, so that pieces count as they are.
+fn open_run(
+    backend: &mut CpuBackend,
+    model: &Model,
+    (span, memory): (Span, &Ledger),
+) -> Result<Option<CpuStage>, StageError> {
+    let opening = Opening {
+        model,
+        span,
+        memory,
+        pace: Arc::new(FullSpeed),
+        rows_max: 1,
+    };
+    match backend.open_stage(&opening) {
+        Err(StageError::Memory(_)) => Ok(None),
+        opened => opened.map(Some),
+    }
+}
+
+/// Makes the costs of all layers' pieces longer by what a run of some takes more than their sum.
+fn lengthen(costs: &mut [f64], run: Span, together: f64) {
+    let apart: f64 = costs[run.start..run.end].iter().sum();
+    let factor = (together / apart).max(1.0);
+    let head = costs.len() - 1;
+    costs[1..head].iter_mut().for_each(|cost| *cost *= factor);
 }
 
 fn kind(decoder: &Decoder, piece: Piece) -> PieceKind {

@@ -262,8 +262,8 @@ impl Inside {
             }
             self.gate.set_busy(self.core.counts() != (0, 0));
             self.send_out();
-            // It runs on any of the devices' cores; the first answers for it.
-            self.paces[0].charge();
+            // It runs on any of the devices' cores, so all answer for it.
+            DutyPace::charge(&self.paces);
             if let Some(renewal) = self.renewal.take() {
                 match self.renew(own, renewal) {
                     Some(kept) => (self, own) = kept,

@@ -58,11 +58,17 @@ impl DutyPace {
         self.duty.set_share(share);
     }
 
-    /// Settles what the calling thread used, for a thread without pause points: others rest for it.
-    pub(crate) fn charge(&self) {
-        let now = self.clock.now();
-        if is_due(now) {
-            self.settle(now);
+    /// Settles what the calling thread used, for a thread without pause points that works for all
+    /// the devices of `paces`: others rest for it.
+    pub(crate) fn charge(paces: &[Arc<Self>]) {
+        let now = paces[0].clock.now();
+        if !is_due(now) {
+            return;
+        }
+        let Some(used) = used_until(now) else { return };
+        for pace in paces {
+            // Each has its own clock.
+            pace.count(pace.clock.now(), used / paces.len() as u64);
         }
     }
 
@@ -88,15 +94,23 @@ impl DutyPace {
     }
 
     fn settle(&self, now: Moment) -> Option<Moment> {
-        // Without the clock there is nothing to settle; the status says so.
-        let cpu = thread_cpu_time().ok()?;
-        let before = SETTLED.replace(Some((now, cpu)));
-        let used = before.map_or(Duration::ZERO, |(_, before)| cpu.saturating_sub(before));
-        // 2^64 nanoseconds are 584 years.
-        let used = used.as_nanos() as u64;
+        self.count(now, used_until(now)?)
+    }
+
+    fn count(&self, now: Moment, used: u64) -> Option<Moment> {
         self.busy_nanos.fetch_add(used, Ordering::Relaxed);
         self.duty.settle(now, used)
     }
+}
+
+/// CPU nanoseconds that the calling thread used since it last settled. Without the clock there is
+/// nothing to settle; the status says so.
+fn used_until(now: Moment) -> Option<u64> {
+    let cpu = thread_cpu_time().ok()?;
+    let before = SETTLED.replace(Some((now, cpu)));
+    let used = before.map_or(Duration::ZERO, |(_, before)| cpu.saturating_sub(before));
+    // 2^64 nanoseconds are 584 years.
+    Some(used.as_nanos() as u64)
 }
 
 impl Pace for DutyPace {
