@@ -1,7 +1,7 @@
 //! How large a chunk is: long enough that claiming it costs under 2 %, short enough for the pause
 //! point before the next.
 
-use gogrid_units::Work;
+use gogrid_units::{WeightType, Work};
 
 use crate::isa::Isa;
 
@@ -11,7 +11,7 @@ const BYTES_PER_NANO: u64 = 2;
 pub(crate) const POINT_NANOS_MAX: u64 = 500_000;
 /// A chunk on a slow core, unless its one unit takes longer. Half of what may pass between two
 /// pause points, since costs rounded down to whole nanoseconds can hide as much again.
-const CHUNK_NANOS_MAX: u64 = POINT_NANOS_MAX / 2;
+pub(crate) const CHUNK_NANOS_MAX: u64 = POINT_NANOS_MAX / 2;
 /// The longest run of small pieces between pause points inside a chunk.
 const PIECES_NANOS_MAX: u64 = 100_000;
 /// A chunk on a slow core at least; on a fast one this is some 5 us, and a claim about 0.1.
@@ -31,6 +31,28 @@ const fn multiply_adds_per_nano(isa: Isa) -> u64 {
 /// Nanoseconds that `work` takes on a slow core.
 pub(crate) fn slow_nanos(isa: Isa, work: Work) -> u64 {
     (work.bytes / BYTES_PER_NANO).max(work.multiply_adds / multiply_adds_per_nano(isa))
+}
+
+/// How many times as long a multiply-add takes with weights of `ty` as with quantised ones: without
+/// instructions for it, floats are multiplied and halves converted by calls.
+fn slowness(isa: Isa, ty: WeightType) -> u64 {
+    match (isa, ty) {
+        (Isa::Scalar, WeightType::F32 | WeightType::Bf16) => 3,
+        (Isa::Scalar, WeightType::F16) => 6,
+        _ => 1,
+    }
+}
+
+/// Nanoseconds that a product's `work` with weights of `ty` takes on a slow core.
+pub(crate) fn product_nanos(isa: Isa, ty: WeightType, work: Work) -> u64 {
+    let multiply_adds = work.multiply_adds.saturating_mul(slowness(isa, ty));
+    slow_nanos(
+        isa,
+        Work {
+            multiply_adds,
+            ..work
+        },
+    )
 }
 
 /// `work` `count` times.

@@ -3,7 +3,7 @@ use crate::packed::TILE;
 
 /// Partial sums: column c goes to partial c mod 4, so that one multiply-add need not wait for the
 /// last. They are added as (0 + 1) + (2 + 3).
-const PARTIALS: usize = 4;
+pub(crate) const PARTIALS: usize = 4;
 
 /// Float formats, against the inputs as they are.
 pub(super) struct Floats<W>(W);
@@ -51,32 +51,64 @@ impl<W: FloatFormat> Kernel for Floats<W> {
             *row = input.x.floats(input.token + t);
         }
         let mut sums = [[s.floats(0.0); PARTIALS]; T];
+        // Sums stay in registers only where nothing is called between.
+        let Some(pieces) = input.pieces else {
+            let sums = add_columns::<S, W, T>(s, (values, half), &rows, sums);
+            return joined(s, &sums);
+        };
         let width = TILE * W::BYTES;
-        let mut groups = values.chunks_exact(PARTIALS * width);
-        for (group, values) in groups.by_ref().enumerate() {
-            for p in 0..PARTIALS {
-                let at = p * width + half * S::LANES * W::BYTES;
-                let weights = W::load(s, &values[at..][..S::LANES * W::BYTES]);
-                for (sums, row) in sums.iter_mut().zip(&rows) {
-                    let x = s.floats(row[group * PARTIALS + p]);
-                    sums[p] = s.mul_add(weights, x, sums[p]);
-                }
+        for values in values.chunks(pieces.cols * width) {
+            if !(pieces.go_on)(values.len() / width * S::LANES) {
+                break;
+            }
+            sums = add_columns::<S, W, T>(s, (values, half), &rows, sums);
+            for row in &mut rows {
+                *row = &row[values.len() / width..];
             }
         }
-        let done = input.layout.blocks / PARTIALS * PARTIALS;
-        for (p, values) in groups.remainder().chunks_exact(width).enumerate() {
-            let weights = W::load(
-                s,
-                &values[half * S::LANES * W::BYTES..][..S::LANES * W::BYTES],
-            );
-            for (sums, row) in sums.iter_mut().zip(&rows) {
-                sums[p] = s.mul_add(weights, s.floats(row[done + p]), sums[p]);
-            }
-        }
-        let mut out = [s.floats(0.0); T];
-        for (out, p) in out.iter_mut().zip(&sums) {
-            *out = s.add(s.add(p[0], p[1]), s.add(p[2], p[3]));
-        }
-        out
+        joined(s, &sums)
     }
+}
+
+/// The sums of the partial ones.
+#[inline(always)]
+fn joined<S: Lanes, const T: usize>(s: S, sums: &[[S::Floats; PARTIALS]; T]) -> [S::Floats; T] {
+    let mut out = [s.floats(0.0); T];
+    for (out, p) in out.iter_mut().zip(sums) {
+        *out = s.add(s.add(p[0], p[1]), s.add(p[2], p[3]));
+    }
+    out
+}
+
+/// Adds columns to the partial sums: whole groups of [`PARTIALS`], but for the last of a row.
+#[inline(always)]
+fn add_columns<S: Lanes, W: FloatFormat, const T: usize>(
+    s: S,
+    (values, half): (&[u8], usize),
+    rows: &[&[f32]; T],
+    mut sums: [[S::Floats; PARTIALS]; T],
+) -> [[S::Floats; PARTIALS]; T] {
+    let width = TILE * W::BYTES;
+    let mut groups = values.chunks_exact(PARTIALS * width);
+    for (group, values) in groups.by_ref().enumerate() {
+        for p in 0..PARTIALS {
+            let at = p * width + half * S::LANES * W::BYTES;
+            let weights = W::load(s, &values[at..][..S::LANES * W::BYTES]);
+            for (sums, row) in sums.iter_mut().zip(rows) {
+                let x = s.floats(row[group * PARTIALS + p]);
+                sums[p] = s.mul_add(weights, x, sums[p]);
+            }
+        }
+    }
+    let done = values.len() / width / PARTIALS * PARTIALS;
+    for (p, values) in groups.remainder().chunks_exact(width).enumerate() {
+        let weights = W::load(
+            s,
+            &values[half * S::LANES * W::BYTES..][..S::LANES * W::BYTES],
+        );
+        for (sums, row) in sums.iter_mut().zip(rows) {
+            sums[p] = s.mul_add(weights, s.floats(row[done + p]), sums[p]);
+        }
+    }
+    sums
 }

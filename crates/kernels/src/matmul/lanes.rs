@@ -3,6 +3,8 @@
 use crate::activations::{Activations, Word};
 use crate::packed::{Layout, TILE};
 
+use super::Pieces;
+
 /// Up to this many tokens at a time, arithmetic waits for the stream of weights.
 pub(super) const STREAMING: usize = 2;
 
@@ -14,6 +16,7 @@ pub(super) struct Input<'a> {
     pub(super) x: &'a Activations,
     /// The first token.
     pub(super) token: usize,
+    pub(super) pieces: Option<Pieces<'a>>,
 }
 
 /// The algorithm of one family of formats.

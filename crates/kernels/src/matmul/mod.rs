@@ -30,6 +30,8 @@ use crate::packed::{Packed, TILE};
 use crate::shared_out::SharedOut;
 
 use blocks::Blocks;
+pub(crate) use floats::PARTIALS as COLUMNS;
+
 use floats::{AsBf16, AsF16, AsF32, Floats};
 use lanes::{Kernel, Lanes};
 use super_blocks::{GroupMins, NibbleMins, Offset, SuperBlocks};
@@ -41,6 +43,17 @@ pub(crate) struct Job<'a> {
     pub(crate) x: &'a Activations,
     /// `[rows of x, rows of weights]`.
     pub(crate) out: SharedOut<'a>,
+    /// For a row that takes too long in one go, of a float type.
+    pub(crate) pieces: Option<Pieces<'a>>,
+}
+
+/// Where a row is stopped at. No sum is split: it waits, and goes on.
+#[derive(Clone, Copy)]
+pub(crate) struct Pieces<'a> {
+    /// Columns of a piece: whole groups of [`COLUMNS`].
+    pub(crate) cols: usize,
+    /// Asked before each piece, with the weights it reads; on false the outputs are never used.
+    pub(crate) go_on: &'a dyn Fn(usize) -> bool,
 }
 
 /// Computes the tiles of 16 output rows `tiles` for `tokens`.
@@ -53,7 +66,9 @@ pub(crate) unsafe fn matmul_tiles(
     tokens: Range<usize>,
     tiles: Range<usize>,
 ) {
-    let Job { weights, x, out } = *job;
+    let Job {
+        weights, x, out, ..
+    } = *job;
     assert!(tiles.end <= weights.tiles(), "{tiles:?} of {weights:?}");
     assert!(tokens.end <= x.rows(), "tokens {tokens:?} of {}", x.rows());
     assert_eq!(x.cols(), weights.cols(), "columns of input and {weights:?}");
@@ -144,13 +159,19 @@ struct At<'a> {
 impl At<'_> {
     /// Computes and stores `T` tokens; says how many.
     fn compute<S: Lanes, K: Kernel, const T: usize>(&self, lanes: S) -> usize {
-        let Job { weights, x, out } = *self.job;
+        let Job {
+            weights,
+            x,
+            out,
+            pieces,
+        } = *self.job;
         let mut sums = [[0.0; TILE]; T];
         let input = lanes::Input {
             layout: weights.layout(),
             tile: weights.tile(self.tile),
             x,
             token: self.token,
+            pieces,
         };
         lanes.enter::<K, T>(input, &mut sums);
         let first = self.tile * TILE;

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{Job, matmul_tiles};
+use super::{COLUMNS, Job, Pieces, matmul_tiles};
 use crate::activations::{Activations, Forms};
 use crate::isa::Isa;
 use crate::packed::Packed;
@@ -42,6 +42,16 @@ impl Case {
 
     /// Outputs, computed in parts cut at `token` and `tile`.
     fn run(&self, isa: Isa, token: usize, tile: usize) -> Vec<f32> {
+        self.run_in_pieces(isa, (token, tile), None)
+    }
+
+    /// The same, stopped at inside each row.
+    fn run_in_pieces(
+        &self,
+        isa: Isa,
+        (token, tile): (usize, usize),
+        pieces: Option<Pieces<'_>>,
+    ) -> Vec<f32> {
         let weights = self.pack();
         let mut x = Activations::new(Forms::of(self.ty), self.tokens, self.cols);
         x.fill(isa, &self.x);
@@ -52,6 +62,7 @@ impl Case {
             weights: &weights,
             x: &x,
             out: SharedOut::new(&mut out),
+            pieces,
         };
         for tokens in [0..token, token..self.tokens] {
             for tiles in [0..tile, tile..tiles] {
@@ -106,6 +117,27 @@ fn bits(values: &[f32]) -> Vec<u32> {
         }
     };
     values.iter().map(bits).collect()
+}
+
+#[test]
+fn stopping_inside_a_row_changes_no_bit_and_tells_of_every_weight() {
+    for ty in [WeightType::F32, WeightType::F16, WeightType::Bf16] {
+        let case = Case::new(ty, [32, 203, 1], 5);
+        for isa in Isa::available() {
+            let whole = bits(&case.run(isa, 0, 0));
+            for cols in [COLUMNS, 5 * COLUMNS, 200, 204, 1000] {
+                let told = std::cell::Cell::new(0);
+                let go_on = &|weights| {
+                    told.set(told.get() + weights);
+                    true
+                };
+                let pieces = Some(Pieces { cols, go_on });
+                let stopped = case.run_in_pieces(isa, (0, 0), pieces);
+                assert_eq!(bits(&stopped), whole, "{isa}, {ty} by {cols}");
+                assert_eq!(told.get(), 32 * 203, "{isa}, {ty} by {cols}");
+            }
+        }
+    }
 }
 
 fn check(case: &Case, token: usize, tile: usize) {

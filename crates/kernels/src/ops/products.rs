@@ -1,17 +1,18 @@
 //! Operations on packed weights: embedding, rounding inputs, matrix products.
 
+use std::cell::Cell;
 use std::ops::Range;
 
-use gogrid_units::Work;
+use gogrid_units::{WeightType, Work};
 
 use super::Ops;
 use crate::activations::Activations;
-use crate::cost::{POINT_NANOS_MAX, chunk_nanos, slow_nanos, times};
+use crate::cost::{CHUNK_NANOS_MAX, POINT_NANOS_MAX, chunk_nanos, product_nanos, times};
 use crate::disjoint::Disjoint;
 use crate::isa::Isa;
-use crate::matmul::{Job, matmul_tiles};
+use crate::matmul::{COLUMNS, Job, Pieces, matmul_tiles};
 use crate::packed::Packed;
-use crate::region::Abandoned;
+use crate::region::{Abandoned, Pauses};
 use crate::shared_out::SharedOut;
 
 /// Output rows in a tile.
@@ -81,10 +82,9 @@ impl Ops<'_> {
     /// Products of the first rows of `x` with several matrices, in one go: each `out` is
     /// `[rows, matrix rows]`, and all have the same rows.
     ///
-    /// The least that is done in one go is one row of `x` by 16 of a matrix. That stays within half
-    /// a millisecond up to 31,250 columns on [`Isa::Scalar`], 156,250 on AVX2 and 312,500 on
-    /// AVX-512; and, since it reads as many bytes, up to 15,625 columns of F32, 31,250 of F16 and
-    /// BF16, and 58,000 of the quantised types.
+    /// The least that is done in one go is one row of `x` by 16 of a matrix, and of the float types
+    /// less where that would take half a millisecond. With quantised types it stays within it up
+    /// to 31,250 columns on [`Isa::Scalar`] and, since it reads as many bytes, 58,000 elsewhere.
     pub fn matmul(
         &mut self,
         x: &Activations,
@@ -109,7 +109,11 @@ impl Ops<'_> {
             .map(|(weights, out)| (*weights, SharedOut::new(out)))
             .collect();
         let nanos = products.iter().map(|(weights, _)| {
-            slow_nanos(isa, times(tile_work(weights, tokens), weights.tiles()))
+            product_nanos(
+                isa,
+                weights.weight_type(),
+                times(tile_work(weights, tokens), weights.tiles()),
+            )
         });
         let nanos = chunk_nanos(nanos.sum(), self.width());
         let cuts: Vec<_> = products
@@ -119,25 +123,61 @@ impl Ops<'_> {
         let chunks = cuts.iter().map(Cut::chunks).sum();
         let work = cuts
             .iter()
-            .map(|cut| cut.work)
-            .max_by_key(|work| slow_nanos(isa, *work));
-        self.chunks((chunks, work.unwrap_or_default()), &|mut index, _| {
+            .max_by_key(|cut| cut.nanos)
+            .map_or(Work::default(), |cut| cut.work);
+        self.chunks((chunks, work), &|mut index, pauses| {
             for (cut, (weights, out)) in cuts.iter().zip(&products) {
                 if index < cut.chunks() {
                     let (tokens, tiles) = cut.part(index);
+                    let asks = AsksInRow::new(weights.weight_type(), pauses);
+                    let go_on = |weights| asks.ask(weights);
                     let job = Job {
                         weights,
                         x,
                         out: *out,
+                        pieces: cut.piece.map(|cols| Pieces {
+                            cols,
+                            go_on: &go_on,
+                        }),
                     };
                     // SAFETY: each chunk has tokens and tiles that no other has.
                     unsafe { matmul_tiles(isa, &job, tokens, tiles) };
-                    break;
+                    return asks.abandoned.into_inner().map_or(Ok(()), Err);
                 }
                 index -= cut.chunks();
             }
             Ok(())
         })
+    }
+}
+
+/// The pause points inside a row.
+struct AsksInRow<'a> {
+    weights: WeightType,
+    pauses: &'a Pauses<'a>,
+    abandoned: Cell<Option<Abandoned>>,
+}
+
+impl<'a> AsksInRow<'a> {
+    fn new(weights: WeightType, pauses: &'a Pauses<'a>) -> Self {
+        Self {
+            weights,
+            pauses,
+            abandoned: Cell::new(None),
+        }
+    }
+
+    /// Asks before so many weights are read and multiplied by one input.
+    fn ask(&self, weights: usize) -> bool {
+        let each = Work {
+            bytes: self.weights.block_bytes() as u64,
+            multiply_adds: 1,
+        };
+        if self.abandoned.get().is_none() {
+            let went_on = self.pauses.point(times(each, weights));
+            self.abandoned.set(went_on.err());
+        }
+        self.abandoned.get().is_none()
     }
 }
 
@@ -153,7 +193,8 @@ fn tile_work(weights: &Packed, tokens: usize) -> Work {
 /// Tokens that one tile can be done for in `nanos`, in whole groups of [`TOKENS_SHARING`]; at least
 /// one group, or what halving leaves of it before the pause point is due.
 fn quick_tokens(isa: Isa, weights: &Packed, nanos: u64) -> usize {
-    let time = |tokens| slow_nanos(isa, tile_work(weights, tokens)).max(1);
+    let ty = weights.weight_type();
+    let time = |tokens| product_nanos(isa, ty, tile_work(weights, tokens)).max(1);
     let groups = nanos / time(TOKENS_SHARING);
     if groups > 0 {
         let groups = usize::try_from(groups).unwrap_or(usize::MAX);
@@ -166,14 +207,26 @@ fn quick_tokens(isa: Isa, weights: &Packed, nanos: u64) -> usize {
     tokens
 }
 
+/// How many columns of a tile that takes `tile_nanos` for one input go between two pause points;
+/// `None` where its type has none inside a row.
+fn piece(weights: &Packed, tile_nanos: u64) -> Option<usize> {
+    let pieces = usize::try_from(tile_nanos.div_ceil(CHUNK_NANOS_MAX)).ok()?;
+    let cols = weights.cols().div_ceil(pieces);
+    (weights.weight_type().block_len() == 1).then(|| cols.next_multiple_of(COLUMNS))
+}
+
 /// How a product is cut: blocks of tokens by runs of tiles.
 struct Cut {
     tokens: usize,
     tiles: usize,
     tokens_each: usize,
     tiles_each: usize,
-    /// Of a chunk.
+    /// Of a chunk, told before it; none is when there are pieces.
     work: Work,
+    /// What that takes on a slow core.
+    nanos: u64,
+    /// Columns between pause points, where a single row takes too long.
+    piece: Option<usize>,
 }
 
 impl Cut {
@@ -184,17 +237,25 @@ impl Cut {
         let tokens_each = quick_tokens(isa, weights, nanos).min(near).min(tokens);
         let tokens_each = tokens_each.max(1);
         let tile = tile_work(weights, tokens_each);
-        let tiles_each =
-            (nanos / slow_nanos(isa, tile).max(1)).clamp(1, weights.tiles().max(1) as u64);
+        let tile_nanos = product_nanos(isa, weights.weight_type(), tile).max(1);
+        let tiles_each = (nanos / tile_nanos).clamp(1, weights.tiles().max(1) as u64);
         // Clamped to a usize just now.
         let tiles_each = tiles_each as usize;
-        let work = times(tile, tiles_each);
+        let piece = (tile_nanos > POINT_NANOS_MAX)
+            .then(|| piece(weights, tile_nanos))
+            .flatten();
+        let work = match piece {
+            Some(_) => Work::default(),
+            None => times(tile, tiles_each),
+        };
         Self {
             tokens,
             tiles: weights.tiles(),
             tokens_each,
             tiles_each,
             work,
+            nanos: product_nanos(isa, weights.weight_type(), work),
+            piece,
         }
     }
 
