@@ -178,6 +178,8 @@ struct Inside {
     asks_begun: u64,
     /// What could not be given to the runner yet; order matters.
     outbox: VecDeque<Outgoing>,
+    /// Callers who look: they see what the next tick leaves.
+    looks: Vec<oneshot::Sender<View>>,
     /// Orders that hold with the next tick.
     done: Vec<Renewal>,
     /// To go on in a fresh thread.
@@ -237,6 +239,7 @@ impl Inside {
             asks: BTreeMap::new(),
             asks_begun: 0,
             outbox: VecDeque::new(),
+            looks: Vec::new(),
             done: Vec::new(),
             renewal: None,
             before: None,
@@ -261,6 +264,9 @@ impl Inside {
                 self.act(action);
             }
             self.gate.set_busy(self.core.counts() != (0, 0));
+            for look in std::mem::take(&mut self.looks) {
+                let _ = look.send(self.view());
+            }
             self.send_out();
             // It runs on any of the devices' cores, so all answer for it.
             DutyPace::charge(&self.paces);
@@ -355,7 +361,7 @@ impl Inside {
             }
             Message::Look(answer, place) => {
                 drop(place);
-                let _ = answer.send(self.view());
+                self.looks.push(answer);
                 None
             }
             Message::Stop(answer) => {

@@ -21,13 +21,6 @@ fn flat_battery() -> Observation {
     }
 }
 
-/// The status once the engine has done what it was told before.
-async fn settled(pipeline: &HeterogeneousPipeline) -> Status {
-    // The first answer may come before what was told with it is done.
-    pipeline.status().await;
-    pipeline.status().await
-}
-
 /// Whether a generation has something to tell at this moment.
 fn is_silent(generation: &mut Generation) -> bool {
     let mut context = Context::from_waker(Waker::noop());
@@ -45,7 +38,7 @@ fn a_pause_stops_what_runs_and_what_waits_and_loses_nothing() {
         assert_eq!(pipeline.ruling().verdict, Verdict::Shut(Reason::Paused));
         assert_eq!(pipeline.ruling().compute_share, 0.0);
         let mut generation = pipeline.generate(request(vec![1, 2], 8)).await.unwrap();
-        let status = settled(&pipeline).await;
+        let status = pipeline.status().await;
         assert_eq!((status.queued, status.running), (1, 0));
         assert!(is_silent(&mut generation));
         pipeline.resume().await;
@@ -99,7 +92,7 @@ fn a_policy_that_says_stop_is_obeyed_from_the_first_request_on_and_another_at_on
     assert!(matches!(verdict, Verdict::Shut(_)), "{verdict:?}");
     block_on(async {
         let generation = pipeline.generate(request(vec![1], 4)).await.unwrap();
-        assert_eq!(settled(&pipeline).await.queued, 1);
+        assert_eq!(pipeline.status().await.queued, 1);
         let mut settings = pipeline.settings();
         settings.policy.battery.share_max = 1.0;
         settings.policy.battery.charge_min = 0.0;
