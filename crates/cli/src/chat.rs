@@ -82,7 +82,11 @@ impl<'a> Conversation<'a> {
             }
             Err(error) => return Err(error),
         };
-        self.messages.push(message("assistant", text));
+        match text.is_empty() {
+            // An empty answer would be the example for the next one.
+            true => drop(self.messages.pop()),
+            false => self.messages.push(message("assistant", text)),
+        }
         Ok(())
     }
 }

@@ -135,6 +135,9 @@ fn table(pid: u32, view: &View) -> anyhow::Result<String> {
     for limit in not_enforced.into_iter().flatten() {
         writeln!(text, "not held: {}", shown(limit))?;
     }
+    for unseen in status["not_seen"].as_array().into_iter().flatten() {
+        writeln!(text, "not seen: {}", shown(unseen))?;
+    }
     Ok(text)
 }
 

@@ -11,9 +11,12 @@ use crate::protocol::{Cause, FileStatus, Refused, Request, View};
 /// What changes a pipeline from outside, one change after another: commands and a file.
 pub struct Control {
     controlled: Arc<dyn Controlled>,
-    /// Held through every change, since each is worked out from what the one before it left, and
-    /// so that a view shows no change by halves. Callers and the file's thread take turns.
-    turn: Mutex<Option<FileStatus>>,
+    /// Held through every change of settings, since each is worked out from what the one before it
+    /// left. Callers and the file's thread take turns. Who pauses does not: that must not wait for
+    /// a change that waits for threads.
+    turn: Mutex<()>,
+    /// A lock, held for a copy.
+    file: Mutex<Option<FileStatus>>,
 }
 
 impl Control {
@@ -21,13 +24,13 @@ impl Control {
     pub fn new(controlled: Arc<dyn Controlled>) -> Self {
         Self {
             controlled,
-            turn: Mutex::new(None),
+            turn: Mutex::new(()),
+            file: Mutex::new(None),
         }
     }
 
     /// Does what is asked, and shows what came of it.
     pub fn answer(&self, request: Request) -> Result<View, Refused> {
-        let turn = self.turn();
         match request {
             Request::Get => Ok(()),
             Request::Set(changes) => self.set(&changes),
@@ -38,7 +41,7 @@ impl Control {
         }?;
         Ok(View {
             settings: self.controlled.settings(),
-            settings_file: turn.clone(),
+            settings_file: self.file().clone(),
             status: self.controlled.snapshot(),
         })
     }
@@ -49,26 +52,36 @@ impl Control {
         path: PathBuf,
         said: Result<Settings, String>,
     ) -> Option<String> {
-        let mut turn = self.turn();
+        let _turn = self.turn();
         let taken = said.and_then(|settings| self.controlled.apply(settings));
         let problem = taken.err();
-        *turn = Some(FileStatus {
+        *self.file() = Some(FileStatus {
             path,
             problem: problem.clone(),
         });
         problem
     }
 
-    fn turn(&self) -> MutexGuard<'_, Option<FileStatus>> {
-        // A panic in a change leaves the status of the file as it was, which is what holds.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        // A change that panicked was made or was not; the next one looks.
         self.turn.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn file(&self) -> MutexGuard<'_, Option<FileStatus>> {
+        // Every write leaves it sound.
+        self.file.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn set(&self, changes: &Changes) -> Result<(), Refused> {
+        let _turn = self.turn();
         let settings = changes.onto(&self.controlled.settings());
         let settings = settings.map_err(|error| refused(Cause::Settings, error.to_string()))?;
         let applied = self.controlled.apply(settings);
-        applied.map_err(|message| refused(Cause::Pipeline, message))
+        applied.map_err(|message| refused(Cause::Pipeline, message))?;
+        if let Some(file) = &mut *self.file() {
+            file.problem = Some("a command has changed what it says since".to_owned());
+        }
+        Ok(())
     }
 
     fn snooze(&self, seconds: u64) -> Result<(), Refused> {

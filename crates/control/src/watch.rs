@@ -68,6 +68,10 @@ impl SettingsFile {
 
     fn text(&self) -> Result<String, String> {
         let mut bytes = Vec::new();
+        // Reading a pipe would wait for whoever writes to it.
+        if self.path.metadata().is_ok_and(|found| !found.is_file()) {
+            return Err("it is not a regular file".to_owned());
+        }
         let file = File::open(&self.path);
         let read = file.and_then(|file| {
             file.take(REQUEST_BYTES_MAX as u64 + 1)

@@ -258,6 +258,8 @@ impl Inside {
             if let Some(answer) = self.stop.take() {
                 return self.end(own, &answer);
             }
+            // Orders come later than flags.
+            self.core.hold_back(self.gate.is_shut());
             let actions = self.core.tick(self.clock.now(), inputs);
             self.done.clear();
             for action in actions {
@@ -429,7 +431,8 @@ impl Inside {
 
     /// Sleeps until a bell rings or the core wants to be asked again.
     fn wait(&self) {
-        let again = (!self.outbox.is_empty()).then_some(TRY_AGAIN);
+        let again = !self.outbox.is_empty() || self.core.is_held_back();
+        let again = again.then_some(TRY_AGAIN);
         let now = self.clock.now();
         let until = |moment: Moment| Duration::from_nanos(moment.0.saturating_sub(now.0));
         let wake = self.core.wake().map(until);

@@ -102,6 +102,8 @@ impl Observer {
             governor: Governor::new(parts.settings.policy.clone()),
             parts,
             manual: Manual::Run,
+            finishing: false,
+            look_at: Moment::default(),
             seen: Observation::default(),
             heard,
             holding: Arc::clone(&holding),
@@ -143,7 +145,11 @@ impl Drop for Observer {
 struct Inside {
     parts: Parts,
     governor: Governor,
+    /// A pause or a snooze.
     manual: Manual,
+    /// Whether nothing more is accepted, whatever else was asked for since.
+    finishing: bool,
+    look_at: Moment,
     seen: Observation,
     heard: Receiver<Word>,
     holding: Arc<ArcSwap<Holding>>,
@@ -176,10 +182,11 @@ impl Inside {
                 }
                 Ok(word) => {
                     let answer = self.hear(word);
+                    self.look_if_due();
                     self.rule(Some(answer));
                 }
                 Err(RecvTimeoutError::Timeout) => {
-                    self.look();
+                    self.look_if_due();
                     self.rule(None);
                 }
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -208,16 +215,27 @@ impl Inside {
         Some((inside, own))
     }
 
-    /// The time to the next look.
+    /// The time to the next look, or to when the policy says something else without one.
     fn look_after(&self) -> Duration {
-        let most = match (self.manual, self.parts.gate.is_busy()) {
+        let now = self.parts.clock.now();
+        let until = |at: Moment| Duration::from_nanos(at.0.saturating_sub(now.0));
+        let look = until(self.look_at).min(self.look_every());
+        self.changes_at.map_or(look, |at| look.min(until(at)))
+    }
+
+    fn look_every(&self) -> Duration {
+        match (self.manual, self.parts.gate.is_busy()) {
             (Manual::Paused | Manual::Snoozed { .. }, _) => LOOK_EVERY_STOPPED,
             (_, true) => LOOK_EVERY,
             (_, false) => LOOK_EVERY_IDLE,
-        };
-        let now = self.parts.clock.now();
-        let changes = |at: Moment| Duration::from_nanos(at.0.saturating_sub(now.0));
-        most.min(self.changes_at.map_or(most, changes))
+        }
+    }
+
+    /// Words that come one after another keep it from no look.
+    fn look_if_due(&mut self) {
+        if self.look_at <= self.parts.clock.now() {
+            self.look();
+        }
     }
 
     fn heeds_load(&self) -> bool {
@@ -230,6 +248,9 @@ impl Inside {
             senses, settings, ..
         } = &mut self.parts;
         self.seen = senses.observe(&settings.policy, heeds_load);
+        // 2^64 nanoseconds are 584 years.
+        let every = self.look_every().as_nanos() as u64;
+        self.look_at = Moment(self.parts.clock.now().0 + every);
     }
 
     fn hear(&mut self, word: Word) -> Answer {
@@ -238,6 +259,9 @@ impl Inside {
             Word::Settings(asked, answer) => {
                 self.governor.set_policy(asked.policy.clone());
                 *settings = *asked;
+                // What the other policy asks for may not have been looked at.
+                self.parts.senses.look_anew();
+                self.look_at = Moment::default();
                 answer
             }
             Word::Limits(limits, answer) => {
@@ -246,7 +270,11 @@ impl Inside {
                 answer
             }
             Word::Manual(manual, answer) => {
-                self.manual = manual;
+                match manual {
+                    Manual::Finishing => (self.manual, self.finishing) = (Manual::Run, true),
+                    Manual::Run => (self.manual, self.finishing) = (manual, false),
+                    Manual::Paused | Manual::Snoozed { .. } => self.manual = manual,
+                }
                 answer
             }
             Word::Stop(_) => unreachable!("it ends by that"),
@@ -260,7 +288,7 @@ impl Inside {
             self.manual = Manual::Run;
         }
         let settings = &self.parts.settings;
-        let decision = self.governor.decide(&Situation {
+        let mut decision = self.governor.decide(&Situation {
             now,
             manual: self.manual,
             heeds_load: self.heeds_load(),
@@ -270,6 +298,7 @@ impl Inside {
             },
             observation: &self.seen,
         });
+        decision.admits &= !self.finishing;
         self.changes_at = decision.until;
         let limits = match decision.profile {
             Profile::Present => settings.limits.clone(),

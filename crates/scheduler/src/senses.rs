@@ -13,6 +13,9 @@ pub(crate) trait Senses: Send {
     /// Called a few times a second at most.
     fn observe(&mut self, policy: &Policy, heeds_load: bool) -> Observation;
 
+    /// The next look is at everything.
+    fn look_anew(&mut self);
+
     /// What this machine does not tell, each with the reason.
     fn absent(&self) -> &[String];
 }
@@ -20,8 +23,7 @@ pub(crate) trait Senses: Send {
 /// One observation in so many looks at what changes slowly or costs more to see.
 const SLOW_EVERY: u32 = 4;
 
-/// This machine. Probes are opened when they are first asked for, so that a policy that does not
-/// care costs nothing.
+/// This machine. Probes are opened when they are first asked for.
 pub(crate) struct Machine {
     threads: Threads,
     cpu: Probe<CpuProbe>,
@@ -30,6 +32,8 @@ pub(crate) struct Machine {
     presence: Probe<PresenceProbe>,
     temperature: Probe<TemperatureProbe>,
     battery: Probe<()>,
+    gpu: Probe<()>,
+    programs: Probe<()>,
     absent: Vec<String>,
     looks: u32,
     /// What changes slowly, as it was when it was last looked at.
@@ -76,6 +80,8 @@ impl Machine {
             presence: Probe::Unopened,
             temperature: Probe::Unopened,
             battery: Probe::Unopened,
+            gpu: Probe::Unopened,
+            programs: Probe::Unopened,
             absent: Vec::new(),
             looks: 0,
             slow: Observation::default(),
@@ -130,12 +136,27 @@ impl Machine {
         })
     }
 
+    /// Which of the exclusive applications run.
+    fn running(&mut self, policy: &Policy) -> Vec<String> {
+        let named = ("applications", &mut self.absent);
+        let listed = gogrid_host::running(&policy.exclusive);
+        let listed = listed.map_err(|error| error.to_string());
+        let tells = self.programs.get(named, || listed.as_ref().map(drop));
+        tells.and(listed.as_ref().ok()).cloned().unwrap_or_default()
+    }
+
     /// What changes slowly.
     fn look_around(&mut self, policy: &Policy, heeds_load: bool) {
         let applications = match policy.exclusive.is_empty() {
             true => Vec::new(),
-            false => gogrid_host::running(&policy.exclusive).unwrap_or_default(),
+            false => self.running(policy),
         };
+        if heeds_load && policy.others_gpu.yield_above < 1.0 {
+            let named = ("others' use of GPUs", &mut self.absent);
+            // Every device is a CPU so far.
+            self.gpu
+                .get(named, || Err("no device of this pipeline is a GPU"));
+        }
         self.slow = Observation {
             presence: heeds_load.then(|| self.presence()).flatten(),
             battery: self.battery(),
@@ -165,6 +186,10 @@ impl Senses for Machine {
         }
     }
 
+    fn look_anew(&mut self) {
+        self.looks = 0;
+    }
+
     fn absent(&self) -> &[String] {
         &self.absent
     }
@@ -192,6 +217,8 @@ impl Senses for Told {
     fn observe(&mut self, _policy: &Policy, _heeds_load: bool) -> Observation {
         self.0.clone()
     }
+
+    fn look_anew(&mut self) {}
 
     fn absent(&self) -> &[String] {
         &[]

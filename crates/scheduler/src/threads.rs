@@ -23,7 +23,7 @@ pub(crate) struct Threads {
 #[derive(Debug)]
 struct Shared {
     spawner: Spawner,
-    /// A lock, held for a copy: by the engine when the limits change, and by callers who look.
+    /// A lock, held for a copy: by the observer when the limits change, and by callers who look.
     asked: Mutex<ResourceConfig>,
 }
 

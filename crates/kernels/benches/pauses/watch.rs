@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use gogrid_units::{Go, Moment, Pace, Work};
 
-/// What lies between two pause points of one thread.
+/// What lies between two pause points of one thread that tell of work.
 #[derive(Clone, Copy)]
 pub(crate) struct Interval {
     pub(crate) nanos: u64,
@@ -99,8 +99,12 @@ impl Watch {
 }
 
 impl Pace for Watch {
-    fn point(&self, _work: Work) -> Go {
-        self.note();
+    /// Points without work are asked before others, and now and then while a core is on offer: they
+    /// end no interval, so that the same work always has the same ones.
+    fn point(&self, work: Work) -> Go {
+        if work != Work::default() {
+            self.note();
+        }
         Go::Go
     }
 

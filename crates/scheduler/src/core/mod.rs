@@ -106,6 +106,7 @@ pub(crate) struct Core {
     batch_max: usize,
     /// Whether steps and starts begin.
     advances: bool,
+    held_back: bool,
     starts: Starts,
     queue: VecDeque<Waiting>,
     /// In the order they started.
@@ -159,6 +160,7 @@ impl Core {
             shape,
             batch_max: limits.max_batch_size,
             advances: true,
+            held_back: false,
             starts: Starts::new(limits),
             queue: VecDeque::new(),
             running: Vec::new(),
@@ -179,7 +181,7 @@ impl Core {
         for input in inputs {
             self.take(input, now);
         }
-        if self.advances {
+        if self.advances && !self.held_back {
             while self.start_next(now) || self.grant_next(now) {}
             while self.steps.len() < self.shape.depth && self.begin_step() {}
         }
@@ -188,12 +190,22 @@ impl Core {
 
     /// When to tick again if nothing happens before.
     pub(crate) fn wake(&self) -> Option<Moment> {
-        if !self.advances {
+        if !self.advances || self.held_back {
             return None;
         }
         let head = self.head();
         let opens = head.and_then(|turn| self.starts.opens(turn));
         self.starts.ask_opens(head).into_iter().chain(opens).min()
+    }
+
+    /// Begins nothing while `held`, for as long as no order says the same.
+    pub(crate) fn hold_back(&mut self, held: bool) {
+        self.held_back = held;
+    }
+
+    /// Whether it would begin something if it were not held back.
+    pub(crate) fn is_held_back(&self) -> bool {
+        self.held_back && self.advances && self.counts() != (0, 0)
     }
 
     pub(crate) fn stats(&self) -> ResourceStats {
@@ -221,6 +233,7 @@ impl Core {
                     ready: None,
                 };
                 self.queue.push_back(waiting);
+                self.shed();
             }
             Input::Cancel(id) => self.cancel(|other| other == id),
             Input::CancelAll => self.cancel(|_| true),

@@ -82,6 +82,21 @@ fn who_finishes_accepts_nothing_and_ends_what_was_accepted() {
 }
 
 #[test]
+fn a_snooze_does_not_undo_a_finish() {
+    let (pipeline, _) = pipeline_that_sees(Observation::default(), free(), Faults::default());
+    block_on(async {
+        pipeline.finish().await;
+        pipeline.snooze(Duration::from_secs(3600)).await;
+        let refused = pipeline.generate(request(vec![1], 4)).await;
+        assert_eq!(refused.map(drop), Err(Refusal::Finishing));
+        assert!(!pipeline.ruling().admits);
+        pipeline.resume().await;
+        let generation = pipeline.generate(request(vec![1], 4)).await.unwrap();
+        assert_eq!(collect(generation).await.expect("it ends").0.len(), 4);
+    });
+}
+
+#[test]
 fn a_policy_that_says_stop_is_obeyed_from_the_first_request_on_and_another_at_once() {
     let options = Options {
         policy: Policy::desktop(),

@@ -72,11 +72,7 @@ impl PresenceSources {
 
     pub(crate) fn ask(&mut self) -> Option<Presence> {
         let answers = self.kept.iter_mut().filter_map(Kept::ask);
-        answers.reduce(|first, next| Presence {
-            idle: first.idle.or(next.idle),
-            locked: first.locked.or(next.locked),
-            full_screen: first.full_screen.or(next.full_screen),
-        })
+        answers.reduce(merged)
     }
 
     pub(crate) fn states(&self) -> Vec<PresenceSource> {
@@ -85,6 +81,18 @@ impl PresenceSources {
             problem: kept.state.as_ref().err().cloned(),
         };
         self.kept.iter().map(state).collect()
+    }
+}
+
+/// What two sources tell together; the first counts where both do.
+fn merged(first: Presence, next: Presence) -> Presence {
+    // Who sees nobody on a screen of this machine says locked. Somebody who types on another's,
+    // by remote desktop, is there all the same.
+    let sees_nobody = next.idle.is_none() && first.idle.is_some();
+    Presence {
+        idle: first.idle.or(next.idle),
+        locked: first.locked.or(next.locked.filter(|_| !sees_nobody)),
+        full_screen: first.full_screen.or(next.full_screen),
     }
 }
 
@@ -132,5 +140,35 @@ fn exists(path: &str) -> Result<(), String> {
     match Path::new(path).exists() {
         true => Ok(()),
         false => Err(format!("{path} is not there")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    #[test]
+    fn who_types_on_a_remote_desktop_is_there() {
+        let typing = Presence {
+            idle: Some(Duration::ZERO),
+            ..Presence::default()
+        };
+        let nobody_on_screen = Presence {
+            locked: Some(true),
+            ..Presence::default()
+        };
+        assert_eq!(merged(typing, nobody_on_screen), typing);
+        let locked = Presence {
+            idle: Some(Duration::from_secs(5)),
+            locked: Some(true),
+            ..Presence::default()
+        };
+        assert_eq!(merged(typing, locked).locked, Some(true));
+        assert_eq!(
+            merged(Presence::default(), nobody_on_screen).locked,
+            Some(true)
+        );
     }
 }
