@@ -107,6 +107,7 @@ pub(crate) struct Core {
     /// Whether steps and starts begin.
     advances: bool,
     held_back: bool,
+    ticked: Moment,
     starts: Starts,
     queue: VecDeque<Waiting>,
     /// In the order they started.
@@ -161,6 +162,7 @@ impl Core {
             batch_max: limits.max_batch_size,
             advances: true,
             held_back: false,
+            ticked: Moment::default(),
             starts: Starts::new(limits),
             queue: VecDeque::new(),
             running: Vec::new(),
@@ -178,6 +180,10 @@ impl Core {
         now: Moment,
         inputs: impl IntoIterator<Item = Input>,
     ) -> Vec<Action> {
+        if now < self.ticked {
+            self.starts.went_back(now);
+        }
+        self.ticked = now;
         for input in inputs {
             self.take(input, now);
         }

@@ -60,6 +60,20 @@ impl Starts {
         self.throttling = limits.enable_auto_throttle;
     }
 
+    /// The clock went back to `now`: what was, was no later than that, so that nobody waits for a
+    /// moment to come twice.
+    pub(crate) fn went_back(&mut self, now: Moment) {
+        let past = |moment: Moment| moment.min(now);
+        self.counted = self.counted.map(past);
+        self.begun = self.begun.map(past);
+        for ticket in &mut self.tickets {
+            ticket.asked = past(ticket.asked);
+        }
+        for credit in &mut self.credits {
+            credit.0 = past(credit.0);
+        }
+    }
+
     /// A caller asks for a start to use later.
     pub(crate) fn ask(&mut self, id: u64, asked: Moment) {
         self.tickets.push_back(Ticket { id, asked });
@@ -255,6 +269,52 @@ mod tests {
         assert_eq!(starts.ask_opens(None), Some(Moment(20 * MS)));
         starts.set_limits(&limits(20, false));
         assert_eq!(starts.ask_opens(None), Some(Moment(0)));
+    }
+
+    /// Callers come at random, and the clock jumps now and then by an hour, forth and back.
+    fn check_crowd(callers: u64, interval_ms: u64) {
+        const HOUR: u64 = 3600 * 1000 * MS;
+        let mut starts = starts(interval_ms, true);
+        // Every moment is well after the clock's begin, so that it can go back.
+        let (mut now, mut dice, mut asked) = (100 * HOUR, 7_u64, 0);
+        let mut granted = Vec::new();
+        let mut last: Option<u64> = None;
+        for _ in 0..40 * callers {
+            dice = dice
+                .wrapping_mul(6364136223846793005)
+                .wrapping_add(1442695040888963407);
+            let roll = dice >> 33;
+            if roll % 1009 == 0 {
+                now += HOUR;
+            } else if roll % 1013 == 0 {
+                now -= HOUR;
+                starts.went_back(Moment(now));
+                last = last.map(|last| last.min(now));
+            }
+            now += roll % (interval_ms * MS / 4);
+            if asked < callers && roll % 3 == 0 {
+                asked += 1;
+                // A clock that was read before others had their turn.
+                starts.ask(asked, Moment(now - roll % MS));
+            }
+            while let Some(id) = starts.grant(Moment(now), None) {
+                let apart = last.is_none_or(|last| now - last >= interval_ms * MS);
+                assert!(apart, "{id} starts too soon");
+                last = Some(now);
+                granted.push(id);
+            }
+        }
+        let in_order: Vec<u64> = (1..=callers).collect();
+        assert_eq!(
+            granted, in_order,
+            "each starts once, in the order they came"
+        );
+    }
+
+    #[test]
+    fn starts_of_a_crowd_are_apart_and_nobody_starves_whatever_the_clock_does() {
+        check_crowd(100, 100);
+        check_crowd(10_000, 50);
     }
 
     #[test]
