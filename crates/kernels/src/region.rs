@@ -183,7 +183,7 @@ impl Board {
         memory: &mut Memory,
         ways: &Ways,
     ) {
-        let is_over = || pace.point(Work::default()) == Go::Abandon;
+        let is_over = || pace.is_over();
         while self.chunks_left() > 0 {
             memory.way.lead(ways, &is_over);
             self.claim(member, memory);

@@ -9,7 +9,7 @@
 
 use std::io;
 
-use gogrid_units::{Bytes, Go, Pace, Work};
+use gogrid_units::{Bytes, Pace, Work};
 
 use crate::isa::Isa;
 use crate::ops::Ops;
@@ -276,7 +276,7 @@ impl Crew {
     pub(crate) fn run_alone(&mut self, job: &Job<'_>) -> Result<(), Abandoned> {
         let pauses = Pauses::new(job.pace, &self.leader.0);
         for index in 0..job.chunks {
-            let is_over = || job.pace.point(Work::default()) == Go::Abandon;
+            let is_over = || job.pace.is_over();
             self.memory.way.lead(&self.shared.ways, &is_over);
             pauses.point(job.work)?;
             (job.run)(index, &pauses)?;

@@ -115,7 +115,7 @@ fn used_until(now: Moment) -> Option<u64> {
 
 impl Pace for DutyPace {
     fn point(&self, _work: Work) -> Go {
-        if self.stopped.load(Ordering::Acquire) || self.gate.is_shut() {
+        if self.is_over() {
             return Go::Abandon;
         }
         let now = self.clock.now();
@@ -139,6 +139,10 @@ impl Pace for DutyPace {
 
     fn width(&self) -> usize {
         self.duty.width()
+    }
+
+    fn is_over(&self) -> bool {
+        self.stopped.load(Ordering::Acquire) || self.gate.is_shut()
     }
 
     fn gave_way(&self, nanos: u64) {

@@ -35,6 +35,11 @@ pub trait Pace: Send + Sync {
     /// Threads the next region may use, at least one; asked once a region.
     fn width(&self) -> usize;
 
+    /// Whether the next pause point would abandon, for who sleeps before it and need not go on.
+    fn is_over(&self) -> bool {
+        false
+    }
+
     /// Told after each step: for how many nanoseconds threads gave their cores to other programs
     /// since the step before, added up.
     fn gave_way(&self, _nanos: u64) {}
