@@ -6,6 +6,7 @@ use std::fs;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
+use std::sync::LazyLock;
 
 use gogrid_hub::{Cache, find};
 use gogrid_testkit::Golden;
@@ -36,12 +37,13 @@ fn gogrid(model: &str, args: &[&str]) -> Option<Command> {
 }
 
 /// A file of settings under which the other tests' load, which is others' load, stops nothing.
-fn beside_others() -> PathBuf {
-    let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("beside_others.toml");
-    let fresh = path.with_extension(format!("{}", std::process::id()));
-    fs::write(&fresh, "[policy.others_cpu]\nyield_above = 1.0\n").unwrap();
-    fs::rename(&fresh, &path).unwrap();
-    path
+fn beside_others() -> &'static Path {
+    static FILE: LazyLock<PathBuf> = LazyLock::new(|| {
+        let path = Path::new(env!("CARGO_TARGET_TMPDIR")).join("beside_others.toml");
+        fs::write(&path, "[policy.others_cpu]\nyield_above = 1.0\n").unwrap();
+        path
+    });
+    &FILE
 }
 
 fn succeed(command: &mut Command) -> Output {
