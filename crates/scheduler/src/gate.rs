@@ -1,8 +1,8 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Whether work goes on, for those who cannot wait to be told: threads that compute look at it at
-/// every pause point. Nothing but flags, each with one owner, so that a thread of the lowest
-/// priority keeps nobody waiting.
+/// every pause point. Nothing but flags, so that a thread of the lowest priority keeps nobody
+/// waiting.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
     /// By hand. Set by whoever asks for a stop, so that it is in effect at once; cleared by the

@@ -103,7 +103,7 @@ impl Observer {
             parts,
             manual: Manual::Run,
             finishing: false,
-            look_at: Moment::default(),
+            looked_at: None,
             seen: Observation::default(),
             heard,
             holding: Arc::clone(&holding),
@@ -112,6 +112,7 @@ impl Observer {
             before: None,
             ordered: Weak::<()>::new(),
             unsent: false,
+            renews: false,
         };
         inside.look();
         inside.rule(None);
@@ -149,7 +150,8 @@ struct Inside {
     manual: Manual,
     /// Whether nothing more is accepted, whatever else was asked for since.
     finishing: bool,
-    look_at: Moment,
+    /// When it last looked; `None` before the first look, and when what it saw counts no more.
+    looked_at: Option<Moment>,
     seen: Observation,
     heard: Receiver<Word>,
     holding: Arc<ArcSwap<Holding>>,
@@ -164,6 +166,8 @@ struct Inside {
     ordered: Weak<dyn Any + Send + Sync>,
     /// An order that waits for that.
     unsent: bool,
+    /// Whether threads are to be replaced with the next order.
+    renews: bool,
 }
 
 impl Inside {
@@ -219,8 +223,17 @@ impl Inside {
     fn look_after(&self) -> Duration {
         let now = self.parts.clock.now();
         let until = |at: Moment| Duration::from_nanos(at.0.saturating_sub(now.0));
-        let look = until(self.look_at).min(self.look_every());
+        let look = until(self.look_at());
         self.changes_at.map_or(look, |at| look.min(until(at)))
+    }
+
+    /// When the next look is due: at once, where what is stopped or idle goes on and the last was
+    /// long ago.
+    fn look_at(&self) -> Moment {
+        // 2^64 nanoseconds are 584 years.
+        let every = self.look_every().as_nanos() as u64;
+        let after = |looked: Moment| Moment(looked.0.saturating_add(every));
+        self.looked_at.map_or(Moment::default(), after)
     }
 
     fn look_every(&self) -> Duration {
@@ -233,7 +246,7 @@ impl Inside {
 
     /// Words that come one after another keep it from no look.
     fn look_if_due(&mut self) {
-        if self.look_at <= self.parts.clock.now() {
+        if self.look_at() <= self.parts.clock.now() {
             self.look();
         }
     }
@@ -248,9 +261,7 @@ impl Inside {
             senses, settings, ..
         } = &mut self.parts;
         self.seen = senses.observe(&settings.policy, heeds_load);
-        // 2^64 nanoseconds are 584 years.
-        let every = self.look_every().as_nanos() as u64;
-        self.look_at = Moment(self.parts.clock.now().0 + every);
+        self.looked_at = Some(self.parts.clock.now());
     }
 
     fn hear(&mut self, word: Word) -> Answer {
@@ -261,7 +272,7 @@ impl Inside {
                 *settings = *asked;
                 // What the other policy asks for may not have been looked at.
                 self.parts.senses.look_anew();
-                self.look_at = Moment::default();
+                self.looked_at = None;
                 answer
             }
             Word::Limits(limits, answer) => {
@@ -324,20 +335,23 @@ impl Inside {
             self.manual != Manual::Run,
             decision.admits,
         );
-        for pace in paces {
-            pace.set_share(ruling.compute_share);
-        }
         for (device, ledger) in devices.iter().zip(ledgers) {
             ledger.set_cap(ground::cap(device.memory_total_bytes, &limits));
         }
         let before = self.holding.load_full();
+        // A share that stays the same ends no rest.
+        if before.ruling.compute_share != ruling.compute_share {
+            for pace in paces {
+                pace.set_share(ruling.compute_share);
+            }
+        }
         tell_of(&before.ruling, &ruling);
         let advances = ruling.compute_share > 0.0;
         let is_news = before.limits != limits
             || advances != (before.ruling.compute_share > 0.0)
             || answer.is_some()
             || self.unsent;
-        let all_hold = threads.set_limits(&limits);
+        self.renews |= !threads.set_limits(&limits);
         self.holding.store(Arc::new(Holding {
             settings: settings.clone(),
             limits: limits.clone(),
@@ -345,18 +359,13 @@ impl Inside {
             absent: senses.absent().to_vec(),
         }));
         if is_news {
-            self.order(limits, advances, (answer, all_hold));
+            self.order(limits, advances, answer);
         }
     }
 
     /// Has the engine go by other limits. Threads that could not be given their priorities are
     /// replaced by fresh ones, this one too.
-    fn order(
-        &mut self,
-        limits: ResourceConfig,
-        advances: bool,
-        (answer, all_hold): (Option<Answer>, bool),
-    ) {
+    fn order(&mut self, limits: ResourceConfig, advances: bool, answer: Option<Answer>) {
         let waited_for = answer.is_some();
         self.unsent = !waited_for && self.ordered.strong_count() > 0;
         if self.unsent {
@@ -366,13 +375,14 @@ impl Inside {
         if !waited_for {
             self.ordered = Arc::downgrade(&renewal);
         }
-        if !all_hold {
+        let renews = std::mem::take(&mut self.renews);
+        if renews {
             self.renewal = Some(Arc::clone(&renewal));
         }
         let order = Order {
             limits,
             advances,
-            renews: !all_hold,
+            renews,
             done: renewal,
         };
         // An engine that has ended has nothing to hold.

@@ -64,10 +64,10 @@ impl HeterogeneousPipeline {
 
     /// Refuses new requests, and finishes those it has accepted.
     pub async fn finish(&self) {
-        let said = self.say(|answer| Word::Manual(Manual::Finishing, answer));
-        // At once: the observer may wait for a core.
+        // At once: the observer, told next, may wait for a core.
         self.gate.refuse();
-        said.await;
+        self.say(|answer| Word::Manual(Manual::Finishing, answer))
+            .await;
     }
 
     /// Ends a pause, a snooze, and a finish.
