@@ -48,6 +48,7 @@ pub(crate) mod names {
     pub(crate) const PROCESSOR: &str = "processor name";
 
     pub(crate) const SLACK: &str = "timer slack";
+    pub(crate) const TURNS: &str = "batch scheduling";
 
     pub(crate) const SOCKET: &str = "local sockets";
 
@@ -63,7 +64,7 @@ pub(crate) mod names {
 
     pub(crate) const PROGRAMS: &str = "running programs";
 
-    pub(crate) const ALL: [&str; 17] = [
+    pub(crate) const ALL: [&str; 18] = [
         MEMORY,
         RESIDENT,
         AFFINITY,
@@ -72,6 +73,7 @@ pub(crate) mod names {
         CPU_TIME,
         PROCESSOR,
         SLACK,
+        TURNS,
         SOCKET,
         LOAD,
         PRESSURE,

@@ -79,12 +79,12 @@ pub struct Restraints {
     pub nice: Restraint<i32>,
     /// The I/O priority.
     pub io: Restraint<IoPriority>,
-    /// What only this system has besides, each by its name; empty on Linux.
+    /// What only this system has besides, each by its name.
     pub system: Vec<SystemRestraint>,
 }
 
-/// A restraint that one system has: EcoQoS and memory priority on Windows, a quality of service
-/// class on macOS.
+/// A restraint that one system has: a scheduling policy on Linux, EcoQoS and memory priority on
+/// Windows, a quality of service class on macOS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemRestraint {
     /// What the system calls it.

@@ -89,6 +89,43 @@ fn what_an_ordinary_user_may_not_do_is_reported_with_what_is_so() {
     });
 }
 
+#[test]
+fn a_restrained_thread_lets_others_go_first_and_its_creator_does_not() {
+    thread::spawn(|| {
+        let done = restrain_thread(QUIET);
+        let [policy] = &done.system[..] else {
+            panic!("{done:?}");
+        };
+        assert_eq!(policy.name, "scheduling policy");
+        assert!(policy.restraint.holds(), "{policy:?}");
+        let says = policy.restraint.in_effect.expect("it was read back");
+        assert!(says.starts_with("batch"), "{says}");
+        assert_eq!(policy_by_proc(current_thread()), libc::SCHED_BATCH);
+        assert_eq!(nice_by_proc(current_thread()), 15);
+        let ability = abilities()
+            .into_iter()
+            .find(|a| a.name == "batch scheduling");
+        let in_effect = AbilityState::InEffect(says.to_owned());
+        assert_eq!(ability.unwrap().state, in_effect);
+    })
+    .join()
+    .unwrap();
+    assert_eq!(policy_by_proc(current_thread()), libc::SCHED_OTHER);
+}
+
+/// Whoever starts a process in the idle class knows what they want.
+#[test]
+fn a_policy_that_somebody_chose_is_left() {
+    thread::spawn(|| {
+        enter_the_idle_class();
+        let done = restrain_thread(QUIET);
+        assert!(done.system.is_empty(), "{done:?}");
+        assert_eq!(policy_by_proc(current_thread()), libc::SCHED_IDLE);
+    })
+    .join()
+    .unwrap();
+}
+
 /// A thread that runs until the returned sender is dropped, and its id.
 fn waiting_thread() -> (ThreadId, mpsc::Sender<()>, thread::JoinHandle<()>) {
     let (say, heard) = mpsc::channel();
@@ -113,13 +150,30 @@ fn a_thread_is_restrained_by_its_id_and_no_other_with_it() {
     thread.join().unwrap();
 }
 
-/// Field 19 of its stat, by proc(5).
+fn enter_the_idle_class() {
+    let param = libc::sched_param { sched_priority: 0 };
+    // SAFETY: it reads one parameter, and is given one.
+    let result = unsafe { libc::sched_setscheduler(0, libc::SCHED_IDLE, &raw const param) };
+    assert_eq!(result, 0, "{}", std::io::Error::last_os_error());
+}
+
+/// By proc(5).
 fn nice_by_proc(thread: ThreadId) -> i32 {
+    stat_field(thread, 19)
+}
+
+/// By proc(5).
+fn policy_by_proc(thread: ThreadId) -> i32 {
+    stat_field(thread, 41)
+}
+
+/// The field of this number of its stat, from 3 on.
+fn stat_field(thread: ThreadId, field: usize) -> i32 {
     let stat = fs::read_to_string(format!("/proc/self/task/{thread}/stat")).unwrap();
     let after_name = stat.rsplit_once(')').unwrap().1;
     after_name
         .split_whitespace()
-        .nth(16)
+        .nth(field - 3)
         .unwrap()
         .parse()
         .unwrap()

@@ -42,6 +42,8 @@ mod of_loom {
         fn core(&self) -> Option<usize> {
             None
         }
+
+        fn keep_off(&self, _core: usize) {}
     }
 
     pub struct PlainThreads;

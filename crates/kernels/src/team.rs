@@ -1,10 +1,10 @@
 //! The threads that compute, woken once a step.
 //!
 //! The calling thread is member 0 and leads: it opens regions, works in them like the others, and
-//! waits for the rest. Waiting is never a long spin: about 20 µs, then sleep. A member that the
-//! system takes off its core in the middle of a chunk costs the region that wait once; it is then
-//! left out, first for the rest of the step, and for longer each time it happens again, so a core
-//! that someone else is using stops slowing the others down. Mostly it does not come to that, since
+//! waits for the rest. Waiting is never a long spin: about 50 µs, then sleep. A member that the
+//! system takes off its core in the middle of a chunk costs the region that wait once. If that is
+//! longer than a burst, it is then left out, first for the rest of the step, and for longer each
+//! time it happens again, so a core that someone else is using stops slowing the others down. Mostly it does not come to that, since
 //! members give way by themselves, between chunks: see `way`.
 
 use std::io;
@@ -20,9 +20,14 @@ use crate::sync::{
 };
 use crate::way::{Machine, Ways};
 
-/// The longest spin at a region's end and between regions.
+/// The longest spin at a region's end and between regions. About what it costs to sleep and be
+/// woken, and more than a program takes that wakes up for a moment on another member's core.
 #[cfg(not(loom))]
-const SPIN_NANOS_MAX: u64 = 20_000;
+const SPIN_NANOS_MAX: u64 = 50_000;
+
+/// Looks in a row, a millisecond apart, at which a member works at the same chunk before it is late:
+/// a burst on its core is waited for.
+const LATE_LOOKS: u32 = 5;
 
 /// Steps a member that is late every time it takes part stays away at most.
 const STEPS_AWAY_MAX: u64 = 64;
@@ -77,6 +82,8 @@ struct Worker {
     late_in_a_row: u32,
     /// What it worked at when the leader last looked.
     seen_at: Option<u64>,
+    /// Looks in a row at which it worked at that.
+    seen_times: u32,
 }
 
 impl Team {
@@ -309,15 +316,17 @@ impl Crew {
         }
     }
 
-    /// Leaves out who works at the same chunk as when this was last called. One call proves
-    /// nothing: an unpark that was left over from earlier ends a wait at once.
+    /// Leaves out who has worked at the same chunk at the last few calls. One call proves nothing:
+    /// an unpark that was left over from earlier ends a wait at once.
     fn leave_out_the_late(&mut self) {
         for worker in &mut self.workers {
             let works_at = worker.member().works_at();
-            if works_at.is_some() && works_at == worker.seen_at && worker.back_at <= self.step {
+            let is_stuck = works_at.is_some() && works_at == worker.seen_at;
+            worker.seen_times = if is_stuck { worker.seen_times + 1 } else { 1 };
+            worker.seen_at = works_at;
+            if is_stuck && worker.seen_times >= LATE_LOOKS && worker.back_at <= self.step {
                 worker.was_late(self.step);
             }
-            worker.seen_at = works_at;
         }
     }
 
@@ -353,6 +362,10 @@ impl Machine for ThisMachine {
     fn core(&self) -> Option<usize> {
         self.0.core()
     }
+
+    fn keep_off(&self, core: usize) {
+        self.0.keep_off(core);
+    }
 }
 
 impl Worker {
@@ -363,6 +376,7 @@ impl Worker {
             back_at: 0,
             late_in_a_row: 0,
             seen_at: None,
+            seen_times: 0,
         }
     }
 

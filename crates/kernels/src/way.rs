@@ -1,15 +1,20 @@
 //! Giving way: members let whoever else wants their cores go first.
 //!
-//! A thread that computes for long is taken off its core late, however low its priority: Linux lets
-//! it finish a slice of up to 3 ms first. So each member offers its core between chunks, which costs
-//! a fraction of a microsecond when nobody wants it. An offer that is taken up takes as long as it
-//! is used. When it takes long, the others see it, and the whole team sleeps for a moment: a program
-//! that woke up wants more than one core as often as not, and the system moves a thread to another
-//! core only when that core has nothing to do.
+//! Where the system can do it, a member is put aside at once for whoever wakes up. But who then goes
+//! on for more than a moment has to share the core with it, by turns of a millisecond or more and
+//! however low the member's priority. So each member offers its core between chunks, which costs a
+//! fraction of a microsecond when nobody wants it. An offer that is taken up takes as long as it is
+//! used.
 //!
-//! That is for bursts. Whoever goes on wanting a core gets that core: its member stays away, for
-//! longer each time it finds it taken, and the others go on without it. A leader has to stay, so
-//! it shares the core by turns.
+//! A burst, such as a frame of a picture, has the machine to itself while it lasts: its memory is as
+//! fast as it would be without us, and its other threads find cores that have nothing to do, which is
+//! where the system moves them. So when a member's core is taken up, the leader naps until it is
+//! given back, and all wait for the leader.
+//!
+//! That is for bursts. Who goes on wanting a core gets that core: its member stays away, for longer
+//! each time it finds it taken, and the others go on without it. The leader leaves a core that was
+//! taken up for another, since programs that wake up again and again do so where they were before,
+//! and the others keep off the core it is on. A leader that finds every core taken up shares by turns.
 
 use std::sync::atomic::Ordering;
 
@@ -21,9 +26,9 @@ const OFFER_AFTER: Nanos = 50_000;
 /// An offer that takes longer is taken up by somebody who has more to do than the system's own
 /// threads, which come and go.
 const TAKEN_UP: Nanos = 150_000;
-/// How long the team sleeps when somebody wants a core.
-const SLEEP: Nanos = 500_000;
-/// How long a burst may keep the team asleep.
+/// How long the leader naps before it looks again whether a burst is over.
+const NAP: Nanos = 200_000;
+/// How long a burst may keep the team waiting.
 const BURST_MAX: Nanos = 4_000_000;
 /// A core that was not wanted for so long is wanted by a burst; one that is wanted again sooner, by
 /// somebody who goes on.
@@ -31,8 +36,9 @@ const QUIET_MIN: Nanos = 5_000_000;
 /// The longest that a leader goes on offering, and then the longest that it does not: who shares
 /// a core with a program that never rests gets half of it.
 const TURN: Nanos = 4_000_000;
-/// How long another member stays away at most: it doubles each time its core is still wanted when
-/// it comes back.
+/// How long another member stays away at first and at most: it doubles each time its core is still
+/// wanted when it comes back.
+const AWAY_MIN: Nanos = 500_000;
 const AWAY_MAX: Nanos = 16_000_000;
 
 /// The machine, as members see it.
@@ -46,13 +52,14 @@ pub(crate) trait Machine: Send + Sync {
     fn sleep(&self, nanos: Nanos);
     /// The core that the calling thread is on, where the system tells.
     fn core(&self) -> Option<usize>;
+    /// Keeps the calling thread off this core, where it has another, and no longer off the one
+    /// before.
+    fn keep_off(&self, core: usize);
 }
 
 /// What all members of a team know of those who want their cores.
 pub(crate) struct Ways {
     machine: Box<dyn Machine>,
-    /// The team sleeps until then.
-    asleep_until: Alone<Hint>,
     posts: Vec<Alone<Post>>,
     /// Nanoseconds that members have slept or waited for others and nobody has asked for yet.
     gave: Alone<Hint>,
@@ -61,17 +68,16 @@ pub(crate) struct Ways {
 /// What the others know of a member.
 #[derive(Debug, Default)]
 struct Post {
-    /// Since when it has been offering its core to what may be a burst; 0 when it is not.
-    offers_since: Hint,
     /// One more than the core it was last seen on; 0 while it sleeps, and where nobody tells.
     core: Hint,
+    /// Since when it has been offering its core to what may be a burst; 0 when it is not.
+    offers_since: Hint,
 }
 
 impl Ways {
     pub(crate) fn new(members: usize, machine: Box<dyn Machine>) -> Self {
         Self {
             machine,
-            asleep_until: Alone::default(),
             posts: (0..members).map(|_| Alone::default()).collect(),
             gave: Alone::default(),
         }
@@ -87,38 +93,32 @@ impl Ways {
         self.posts[member].0.core.store(0, Ordering::Relaxed);
     }
 
-    /// Notes the core that the calling `member` is on, and gives its mark.
-    fn note_core(&self, member: usize) -> u64 {
-        let mark = self.machine.core().map_or(0, |core| core as u64 + 1);
+    /// Notes the core that the calling `member` is on.
+    fn note_core(&self, member: usize) -> Option<usize> {
+        let core = self.machine.core();
+        let mark = core.map_or(0, |core| core as u64 + 1);
         self.posts[member].0.core.store(mark, Ordering::Relaxed);
-        mark
+        core
     }
 
-    /// Members but this one, with whether they share the core of this mark with it.
-    fn others(&self, member: usize, mark: u64) -> impl Iterator<Item = (&Post, bool)> {
-        let posts = self.posts.iter().map(|post| &post.0).enumerate();
-        posts
-            .filter(move |&(other, _)| other != member)
-            .map(move |(_, post)| {
-                let core = post.core.load(Ordering::Relaxed);
-                (post, mark > 0 && core == mark)
-            })
+    fn is_on(&self, member: usize, core: usize) -> bool {
+        self.posts[member].0.core.load(Ordering::Relaxed) == core as u64 + 1
     }
 
-    /// Whether another's core has been on offer for so long that it must be taken, and by others
-    /// than the calling `member`, and not for longer than a burst takes.
-    fn a_burst_runs(&self, (member, mark): (usize, u64), now: Nanos) -> bool {
-        self.others(member, mark).any(|(post, shared)| {
-            let since = post.offers_since.load(Ordering::Relaxed);
+    /// Whether a member but this one is on this core.
+    fn is_shared(&self, core: usize, by: usize) -> bool {
+        (0..self.posts.len()).any(|other| other != by && self.is_on(other, core))
+    }
+
+    /// Whether the core of another than the leader, who is on `core`, has been on offer for so long
+    /// that it must be taken, and by others than the leader, and not for longer than a burst takes.
+    fn a_burst_runs(&self, core: Option<usize>, now: Nanos) -> bool {
+        (LEADER + 1..self.posts.len()).any(|other| {
+            let since = self.posts[other].0.offers_since.load(Ordering::Relaxed);
             let age = now.saturating_sub(since);
-            !shared && since > 0 && (TAKEN_UP..BURST_MAX).contains(&age)
+            let is_shared = core.is_some_and(|core| self.is_on(other, core));
+            since > 0 && !is_shared && (TAKEN_UP..BURST_MAX).contains(&age)
         })
-    }
-
-    fn put_to_sleep(&self, now: Nanos) {
-        self.asleep_until
-            .0
-            .fetch_max(now + SLEEP, Ordering::Relaxed);
     }
 
     fn count(&self, nanos: Nanos) {
@@ -134,11 +134,20 @@ pub(crate) struct Way {
     offer_at: Nanos,
     /// When somebody last wanted the core.
     wanted_at: Nanos,
-    /// When the last burst began.
-    burst_from: Nanos,
     /// How long it stayed away last.
     away: Nanos,
 }
+
+/// An offer that somebody took up.
+struct Taken {
+    /// Where it was made, where the system tells.
+    core: Option<usize>,
+    /// When the core was given back.
+    back: Nanos,
+}
+
+/// The leader's number among the members.
+const LEADER: usize = 0;
 
 impl Way {
     /// Of the `member` of this number.
@@ -147,7 +156,6 @@ impl Way {
             member,
             offer_at: 0,
             wanted_at: 0,
-            burst_from: 0,
             away: 0,
         }
     }
@@ -159,14 +167,14 @@ impl Way {
         if began < self.offer_at {
             return;
         }
-        let mut now = self.sleep_with_the_team(ways, began, is_over);
-        while let Some(back) = self.offer(ways, now) {
+        let mut now = self.nap_through_bursts(ways, began, is_over);
+        while let Some(Taken { core, back }) = self.offer(ways, now) {
+            if let Some(core) = core {
+                ways.machine.keep_off(core);
+            }
             now = back;
             if is_over() {
                 return;
-            } else if self.is_burst(now) {
-                ways.put_to_sleep(now);
-                now = self.sleep_with_the_team(ways, now, is_over);
             } else if now - began > TURN {
                 self.offer_at = now + TURN;
                 return;
@@ -181,22 +189,28 @@ impl Way {
         if now < self.offer_at {
             return Ok(());
         }
-        let now = self.sleep_with_the_team(ways, now, &|| false);
-        let Some(back) = self.offer(ways, now) else {
+        if let Some(core) = ways.machine.core()
+            && ways.is_on(LEADER, core)
+        {
+            ways.machine.keep_off(core);
+        }
+        let was_quiet = self.is_quiet(now);
+        let Some(Taken { back, .. }) = self.offer(ways, now) else {
             return Ok(());
         };
-        self.away = match self.is_burst(back) {
-            true => {
-                ways.put_to_sleep(back);
-                SLEEP
-            }
-            false => (2 * self.away).clamp(SLEEP, AWAY_MAX),
-        };
+        self.wanted_at = back;
+        if was_quiet && back - now < BURST_MAX {
+            // A burst, and it is over.
+            self.away = 0;
+            return Ok(());
+        }
+        self.away = (2 * self.away).clamp(AWAY_MIN, AWAY_MAX);
         Err(self.away)
     }
 
     /// Sleeps away from the team: it holds no chunk.
     pub(crate) fn stay_away(&mut self, ways: &Ways, away: Nanos) {
+        ways.sleeps(self.member);
         ways.machine.sleep(away);
         ways.count(away);
         self.wanted_at = ways.machine.now();
@@ -208,13 +222,29 @@ impl Way {
         self.offer_at = 0;
     }
 
-    /// Offers the core at `now`. If somebody took it up, says when they gave it back.
-    fn offer(&mut self, ways: &Ways, now: Nanos) -> Option<Nanos> {
-        let mark = ways.note_core(self.member);
-        // Who wants the core after quiet is a burst, and nothing goes on being one.
-        let quiet = now.saturating_sub(self.wanted_at) >= QUIET_MIN;
+    /// Whether nobody has wanted the core for a while.
+    fn is_quiet(&self, now: Nanos) -> bool {
+        now.saturating_sub(self.wanted_at) >= QUIET_MIN
+    }
+
+    /// Sleeps while a burst runs on another's core and the step goes on. Says when it woke.
+    fn nap_through_bursts(&self, ways: &Ways, mut now: Nanos, is_over: &dyn Fn() -> bool) -> Nanos {
+        let core = ways.machine.core();
+        while ways.a_burst_runs(core, now) && !is_over() {
+            ways.sleeps(self.member);
+            ways.machine.sleep(NAP);
+            let woke = ways.machine.now();
+            ways.count(woke.saturating_sub(now));
+            now = woke;
+        }
+        now
+    }
+
+    /// Offers the core at `now`. Says so if somebody took it up.
+    fn offer(&mut self, ways: &Ways, now: Nanos) -> Option<Taken> {
+        let core = ways.note_core(self.member);
         let since = &ways.posts[self.member].0.offers_since;
-        if quiet || self.is_burst(now) {
+        if self.is_quiet(now) {
             since.store(now.max(1), Ordering::Relaxed);
         }
         ways.machine.offer_core();
@@ -222,45 +252,13 @@ impl Way {
         let back = ways.machine.now();
         self.offer_at = back + OFFER_AFTER;
         let taken = back.saturating_sub(now);
-        if taken <= TAKEN_UP || ways.others(self.member, mark).any(|(_, shared)| shared) {
-            // Two members on one core are soon moved apart, as long as neither sleeps.
+        // Two members on one core are soon moved apart, and it was not somebody else who had it.
+        let is_shared = core.is_some_and(|core| ways.is_shared(core, self.member));
+        if taken <= TAKEN_UP || is_shared {
             return None;
         }
         ways.count(taken);
-        if quiet {
-            self.burst_from = now;
-        }
-        self.wanted_at = back;
-        Some(back)
-    }
-
-    /// Whether a burst is on that began not too long before `now`.
-    fn is_burst(&self, now: Nanos) -> bool {
-        now.saturating_sub(self.burst_from) < BURST_MAX
-    }
-
-    /// Sleeps while the team does and the step goes on. Says when it woke.
-    fn sleep_with_the_team(
-        &self,
-        ways: &Ways,
-        mut now: Nanos,
-        is_over: &dyn Fn() -> bool,
-    ) -> Nanos {
-        loop {
-            let mark = ways.note_core(self.member);
-            if ways.a_burst_runs((self.member, mark), now) {
-                ways.put_to_sleep(now);
-            }
-            let until = ways.asleep_until.0.load(Ordering::Relaxed);
-            if until <= now || is_over() {
-                return now;
-            }
-            ways.sleeps(self.member);
-            ways.machine.sleep(until - now);
-            let woke = ways.machine.now();
-            ways.count(woke.saturating_sub(now));
-            now = woke;
-        }
+        Some(Taken { core, back })
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use gogrid_host::{CoreSet, IoPriority, Priority, current_core, thread_cpu_time};
+use gogrid_host::{CoreSet, IoPriority, Priority, current_core, pin_thread, thread_cpu_time};
 use gogrid_units::{Spawn, ThreadBody};
 
 use crate::device::Device;
@@ -47,6 +47,15 @@ impl Spawn for Starter {
 
     fn core(&self) -> Option<usize> {
         current_core()
+    }
+
+    fn keep_off(&self, core: usize) {
+        let Some(device) = &self.device else { return };
+        let others = device.cores.iter().copied().filter(|&c| c != core);
+        if let Some(others) = CoreSet::new(others) {
+            // Where it is not so, the system places threads by itself.
+            pin_thread(&others);
+        }
     }
 }
 

@@ -20,6 +20,12 @@ pub trait Spawn: Send + Sync {
     fn core(&self) -> Option<usize> {
         None
     }
+
+    /// Keeps the calling thread off this core from here on, where there is another that it may run
+    /// on, and no longer off the one before. Where the system cannot, nothing happens.
+    fn keep_off(&self, core: usize) {
+        let _ = core;
+    }
 }
 
 /// Threads as the standard library starts them: with whatever the calling thread has.

@@ -139,6 +139,7 @@ mod loom_model {
         fn core(&self) -> Option<usize> {
             None
         }
+        fn keep_off(&self, _core: usize) {}
     }
 
     #[test]

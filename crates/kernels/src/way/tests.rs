@@ -8,19 +8,22 @@ use super::*;
 const MICROSECOND: Nanos = 1_000;
 const MILLISECOND: Nanos = 1_000_000;
 
-/// A core with a clock; whoever wants it has it from an offer on until they are done.
+/// A machine of two cores with a clock, and one thread of ours on it. Whoever wants a core has it
+/// from an offer on until they are done.
 #[derive(Default)]
-struct Core {
+struct Cores {
     now: Plain,
     wanted_until: Plain,
     /// What a program that never rests takes of each offer.
     slice: Plain,
     offers: Plain,
     slept: Plain,
+    /// The core that the thread is on.
+    core: Plain,
 }
 
 #[derive(Clone, Default)]
-struct Fake(Arc<Core>);
+struct Fake(Arc<Cores>);
 
 impl Machine for Fake {
     fn now(&self) -> Nanos {
@@ -40,13 +43,21 @@ impl Machine for Fake {
     }
 
     fn core(&self) -> Option<usize> {
-        Some(3)
+        Some(self.on())
+    }
+
+    fn keep_off(&self, core: usize) {
+        self.0.core.store(1 - core as u64, Ordering::Relaxed);
     }
 }
 
 impl Fake {
     fn pass(&self, nanos: Nanos) {
         self.0.now.fetch_add(nanos, Ordering::Relaxed);
+    }
+
+    fn on(&self) -> usize {
+        self.0.core.load(Ordering::Relaxed) as usize
     }
 
     /// From now on for so long, somebody wants the core.
@@ -85,73 +96,45 @@ fn a_core_nobody_wants_is_offered_now_and_then_and_nobody_sleeps() {
 }
 
 #[test]
-fn the_system_s_own_short_work_puts_nobody_to_sleep() {
-    let fake = Fake::default();
-    let (ways, mut way) = (fake.ways(), Way::new(1));
-    for _ in 0..100 {
-        fake.want(TAKEN_UP);
-        assert_eq!(way.follow(&ways), Ok(()));
-        fake.pass(MILLISECOND);
-    }
-    assert_eq!(fake.slept(), 0);
-}
-
-#[test]
-fn a_burst_has_the_machine_until_it_ends() {
+fn the_system_s_own_short_work_sends_nobody_away() {
     let fake = Fake::default();
     let ways = fake.ways();
     let (mut leader, mut other) = (Way::new(0), Way::new(1));
-    // The other's core has been on offer for a while.
-    ways.posts[1].0.core.store(9, Ordering::Relaxed);
-    let since = fake.now();
-    ways.posts[1].0.offers_since.store(since, Ordering::Relaxed);
-    fake.pass(TAKEN_UP);
-    leader.lead(&ways, &|| false);
-    // The leader slept for as long as a burst may take, and went on then.
-    assert!(fake.now() - since >= BURST_MAX, "{}", fake.now() - since);
-    assert!(fake.slept() <= BURST_MAX + SLEEP, "{}", fake.slept());
-    ways.posts[1].0.offers_since.store(0, Ordering::Relaxed);
-    ways.sleeps(0);
-    // The other comes back from its offer, and stays away no longer than the team slept.
-    fake.pass(100 * MILLISECOND);
-    fake.want(3 * MILLISECOND);
-    assert_eq!(other.follow(&ways), Err(SLEEP));
-    assert!(ways.take_given() >= 3 * MILLISECOND);
+    for _ in 0..100 {
+        fake.want(TAKEN_UP);
+        assert_eq!(other.follow(&ways), Ok(()));
+        ways.sleeps(1);
+        fake.want(TAKEN_UP);
+        leader.lead(&ways, &|| false);
+        assert_eq!(fake.on(), 0);
+        ways.sleeps(0);
+        fake.pass(MILLISECOND);
+    }
+    assert_eq!((fake.slept(), ways.take_given()), (0, 0));
 }
 
 #[test]
-fn a_leader_whose_step_is_over_sleeps_no_longer() {
-    let fake = Fake::default();
-    let (ways, mut leader) = (fake.ways(), Way::new(0));
-    ways.posts[1].0.core.store(9, Ordering::Relaxed);
-    let since = fake.now();
-    ways.posts[1].0.offers_since.store(since, Ordering::Relaxed);
-    fake.pass(TAKEN_UP);
-    leader.lead(&ways, &|| fake.slept() > 0);
-    assert_eq!(fake.slept(), SLEEP);
-}
-
-#[test]
-fn every_frame_of_a_picture_is_a_burst() {
+fn a_frame_of_a_picture_has_the_core_and_the_member_goes_on_after_it() {
     let fake = Fake::default();
     let (ways, mut way) = (fake.ways(), Way::new(1));
     for _ in 0..100 {
         fake.want(3 * MILLISECOND);
-        assert_eq!(way.follow(&ways), Err(SLEEP));
-        way.stay_away(&ways, SLEEP);
-        for _ in 0..12 {
-            assert_eq!(way.follow(&ways), Ok(()));
-            fake.pass(MILLISECOND);
-        }
+        let due = fake.now() + 3 * MILLISECOND;
+        assert_eq!((way.follow(&ways), fake.now()), (Ok(()), due));
+        fake.pass(13 * MILLISECOND);
     }
+    let given = ways.take_given();
+    assert_eq!((given, fake.slept()), (100 * 3 * MILLISECOND, 0));
 }
 
 #[test]
-fn who_never_rests_gets_the_core_for_longer_and_longer_and_the_team_goes_on() {
+fn who_never_rests_gets_a_member_s_core_for_longer_and_longer() {
     let fake = Fake::default();
     let (ways, mut way) = (fake.ways(), Way::new(1));
     let mut aways = Vec::new();
     fake.never_rest();
+    assert_eq!(way.follow(&ways), Ok(()), "it may have been a burst");
+    fake.pass(OFFER_AFTER);
     for _ in 0..12 {
         let away = way.follow(&ways).expect_err("it is always wanted");
         way.stay_away(&ways, away);
@@ -159,13 +142,83 @@ fn who_never_rests_gets_the_core_for_longer_and_longer_and_the_team_goes_on() {
     }
     assert_eq!(aways[..6], [500, 1000, 2000, 4000, 8000, 16_000]);
     assert_eq!(aways[6..], [16_000; 6]);
-    // Only what was taken for a burst put the team to sleep.
-    let asleep = ways.asleep_until.0.load(Ordering::Relaxed);
-    assert!(asleep < 1000 * MILLISECOND + BURST_MAX + 3 * SLEEP + 3 * MILLISECOND);
+}
+
+/// The leader's machine after another member's core has been on offer for `age`.
+fn beside_an_offer(fake: &Fake, age: Nanos) -> Ways {
+    let ways = fake.ways();
+    ways.posts[1].0.core.store(2, Ordering::Relaxed);
+    let since = fake.now();
+    ways.posts[1].0.offers_since.store(since, Ordering::Relaxed);
+    fake.pass(age);
+    ways
 }
 
 #[test]
-fn a_leader_shares_a_core_that_is_always_wanted_by_turns() {
+fn a_burst_has_the_machine_until_it_ends() {
+    let fake = Fake::default();
+    let ways = beside_an_offer(&fake, TAKEN_UP);
+    Way::new(LEADER).lead(&ways, &|| false);
+    // Nobody ended it, so the leader slept for as long as a burst may take.
+    let slept = fake.slept();
+    let most = BURST_MAX - TAKEN_UP;
+    assert!((most..most + NAP).contains(&slept), "{slept}");
+    assert_eq!(ways.take_given(), slept);
+
+    let ways = beside_an_offer(&fake, TAKEN_UP);
+    ways.posts[1].0.offers_since.store(0, Ordering::Relaxed);
+    Way::new(LEADER).lead(&ways, &|| false);
+    assert_eq!(fake.slept(), slept, "it was given back");
+}
+
+#[test]
+fn an_offer_that_nobody_took_up_yet_or_that_is_no_burst_keeps_no_leader() {
+    for age in [0, TAKEN_UP - 1, BURST_MAX] {
+        let fake = Fake::default();
+        let ways = beside_an_offer(&fake, age);
+        Way::new(LEADER).lead(&ways, &|| false);
+        assert_eq!(fake.slept(), 0, "{age}");
+    }
+    // The leader itself has the core that is on offer.
+    let fake = Fake::default();
+    let ways = beside_an_offer(&fake, TAKEN_UP);
+    fake.keep_off(0);
+    Way::new(LEADER).lead(&ways, &|| false);
+    assert_eq!(fake.slept(), 0);
+}
+
+#[test]
+fn a_leader_whose_step_is_over_naps_no_longer() {
+    let fake = Fake::default();
+    let ways = beside_an_offer(&fake, TAKEN_UP);
+    Way::new(LEADER).lead(&ways, &|| fake.slept() > 0);
+    assert_eq!(fake.slept(), NAP);
+}
+
+#[test]
+fn a_leader_leaves_a_core_that_was_taken_up_and_goes_on_when_it_is_given_back() {
+    let fake = Fake::default();
+    let (ways, mut leader) = (fake.ways(), Way::new(0));
+    fake.want(MILLISECOND);
+    let due = fake.now() + MILLISECOND;
+    leader.lead(&ways, &|| false);
+    assert_eq!((fake.now(), fake.on()), (due, 1));
+    fake.pass(OFFER_AFTER);
+    leader.lead(&ways, &|| false);
+    assert_eq!((fake.on(), fake.slept()), (1, 0), "nobody wants this one");
+}
+
+#[test]
+fn a_leader_whose_step_is_over_offers_no_longer() {
+    let fake = Fake::default();
+    let (ways, mut leader) = (fake.ways(), Way::new(0));
+    fake.never_rest();
+    leader.lead(&ways, &|| true);
+    assert_eq!(fake.0.offers.load(Ordering::Relaxed), 1);
+}
+
+#[test]
+fn a_leader_shares_cores_that_are_always_wanted_by_turns() {
     let fake = Fake::default();
     let (ways, mut way) = (fake.ways(), Way::new(0));
     let (mut worked, begin) = (0, fake.now());
@@ -180,17 +233,59 @@ fn a_leader_shares_a_core_that_is_always_wanted_by_turns() {
 }
 
 #[test]
-fn members_on_one_core_are_no_reason_to_sleep() {
+fn a_member_leaves_the_leader_its_core() {
     let fake = Fake::default();
     let (ways, mut way) = (fake.ways(), Way::new(1));
-    let other = ways.note_core(0);
+    ways.note_core(LEADER);
+    assert_eq!((way.follow(&ways), fake.on()), (Ok(()), 1));
+    fake.pass(OFFER_AFTER);
+    assert_eq!((way.follow(&ways), fake.on()), (Ok(()), 1));
+    // A leader that sleeps is on none.
+    fake.keep_off(1);
+    ways.sleeps(LEADER);
+    fake.pass(OFFER_AFTER);
+    assert_eq!((way.follow(&ways), fake.on()), (Ok(()), 0));
+}
+
+#[test]
+fn members_on_one_core_are_no_reason_to_stay_away() {
+    let fake = Fake::default();
+    fake.pass(1000 * MILLISECOND);
+    // Both are on core 1 all the time.
+    let ways = Ways::new(2, Box::new(Stuck(fake.clone())));
+    let mut way = Way::new(1);
+    ways.note_core(LEADER);
     for _ in 0..100 {
         fake.want(MILLISECOND);
         assert_eq!(way.follow(&ways), Ok(()));
     }
-    assert_eq!((fake.slept(), other), (0, 4));
-    ways.sleeps(0);
+    assert_eq!((fake.slept(), ways.take_given()), (0, 0));
+    ways.sleeps(LEADER);
     fake.pass(OFFER_AFTER);
     fake.want(MILLISECOND);
-    assert_eq!(way.follow(&ways), Err(SLEEP), "it is somebody else");
+    assert_eq!(way.follow(&ways), Ok(()));
+    assert_eq!(ways.take_given(), MILLISECOND, "it was somebody else");
+}
+
+/// A machine that moves no thread.
+struct Stuck(Fake);
+
+impl Machine for Stuck {
+    fn now(&self) -> Nanos {
+        self.0.now()
+    }
+
+    fn offer_core(&self) {
+        self.0.offer_core();
+    }
+
+    fn sleep(&self, nanos: Nanos) {
+        self.0.sleep(nanos);
+    }
+
+    fn core(&self) -> Option<usize> {
+        Some(1)
+    }
+
+    fn keep_off(&self, _core: usize) {}
 }

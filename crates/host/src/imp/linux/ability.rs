@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use super::super::battery::battery;
 use super::super::unix::socket_folder;
+use super::policy::Turns;
 use super::priority::{io, nice, timer_slack};
 use super::{
     Gpus, IdleClock, PowerMeter, PresenceSources, PressureFiles, Thermometers, allowed_cores,
@@ -35,6 +36,9 @@ pub(crate) fn abilities() -> Vec<Ability> {
         cpu_time,
         processor,
         slack,
+        state(Turns::of(current_thread()), |turns| {
+            turns.stands_back().then(|| turns.name().to_owned())
+        }),
         state(socket_folder(), |_| None),
         state(
             allowed_cores().and_then(|cores| IdleClock::open(&cores)),

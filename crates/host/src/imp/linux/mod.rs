@@ -8,6 +8,7 @@ mod kept;
 mod load;
 mod memory;
 mod peer;
+mod policy;
 mod power;
 mod presence;
 mod priority;

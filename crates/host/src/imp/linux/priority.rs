@@ -5,6 +5,7 @@ use rustix::process::{Pid, getpriority_process, setpriority_process};
 use rustix::thread::{current_timer_slack, gettid, set_current_timer_slack};
 
 use super::clock::thread_cpu_time_of;
+use super::policy::stand_back;
 use super::{failed, last_error};
 use crate::error::HostError;
 use crate::priority::{IoPriority, Priority, Restraint, Restraints};
@@ -16,15 +17,20 @@ pub(crate) fn current_thread() -> ThreadId {
 
 pub(crate) fn restrain(thread: ThreadId, priority: Priority) -> Restraints {
     // A number that another process's thread got since must not be touched, which root could.
-    let ours = thread_cpu_time_of(thread).map(drop);
-    let (set, set_of_io) = match ours {
-        Ok(()) => (set_nice(thread, priority.nice), set_io(thread, priority.io)),
-        Err(_) => (Err(gone(thread)), Err(gone(thread))),
+    let is_ours = thread_cpu_time_of(thread).is_ok();
+    let (set, set_of_io) = match is_ours {
+        true => (set_nice(thread, priority.nice), set_io(thread, priority.io)),
+        false => (Err(gone(thread)), Err(gone(thread))),
     };
     Restraints {
         nice: Restraint::made(priority.nice, set, nice(thread)),
         io: Restraint::made(priority.io, set_of_io, io(thread)),
-        system: Vec::new(),
+        // After the nice value, which it keeps.
+        system: is_ours
+            .then(|| stand_back(thread))
+            .flatten()
+            .into_iter()
+            .collect(),
     }
 }
 

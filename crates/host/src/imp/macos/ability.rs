@@ -18,6 +18,7 @@ pub(crate) fn abilities() -> Vec<Ability> {
         state(thread_cpu_time(), |_| None),
         state(processor(), |_| None),
         absent("macOS has a tier of it with each quality of service class"),
+        absent("macOS has quality of service classes instead"),
         state(socket_folder(), |_| None),
         state(
             allowed_cores().and_then(|cores| IdleClock::open(&cores)),

@@ -18,6 +18,9 @@ pub(crate) fn abilities() -> Vec<Ability> {
         state(thread_cpu_time(), |_| None),
         state(processor(), |_| None),
         AbilityState::Absent("Windows has none for a thread".to_owned()),
+        AbilityState::Absent(
+            "Windows puts a thread aside at once for one of a higher priority".to_owned(),
+        ),
         AbilityState::Available,
         state(
             allowed_cores().and_then(|cores| IdleClock::open(&cores)),
