@@ -18,7 +18,7 @@ use crate::sync::{
     Alone, Arc, AtomicBool, JoinHandle, Nanos, Ordering, Spawn, Thread, current, fence, nanos,
     offer_core, park, park_a_chunk, sleep_nanos,
 };
-use crate::way::{Machine, Ways};
+use crate::way::{LEADER, Machine, Ways};
 
 /// The longest spin at a region's end and between regions. About what it costs to sleep and be
 /// woken, and more than a program takes that wakes up for a moment on another member's core.
@@ -31,9 +31,6 @@ const LATE_LOOKS: u32 = 5;
 
 /// Steps a member that is late every time it takes part stays away at most.
 const STEPS_AWAY_MAX: u64 = 64;
-
-/// The leader's number among the members.
-const LEADER: usize = 0;
 
 /// Threads that compute together. The thread that calls [`step`](Team::step) is one of them.
 /// Dropping the team ends and joins the others.

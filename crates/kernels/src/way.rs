@@ -20,6 +20,9 @@ use std::sync::atomic::Ordering;
 
 use crate::sync::{Alone, Hint, Nanos};
 
+/// The leader's number among the members.
+pub(crate) const LEADER: usize = 0;
+
 /// Between two offers of a core. What somebody who wants it waits for at most, but for the chunk
 /// that is being worked at.
 const OFFER_AFTER: Nanos = 50_000;
@@ -145,9 +148,6 @@ struct Taken {
     /// When the core was given back.
     back: Nanos,
 }
-
-/// The leader's number among the members.
-const LEADER: usize = 0;
 
 impl Way {
     /// Of the `member` of this number.
