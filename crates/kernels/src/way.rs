@@ -195,7 +195,13 @@ impl Way {
             ways.machine.keep_off(core);
         }
         let was_quiet = self.is_quiet(now);
-        let Some(Taken { back, .. }) = self.offer(ways, now) else {
+        let since = &ways.posts[self.member].0.offers_since;
+        if was_quiet {
+            since.store(now.max(1), Ordering::Relaxed);
+        }
+        let offer = self.offer(ways, now);
+        since.store(0, Ordering::Relaxed);
+        let Some(Taken { back, .. }) = offer else {
             return Ok(());
         };
         self.wanted_at = back;
@@ -243,12 +249,7 @@ impl Way {
     /// Offers the core at `now`. Says so if somebody took it up.
     fn offer(&mut self, ways: &Ways, now: Nanos) -> Option<Taken> {
         let core = ways.note_core(self.member);
-        let since = &ways.posts[self.member].0.offers_since;
-        if self.is_quiet(now) {
-            since.store(now.max(1), Ordering::Relaxed);
-        }
         ways.machine.offer_core();
-        since.store(0, Ordering::Relaxed);
         let back = ways.machine.now();
         self.offer_at = back + OFFER_AFTER;
         let taken = back.saturating_sub(now);

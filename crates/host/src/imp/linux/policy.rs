@@ -9,6 +9,7 @@ use std::mem::size_of;
 use std::time::Duration;
 
 use super::last_error;
+use super::priority::pid;
 use crate::error::HostError;
 use crate::priority::{Restraint, SystemRestraint};
 use crate::thread::ThreadId;
@@ -100,7 +101,7 @@ impl Turns {
 }
 
 fn number(thread: ThreadId) -> Result<libc::pid_t, HostError> {
-    libc::pid_t::try_from(thread.0).map_err(|_| HostError::NoSuchThread { thread: thread.0 })
+    Ok(pid(thread)?.as_raw_nonzero().get())
 }
 
 /// Makes a thread of this process let others go first. One whose policy is neither the system's first nor
@@ -108,10 +109,7 @@ fn number(thread: ThreadId) -> Result<libc::pid_t, HostError> {
 pub(super) fn stand_back(thread: ThreadId) -> Option<SystemRestraint> {
     let before = match Turns::of(thread) {
         Ok(before) => before,
-        Err(error) => {
-            let restraint = Restraint::made(BATCH, Err(error), Turns::of(thread).map(Turns::name));
-            return Some(named(restraint));
-        }
+        Err(error) => return Some(named(Restraint::made(BATCH, Ok(()), Err(error)))),
     };
     if !before.has_policy(libc::SCHED_OTHER) && !before.stands_back() {
         return None;

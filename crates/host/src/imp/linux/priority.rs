@@ -38,7 +38,7 @@ fn gone(thread: ThreadId) -> HostError {
     HostError::NoSuchThread { thread: thread.0 }
 }
 
-fn pid(thread: ThreadId) -> Result<Pid, HostError> {
+pub(super) fn pid(thread: ThreadId) -> Result<Pid, HostError> {
     let number = i32::try_from(thread.0).ok();
     number.and_then(Pid::from_raw).ok_or_else(|| gone(thread))
 }
