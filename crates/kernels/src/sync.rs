@@ -1,5 +1,7 @@
 //! The standard library's primitives, or loom's when it explores the interleavings.
 
+use std::sync::PoisonError;
+
 #[cfg(not(loom))]
 pub(crate) use std::{
     sync::{
@@ -124,6 +126,37 @@ pub(crate) fn sleep_nanos(nanos: Nanos) {
     {
         let _ = nanos;
         loom::thread::yield_now();
+    }
+}
+
+/// Where a thread sleeps until another rouses it; under loom, nobody sleeps.
+#[derive(Debug, Default)]
+pub(crate) struct Bed {
+    lock: std::sync::Mutex<()>,
+    roused: std::sync::Condvar,
+}
+
+impl Bed {
+    /// Sleeps for `most` at most, while `goes_on` as of the last [`rouse`](Self::rouse).
+    pub(crate) fn nap(&self, most: Nanos, goes_on: &dyn Fn() -> bool) {
+        let most = std::time::Duration::from_nanos(most);
+        #[cfg(not(loom))]
+        {
+            let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
+            let woke = self.roused.wait_timeout_while(lock, most, |()| goes_on());
+            drop(woke);
+        }
+        #[cfg(loom)]
+        {
+            let _ = (most, goes_on);
+            loom::thread::yield_now();
+        }
+    }
+
+    /// What was written before is seen by those who nap.
+    pub(crate) fn rouse(&self) {
+        drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
+        self.roused.notify_all();
     }
 }
 

@@ -15,7 +15,7 @@ use crate::isa::Isa;
 use crate::ops::Ops;
 use crate::region::{Abandoned, Board, Chunk, Leaves, Member, Memory, Pauses, Region};
 use crate::sync::{
-    Alone, Arc, AtomicBool, JoinHandle, Nanos, Ordering, Spawn, Thread, current, fence, nanos,
+    Alone, Arc, AtomicBool, Bed, JoinHandle, Nanos, Ordering, Spawn, Thread, current, fence, nanos,
     offer_core, park, park_a_chunk, sleep_nanos,
 };
 use crate::way::{LEADER, Machine, Ways};
@@ -90,8 +90,11 @@ impl Team {
     /// # Errors
     /// When the system refuses a thread; those already started are ended.
     pub fn new(threads: usize, spawn: std::sync::Arc<dyn Spawn>) -> io::Result<Self> {
-        let machine = Box::new(ThisMachine(spawn.clone()));
-        Self::on(machine, threads, spawn)
+        let machine = ThisMachine {
+            spawn: spawn.clone(),
+            bed: Bed::default(),
+        };
+        Self::on(Box::new(machine), threads, spawn)
     }
 
     /// [`new`](Self::new) on a machine whose cores others want as it says.
@@ -341,7 +344,10 @@ impl Crew {
 }
 
 /// The machine that the team runs on.
-struct ThisMachine(std::sync::Arc<dyn Spawn>);
+struct ThisMachine {
+    spawn: std::sync::Arc<dyn Spawn>,
+    bed: Bed,
+}
 
 impl Machine for ThisMachine {
     fn now(&self) -> Nanos {
@@ -356,12 +362,20 @@ impl Machine for ThisMachine {
         sleep_nanos(nanos);
     }
 
+    fn nap(&self, most: Nanos, goes_on: &dyn Fn() -> bool) {
+        self.bed.nap(most, goes_on);
+    }
+
+    fn rouse(&self) {
+        self.bed.rouse();
+    }
+
     fn core(&self) -> Option<usize> {
-        self.0.core()
+        self.spawn.core()
     }
 
     fn keep_off(&self, core: usize) {
-        self.0.keep_off(core);
+        self.spawn.keep_off(core);
     }
 }
 

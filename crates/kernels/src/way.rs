@@ -8,8 +8,9 @@
 //!
 //! A burst, such as a frame of a picture, has the machine to itself while it lasts: its memory is as
 //! fast as it would be without us, and its other threads find cores that have nothing to do, which is
-//! where the system moves them. So when a member's core is taken up, the leader naps until it is
-//! given back, and all wait for the leader.
+//! where the system moves them. Two cores may also be two halves of one, whatever the system says of
+//! them, and then whoever works on one halves the speed of the other. So when a member's core is
+//! taken up, the leader naps until it is given back, and all wait for the leader.
 //!
 //! That is for bursts. Who goes on wanting a core gets that core: its member stays away, for longer
 //! each time it finds it taken, and the others go on without it. The leader leaves a core that was
@@ -23,16 +24,23 @@ use crate::sync::{Alone, Hint, Nanos};
 /// The leader's number among the members.
 pub(crate) const LEADER: usize = 0;
 
-/// Between two offers of a core. What somebody who wants it waits for at most, but for the chunk
-/// that is being worked at.
+/// Between two offers of a core that somebody took up a while ago. What somebody who wants it waits
+/// for at most, but for the chunk that is being worked at.
 const OFFER_AFTER: Nanos = 50_000;
+/// The same where nobody took up any for so long.
+const OFFER_AFTER_IDLE: Nanos = 400_000;
+const IDLE: Nanos = 250_000_000;
+/// An offer that takes longer was taken up by somebody, however little they had to do.
+const FOUND_SOMEBODY: Nanos = 4_000;
+/// The clock is not read before more chunks than this in a row.
+const SKIPS_MAX: u32 = 8;
 /// An offer that takes longer is taken up by somebody who has more to do than the system's own
 /// threads, which come and go.
 const TAKEN_UP: Nanos = 150_000;
-/// How long the leader naps before it looks again whether a burst is over.
-const NAP: Nanos = 200_000;
-/// How long a burst may keep the team waiting.
-const BURST_MAX: Nanos = 4_000_000;
+/// How long the leader naps before it looks whether the step is over.
+const NAP: Nanos = 250_000;
+/// How long a burst may keep the team waiting: half a frame's period, at 60 a second.
+const BURST_MAX: Nanos = 8_000_000;
 /// A core that was not wanted for so long is wanted by a burst; one that is wanted again sooner, by
 /// somebody who goes on.
 const QUIET_MIN: Nanos = 5_000_000;
@@ -53,6 +61,10 @@ pub(crate) trait Machine: Send + Sync {
     fn offer_core(&self);
     /// Sleeps for so long, or a little longer.
     fn sleep(&self, nanos: Nanos);
+    /// Sleeps for so long at most, while `goes_on` as of the last [`rouse`](Self::rouse).
+    fn nap(&self, most: Nanos, goes_on: &dyn Fn() -> bool);
+    /// Has those who nap see whether they still do.
+    fn rouse(&self);
     /// The core that the calling thread is on, where the system tells.
     fn core(&self) -> Option<usize>;
     /// Keeps the calling thread off this core, where it has another, and no longer off the one
@@ -113,14 +125,25 @@ impl Ways {
         (0..self.posts.len()).any(|other| other != by && self.is_on(other, core))
     }
 
-    /// Whether the core of another than the leader, who is on `core`, has been on offer for so long
-    /// that it must be taken, and by others than the leader, and not for longer than a burst takes.
-    fn a_burst_runs(&self, core: Option<usize>, now: Nanos) -> bool {
+    /// Whether a member's core is on offer to what may be a burst.
+    fn some_offer(&self) -> bool {
+        let posts = self.posts.iter();
+        posts
+            .map(|post| &post.0.offers_since)
+            .any(|since| since.load(Ordering::Relaxed) > 0)
+    }
+
+    /// For the leader: whether another member's core has been on offer for so long that it must be
+    /// taken, and by others than the leader, and not for longer than a burst takes.
+    fn a_burst_runs(&self, now: Nanos) -> bool {
         (LEADER + 1..self.posts.len()).any(|other| {
             let since = self.posts[other].0.offers_since.load(Ordering::Relaxed);
             let age = now.saturating_sub(since);
-            let is_shared = core.is_some_and(|core| self.is_on(other, core));
-            since > 0 && !is_shared && (TAKEN_UP..BURST_MAX).contains(&age)
+            let is_shared = || {
+                let core = self.machine.core();
+                core.is_some_and(|core| self.is_on(other, core))
+            };
+            since > 0 && (TAKEN_UP..BURST_MAX).contains(&age) && !is_shared()
         })
     }
 
@@ -135,18 +158,38 @@ pub(crate) struct Way {
     member: usize,
     /// When the core is offered next.
     offer_at: Nanos,
+    /// When an offer last found somebody.
+    found_at: Nanos,
+    /// When the clock was last read, how many chunks were to pass then before it is read again, and
+    /// how many still are.
+    looked_at: Nanos,
+    skips: u32,
+    skips_left: u32,
     /// When somebody last wanted the core.
     wanted_at: Nanos,
     /// How long it stayed away last.
     away: Nanos,
 }
 
-/// An offer that somebody took up.
-struct Taken {
-    /// Where it was made, where the system tells.
+/// An offer of a core that was given back.
+struct Offer {
+    /// Which, where the system tells.
     core: Option<usize>,
-    /// When the core was given back.
+    began: Nanos,
     back: Nanos,
+    /// Whether another member was on this core.
+    is_shared: bool,
+}
+
+impl Offer {
+    fn lasted(&self) -> Nanos {
+        self.back.saturating_sub(self.began)
+    }
+
+    /// Whether somebody else took it up. Two members on one core are soon moved apart.
+    fn was_taken_up(&self) -> bool {
+        self.lasted() > TAKEN_UP && !self.is_shared
+    }
 }
 
 impl Way {
@@ -155,6 +198,10 @@ impl Way {
         Self {
             member,
             offer_at: 0,
+            found_at: 0,
+            looked_at: 0,
+            skips: 0,
+            skips_left: 0,
             wanted_at: 0,
             away: 0,
         }
@@ -163,19 +210,31 @@ impl Way {
     /// For the leader, between chunks. Comes back when it may go on, or `is_over` says that the
     /// step is to be left.
     pub(crate) fn lead(&mut self, ways: &Ways, is_over: &dyn Fn() -> bool) {
-        let began = ways.machine.now();
-        if began < self.offer_at {
-            return;
+        if ways.some_offer() {
+            self.nap_through_bursts(ways, is_over);
         }
-        let mut now = self.nap_through_bursts(ways, began, is_over);
-        while let Some(Taken { core, back }) = self.offer(ways, now) {
-            if let Some(core) = core {
+        let Some(began) = self.offers_now(ways) else {
+            return;
+        };
+        let mut now = began;
+        loop {
+            let offer = self.offer(ways, now);
+            if !offer.was_taken_up() {
+                return;
+            }
+            let is_burst = self.was_a_burst(&offer);
+            self.wanted_at = offer.back;
+            if let Some(core) = offer.core {
                 ways.machine.keep_off(core);
             }
-            now = back;
+            if is_burst {
+                return;
+            }
             if is_over() {
                 return;
-            } else if now - began > TURN {
+            }
+            now = offer.back;
+            if now - began > TURN {
                 self.offer_at = now + TURN;
                 return;
             }
@@ -185,28 +244,32 @@ impl Way {
     /// For another member, before it claims a chunk: `Err` with how long it is to stay away when
     /// its core is wanted.
     pub(crate) fn follow(&mut self, ways: &Ways) -> Result<(), Nanos> {
-        let now = ways.machine.now();
-        if now < self.offer_at {
+        let Some(now) = self.offers_now(ways) else {
             return Ok(());
-        }
+        };
         if let Some(core) = ways.machine.core()
             && ways.is_on(LEADER, core)
         {
             ways.machine.keep_off(core);
         }
-        let was_quiet = self.is_quiet(now);
         let since = &ways.posts[self.member].0.offers_since;
-        if was_quiet {
+        let is_quiet = self.is_quiet(now);
+        if is_quiet {
             since.store(now.max(1), Ordering::Relaxed);
         }
         let offer = self.offer(ways, now);
-        since.store(0, Ordering::Relaxed);
-        let Some(Taken { back, .. }) = offer else {
+        if is_quiet {
+            since.store(0, Ordering::Relaxed);
+            if offer.lasted() >= TAKEN_UP {
+                ways.machine.rouse();
+            }
+        }
+        if !offer.was_taken_up() {
             return Ok(());
-        };
-        self.wanted_at = back;
-        if was_quiet && back - now < BURST_MAX {
-            // A burst, and it is over.
+        }
+        let is_burst = self.was_a_burst(&offer);
+        self.wanted_at = offer.back;
+        if is_burst {
             self.away = 0;
             return Ok(());
         }
@@ -226,6 +289,26 @@ impl Way {
     /// The member slept: its core may be another's.
     pub(crate) fn woke(&mut self) {
         self.offer_at = 0;
+        self.skips_left = 0;
+    }
+
+    /// What time it is, if the core is to be offered now. Asked once a chunk; the clock is read the
+    /// less often the more chunks there are until then.
+    fn offers_now(&mut self, ways: &Ways) -> Option<Nanos> {
+        if self.skips_left > 0 {
+            self.skips_left -= 1;
+            return None;
+        }
+        let now = ways.machine.now();
+        if now >= self.offer_at {
+            return Some(now);
+        }
+        let chunk = now.saturating_sub(self.looked_at) / u64::from(self.skips + 1);
+        let chunks_left = (self.offer_at - now) / (2 * chunk.max(1));
+        self.looked_at = now;
+        self.skips = u32::try_from(chunks_left).map_or(SKIPS_MAX, |left| left.min(SKIPS_MAX));
+        self.skips_left = self.skips;
+        None
     }
 
     /// Whether nobody has wanted the core for a while.
@@ -233,33 +316,46 @@ impl Way {
         now.saturating_sub(self.wanted_at) >= QUIET_MIN
     }
 
-    /// Sleeps while a burst runs on another's core and the step goes on. Says when it woke.
-    fn nap_through_bursts(&self, ways: &Ways, mut now: Nanos, is_over: &dyn Fn() -> bool) -> Nanos {
-        let core = ways.machine.core();
-        while ways.a_burst_runs(core, now) && !is_over() {
+    /// Whether who took this up had something short to do, and has done it.
+    fn was_a_burst(&self, offer: &Offer) -> bool {
+        self.is_quiet(offer.began) && offer.lasted() < BURST_MAX
+    }
+
+    /// Sleeps while a burst runs on another's core and the step goes on.
+    fn nap_through_bursts(&mut self, ways: &Ways, is_over: &dyn Fn() -> bool) {
+        let mut now = ways.machine.now();
+        while ways.a_burst_runs(now) && !is_over() {
             ways.sleeps(self.member);
-            ways.machine.sleep(NAP);
+            let goes_on = || ways.a_burst_runs(ways.machine.now());
+            ways.machine.nap(NAP, &goes_on);
             let woke = ways.machine.now();
             ways.count(woke.saturating_sub(now));
             now = woke;
+            self.woke();
         }
-        now
     }
 
-    /// Offers the core at `now`. Says so if somebody took it up.
-    fn offer(&mut self, ways: &Ways, now: Nanos) -> Option<Taken> {
+    /// Offers the core at `now`, and again some time after it was given back.
+    fn offer(&mut self, ways: &Ways, now: Nanos) -> Offer {
         let core = ways.note_core(self.member);
         ways.machine.offer_core();
         let back = ways.machine.now();
-        self.offer_at = back + OFFER_AFTER;
-        let taken = back.saturating_sub(now);
-        // Two members on one core are soon moved apart, and it was not somebody else who had it.
-        let is_shared = core.is_some_and(|core| ways.is_shared(core, self.member));
-        if taken <= TAKEN_UP || is_shared {
-            return None;
+        if back.saturating_sub(now) > FOUND_SOMEBODY {
+            self.found_at = back;
         }
-        ways.count(taken);
-        Some(Taken { core, back })
+        let idle = back.saturating_sub(self.found_at) > IDLE;
+        self.offer_at = back + if idle { OFFER_AFTER_IDLE } else { OFFER_AFTER };
+        (self.looked_at, self.skips) = (back, 0);
+        let offer = Offer {
+            core,
+            began: now,
+            back,
+            is_shared: core.is_some_and(|core| ways.is_shared(core, self.member)),
+        };
+        if offer.was_taken_up() {
+            ways.count(offer.lasted());
+        }
+        offer
     }
 }
 

@@ -5,6 +5,11 @@ use serde::Serialize;
 /// Generates between `start` and `stop`, and rests otherwise, with its model loaded. `mark` is
 /// called twice in between: what is told in the end is of the time between the two.
 pub(crate) trait Load {
+    /// Waits until nothing that ran before keeps it from generating.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        Ok(())
+    }
+
     fn start(&mut self) -> anyhow::Result<()>;
     fn mark(&mut self) -> anyhow::Result<()>;
     fn stop(&mut self) -> anyhow::Result<Yield>;

@@ -4,24 +4,28 @@ use std::convert::Infallible;
 use std::iter;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use corpgrid_scheduler::{
-    Continuation, Event, GenerateRequest, HeterogeneousPipeline, Prompt, Status,
+    Continuation, Event, GenerateRequest, HeterogeneousPipeline, Prompt, Status, Verdict,
 };
 use futures_executor::block_on;
 use futures_util::StreamExt;
 use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
 use gogrid_host::process_cpu_time;
 
-use super::foreground::now;
+use super::foreground::{now, thread_sleep_until};
 use super::load::{Load, Yield, tokens_between};
 use crate::bench::decode_id;
 use crate::live::Live;
 
 /// One stream that generates, from an empty context again when it is this long.
 pub(crate) const TOKENS_MAX: usize = 512;
+
+/// How long what runs before may keep the policy from letting us generate, and how often we look.
+const SETTLE_MAX: Duration = Duration::from_secs(60);
+const SETTLE_LOOK: Duration = Duration::from_millis(100);
 
 pub(crate) struct Ours {
     pipeline: Arc<Live>,
@@ -66,6 +70,29 @@ impl Ours {
 }
 
 impl Load for Ours {
+    /// The policy holds a stop for some seconds after another load that asked for it has ended.
+    fn settle(&mut self) -> anyhow::Result<()> {
+        let until = now() + SETTLE_MAX;
+        loop {
+            let verdict = self.status().ruling.verdict;
+            let why = match &verdict {
+                Verdict::Open => return Ok(()),
+                Verdict::Limited { why, .. } => &why[..],
+                Verdict::Shut(reason) => std::slice::from_ref(reason),
+            };
+            if now() > until {
+                let why: Vec<_> = why.iter().map(ToString::to_string).collect();
+                anyhow::bail!(
+                    "for {} s the policy has not let gogrid generate as it may: {}; --limits FILE \
+                     can hold another policy",
+                    SETTLE_MAX.as_secs(),
+                    why.join(", ")
+                );
+            }
+            thread_sleep_until(now() + SETTLE_LOOK);
+        }
+    }
+
     fn start(&mut self) -> anyhow::Result<()> {
         self.marks.clear();
         let (pipeline, ids) = (Arc::clone(&self.pipeline), Arc::clone(&self.ids));

@@ -18,6 +18,8 @@ struct Cores {
     slice: Plain,
     offers: Plain,
     slept: Plain,
+    roused: Plain,
+    reads: Plain,
     /// The core that the thread is on.
     core: Plain,
 }
@@ -27,7 +29,8 @@ struct Fake(Arc<Cores>);
 
 impl Machine for Fake {
     fn now(&self) -> Nanos {
-        self.0.now.load(Ordering::Relaxed)
+        self.0.reads.fetch_add(1, Ordering::Relaxed);
+        self.at()
     }
 
     fn offer_core(&self) {
@@ -42,6 +45,17 @@ impl Machine for Fake {
         self.pass(nanos);
     }
 
+    fn nap(&self, most: Nanos, goes_on: &dyn Fn() -> bool) {
+        let until = self.now() + most;
+        while self.now() < until && goes_on() {
+            self.sleep(MICROSECOND);
+        }
+    }
+
+    fn rouse(&self) {
+        self.0.roused.fetch_add(1, Ordering::Relaxed);
+    }
+
     fn core(&self) -> Option<usize> {
         Some(self.on())
     }
@@ -52,6 +66,11 @@ impl Machine for Fake {
 }
 
 impl Fake {
+    /// The time, without reading the clock.
+    fn at(&self) -> Nanos {
+        self.0.now.load(Ordering::Relaxed)
+    }
+
     fn pass(&self, nanos: Nanos) {
         self.0.now.fetch_add(nanos, Ordering::Relaxed);
     }
@@ -82,17 +101,59 @@ impl Fake {
     }
 }
 
+/// Works in chunks of this length until `until` and says how often the core was offered.
+fn offers(fake: &Fake, (ways, way): (&Ways, &mut Way), chunk: Nanos, until: Nanos) -> u64 {
+    let before = fake.0.offers.load(Ordering::Relaxed);
+    while fake.at() < until {
+        assert_eq!(way.follow(ways), Ok(()));
+        fake.pass(chunk);
+    }
+    fake.0.offers.load(Ordering::Relaxed) - before
+}
+
 #[test]
 fn a_core_nobody_wants_is_offered_now_and_then_and_nobody_sleeps() {
+    for chunk in [MICROSECOND, 10 * MICROSECOND, 30 * MICROSECOND] {
+        let fake = Fake::default();
+        let (ways, mut way) = (fake.ways(), Way::new(1));
+        let second = 1000 * MILLISECOND;
+        let begin = fake.now();
+        let idle = offers(&fake, (&ways, &mut way), chunk, begin + second);
+        let at_most = second / OFFER_AFTER_IDLE;
+        assert!((at_most * 9 / 10..=at_most).contains(&idle), "{idle}");
+        assert_eq!((fake.slept(), ways.take_given()), (0, 0));
+    }
+}
+
+#[test]
+fn a_core_that_somebody_had_lately_is_offered_often() {
+    let chunk = 10 * MICROSECOND;
     let fake = Fake::default();
     let (ways, mut way) = (fake.ways(), Way::new(1));
-    for _ in 0..1000 {
-        assert_eq!(way.follow(&ways), Ok(()));
-        fake.pass(10 * MICROSECOND);
-    }
-    let offers = fake.0.offers.load(Ordering::Relaxed);
-    assert_eq!(offers, 1000 * 10 * MICROSECOND / OFFER_AFTER);
-    assert_eq!((fake.slept(), ways.take_given()), (0, 0));
+    fake.want(FOUND_SOMEBODY + 1);
+    assert_eq!(way.follow(&ways), Ok(()));
+    let begin = fake.now();
+    let often = offers(&fake, (&ways, &mut way), chunk, begin + IDLE);
+    let at_most = IDLE / OFFER_AFTER;
+    assert!((at_most * 8 / 10..=at_most).contains(&often), "{often}");
+    let until = begin + IDLE + 40 * OFFER_AFTER_IDLE;
+    let seldom = offers(&fake, (&ways, &mut way), chunk, until);
+    assert!((36..=41).contains(&seldom), "{seldom}");
+}
+
+#[test]
+fn the_clock_is_read_less_often_the_shorter_the_chunks() {
+    let fake = Fake::default();
+    let (ways, mut way) = (fake.ways(), Way::new(1));
+    let begin = fake.now();
+    offers(
+        &fake,
+        (&ways, &mut way),
+        MICROSECOND,
+        begin + 10 * MILLISECOND,
+    );
+    let reads = fake.0.reads.load(Ordering::Relaxed);
+    assert!(reads < 10_000 / u64::from(SKIPS_MAX), "{reads}");
 }
 
 #[test]
@@ -125,6 +186,8 @@ fn a_frame_of_a_picture_has_the_core_and_the_member_goes_on_after_it() {
     }
     let given = ways.take_given();
     assert_eq!((given, fake.slept()), (100 * 3 * MILLISECOND, 0));
+    let roused = fake.0.roused.load(Ordering::Relaxed);
+    assert_eq!(roused, 100, "a leader that napped meanwhile goes on too");
 }
 
 #[test]
@@ -161,8 +224,7 @@ fn a_burst_has_the_machine_until_it_ends() {
     Way::new(LEADER).lead(&ways, &|| false);
     // Nobody ended it, so the leader slept for as long as a burst may take.
     let slept = fake.slept();
-    let most = BURST_MAX - TAKEN_UP;
-    assert!((most..most + NAP).contains(&slept), "{slept}");
+    assert_eq!(slept, BURST_MAX - TAKEN_UP);
     assert_eq!(ways.take_given(), slept);
 
     let ways = beside_an_offer(&fake, TAKEN_UP);
@@ -206,6 +268,21 @@ fn a_leader_leaves_a_core_that_was_taken_up_and_goes_on_when_it_is_given_back() 
     fake.pass(OFFER_AFTER);
     leader.lead(&ways, &|| false);
     assert_eq!((fake.on(), fake.slept()), (1, 0), "nobody wants this one");
+}
+
+#[test]
+fn a_leader_offers_its_core_to_who_wants_it_after_a_burst_too() {
+    let fake = Fake::default();
+    let (ways, mut leader) = (fake.ways(), Way::new(0));
+    for _ in 0..100 {
+        fake.want(BURST_MAX - MICROSECOND);
+        leader.lead(&ways, &|| false);
+        fake.pass(OFFER_AFTER);
+        let before = fake.0.offers.load(Ordering::Relaxed);
+        leader.lead(&ways, &|| false);
+        assert_eq!(fake.0.offers.load(Ordering::Relaxed), before + 1);
+        fake.pass(QUIET_MIN);
+    }
 }
 
 #[test]
@@ -281,6 +358,14 @@ impl Machine for Stuck {
 
     fn sleep(&self, nanos: Nanos) {
         self.0.sleep(nanos);
+    }
+
+    fn nap(&self, most: Nanos, goes_on: &dyn Fn() -> bool) {
+        self.0.nap(most, goes_on);
+    }
+
+    fn rouse(&self) {
+        self.0.rouse();
     }
 
     fn core(&self) -> Option<usize> {
