@@ -6,6 +6,11 @@ use gogrid_units::Moment;
 /// The fixed point of a rate: 32 fractional bits.
 const RATE_ONE: f64 = 4_294_967_296.0;
 
+/// A thread need not settle more often, since reading its CPU time is a system call, nor may it settle
+/// less often, however far off a rest is.
+const SETTLE_NANOS_MIN: u64 = 250_000;
+const SETTLE_NANOS_MAX: u64 = 1_000_000;
+
 /// No rest is longer, however small the share: who rests asks again, and then what is still owed
 /// counts. So a share that is raised, or an order to stop, is noticed in time.
 const REST_NANOS_MAX: u64 = 50_000_000;
@@ -112,6 +117,24 @@ impl Duty {
                 .fetch_max(now.0.saturating_add(rest), Ordering::AcqRel);
         }
         self.resting(now)
+    }
+
+    /// Nanoseconds of wall time after which a thread settles again: the later the more room there is
+    /// before a rest. Others' use is not settled meanwhile either, so that room counts a quarter.
+    pub fn settle_after(&self) -> u64 {
+        (self.slack() / 4).clamp(SETTLE_NANOS_MIN, SETTLE_NANOS_MAX)
+    }
+
+    /// Nanoseconds of wall time for which all cores may work before a rest is due, as far as use is
+    /// settled.
+    fn slack(&self) -> u64 {
+        let room = self.limit.load(Ordering::Relaxed);
+        let room = room.saturating_sub(self.debt.load(Ordering::Relaxed));
+        let second = u64::from(self.cores) << 32;
+        let spent = second.saturating_sub(self.rate.load(Ordering::Relaxed));
+        let room = u128::try_from(room).unwrap_or(0);
+        // At a share of 1 nothing is spent that is not earned.
+        u64::try_from((room << 32) / u128::from(spent.max(1))).unwrap_or(u64::MAX)
     }
 
     /// Threads that may work now; at least one, whose rests hold a share of less than a core.

@@ -24,14 +24,12 @@ use crate::sync::{Alone, Hint, Nanos};
 /// The leader's number among the members.
 pub(crate) const LEADER: usize = 0;
 
-/// Between two offers of a core that somebody took up a while ago. What somebody who wants it waits
-/// for at most, but for the chunk that is being worked at.
+/// Between two offers of a core that was taken up lately. What somebody who wants it waits for at
+/// most, but for the chunk that is being worked at.
 const OFFER_AFTER: Nanos = 50_000;
-/// The same where nobody took up any for so long.
+/// The same where nobody took it up for so long.
 const OFFER_AFTER_IDLE: Nanos = 400_000;
-const IDLE: Nanos = 250_000_000;
-/// An offer that takes longer was taken up by somebody, however little they had to do.
-const FOUND_SOMEBODY: Nanos = 4_000;
+const IDLE: Nanos = 50_000_000;
 /// The clock is not read before more chunks than this in a row.
 const SKIPS_MAX: u32 = 8;
 /// An offer that takes longer is taken up by somebody who has more to do than the system's own
@@ -158,8 +156,6 @@ pub(crate) struct Way {
     member: usize,
     /// When the core is offered next.
     offer_at: Nanos,
-    /// When an offer last found somebody.
-    found_at: Nanos,
     /// When the clock was last read, how many chunks were to pass then before it is read again, and
     /// how many still are.
     looked_at: Nanos,
@@ -198,7 +194,6 @@ impl Way {
         Self {
             member,
             offer_at: 0,
-            found_at: 0,
             looked_at: 0,
             skips: 0,
             skips_left: 0,
@@ -283,12 +278,13 @@ impl Way {
         ways.machine.sleep(away);
         ways.count(away);
         self.wanted_at = ways.machine.now();
+        // Its core may still be wanted.
+        self.offer_at = 0;
         self.woke();
     }
 
-    /// The member slept: its core may be another's.
+    /// The member slept: it is later than it may think.
     pub(crate) fn woke(&mut self) {
-        self.offer_at = 0;
         self.skips_left = 0;
     }
 
@@ -340,12 +336,6 @@ impl Way {
         let core = ways.note_core(self.member);
         ways.machine.offer_core();
         let back = ways.machine.now();
-        if back.saturating_sub(now) > FOUND_SOMEBODY {
-            self.found_at = back;
-        }
-        let idle = back.saturating_sub(self.found_at) > IDLE;
-        self.offer_at = back + if idle { OFFER_AFTER_IDLE } else { OFFER_AFTER };
-        (self.looked_at, self.skips) = (back, 0);
         let offer = Offer {
             core,
             began: now,
@@ -355,6 +345,14 @@ impl Way {
         if offer.was_taken_up() {
             ways.count(offer.lasted());
         }
+        let is_idle = !offer.was_taken_up() && back.saturating_sub(self.wanted_at) > IDLE;
+        self.offer_at = back
+            + if is_idle {
+                OFFER_AFTER_IDLE
+            } else {
+                OFFER_AFTER
+            };
+        (self.looked_at, self.skips) = (back, 0);
         offer
     }
 }

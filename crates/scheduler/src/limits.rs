@@ -9,9 +9,6 @@ pub(crate) const ROWS_IN_STEP_MAX: usize = 128;
 /// than all of it may be taken.
 pub(crate) const SLICE: Duration = Duration::from_millis(2);
 
-/// Wall time between two settlements of a thread at least: reading its CPU time is a system call.
-pub(crate) const SETTLE_NANOS_MIN: u64 = 250_000;
-
 /// Sequences in one step: the most that `max_batch_size` may be.
 pub(crate) const SEQUENCES_IN_STEP_MAX: usize = 64;
 
@@ -70,8 +67,4 @@ const _: () = assert!(
     // What the observer is told it tells the engine; it has an order of its own besides.
     QUEUED_MAX + ASKS_MAX + 2 * TELLS_MAX + 1 < EVENTS_MAX,
     "there must be room for everybody who has a place, and for the word to stop"
-);
-const _: () = assert!(
-    4 * SETTLE_NANOS_MIN as u128 <= SLICE.as_nanos(),
-    "a slice must be seen to end"
 );

@@ -8,7 +8,7 @@ use gogrid_host::{Clock, thread_cpu_time};
 use gogrid_units::{Go, Moment, Pace, Work};
 
 use crate::gate::Gate;
-use crate::limits::{SETTLE_NANOS_MIN, SLICE};
+use crate::limits::SLICE;
 
 /// The pace of a CPU device: holds the CPU time of its threads to a share of wall time times the
 /// device's cores. Shared by all its stages.
@@ -28,9 +28,60 @@ pub(crate) struct DutyPace {
 }
 
 thread_local! {
-    /// When this thread last settled, on its pace's clock, and its CPU time then. A thread works
-    /// at one pace all its life.
-    static SETTLED: Cell<Option<(Moment, Duration)>> = const { Cell::new(None) };
+    /// This thread's CPU time when it last settled. A thread works at one pace all its life.
+    static SETTLED: Cell<Option<Duration>> = const { Cell::new(None) };
+    /// When it settles next, on its pace's clock.
+    static DUE: Cell<Moment> = const { Cell::new(Moment(0)) };
+    static LOOK: Cell<Look> = const { Cell::new(Look::NONE) };
+}
+
+/// When a thread last read the clock at a pause point, and what it may do until it reads it again:
+/// a chunk of work is short beside the time until the thread settles next, so most points need no
+/// clock.
+#[derive(Clone, Copy)]
+struct Look {
+    at: Moment,
+    /// What it was to do since then, and what of it is left, as of [`units`].
+    whole: u64,
+    left: u64,
+}
+
+impl Look {
+    const NONE: Self = Self {
+        at: Moment(0),
+        whole: 0,
+        left: 0,
+    };
+
+    /// Goes on without a look, if `work` is within what is left.
+    fn spend(&mut self, work: u64) -> bool {
+        let rest = self.left.checked_sub(work);
+        self.left = rest.unwrap_or(self.left);
+        rest.is_some()
+    }
+
+    /// A look at `now`, before `work`: the next is due halfway to `until` at the latest, at the speed
+    /// since the last look. What waits in between, or is slow, brings it forward.
+    fn renew(&mut self, now: Moment, until: Moment, work: u64) {
+        let elapsed = now.0.saturating_sub(self.at.0);
+        let ahead = until.0.saturating_sub(now.0) / 2;
+        let done = u128::from(self.whole - self.left);
+        let whole = match elapsed {
+            0 => 0,
+            _ => u64::try_from(done * u128::from(ahead) / u128::from(elapsed)).unwrap_or(0),
+        };
+        // This work is done in any case.
+        *self = Self {
+            at: now,
+            whole: whole.max(work),
+            left: whole.saturating_sub(work),
+        };
+    }
+}
+
+/// Work as one number: the speeds of its two kinds are near enough for a guess.
+fn units(work: Work) -> u64 {
+    1 + work.bytes + work.multiply_adds
 }
 
 impl DutyPace {
@@ -62,10 +113,11 @@ impl DutyPace {
     /// the devices of `paces`: others rest for it.
     pub(crate) fn charge(paces: &[Arc<Self>]) {
         let now = paces[0].clock.now();
-        if !is_due(now) {
+        if now < DUE.get() {
             return;
         }
-        let Some(used) = used_until(now) else { return };
+        DUE.set(Moment(now.0 + paces[0].duty.settle_after()));
+        let Some(used) = used() else { return };
         for pace in paces {
             // Each has its own clock.
             pace.count(pace.clock.now(), used / paces.len() as u64);
@@ -94,7 +146,9 @@ impl DutyPace {
     }
 
     fn settle(&self, now: Moment) -> Option<Moment> {
-        self.count(now, used_until(now)?)
+        let rest = used().and_then(|used| self.count(now, used));
+        DUE.set(Moment(now.0 + self.duty.settle_after()));
+        rest
     }
 
     fn count(&self, now: Moment, used: u64) -> Option<Moment> {
@@ -105,24 +159,32 @@ impl DutyPace {
 
 /// CPU nanoseconds that the calling thread used since it last settled. Without the clock there is
 /// nothing to settle; the status says so.
-fn used_until(now: Moment) -> Option<u64> {
+fn used() -> Option<u64> {
     let cpu = thread_cpu_time().ok()?;
-    let before = SETTLED.replace(Some((now, cpu)));
-    let used = before.map_or(Duration::ZERO, |(_, before)| cpu.saturating_sub(before));
+    let before = SETTLED.replace(Some(cpu));
+    let used = before.map_or(Duration::ZERO, |before| cpu.saturating_sub(before));
     // 2^64 nanoseconds are 584 years.
     Some(used.as_nanos() as u64)
 }
 
 impl Pace for DutyPace {
-    fn point(&self, _work: Work) -> Go {
+    fn point(&self, work: Work) -> Go {
         if self.is_over() {
             return Go::Abandon;
         }
+        let (mut look, work) = (LOOK.get(), units(work));
+        // Whatever rest another thread has found to be due since ends after the last look.
+        if self.duty.resting(look.at).is_none() && look.spend(work) {
+            LOOK.set(look);
+            return Go::Go;
+        }
         let now = self.clock.now();
-        let rest = match is_due(now) {
+        let rest = match now >= DUE.get() {
             true => self.settle(now),
             false => self.duty.resting(now),
         };
+        look.renew(now, DUE.get(), work);
+        LOOK.set(look);
         rest.map_or(Go::Go, Go::Rest)
     }
 
@@ -150,12 +212,6 @@ impl Pace for DutyPace {
     }
 }
 
-/// Whether it is long enough since the calling thread settled.
-fn is_due(now: Moment) -> bool {
-    let settled = SETTLED.get();
-    settled.is_none_or(|(at, _)| now.0.saturating_sub(at.0) >= SETTLE_NANOS_MIN)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -179,6 +235,49 @@ mod tests {
         // However busy the machine is: 50 ms of CPU time are not earned sooner, but for a slice's
         // debt, and what is used before it is settled.
         assert!(wall >= 0.1 - 0.003, "{wall} s");
+    }
+
+    const DUE_EVERY: u64 = 250_000;
+
+    /// Goes through chunks of `units` that take `nanos` each until `until`. Says how often it looked
+    /// and what passed at most after a moment was due.
+    fn looks(look: &mut Look, (units, nanos): (u64, u64), until: u64) -> (u64, u64) {
+        let (mut now, mut looks, mut late) = (look.at.0, 0, 0);
+        let mut due = now + DUE_EVERY;
+        while now < until {
+            if !look.spend(units) {
+                looks += 1;
+                if now >= due {
+                    late = late.max(now - due);
+                    due = now + DUE_EVERY;
+                }
+                look.renew(Moment(now), Moment(due), units);
+            }
+            now += nanos;
+        }
+        (looks, late)
+    }
+
+    #[test]
+    fn short_chunks_need_few_looks_and_settle_in_time() {
+        for nanos in [100, 1_000, 10_000, 100_000, 400_000] {
+            let mut look = Look::NONE;
+            let length = 100 * DUE_EVERY;
+            let (looks, late) = looks(&mut look, (1000, nanos), length);
+            // Half of what is left each time, down to a chunk.
+            let most = (length / nanos + 1).min(100 * 14);
+            assert!(looks <= most, "{looks} looks of chunks of {nanos} ns");
+            assert!(late <= nanos, "{late} ns late with chunks of {nanos} ns");
+        }
+    }
+
+    #[test]
+    fn work_that_turns_out_slower_is_noticed_within_a_slice() {
+        let mut look = Look::NONE;
+        let fast = 10 * DUE_EVERY;
+        looks(&mut look, (1000, 1_000), fast);
+        let (_, late) = looks(&mut look, (1000, 8_000), 20 * DUE_EVERY);
+        assert!(u128::from(late) < SLICE.as_nanos() / 2, "{late}");
     }
 
     #[test]

@@ -18,13 +18,10 @@ struct Crew<'a> {
     oversleeps: u64,
 }
 
-/// As a pace does.
-const SETTLES_EVERY: u64 = 250 * MICROSECOND;
-
 /// Runs threads on `duty` from `from` to `to`; gives the moments and lengths of all chunks.
 fn work(duty: &Duty, crew: &mut Crew<'_>, (from, to): (u64, u64)) -> Vec<(u64, u64)> {
     let mut clocks = vec![from; crew.threads];
-    let mut settled_at = clocks.clone();
+    let mut due_at = vec![from + duty.settle_after(); crew.threads];
     let mut used = vec![0; crew.threads];
     let mut chunks = Vec::new();
     loop {
@@ -34,9 +31,9 @@ fn work(duty: &Duty, crew: &mut Crew<'_>, (from, to): (u64, u64)) -> Vec<(u64, u
             return chunks;
         }
         let mut rest = duty.resting(Moment(now));
-        if now - settled_at[thread] >= SETTLES_EVERY {
-            settled_at[thread] = now;
+        if now >= due_at[thread] {
             rest = duty.settle(Moment(now), std::mem::take(&mut used[thread]));
+            due_at[thread] = now + duty.settle_after();
         }
         if let Some(until) = rest {
             assert!(until.0 > now, "a rest ends after it begins");
@@ -149,10 +146,11 @@ proptest! {
         let log = work(&duty, &mut crew, (from, from + 200 * MILLISECOND));
         // What the first thread did without a gap; threads settle late by what is between two
         // settlements and a chunk.
-        let late = 2 * SETTLES_EVERY + 100 * MICROSECOND;
+        let late = 2 * SETTLE_NANOS_MIN + 100 * MICROSECOND;
         let slice_max = SLICE.as_nanos() as u64 + late;
-        // The first slice works off the credit of the time before it too.
-        let credit = (CREDIT_NANOS_A_CORE as f64 / (1.0 - share)) as u64;
+        // The first slice works off the credit of the time before it too, which was not known yet
+        // when the first settlement was put off.
+        let credit = (CREDIT_NANOS_A_CORE as f64 / (1.0 - share)) as u64 + SETTLE_NANOS_MAX / 2;
         let (mut began, mut end, mut is_first) = (from, from, true);
         for &(start, length) in &log {
             if start > end {
@@ -238,6 +236,22 @@ fn the_whole_share_never_rests() {
     // Nothing of it is owed when the share falls.
     duty.set_share(0.5);
     assert_eq!(duty.settle(Moment(1000 * MILLISECOND), MILLISECOND), None);
+}
+
+#[test]
+fn a_thread_settles_the_later_the_more_room_there_is() {
+    let duty = Duty::new(0.5, 2, SLICE);
+    assert_eq!(duty.settle_after(), SLICE.as_nanos() as u64 / 4);
+    // Half of the room is gone.
+    duty.settle(Moment(0), MILLISECOND);
+    assert_eq!(duty.settle_after(), SETTLE_NANOS_MIN);
+    duty.settle(Moment(0), 100 * MILLISECOND);
+    assert_eq!(duty.settle_after(), SETTLE_NANOS_MIN);
+    // Credit.
+    duty.settle(Moment(SECOND), 0);
+    assert_eq!(duty.settle_after(), SETTLE_NANOS_MAX);
+    duty.set_share(1.0);
+    assert_eq!(duty.settle_after(), SETTLE_NANOS_MAX);
 }
 
 #[test]

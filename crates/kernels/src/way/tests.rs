@@ -130,7 +130,7 @@ fn a_core_that_somebody_had_lately_is_offered_often() {
     let chunk = 10 * MICROSECOND;
     let fake = Fake::default();
     let (ways, mut way) = (fake.ways(), Way::new(1));
-    fake.want(FOUND_SOMEBODY + 1);
+    fake.want(TAKEN_UP + 1);
     assert_eq!(way.follow(&ways), Ok(()));
     let begin = fake.now();
     let often = offers(&fake, (&ways, &mut way), chunk, begin + IDLE);
@@ -338,7 +338,7 @@ fn members_on_one_core_are_no_reason_to_stay_away() {
     }
     assert_eq!((fake.slept(), ways.take_given()), (0, 0));
     ways.sleeps(LEADER);
-    fake.pass(OFFER_AFTER);
+    fake.pass(OFFER_AFTER_IDLE);
     fake.want(MILLISECOND);
     assert_eq!(way.follow(&ways), Ok(()));
     assert_eq!(ways.take_given(), MILLISECOND, "it was somebody else");
