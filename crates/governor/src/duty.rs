@@ -6,9 +6,9 @@ use gogrid_units::Moment;
 /// The fixed point of a rate: 32 fractional bits.
 const RATE_ONE: f64 = 4_294_967_296.0;
 
-/// A thread need not settle more often, since reading its CPU time is a system call, nor may it settle
-/// less often, however far off a rest is.
+/// A thread need not settle more often than this: reading its CPU time is a system call.
 const SETTLE_NANOS_MIN: u64 = 250_000;
+/// A thread settles at least this often, however far off a rest is.
 const SETTLE_NANOS_MAX: u64 = 1_000_000;
 
 /// No rest is longer, however small the share: who rests asks again, and then what is still owed
@@ -56,7 +56,12 @@ pub struct Duty {
 impl Duty {
     /// No debt and no credit, on a device of `cores` cores. `share` is in 0..=1; at 1 there is
     /// never a rest, and at 0 there is nothing else once a slice is used.
+    ///
+    /// # Panics
+    /// When `slice` is under a millisecond, whose end threads that settle would not see in time.
     pub fn new(share: f64, cores: u32, slice: Duration) -> Self {
+        let shortest = Duration::from_nanos(4 * SETTLE_NANOS_MIN);
+        assert!(slice >= shortest, "a slice must be seen to end");
         let duty = Self {
             rate: AtomicU64::new(0),
             limit: AtomicI64::new(0),
@@ -71,7 +76,7 @@ impl Duty {
         duty
     }
 
-    /// Changes the share; in effect at the next pause point. A rest that was worked out from the
+    /// Changes the share; in effect as each thread settles next. A rest that was worked out from the
     /// old share ends, and what is still owed is earned at the new one.
     pub fn set_share(&self, share: f64) {
         let (cores, share) = (f64::from(self.cores), share.clamp(0.0, 1.0));

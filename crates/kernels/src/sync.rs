@@ -77,13 +77,15 @@ impl<T> UnsafeCell<T> {
     }
 }
 
-/// Parks for about as long as a chunk of work may take on a slow core; under loom, which has no
-/// time, until unparked.
-pub(crate) fn park_a_chunk() {
+/// Parks for so long at most; under loom, which has no time, until unparked.
+pub(crate) fn park_for(most: Nanos) {
     #[cfg(not(loom))]
-    std::thread::park_timeout(std::time::Duration::from_micros(1000));
+    std::thread::park_timeout(std::time::Duration::from_nanos(most));
     #[cfg(loom)]
-    park();
+    {
+        let _ = most;
+        park();
+    }
 }
 
 /// Nanoseconds of a clock that never goes back; under loom, which has no time, always 0.
@@ -164,3 +166,26 @@ impl Bed {
 #[derive(Debug, Default)]
 #[repr(align(128))]
 pub(crate) struct Alone<T>(pub(crate) T);
+
+#[cfg(test)]
+#[cfg(not(loom))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_naps_goes_on_when_roused() {
+        const HOUR: Nanos = 3_600_000_000_000;
+        let (bed, goes_on) = (Bed::default(), AtomicBool::new(true));
+        std::thread::scope(|scope| {
+            // Whichever of the two comes first.
+            scope.spawn(|| bed.nap(HOUR, &|| goes_on.load(Ordering::Relaxed)));
+            goes_on.store(false, Ordering::Relaxed);
+            bed.rouse();
+        });
+    }
+
+    #[test]
+    fn a_nap_ends_by_itself() {
+        Bed::default().nap(1, &|| true);
+    }
+}

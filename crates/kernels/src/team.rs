@@ -16,18 +16,22 @@ use crate::ops::Ops;
 use crate::region::{Abandoned, Board, Chunk, Leaves, Member, Memory, Pauses, Region};
 use crate::sync::{
     Alone, Arc, AtomicBool, Bed, JoinHandle, Nanos, Ordering, Spawn, Thread, current, fence, nanos,
-    offer_core, park, park_a_chunk, sleep_nanos,
+    offer_core, park, park_for, sleep_nanos,
 };
-use crate::way::{LEADER, Machine, Ways};
+use crate::way::{BURST_MAX, LEADER, Machine, Ways};
 
 /// The longest spin at a region's end and between regions. About what it costs to sleep and be
 /// woken, and more than a program takes that wakes up for a moment on another member's core.
 #[cfg(not(loom))]
 const SPIN_NANOS_MAX: u64 = 50_000;
 
-/// Looks in a row, a millisecond apart, at which a member works at the same chunk before it is late:
+/// About how long a chunk of work may take on a slow core.
+const CHUNK_NANOS_MAX: Nanos = 1_000_000;
+
+/// Looks in a row, so long apart, at which a member works at the same chunk before it is late:
 /// a burst on its core is waited for.
-const LATE_LOOKS: u32 = 5;
+const LATE_LOOKS: u32 = 9;
+const _: () = assert!(LATE_LOOKS as Nanos * CHUNK_NANOS_MAX > BURST_MAX);
 
 /// Steps a member that is late every time it takes part stays away at most.
 const STEPS_AWAY_MAX: u64 = 64;
@@ -208,7 +212,7 @@ impl Crew {
 
     fn begin_step(&mut self, width: usize) {
         self.step += 1;
-        self.memory.way.woke();
+        self.memory.way.woke(&self.shared.ways);
         self.leader.0.active.store(true, Ordering::Relaxed);
         self.narrow_to(width);
         self.wake();
@@ -308,8 +312,9 @@ impl Crew {
             .for_each(|worker| worker.seen_at = None);
         self.shared.ways.sleeps(LEADER);
         loop {
-            park_a_chunk();
+            park_for(CHUNK_NANOS_MAX);
             if shared.board.all_done(chunks) {
+                self.memory.way.woke(&shared.ways);
                 return;
             }
             self.leave_out_the_late();
@@ -431,7 +436,7 @@ impl Shared {
                 Leaves::NoChunk => {
                     self.ways.sleeps(index);
                     self.sleep(seat);
-                    memory.way.woke();
+                    memory.way.woke(&self.ways);
                 }
             }
         }

@@ -19,28 +19,33 @@
 
 use std::sync::atomic::Ordering;
 
+use gogrid_units::Sparing;
+
 use crate::sync::{Alone, Hint, Nanos};
 
 /// The leader's number among the members.
 pub(crate) const LEADER: usize = 0;
 
-/// Between two offers of a core that was taken up lately. What somebody who wants it waits for at
-/// most, but for the chunk that is being worked at.
+/// Between two offers of a core, where one of the team's was taken up lately. What somebody who wants
+/// it waits for at most, but for the chunks that are being worked at.
 const OFFER_AFTER: Nanos = 50_000;
-/// The same where nobody took it up for so long.
+/// The same where none was.
 const OFFER_AFTER_IDLE: Nanos = 400_000;
-const IDLE: Nanos = 50_000_000;
-/// The clock is not read before more chunks than this in a row.
-const SKIPS_MAX: u32 = 8;
+/// How long ago is lately: a few frames' periods.
+const LATELY: Nanos = 50_000_000;
+/// At most so many chunks in a row pass without a look at the clock.
+const SKIPS_MAX: u32 = 3;
 /// An offer that takes longer is taken up by somebody who has more to do than the system's own
 /// threads, which come and go.
 const TAKEN_UP: Nanos = 150_000;
-/// How long the leader naps before it looks whether the step is over.
+/// How long the leader naps before it looks whether the step is over, and what is lost where a burst
+/// ends just as it falls asleep.
 const NAP: Nanos = 250_000;
 /// How long a burst may keep the team waiting: half a frame's period, at 60 a second.
-const BURST_MAX: Nanos = 8_000_000;
+pub(crate) const BURST_MAX: Nanos = 8_000_000;
 /// A core that was not wanted for so long is wanted by a burst; one that is wanted again sooner, by
-/// somebody who goes on.
+/// somebody who goes on. Less than what is left of a frame's period at 120 a second, so who works for
+/// all of `BURST_MAX` and rests for this has all cores for three fifths of the time.
 const QUIET_MIN: Nanos = 5_000_000;
 /// The longest that a leader goes on offering, and then the longest that it does not: who shares
 /// a core with a program that never rests gets half of it.
@@ -70,10 +75,14 @@ pub(crate) trait Machine: Send + Sync {
     fn keep_off(&self, core: usize);
 }
 
+const _: () = assert!(TAKEN_UP < BURST_MAX && OFFER_AFTER < OFFER_AFTER_IDLE);
+
 /// What all members of a team know of those who want their cores.
 pub(crate) struct Ways {
     machine: Box<dyn Machine>,
     posts: Vec<Alone<Post>>,
+    /// When a core was last given back that somebody had taken up; 0 before the first.
+    taken_at: Alone<Hint>,
     /// Nanoseconds that members have slept or waited for others and nobody has asked for yet.
     gave: Alone<Hint>,
 }
@@ -92,6 +101,7 @@ impl Ways {
         Self {
             machine,
             posts: (0..members).map(|_| Alone::default()).collect(),
+            taken_at: Alone::default(),
             gave: Alone::default(),
         }
     }
@@ -131,17 +141,15 @@ impl Ways {
             .any(|since| since.load(Ordering::Relaxed) > 0)
     }
 
-    /// For the leader: whether another member's core has been on offer for so long that it must be
-    /// taken, and by others than the leader, and not for longer than a burst takes.
-    fn a_burst_runs(&self, now: Nanos) -> bool {
+    /// For the leader, who is or was on `core`: whether another member's core has been on offer for
+    /// so long that it must be taken, and by others than the leader, and not for longer than a burst
+    /// takes.
+    fn a_burst_runs(&self, core: Option<usize>, now: Nanos) -> bool {
         (LEADER + 1..self.posts.len()).any(|other| {
             let since = self.posts[other].0.offers_since.load(Ordering::Relaxed);
             let age = now.saturating_sub(since);
-            let is_shared = || {
-                let core = self.machine.core();
-                core.is_some_and(|core| self.is_on(other, core))
-            };
-            since > 0 && (TAKEN_UP..BURST_MAX).contains(&age) && !is_shared()
+            let is_shared = core.is_some_and(|core| self.is_on(other, core));
+            since > 0 && !is_shared && (TAKEN_UP..BURST_MAX).contains(&age)
         })
     }
 
@@ -156,11 +164,8 @@ pub(crate) struct Way {
     member: usize,
     /// When the core is offered next.
     offer_at: Nanos,
-    /// When the clock was last read, how many chunks were to pass then before it is read again, and
-    /// how many still are.
-    looked_at: Nanos,
-    skips: u32,
-    skips_left: u32,
+    /// Most chunks are begun without a look at the clock.
+    clock: Sparing,
     /// When somebody last wanted the core.
     wanted_at: Nanos,
     /// How long it stayed away last.
@@ -194,9 +199,7 @@ impl Way {
         Self {
             member,
             offer_at: 0,
-            looked_at: 0,
-            skips: 0,
-            skips_left: 0,
+            clock: Sparing::NEW,
             wanted_at: 0,
             away: 0,
         }
@@ -205,6 +208,9 @@ impl Way {
     /// For the leader, between chunks. Comes back when it may go on, or `is_over` says that the
     /// step is to be left.
     pub(crate) fn lead(&mut self, ways: &Ways, is_over: &dyn Fn() -> bool) {
+        if self.clock.passes() {
+            return;
+        }
         if ways.some_offer() {
             self.nap_through_bursts(ways, is_over);
         }
@@ -222,10 +228,7 @@ impl Way {
             if let Some(core) = offer.core {
                 ways.machine.keep_off(core);
             }
-            if is_burst {
-                return;
-            }
-            if is_over() {
+            if is_burst || is_over() {
                 return;
             }
             now = offer.back;
@@ -239,6 +242,9 @@ impl Way {
     /// For another member, before it claims a chunk: `Err` with how long it is to stay away when
     /// its core is wanted.
     pub(crate) fn follow(&mut self, ways: &Ways) -> Result<(), Nanos> {
+        if self.clock.passes() {
+            return Ok(());
+        }
         let Some(now) = self.offers_now(ways) else {
             return Ok(());
         };
@@ -280,30 +286,22 @@ impl Way {
         self.wanted_at = ways.machine.now();
         // Its core may still be wanted.
         self.offer_at = 0;
-        self.woke();
+        self.woke(ways);
     }
 
-    /// The member slept: it is later than it may think.
-    pub(crate) fn woke(&mut self) {
-        self.skips_left = 0;
+    /// The member slept: it may be later than it thinks, and on another core.
+    pub(crate) fn woke(&mut self, ways: &Ways) {
+        ways.note_core(self.member);
+        self.clock.wake();
     }
 
-    /// What time it is, if the core is to be offered now. Asked once a chunk; the clock is read the
-    /// less often the more chunks there are until then.
+    /// What time it is, if the core is to be offered now.
     fn offers_now(&mut self, ways: &Ways) -> Option<Nanos> {
-        if self.skips_left > 0 {
-            self.skips_left -= 1;
-            return None;
-        }
         let now = ways.machine.now();
         if now >= self.offer_at {
             return Some(now);
         }
-        let chunk = now.saturating_sub(self.looked_at) / u64::from(self.skips + 1);
-        let chunks_left = (self.offer_at - now) / (2 * chunk.max(1));
-        self.looked_at = now;
-        self.skips = u32::try_from(chunks_left).map_or(SKIPS_MAX, |left| left.min(SKIPS_MAX));
-        self.skips_left = self.skips;
+        self.clock.read(now, self.offer_at, SKIPS_MAX);
         None
     }
 
@@ -319,15 +317,17 @@ impl Way {
 
     /// Sleeps while a burst runs on another's core and the step goes on.
     fn nap_through_bursts(&mut self, ways: &Ways, is_over: &dyn Fn() -> bool) {
+        // Where it worked, not where it wakes for a moment.
+        let core = ways.machine.core();
         let mut now = ways.machine.now();
-        while ways.a_burst_runs(now) && !is_over() {
+        while ways.a_burst_runs(core, now) && !is_over() {
             ways.sleeps(self.member);
-            let goes_on = || ways.a_burst_runs(ways.machine.now());
+            let goes_on = || ways.a_burst_runs(core, ways.machine.now());
             ways.machine.nap(NAP, &goes_on);
             let woke = ways.machine.now();
             ways.count(woke.saturating_sub(now));
             now = woke;
-            self.woke();
+            self.woke(ways);
         }
     }
 
@@ -344,15 +344,17 @@ impl Way {
         };
         if offer.was_taken_up() {
             ways.count(offer.lasted());
+            ways.taken_at.0.store(back, Ordering::Relaxed);
         }
-        let is_idle = !offer.was_taken_up() && back.saturating_sub(self.wanted_at) > IDLE;
+        let taken_at = ways.taken_at.0.load(Ordering::Relaxed);
+        let lately = taken_at > 0 && back.saturating_sub(taken_at) < LATELY;
         self.offer_at = back
-            + if is_idle {
-                OFFER_AFTER_IDLE
-            } else {
+            + if lately {
                 OFFER_AFTER
+            } else {
+                OFFER_AFTER_IDLE
             };
-        (self.looked_at, self.skips) = (back, 0);
+        self.clock.read(back, self.offer_at, 0);
         offer
     }
 }

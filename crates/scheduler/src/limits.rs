@@ -9,6 +9,10 @@ pub(crate) const ROWS_IN_STEP_MAX: usize = 128;
 /// than all of it may be taken.
 pub(crate) const SLICE: Duration = Duration::from_millis(2);
 
+/// Pause points in a row that pass without a look at the clock, at most: work between two of them is
+/// at most 0.5 ms and mostly some microseconds.
+pub(crate) const POINTS_MAX: u32 = 8;
+
 /// Sequences in one step: the most that `max_batch_size` may be.
 pub(crate) const SEQUENCES_IN_STEP_MAX: usize = 64;
 

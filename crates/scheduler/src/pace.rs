@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use gogrid_governor::Duty;
 use gogrid_host::{Clock, thread_cpu_time};
-use gogrid_units::{Go, Moment, Pace, Work};
+use gogrid_units::{Go, Moment, Pace, Sparing, Work};
 
 use crate::gate::Gate;
-use crate::limits::SLICE;
+use crate::limits::{POINTS_MAX, SLICE};
 
 /// The pace of a CPU device: holds the CPU time of its threads to a share of wall time times the
 /// device's cores. Shared by all its stages.
@@ -32,56 +32,8 @@ thread_local! {
     static SETTLED: Cell<Option<Duration>> = const { Cell::new(None) };
     /// When it settles next, on its pace's clock.
     static DUE: Cell<Moment> = const { Cell::new(Moment(0)) };
-    static LOOK: Cell<Look> = const { Cell::new(Look::NONE) };
-}
-
-/// When a thread last read the clock at a pause point, and what it may do until it reads it again:
-/// a chunk of work is short beside the time until the thread settles next, so most points need no
-/// clock.
-#[derive(Clone, Copy)]
-struct Look {
-    at: Moment,
-    /// What it was to do since then, and what of it is left, as of [`units`].
-    whole: u64,
-    left: u64,
-}
-
-impl Look {
-    const NONE: Self = Self {
-        at: Moment(0),
-        whole: 0,
-        left: 0,
-    };
-
-    /// Goes on without a look, if `work` is within what is left.
-    fn spend(&mut self, work: u64) -> bool {
-        let rest = self.left.checked_sub(work);
-        self.left = rest.unwrap_or(self.left);
-        rest.is_some()
-    }
-
-    /// A look at `now`, before `work`: the next is due halfway to `until` at the latest, at the speed
-    /// since the last look. What waits in between, or is slow, brings it forward.
-    fn renew(&mut self, now: Moment, until: Moment, work: u64) {
-        let elapsed = now.0.saturating_sub(self.at.0);
-        let ahead = until.0.saturating_sub(now.0) / 2;
-        let done = u128::from(self.whole - self.left);
-        let whole = match elapsed {
-            0 => 0,
-            _ => u64::try_from(done * u128::from(ahead) / u128::from(elapsed)).unwrap_or(0),
-        };
-        // This work is done in any case.
-        *self = Self {
-            at: now,
-            whole: whole.max(work),
-            left: whole.saturating_sub(work),
-        };
-    }
-}
-
-/// Work as one number: the speeds of its two kinds are near enough for a guess.
-fn units(work: Work) -> u64 {
-    1 + work.bytes + work.multiply_adds
+    /// Most points need no clock.
+    static SPARING: Cell<Sparing> = const { Cell::new(Sparing::NEW) };
 }
 
 impl DutyPace {
@@ -104,7 +56,7 @@ impl DutyPace {
         &self.gate
     }
 
-    /// Changes the share; in effect at the next pause point.
+    /// Changes the share; in effect as each thread settles next, in a millisecond or so.
     pub(crate) fn set_share(&self, share: f64) {
         self.duty.set_share(share);
     }
@@ -116,12 +68,14 @@ impl DutyPace {
         if now < DUE.get() {
             return;
         }
-        DUE.set(Moment(now.0 + paces[0].duty.settle_after()));
-        let Some(used) = used() else { return };
-        for pace in paces {
-            // Each has its own clock.
-            pace.count(pace.clock.now(), used / paces.len() as u64);
+        if let Some(used) = used() {
+            for pace in paces {
+                // Each has its own clock.
+                pace.count(pace.clock.now(), used / paces.len() as u64);
+            }
         }
+        let after = paces.iter().map(|pace| pace.duty.settle_after()).min();
+        DUE.set(Moment(now.0 + after.expect("there is a pace")));
     }
 
     /// Makes every pause point abandon from here on, so that who waits for a step's end does not
@@ -168,14 +122,15 @@ fn used() -> Option<u64> {
 }
 
 impl Pace for DutyPace {
-    fn point(&self, work: Work) -> Go {
+    fn point(&self, _work: Work) -> Go {
         if self.is_over() {
             return Go::Abandon;
         }
-        let (mut look, work) = (LOOK.get(), units(work));
-        // Whatever rest another thread has found to be due since ends after the last look.
-        if self.duty.resting(look.at).is_none() && look.spend(work) {
-            LOOK.set(look);
+        let mut sparing = SPARING.get();
+        // A rest that another thread has found to be due since ends after the last look.
+        let rests = self.duty.resting(Moment(sparing.read_at())).is_some();
+        if !rests && sparing.passes() {
+            SPARING.set(sparing);
             return Go::Go;
         }
         let now = self.clock.now();
@@ -183,8 +138,8 @@ impl Pace for DutyPace {
             true => self.settle(now),
             false => self.duty.resting(now),
         };
-        look.renew(now, DUE.get(), work);
-        LOOK.set(look);
+        sparing.read(now.0, DUE.get().0, POINTS_MAX);
+        SPARING.set(sparing);
         rest.map_or(Go::Go, Go::Rest)
     }
 
@@ -235,49 +190,6 @@ mod tests {
         // However busy the machine is: 50 ms of CPU time are not earned sooner, but for a slice's
         // debt, and what is used before it is settled.
         assert!(wall >= 0.1 - 0.003, "{wall} s");
-    }
-
-    const DUE_EVERY: u64 = 250_000;
-
-    /// Goes through chunks of `units` that take `nanos` each until `until`. Says how often it looked
-    /// and what passed at most after a moment was due.
-    fn looks(look: &mut Look, (units, nanos): (u64, u64), until: u64) -> (u64, u64) {
-        let (mut now, mut looks, mut late) = (look.at.0, 0, 0);
-        let mut due = now + DUE_EVERY;
-        while now < until {
-            if !look.spend(units) {
-                looks += 1;
-                if now >= due {
-                    late = late.max(now - due);
-                    due = now + DUE_EVERY;
-                }
-                look.renew(Moment(now), Moment(due), units);
-            }
-            now += nanos;
-        }
-        (looks, late)
-    }
-
-    #[test]
-    fn short_chunks_need_few_looks_and_settle_in_time() {
-        for nanos in [100, 1_000, 10_000, 100_000, 400_000] {
-            let mut look = Look::NONE;
-            let length = 100 * DUE_EVERY;
-            let (looks, late) = looks(&mut look, (1000, nanos), length);
-            // Half of what is left each time, down to a chunk.
-            let most = (length / nanos + 1).min(100 * 14);
-            assert!(looks <= most, "{looks} looks of chunks of {nanos} ns");
-            assert!(late <= nanos, "{late} ns late with chunks of {nanos} ns");
-        }
-    }
-
-    #[test]
-    fn work_that_turns_out_slower_is_noticed_within_a_slice() {
-        let mut look = Look::NONE;
-        let fast = 10 * DUE_EVERY;
-        looks(&mut look, (1000, 1_000), fast);
-        let (_, late) = looks(&mut look, (1000, 8_000), 20 * DUE_EVERY);
-        assert!(u128::from(late) < SLICE.as_nanos() / 2, "{late}");
     }
 
     #[test]

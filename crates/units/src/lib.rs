@@ -16,11 +16,13 @@
 mod bytes;
 mod pace;
 mod span;
+mod sparing;
 mod spawn;
 mod weight_type;
 
 pub use bytes::Bytes;
 pub use pace::{FullSpeed, Go, Moment, Pace, Work};
 pub use span::{Piece, Span};
+pub use sparing::Sparing;
 pub use spawn::{PlainThreads, Spawn, ThreadBody, hand_over, system_name};
 pub use weight_type::WeightType;

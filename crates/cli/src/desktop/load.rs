@@ -6,7 +6,7 @@ use serde::Serialize;
 /// called twice in between: what is told in the end is of the time between the two.
 pub(crate) trait Load {
     /// Waits until nothing that ran before keeps it from generating.
-    fn settle(&mut self) -> anyhow::Result<()> {
+    fn wait_until_free(&mut self) -> anyhow::Result<()> {
         Ok(())
     }
 

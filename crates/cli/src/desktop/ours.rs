@@ -23,15 +23,18 @@ use crate::live::Live;
 /// One stream that generates, from an empty context again when it is this long.
 pub(crate) const TOKENS_MAX: usize = 512;
 
-/// How long what runs before may keep the policy from letting us generate, and how often we look.
-const SETTLE_MAX: Duration = Duration::from_secs(60);
-const SETTLE_LOOK: Duration = Duration::from_millis(100);
+/// How long what runs before may keep the policy from letting us generate.
+const WAIT_MAX: Duration = Duration::from_secs(60);
+/// Between two looks at the policy's verdict meanwhile.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 pub(crate) struct Ours {
     pipeline: Arc<Live>,
     ids: Arc<[u32]>,
     stream: Option<Stream>,
     marks: Vec<Mark>,
+    /// Whether the policy limits us without end.
+    is_limited: bool,
 }
 
 /// A thread that follows a stream of tokens until it is aborted, and then says when each came.
@@ -57,6 +60,7 @@ impl Ours {
             ids: (0..length).map(|k| decode_id(k, 0, vocabulary)).collect(),
             stream: None,
             marks: Vec::new(),
+            is_limited: false,
         }
     }
 
@@ -70,26 +74,24 @@ impl Ours {
 }
 
 impl Load for Ours {
-    /// The policy holds a stop for some seconds after another load that asked for it has ended.
-    fn settle(&mut self) -> anyhow::Result<()> {
-        let until = now() + SETTLE_MAX;
+    /// The policy holds a stop, and a limit, for some seconds after another load that asked for it has
+    /// ended. A limit that does not end is this machine's, and is measured.
+    fn wait_until_free(&mut self) -> anyhow::Result<()> {
+        let until = now() + WAIT_MAX;
         loop {
-            let verdict = self.status().ruling.verdict;
-            let why = match &verdict {
+            match self.status().ruling.verdict {
                 Verdict::Open => return Ok(()),
-                Verdict::Limited { why, .. } => &why[..],
-                Verdict::Shut(reason) => std::slice::from_ref(reason),
-            };
-            if now() > until {
-                let why: Vec<_> = why.iter().map(ToString::to_string).collect();
-                anyhow::bail!(
-                    "for {} s the policy has not let gogrid generate as it may: {}; --limits FILE \
-                     can hold another policy",
-                    SETTLE_MAX.as_secs(),
-                    why.join(", ")
-                );
+                Verdict::Limited { .. } if self.is_limited => return Ok(()),
+                Verdict::Limited { .. } if now() > until => self.is_limited = true,
+                Verdict::Shut(why) if now() > until => anyhow::bail!(
+                    "for {} s the policy has not let gogrid generate: {why}; --limits FILE can hold \
+                     another policy",
+                    WAIT_MAX.as_secs()
+                ),
+                Verdict::Limited { .. } | Verdict::Shut(_) => {
+                    thread_sleep_until(now() + LOOK_EVERY);
+                }
             }
-            thread_sleep_until(now() + SETTLE_LOOK);
         }
     }
 

@@ -85,7 +85,7 @@ impl Rounds<'_> {
     }
 
     fn beside(&mut self, load: usize) -> anyhow::Result<(Samples, Yield)> {
-        self.loads[load].settle()?;
+        self.loads[load].wait_until_free()?;
         self.loads[load].start()?;
         let samples = self.foreground(&mut |rounds| rounds.loads[load].mark())?;
         pause(TAIL);
@@ -93,7 +93,7 @@ impl Rounds<'_> {
     }
 
     fn generating(&mut self, load: usize) -> anyhow::Result<Yield> {
-        self.loads[load].settle()?;
+        self.loads[load].wait_until_free()?;
         self.loads[load].start()?;
         pause(LEAD);
         self.loads[load].mark()?;

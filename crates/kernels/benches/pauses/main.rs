@@ -21,7 +21,7 @@ use watch::{Interval, Watch};
 
 /// What may lie between two pause points.
 const BOUND_NANOS: u64 = 500_000;
-/// How long a chunk may be for an offer of a core every 50 us to mean something.
+/// How long a chunk may be for an offer of a core every 50 us, the most often, to mean something.
 const OFFER_NANOS: u64 = 100_000;
 const RUNS: usize = 9;
 /// Weights of one kind are at most so large.

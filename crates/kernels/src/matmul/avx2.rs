@@ -9,7 +9,7 @@ use std::arch::x86_64::{
 };
 
 use super::lanes::{Input, Kernel, Lanes, whole_tile};
-use super::prefetch::fetch_ahead;
+use super::prefetch::{AGAIN, fetch_ahead};
 use crate::activations::Word;
 use crate::isa::Isa;
 use crate::packed::TILE;
@@ -95,7 +95,8 @@ impl Lanes for Avx2 {
 
     #[inline(always)]
     fn fetch_ahead(self, from: &[u8]) {
-        fetch_ahead(from);
+        // A tile is gone through twice, for half of its rows each time.
+        fetch_ahead::<AGAIN>(from);
     }
 
     #[inline(always)]

@@ -9,7 +9,7 @@ use std::arch::x86_64::{
 };
 
 use super::lanes::{Input, Kernel, Lanes, whole_tile};
-use super::prefetch::fetch_ahead;
+use super::prefetch::{ONCE, fetch_ahead};
 use crate::activations::Word;
 use crate::isa::Isa;
 use crate::packed::TILE;
@@ -53,7 +53,7 @@ impl Lanes for Avx512 {
 
     #[inline(always)]
     fn fetch_ahead(self, from: &[u8]) {
-        fetch_ahead(from);
+        fetch_ahead::<ONCE>(from);
     }
 
     #[inline(always)]

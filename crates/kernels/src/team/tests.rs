@@ -136,6 +136,10 @@ mod loom_model {
             self.slept.fetch_add(1, Relaxed);
             loom::thread::yield_now();
         }
+        fn nap(&self, _most: Nanos, _goes_on: &dyn Fn() -> bool) {
+            loom::thread::yield_now();
+        }
+        fn rouse(&self) {}
         fn core(&self) -> Option<usize> {
             None
         }

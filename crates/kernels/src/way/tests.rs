@@ -1,12 +1,15 @@
 //! In virtual time: a machine whose cores others want as a test says.
 
-use std::sync::Arc;
 use std::sync::atomic::AtomicU64 as Plain;
+use std::sync::{Arc, Mutex};
 
 use super::*;
 
 const MICROSECOND: Nanos = 1_000;
 const MILLISECOND: Nanos = 1_000_000;
+
+/// When somebody rouses, and what they have done by then.
+type Rouse = (Nanos, Box<dyn Fn() + Send>);
 
 /// A machine of two cores with a clock, and one thread of ours on it. Whoever wants a core has it
 /// from an offer on until they are done.
@@ -20,6 +23,7 @@ struct Cores {
     slept: Plain,
     roused: Plain,
     reads: Plain,
+    rouses: Mutex<Option<Rouse>>,
     /// The core that the thread is on.
     core: Plain,
 }
@@ -46,10 +50,18 @@ impl Machine for Fake {
     }
 
     fn nap(&self, most: Nanos, goes_on: &dyn Fn() -> bool) {
-        let until = self.now() + most;
-        while self.now() < until && goes_on() {
-            self.sleep(MICROSECOND);
+        let until = self.at() + most;
+        let roused = self.0.rouses.lock().expect("no test panics here");
+        if let Some((moment, happens)) = &*roused
+            && (self.at()..until).contains(moment)
+        {
+            self.sleep(moment - self.at());
+            happens();
+            if !goes_on() {
+                return;
+            }
         }
+        self.sleep(until - self.at());
     }
 
     fn rouse(&self) {
@@ -133,16 +145,16 @@ fn a_core_that_somebody_had_lately_is_offered_often() {
     fake.want(TAKEN_UP + 1);
     assert_eq!(way.follow(&ways), Ok(()));
     let begin = fake.now();
-    let often = offers(&fake, (&ways, &mut way), chunk, begin + IDLE);
-    let at_most = IDLE / OFFER_AFTER;
+    let often = offers(&fake, (&ways, &mut way), chunk, begin + LATELY);
+    let at_most = LATELY / OFFER_AFTER;
     assert!((at_most * 8 / 10..=at_most).contains(&often), "{often}");
-    let until = begin + IDLE + 40 * OFFER_AFTER_IDLE;
+    let until = begin + LATELY + 40 * OFFER_AFTER_IDLE;
     let seldom = offers(&fake, (&ways, &mut way), chunk, until);
     assert!((36..=41).contains(&seldom), "{seldom}");
 }
 
 #[test]
-fn the_clock_is_read_less_often_the_shorter_the_chunks() {
+fn short_chunks_seldom_read_the_clock() {
     let fake = Fake::default();
     let (ways, mut way) = (fake.ways(), Way::new(1));
     let begin = fake.now();
@@ -153,7 +165,20 @@ fn the_clock_is_read_less_often_the_shorter_the_chunks() {
         begin + 10 * MILLISECOND,
     );
     let reads = fake.0.reads.load(Ordering::Relaxed);
-    assert!(reads < 10_000 / u64::from(SKIPS_MAX), "{reads}");
+    assert!(reads < 3_000, "{reads} of 10,000 chunks");
+}
+
+#[test]
+fn chunks_that_grow_longer_are_offered_within_a_few_of_them() {
+    let fake = Fake::default();
+    let (ways, mut way) = (fake.ways(), Way::new(1));
+    fake.want(TAKEN_UP + 1);
+    assert_eq!(way.follow(&ways), Ok(()));
+    let begin = fake.now();
+    offers(&fake, (&ways, &mut way), MICROSECOND, begin + MILLISECOND);
+    let chunk = 160 * MICROSECOND;
+    let often = offers(&fake, (&ways, &mut way), chunk, begin + 17 * MILLISECOND);
+    assert!(often >= 98, "{often} of 100 chunks");
 }
 
 #[test]
@@ -178,16 +203,17 @@ fn the_system_s_own_short_work_sends_nobody_away() {
 fn a_frame_of_a_picture_has_the_core_and_the_member_goes_on_after_it() {
     let fake = Fake::default();
     let (ways, mut way) = (fake.ways(), Way::new(1));
-    for _ in 0..100 {
-        fake.want(3 * MILLISECOND);
-        let due = fake.now() + 3 * MILLISECOND;
+    let frames = [3, 5, 7].map(|length| length * MILLISECOND);
+    for frame in frames.into_iter().cycle().take(99) {
+        fake.want(frame);
+        let due = fake.now() + frame;
         assert_eq!((way.follow(&ways), fake.now()), (Ok(()), due));
-        fake.pass(13 * MILLISECOND);
+        fake.pass(9 * MILLISECOND);
     }
     let given = ways.take_given();
-    assert_eq!((given, fake.slept()), (100 * 3 * MILLISECOND, 0));
+    assert_eq!((given, fake.slept()), (99 * 5 * MILLISECOND, 0));
     let roused = fake.0.roused.load(Ordering::Relaxed);
-    assert_eq!(roused, 100, "a leader that napped meanwhile goes on too");
+    assert_eq!(roused, 99, "a leader that napped meanwhile goes on too");
 }
 
 #[test]
@@ -224,13 +250,51 @@ fn a_burst_has_the_machine_until_it_ends() {
     Way::new(LEADER).lead(&ways, &|| false);
     // Nobody ended it, so the leader slept for as long as a burst may take.
     let slept = fake.slept();
-    assert_eq!(slept, BURST_MAX - TAKEN_UP);
+    let most = BURST_MAX - TAKEN_UP;
+    assert!((most..most + NAP).contains(&slept), "{slept}");
     assert_eq!(ways.take_given(), slept);
 
     let ways = beside_an_offer(&fake, TAKEN_UP);
     ways.posts[1].0.offers_since.store(0, Ordering::Relaxed);
     Way::new(LEADER).lead(&ways, &|| false);
     assert_eq!(fake.slept(), slept, "it was given back");
+}
+
+#[test]
+fn a_leader_that_is_roused_goes_on_at_once() {
+    let fake = Fake::default();
+    let ways = Arc::new(beside_an_offer(&fake, TAKEN_UP));
+    let theirs = ways.clone();
+    let given_back = move || {
+        let since = &theirs.posts[1].0.offers_since;
+        since.store(0, Ordering::Relaxed);
+    };
+    let after = 5 * NAP / 2;
+    *fake.0.rouses.lock().unwrap() = Some((fake.at() + after, Box::new(given_back)));
+    Way::new(LEADER).lead(&ways, &|| false);
+    assert_eq!(fake.slept(), after);
+}
+
+#[test]
+fn a_leader_that_wakes_on_the_burst_s_core_naps_on() {
+    let fake = Fake::default();
+    let ways = beside_an_offer(&fake, TAKEN_UP);
+    let moved = fake.clone();
+    let moves = move || moved.keep_off(0);
+    *fake.0.rouses.lock().unwrap() = Some((fake.at() + NAP / 2, Box::new(moves)));
+    Way::new(LEADER).lead(&ways, &|| false);
+    assert!(fake.slept() >= BURST_MAX - TAKEN_UP, "{}", fake.slept());
+}
+
+#[test]
+fn a_member_that_woke_knows_its_core_before_it_offers_it() {
+    let fake = Fake::default();
+    let (ways, mut way) = (fake.ways(), Way::new(1));
+    assert_eq!(way.follow(&ways), Ok(()));
+    ways.sleeps(1);
+    assert!(!ways.is_on(1, fake.on()));
+    way.woke(&ways);
+    assert!(ways.is_on(1, fake.on()));
 }
 
 #[test]
@@ -333,6 +397,7 @@ fn members_on_one_core_are_no_reason_to_stay_away() {
     let mut way = Way::new(1);
     ways.note_core(LEADER);
     for _ in 0..100 {
+        fake.pass(OFFER_AFTER_IDLE);
         fake.want(MILLISECOND);
         assert_eq!(way.follow(&ways), Ok(()));
     }
