@@ -195,21 +195,26 @@ fn a_drop_does_not_wait_for_a_step_that_hardly_moves() {
     let model = model();
     let whole = [(0, Span::whole_model(model.decoder().layers.len()))];
     let (pipeline, _) = pipeline(&model, &whole);
-    let generation = block_on(async {
-        let admitted = pipeline.generate(request(prompt(), 1000)).await;
-        let mut generation = admitted.expect("admitted");
-        let first = generation.next().await;
+    let mut generations = block_on(async {
+        // Several, so that none is done before the limits hold.
+        let mut generations = Vec::new();
+        for _ in 0..8 {
+            let admitted = pipeline.generate(request(prompt(), 1000)).await;
+            generations.push(admitted.expect("admitted"));
+        }
+        let first = generations[0].next().await;
         assert!(matches!(first, Some(Ok(_))), "{first:?}");
         let hardly = ResourceConfig {
             max_compute_usage_percent: 1e-9,
             ..pipeline.status().await.limits
         };
         pipeline.set_limits(hardly).await.expect("in range");
-        generation
+        generations
     });
     // A millisecond of work would take weeks.
     drop(pipeline);
-    let outcome = block_on(collect(generation));
+    let last = generations.pop().expect("several");
+    let outcome = block_on(collect(last));
     assert!(
         matches!(outcome, Err(GenerateError::Stopped)),
         "{outcome:?}"
