@@ -8,9 +8,10 @@
 //!
 //! A burst, such as a frame of a picture, has the machine to itself while it lasts: its memory is as
 //! fast as it would be without us, and its other threads find cores that have nothing to do, which is
-//! where the system moves them. Two cores may also be two halves of one, whatever the system says of
-//! them, and then whoever works on one halves the speed of the other. So when a member's core is
-//! taken up, the leader naps until it is given back, and all wait for the leader.
+//! where the system moves them. Two cores may also be two threads of one, whatever the system says
+//! of them, and then whoever works on one slows the other
+//! (`cargo bench -p gogrid-host --bench siblings`). So when a member's core is taken up, the leader
+//! naps until it is given back, and all wait for the leader.
 //!
 //! That is for bursts. Who goes on wanting a core gets that core: its member stays away, for longer
 //! each time it finds it taken, and the others go on without it. The leader leaves a core that was
