@@ -349,12 +349,12 @@ impl Way {
         }
         let taken_at = ways.taken_at.0.load(Ordering::Relaxed);
         let lately = taken_at > 0 && back.saturating_sub(taken_at) < LATELY;
-        self.offer_at = back
-            + if lately {
-                OFFER_AFTER
-            } else {
-                OFFER_AFTER_IDLE
-            };
+        let after = if lately {
+            OFFER_AFTER
+        } else {
+            OFFER_AFTER_IDLE
+        };
+        self.offer_at = back + after;
         self.clock.read(back, self.offer_at, 0);
         offer
     }
