@@ -31,6 +31,7 @@ mod kv;
 mod lanes;
 mod log_prob;
 mod matmul;
+mod neighbours;
 mod norm;
 mod ops;
 mod packed;

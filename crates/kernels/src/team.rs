@@ -9,9 +9,10 @@
 
 use std::io;
 
-use gogrid_units::{Bytes, Pace, Work};
+use gogrid_units::{Bytes, FullSpeed, Pace, Work};
 
 use crate::isa::Isa;
+use crate::neighbours::Trial;
 use crate::ops::Ops;
 use crate::region::{Abandoned, Board, Chunk, Leaves, Member, Memory, Pauses, Region};
 use crate::sync::{
@@ -168,6 +169,9 @@ impl Team {
         assert!(isa.is_available(), "this machine has no {isa:?}");
         self.crew.begin_step(pace.width());
         let done = body(&mut Ops::new(&mut self.crew, pace, isa));
+        if done.is_ok() {
+            self.crew.learn_neighbours();
+        }
         pace.gave_way(self.crew.end_step());
         done
     }
@@ -333,6 +337,27 @@ impl Crew {
                 worker.was_late(self.step);
             }
         }
+    }
+
+    /// Now and then has two members find out whether their cores slow each other. At a step's end
+    /// all who take part are there.
+    fn learn_neighbours(&mut self) {
+        let now = nanos();
+        if self.taking_part < 2 || !self.memory.way.neighbours.is_due(now) {
+            return;
+        }
+        let (trial, spawn) = (Trial::default(), self.spawn.clone());
+        let both = self.run(&Job {
+            run: &|_, _| {
+                trial.take_part(spawn.core());
+                Ok(())
+            },
+            pace: &FullSpeed,
+            work: Work::default(),
+            chunks: 2,
+        });
+        let found = both.ok().and_then(|()| trial.found());
+        self.memory.way.neighbours.note(found, now);
     }
 
     /// Forgives one lateness of each member who was there for the whole step. Says how long

@@ -6,12 +6,11 @@
 //! fraction of a microsecond when nobody wants it. An offer that is taken up takes as long as it is
 //! used.
 //!
-//! A burst, such as a frame of a picture, has the machine to itself while it lasts: its memory is as
-//! fast as it would be without us, and its other threads find cores that have nothing to do, which is
-//! where the system moves them. Two cores may also be two threads of one, whatever the system says
-//! of them, and then whoever works on one slows the other
-//! (`cargo bench -p gogrid-host --bench siblings`). So when a member's core is taken up, the leader
-//! naps until it is given back, and all wait for the leader.
+//! A burst, such as a frame of a picture, is slowed where one of us works on the other thread of its
+//! core: to half its speed. So when a member's core is taken up, the leader naps until it is given
+//! back, and all wait for the leader, unless cores that we work on are known to be apart from the
+//! burst's ([`Neighbours`]). Then nothing is gained by it: a frame is as long beside a leader that
+//! goes on as beside a process that is stopped.
 //!
 //! That is for bursts. Who goes on wanting a core gets that core: its member stays away, for longer
 //! each time it finds it taken, and the others go on without it. The leader leaves a core that was
@@ -22,6 +21,7 @@ use std::sync::atomic::Ordering;
 
 use gogrid_units::Sparing;
 
+use crate::neighbours::Neighbours;
 use crate::sync::{Alone, Hint, Nanos};
 
 /// The leader's number among the members.
@@ -126,7 +126,13 @@ impl Ways {
     }
 
     fn is_on(&self, member: usize, core: usize) -> bool {
-        self.posts[member].0.core.load(Ordering::Relaxed) == core as u64 + 1
+        self.core_of(member) == Some(core)
+    }
+
+    /// The core that a member was last seen on; `None` while it sleeps, and where nobody tells.
+    fn core_of(&self, member: usize) -> Option<usize> {
+        let mark = self.posts[member].0.core.load(Ordering::Relaxed);
+        usize::try_from(mark).ok()?.checked_sub(1)
     }
 
     /// Whether a member but this one is on this core.
@@ -144,14 +150,33 @@ impl Ways {
 
     /// For the leader, who is or was on `core`: whether another member's core has been on offer for
     /// so long that it must be taken, and by others than the leader, and not for longer than a burst
-    /// takes.
-    fn a_burst_runs(&self, core: Option<usize>, now: Nanos) -> bool {
+    /// takes, and whether the burst may be slowed by those who work.
+    fn a_burst_suffers(&self, (core, known): (Option<usize>, &Neighbours), now: Nanos) -> bool {
         (LEADER + 1..self.posts.len()).any(|other| {
             let since = self.posts[other].0.offers_since.load(Ordering::Relaxed);
             let age = now.saturating_sub(since);
             let is_shared = core.is_some_and(|core| self.is_on(other, core));
-            since > 0 && !is_shared && (TAKEN_UP..BURST_MAX).contains(&age)
+            let runs = since > 0 && !is_shared && (TAKEN_UP..BURST_MAX).contains(&age);
+            runs && !self.is_apart(other, (core, known), now)
         })
+    }
+
+    /// Whether `other`'s core is known to be apart from the leader's, `core`, and from those of all
+    /// other members who work.
+    fn is_apart(
+        &self,
+        other: usize,
+        (core, known): (Option<usize>, &Neighbours),
+        now: Nanos,
+    ) -> bool {
+        let (Some(theirs), Some(leaders)) = (self.core_of(other), core) else {
+            return false;
+        };
+        let members = (LEADER + 1..self.posts.len()).filter(|&member| member != other);
+        let cores = members.filter_map(|member| self.core_of(member));
+        cores
+            .chain([leaders])
+            .all(|ours| known.are_apart([ours, theirs], now))
     }
 
     fn count(&self, nanos: Nanos) {
@@ -171,6 +196,8 @@ pub(crate) struct Way {
     wanted_at: Nanos,
     /// How long it stayed away last.
     away: Nanos,
+    /// What is known of cores that slow each other. The leader's only.
+    pub(crate) neighbours: Neighbours,
 }
 
 /// An offer of a core that was given back.
@@ -203,6 +230,7 @@ impl Way {
             clock: Sparing::NEW,
             wanted_at: 0,
             away: 0,
+            neighbours: Neighbours::default(),
         }
     }
 
@@ -316,14 +344,17 @@ impl Way {
         self.is_quiet(offer.began) && offer.lasted() < BURST_MAX
     }
 
-    /// Sleeps while a burst runs on another's core and the step goes on.
+    /// Sleeps while a burst runs on another's core that ours may slow, and the step goes on.
     fn nap_through_bursts(&mut self, ways: &Ways, is_over: &dyn Fn() -> bool) {
         // Where it worked, not where it wakes for a moment.
         let core = ways.machine.core();
         let mut now = ways.machine.now();
-        while ways.a_burst_runs(core, now) && !is_over() {
+        while ways.a_burst_suffers((core, &self.neighbours), now) && !is_over() {
             ways.sleeps(self.member);
-            let goes_on = || ways.a_burst_runs(core, ways.machine.now());
+            let goes_on = || {
+                let now = ways.machine.now();
+                ways.a_burst_suffers((core, &self.neighbours), now)
+            };
             ways.machine.nap(NAP, &goes_on);
             let woke = ways.machine.now();
             ways.count(woke.saturating_sub(now));

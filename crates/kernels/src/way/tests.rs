@@ -4,6 +4,7 @@ use std::sync::atomic::AtomicU64 as Plain;
 use std::sync::{Arc, Mutex};
 
 use super::*;
+use crate::neighbours::Found;
 
 const MICROSECOND: Nanos = 1_000;
 const MILLISECOND: Nanos = 1_000_000;
@@ -258,6 +259,36 @@ fn a_burst_has_the_machine_until_it_ends() {
     ways.posts[1].0.offers_since.store(0, Ordering::Relaxed);
     Way::new(LEADER).lead(&ways, &|| false);
     assert_eq!(fake.slept(), slept, "it was given back");
+}
+
+#[test]
+fn a_burst_that_nobody_slows_keeps_no_leader() {
+    let check = |members: &[u64], pairs: &[([usize; 2], bool)], goes_on| {
+        let fake = Fake::default();
+        // The burst is on core 1, beside the leader on core 0.
+        let mut ways = beside_an_offer(&fake, TAKEN_UP);
+        for &core in members {
+            let post = Post::default();
+            post.core.store(core + 1, Ordering::Relaxed);
+            ways.posts.push(Alone(post));
+        }
+        let mut way = Way::new(LEADER);
+        let now = fake.at();
+        for &(cores, are_apart) in pairs.iter().chain(pairs) {
+            let found = Found { cores, are_apart };
+            way.neighbours.note(Some(found), now);
+        }
+        way.lead(&ways, &|| false);
+        assert_eq!(fake.slept() == 0, goes_on, "{members:?} {pairs:?}");
+    };
+    check(&[], &[], false);
+    check(&[], &[([0, 1], true)], true);
+    check(&[], &[([0, 1], false)], false);
+    // Two more members: one of them on the other thread of the burst's core.
+    let of_others = [([0, 1], true), ([1, 3], true), ([1, 5], false)];
+    check(&[3, 5], &of_others, false);
+    check(&[3], &of_others, true);
+    check(&[3, 4], &of_others, false);
 }
 
 #[test]
