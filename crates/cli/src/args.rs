@@ -290,6 +290,9 @@ pub(crate) struct DesktopArgs {
     /// Seconds measured of each leg, after one that is not
     #[arg(long, value_name = "S", default_value_t = 5.0, value_parser = number(0.5, 600.0))]
     pub(crate) seconds: f32,
+    /// Measure the foreground alone with cold caches too: between frames it reads through memory
+    #[arg(long)]
+    pub(crate) cold: bool,
     /// Measure llama.cpp in the same way: an interpreter that has its Python binding
     #[arg(long, value_name = "PYTHON")]
     pub(crate) peer: Option<PathBuf>,

@@ -104,8 +104,10 @@ fn the_foreground_of_the_desktop_bench_ends_when_its_input_closes_or_is_unknown(
     };
     check("", 0, "");
     check("run 3600\n", 0, "");
+    check("cold 3600\n", 0, "");
     check("walk\n", 1, "walk");
     check("run -1\n", 1, "run -1");
+    check("run\n", 1, "run");
 }
 
 #[test]

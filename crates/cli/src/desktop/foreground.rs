@@ -2,8 +2,9 @@
 //! 1 kHz, at normal priority, on no core in particular.
 //!
 //! It says once what it found when it calibrated itself. Then, for each line `run SECONDS` on
-//! standard input, it says when the measured part has begun, and at its end the samples. It ends
-//! when standard input closes.
+//! standard input, it says when the measured part has begun, and at its end the samples. With
+//! `cold SECONDS` the frames' thread reads through memory between frames, so that each finds nothing
+//! of its own in the caches. It ends when standard input closes.
 
 use std::io::{self, BufRead};
 use std::process;
@@ -15,7 +16,7 @@ use anyhow::Context;
 use gogrid_host::{IoPriority, Priority, process_cpu_time, restrain_thread};
 use serde::{Deserialize, Serialize};
 
-use super::work::{Loops, Work};
+use super::work::{Loops, Much, Work};
 use crate::out;
 
 /// From one frame's due moment to the next one's.
@@ -23,6 +24,8 @@ pub(crate) const FRAME_PERIOD: Duration = Duration::from_nanos(16_666_667);
 /// A frame's work, measured alone.
 const FRAME_WORK: Duration = Duration::from_millis(3);
 const WAKE_PERIOD: Duration = Duration::from_millis(1);
+/// With cold caches: before each frame its thread sleeps for so long, as it does otherwise.
+const COLD_SLEEP: Duration = Duration::from_millis(1);
 /// The first part of each run, which is not measured.
 pub(crate) const LEAD: Duration = Duration::from_secs(1);
 
@@ -63,10 +66,18 @@ pub(crate) fn run() -> anyhow::Result<()> {
     let loops = work.calibrate(FRAME_WORK);
     out::json(&Ready { loops, nice })?;
     for line in lines {
-        let seconds = line.strip_prefix("run ").and_then(|s| s.parse().ok());
-        let length = seconds.and_then(|s| Duration::try_from_secs_f64(s).ok());
-        let length = length.with_context(|| format!("unknown order {line:?}"))?;
-        out::json(&measure(&mut work, loops, length)?)?;
+        let (order, seconds) = line.split_once(' ').unwrap_or((&line, ""));
+        let length = seconds.parse().ok();
+        let length = length.and_then(|s| Duration::try_from_secs_f64(s).ok());
+        let much = match order {
+            "run" => Some(None),
+            "cold" => Some(Some(Much::new())),
+            _ => None,
+        };
+        let (much, length) = much
+            .zip(length)
+            .with_context(|| format!("unknown order {line:?}"))?;
+        out::json(&measure((&mut work, loops), much, length)?)?;
     }
     Ok(())
 }
@@ -85,18 +96,28 @@ fn listen() -> Receiver<String> {
     lines
 }
 
-fn measure(work: &mut Work, loops: Loops, length: Duration) -> anyhow::Result<Samples> {
+/// With `much`, each frame finds the caches cold.
+fn measure(
+    (work, loops): (&mut Work, Loops),
+    much: Option<Much>,
+    length: Duration,
+) -> anyhow::Result<Samples> {
     let began = now();
     let (from, to) = (began + LEAD, began + LEAD + length);
     thread::scope(|scope| {
         let frames = scope.spawn(|| {
-            each(FRAME_PERIOD, began, to, || work.frame(loops))
+            let cool = |due: Instant| {
+                if let Some(much) = &much {
+                    much.read_until(due - COLD_SLEEP);
+                }
+            };
+            each(FRAME_PERIOD, (began, to), || work.frame(loops), cool)
                 .filter(|&(due, _)| due >= from)
                 .map(late)
                 .collect()
         });
         let wakes = scope.spawn(|| {
-            each(WAKE_PERIOD, began, to, || ())
+            each(WAKE_PERIOD, (began, to), || (), |_| ())
                 .filter(|&(due, _)| due >= from)
                 .map(late)
                 .collect()
@@ -117,12 +138,12 @@ fn measure(work: &mut Work, loops: Loops, length: Duration) -> anyhow::Result<Sa
 
 /// Does `task` at `began` and every `period` from then on until `to`; gives each time's due moment
 /// and end. A task that is late starts at once, and none is left out, so that one long stall
-/// counts as all that it delayed.
+/// counts as all that it delayed. `between` is told when the next one is due.
 fn each(
     period: Duration,
-    began: Instant,
-    to: Instant,
+    (began, to): (Instant, Instant),
     mut task: impl FnMut(),
+    mut between: impl FnMut(Instant),
 ) -> impl Iterator<Item = (Instant, Instant)> {
     (0..)
         .map(move |n| began + period * n)
@@ -130,7 +151,9 @@ fn each(
         .map(move |due| {
             thread_sleep_until(due);
             task();
-            (due, now())
+            let end = now();
+            between(due + period);
+            (due, end)
         })
 }
 

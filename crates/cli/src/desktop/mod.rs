@@ -79,6 +79,7 @@ pub(crate) fn run(args: &DesktopArgs, interrupt: &Interrupt) -> anyhow::Result<(
         foreground: &mut foreground,
         machine: CpuProbe::start().ok(),
         loads,
+        cold: args.cold,
         length: Duration::from_secs_f32(args.seconds),
     };
     let rounds = rounds.measure(args.triples)?;
@@ -135,6 +136,7 @@ impl Measured<'_> {
         let alone = Side::of(self.rounds, |round| round.alone.iter().collect());
         let first = Side::of(self.rounds, |round| vec![&round.alone[0]]);
         let control = Side::of(self.rounds, |round| vec![&round.alone[1]]).against(&first);
+        let cold = self.cold();
         let status = &self.status;
         let devices = status.devices.iter();
         Report {
@@ -148,13 +150,20 @@ impl Measured<'_> {
             foreground: self.ready,
             strangers_share: strangers(self.rounds),
             alone: alone.felt(),
-            loads: self.loads(&alone, &control),
+            cold: cold.as_ref().map(|cold| cold.against(&alone)),
+            loads: self.loads((&alone, cold.as_ref()), &control),
             rounds: self.rounds.iter().map(RoundReport::new).collect(),
             control,
         }
     }
 
-    fn loads(&self, alone: &Side, control: &Against) -> Vec<LoadReport> {
+    /// The foreground alone with cold caches, if that was wished.
+    fn cold(&self) -> Option<Side> {
+        let side = || Side::of(self.rounds, |round| round.cold.iter().collect());
+        self.args.cold.then(side)
+    }
+
+    fn loads(&self, (alone, cold): (&Side, Option<&Side>), control: &Against) -> Vec<LoadReport> {
         let load = |index: usize, cores| {
             let beside = Side::of(self.rounds, |round| vec![&round.loads[index].beside]);
             let against_alone = beside.against(alone);
@@ -167,6 +176,7 @@ impl Measured<'_> {
                 beside: beside.felt(),
                 goals: Goals::of(&against_alone, control, &harvest),
                 against_alone,
+                against_cold: cold.map(|cold| beside.against(cold)),
                 harvest,
             }
         };

@@ -35,6 +35,9 @@ pub(crate) struct Report {
     pub(crate) alone: Felt,
     /// One leg alone against the other.
     pub(crate) control: Against,
+    /// Legs alone with cold caches, against `alone`: what no giving way can spare the foreground that
+    /// shares caches with somebody who reads memory. Absent unless it was asked for.
+    pub(crate) cold: Option<Against>,
     pub(crate) loads: Vec<LoadReport>,
     pub(crate) rounds: Vec<RoundReport>,
 }
@@ -48,6 +51,8 @@ pub(crate) struct LoadReport {
     pub(crate) cores: Cores,
     pub(crate) beside: Felt,
     pub(crate) against_alone: Against,
+    /// Against the foreground alone with cold caches.
+    pub(crate) against_cold: Option<Against>,
     #[serde(flatten)]
     pub(crate) harvest: Harvest,
     pub(crate) goals: Goals,
@@ -128,8 +133,14 @@ impl Report {
             .map(str::to_owned),
         );
         text += &row("alone, against itself", cells(&self.control));
+        if let Some(cold) = &self.cold {
+            text += &row("alone with cold caches", cells(cold));
+        }
         for load in &self.loads {
             text += &row(&format!("beside {}", load.name), cells(&load.against_alone));
+            if let Some(against) = &load.against_cold {
+                text += &row("  against alone with cold caches", cells(against));
+            }
             text += &row("  holds", load.goals.cells());
         }
         text += &row("goal, upper end", goals());

@@ -20,6 +20,8 @@ pub(crate) struct Round {
     pub(crate) alone: [Samples; 2],
     /// What neither we nor the foreground used of the machine in those two, if the system tells.
     pub(crate) strangers: [Option<f64>; 2],
+    /// The foreground alone with cold caches, twice, if that is wished.
+    pub(crate) cold: Vec<Samples>,
     /// One for each load.
     pub(crate) loads: Vec<Legs>,
 }
@@ -39,13 +41,15 @@ pub(crate) struct Rounds<'a> {
     /// Where the system has one.
     pub(crate) machine: Option<CpuProbe>,
     pub(crate) loads: Vec<&'a mut dyn Load>,
+    /// Whether the foreground runs alone with cold caches too.
+    pub(crate) cold: bool,
     /// The measured part of each leg.
     pub(crate) length: Duration,
 }
 
 impl Rounds<'_> {
     pub(crate) fn measure(&mut self, rounds: usize) -> anyhow::Result<Vec<Round>> {
-        let legs = 2 + 2 * self.loads.len();
+        let legs = 2 + 2 * self.loads.len() + if self.cold { 2 } else { 0 };
         let bar = bar(rounds * legs);
         let mut measured = Vec::new();
         for number in 0..rounds {
@@ -61,11 +65,12 @@ impl Rounds<'_> {
         Ok(measured)
     }
 
-    /// Legs 0 and 1 are the foreground alone; then each load has one beside and one alone.
+    /// Legs 0 and 1 are the foreground alone; then each load has one beside and one alone; then come
+    /// those with cold caches.
     fn leg(&mut self, leg: usize, round: &mut Round) -> anyhow::Result<()> {
         if let Some(alone) = round.alone.get_mut(leg) {
             let mut sample = None;
-            *alone = self.foreground(&mut |rounds| {
+            *alone = self.foreground("run", &mut |rounds| {
                 sample = rounds.used_by_others();
                 Ok(())
             })?;
@@ -75,7 +80,11 @@ impl Rounds<'_> {
             return Ok(());
         }
         let (load, beside) = ((leg - 2) / 2, leg.is_multiple_of(2));
-        let legs = &mut round.loads[load];
+        let Some(legs) = round.loads.get_mut(load) else {
+            let cold = self.foreground("cold", &mut |_| Ok(()))?;
+            round.cold.push(cold);
+            return Ok(());
+        };
         if beside {
             (legs.beside, legs.beside_yield) = self.beside(load)?;
         } else {
@@ -87,7 +96,7 @@ impl Rounds<'_> {
     fn beside(&mut self, load: usize) -> anyhow::Result<(Samples, Yield)> {
         self.loads[load].wait_until_free()?;
         self.loads[load].start()?;
-        let samples = self.foreground(&mut |rounds| rounds.loads[load].mark())?;
+        let samples = self.foreground("run", &mut |rounds| rounds.loads[load].mark())?;
         pause(TAIL);
         Ok((samples, self.loads[load].stop()?))
     }
@@ -112,10 +121,11 @@ impl Rounds<'_> {
     /// Runs the foreground, with a mark at the beginning and the end of what is measured.
     fn foreground(
         &mut self,
+        order: &str,
         mark: &mut dyn FnMut(&mut Self) -> anyhow::Result<()>,
     ) -> anyhow::Result<Samples> {
         self.foreground
-            .order(&format!("run {}", self.length.as_secs_f64()))?;
+            .order(&format!("{order} {}", self.length.as_secs_f64()))?;
         let _: Begun = self.foreground.answer()?;
         mark(self)?;
         let samples = self.foreground.answer()?;

@@ -6,11 +6,18 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
+use super::foreground::now;
+
 /// 8 KiB, in every processor's first cache.
 const NEAR_FLOATS: usize = 2048;
 /// 8 MiB, in blocks of 1 KiB.
 const FAR_BLOCKS: usize = 8192;
 const BLOCK_WORDS: usize = 128;
+
+/// More than a desktop's caches hold: 128 MiB, in blocks of 1 KiB.
+const MUCH_BLOCKS: usize = 131_072;
+/// Blocks read between two looks at the clock: some tens of microseconds.
+const BLOCKS_A_LOOK: usize = 1024;
 
 /// Timed runs of which the median calibrates.
 const CALIBRATION_RUNS: usize = 101;
@@ -66,13 +73,34 @@ impl Work {
 
     fn stream(&mut self, kib: usize) {
         for _ in 0..kib {
-            let sum = self.far[self.at]
-                .iter()
-                .fold(0u64, |sum, &word| sum.wrapping_add(word));
-            black_box(sum);
+            read(&self.far[self.at]);
             self.at = (self.at + 1) % FAR_BLOCKS;
         }
     }
+}
+
+/// Memory to put everything else out of the caches with.
+pub(crate) struct Much(Vec<[u64; BLOCK_WORDS]>);
+
+impl Much {
+    pub(crate) fn new() -> Self {
+        Self((0..MUCH_BLOCKS as u64).map(|n| [n; BLOCK_WORDS]).collect())
+    }
+
+    /// Reads through it, over and over, until a moment.
+    pub(crate) fn read_until(&self, moment: Instant) {
+        for blocks in self.0.chunks(BLOCKS_A_LOOK).cycle() {
+            if now() >= moment {
+                return;
+            }
+            blocks.iter().for_each(read);
+        }
+    }
+}
+
+fn read(block: &[u64; BLOCK_WORDS]) {
+    let sum = block.iter().fold(0u64, |sum, &word| sum.wrapping_add(word));
+    black_box(sum);
 }
 
 /// How many times `work` does what it does once in `target`, by the median of many runs.
@@ -91,12 +119,4 @@ fn count(target: Duration, mut work: impl FnMut(usize)) -> usize {
     let median = times[CALIBRATION_RUNS / 2].as_secs_f64();
     // A positive number far under 2^53.
     (count as f64 * target.as_secs_f64() / median).round() as usize
-}
-
-#[expect(
-    clippy::disallowed_methods,
-    reason = "the program times work that has no other clock"
-)]
-fn now() -> Instant {
-    Instant::now()
 }
