@@ -31,11 +31,11 @@ pub(crate) const LEADER: usize = 0;
 /// it waits for at most, but for the chunks that are being worked at.
 const OFFER_AFTER: Nanos = 50_000;
 /// The same where none was.
-const OFFER_AFTER_IDLE: Nanos = 400_000;
+const OFFER_AFTER_IDLE: Nanos = 1_000_000;
 /// How long ago is lately: a few frames' periods.
 const LATELY: Nanos = 50_000_000;
 /// At most so many chunks in a row pass without a look at the clock.
-const SKIPS_MAX: u32 = 3;
+const SKIPS_MAX: u32 = 5;
 /// An offer that takes longer is taken up by somebody who has more to do than the system's own
 /// threads, which come and go.
 const TAKEN_UP: Nanos = 150_000;
