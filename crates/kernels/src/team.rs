@@ -170,7 +170,7 @@ impl Team {
         self.crew.begin_step(pace.width());
         let done = body(&mut Ops::new(&mut self.crew, pace, isa));
         if done.is_ok() {
-            self.crew.learn_neighbours();
+            self.crew.learn_neighbours(pace);
         }
         pace.gave_way(self.crew.end_step());
         done
@@ -339,24 +339,27 @@ impl Crew {
         }
     }
 
-    /// Now and then has two members find out whether their cores slow each other. At a step's end
-    /// all who take part are there.
-    fn learn_neighbours(&mut self) {
-        let now = nanos();
-        if self.taking_part < 2 || !self.memory.way.neighbours.is_due(now) {
+    /// Now and then has two members find out whether their cores slow each other, unless somebody
+    /// wants a core or the step is to end at once. At a step's end most who take part are there.
+    fn learn_neighbours(&mut self, pace: &dyn Pace) {
+        let shared = self.shared.clone();
+        let now = shared.ways.now();
+        let is_due = self.taking_part > 1 && self.memory.way.neighbours.is_due(now);
+        if !is_due || pace.is_over() || shared.ways.some_offer() || shared.ways.core().is_none() {
             return;
         }
-        let (trial, spawn) = (Trial::default(), self.spawn.clone());
-        let both = self.run(&Job {
+        let trial = Trial::default();
+        let met = self.run(&Job {
             run: &|_, _| {
-                trial.take_part(spawn.core());
+                trial.take_part(&|| shared.ways.core());
                 Ok(())
             },
+            // The step's work is done: there is nothing left to give up.
             pace: &FullSpeed,
             work: Work::default(),
             chunks: 2,
         });
-        let found = both.ok().and_then(|()| trial.found());
+        let found = met.ok().and_then(|()| trial.found());
         self.memory.way.neighbours.note(found, now);
     }
 

@@ -6,11 +6,11 @@
 //! fraction of a microsecond when nobody wants it. An offer that is taken up takes as long as it is
 //! used.
 //!
-//! A burst, such as a frame of a picture, is slowed where one of us works on the other thread of its
-//! core: to half its speed. So when a member's core is taken up, the leader naps until it is given
-//! back, and all wait for the leader, unless cores that we work on are known to be apart from the
-//! burst's ([`Neighbours`]). Then nothing is gained by it: a frame is as long beside a leader that
-//! goes on as beside a process that is stopped.
+//! A burst, such as a frame of a picture, has the machine to itself while it lasts: one of us may be on
+//! the other thread of its core and slow it. So when a member's core is taken up, the leader naps until
+//! it is given back, and all wait for the leader. Where the cores that we work on are known to be apart
+//! from the burst's ([`Neighbours`]) the others go on. The burst then shares memory with them; on two
+//! cores a frame was no longer for it (SPEC.md, the person at the desk).
 //!
 //! That is for bursts. Who goes on wanting a core gets that core: its member stays away, for longer
 //! each time it finds it taken, and the others go on without it. The leader leaves a core that was
@@ -34,7 +34,8 @@ const OFFER_AFTER: Nanos = 50_000;
 const OFFER_AFTER_IDLE: Nanos = 1_000_000;
 /// How long ago is lately: a few frames' periods.
 const LATELY: Nanos = 50_000_000;
-/// At most so many chunks in a row pass without a look at the clock.
+/// At most so many chunks in a row pass without a look at the clock: an offer is late by so many where
+/// chunks get longer all at once.
 const SKIPS_MAX: u32 = 5;
 /// An offer that takes longer is taken up by somebody who has more to do than the system's own
 /// threads, which come and go.
@@ -107,6 +108,15 @@ impl Ways {
         }
     }
 
+    pub(crate) fn now(&self) -> Nanos {
+        self.machine.now()
+    }
+
+    /// The core that the calling thread is on, where the system tells.
+    pub(crate) fn core(&self) -> Option<usize> {
+        self.machine.core()
+    }
+
     /// How long members have given way since this was last asked, added up.
     pub(crate) fn take_given(&self) -> Nanos {
         self.gave.0.swap(0, Ordering::Relaxed)
@@ -141,7 +151,7 @@ impl Ways {
     }
 
     /// Whether a member's core is on offer to what may be a burst.
-    fn some_offer(&self) -> bool {
+    pub(crate) fn some_offer(&self) -> bool {
         let posts = self.posts.iter();
         posts
             .map(|post| &post.0.offers_since)
@@ -150,7 +160,7 @@ impl Ways {
 
     /// For the leader, who is or was on `core`: whether another member's core has been on offer for
     /// so long that it must be taken, and by others than the leader, and not for longer than a burst
-    /// takes, and whether the burst may be slowed by those who work.
+    /// takes. A burst that those who work are known not to slow does not count.
     fn a_burst_suffers(&self, (core, known): (Option<usize>, &Neighbours), now: Nanos) -> bool {
         (LEADER + 1..self.posts.len()).any(|other| {
             let since = self.posts[other].0.offers_since.load(Ordering::Relaxed);

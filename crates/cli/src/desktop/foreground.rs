@@ -3,8 +3,8 @@
 //!
 //! It says once what it found when it calibrated itself. Then, for each line `run SECONDS` on
 //! standard input, it says when the measured part has begun, and at its end the samples. With
-//! `cold SECONDS` the frames' thread reads through memory between frames, so that each finds nothing
-//! of its own in the caches. It ends when standard input closes.
+//! `cold SECONDS` the frames' thread reads through memory between frames, so that most find nothing of
+//! their own in the caches. It ends when standard input closes.
 
 use std::io::{self, BufRead};
 use std::process;
@@ -12,7 +12,6 @@ use std::sync::mpsc::{Receiver, sync_channel};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
 use gogrid_host::{IoPriority, Priority, process_cpu_time, restrain_thread};
 use serde::{Deserialize, Serialize};
 
@@ -24,7 +23,7 @@ pub(crate) const FRAME_PERIOD: Duration = Duration::from_nanos(16_666_667);
 /// A frame's work, measured alone.
 const FRAME_WORK: Duration = Duration::from_millis(3);
 const WAKE_PERIOD: Duration = Duration::from_millis(1);
-/// With cold caches: before each frame its thread sleeps for so long, as it does otherwise.
+/// With cold caches: before each frame its thread sleeps for so long, so that it has to wake up.
 const COLD_SLEEP: Duration = Duration::from_millis(1);
 /// The first part of each run, which is not measured.
 pub(crate) const LEAD: Duration = Duration::from_secs(1);
@@ -69,14 +68,11 @@ pub(crate) fn run() -> anyhow::Result<()> {
         let (order, seconds) = line.split_once(' ').unwrap_or((&line, ""));
         let length = seconds.parse().ok();
         let length = length.and_then(|s| Duration::try_from_secs_f64(s).ok());
-        let much = match order {
-            "run" => Some(None),
-            "cold" => Some(Some(Much::new())),
-            _ => None,
+        let (much, length) = match (order, length) {
+            ("run", Some(length)) => (None, length),
+            ("cold", Some(length)) => (Some(Much::new()), length),
+            _ => anyhow::bail!("unknown order {line:?}"),
         };
-        let (much, length) = much
-            .zip(length)
-            .with_context(|| format!("unknown order {line:?}"))?;
         out::json(&measure((&mut work, loops), much, length)?)?;
     }
     Ok(())

@@ -35,8 +35,9 @@ pub(crate) struct Report {
     pub(crate) alone: Felt,
     /// One leg alone against the other.
     pub(crate) control: Against,
-    /// Legs alone with cold caches, against `alone`: what no giving way can spare the foreground that
-    /// shares caches with somebody who reads memory. Absent unless it was asked for.
+    /// Legs alone with cold caches, against `alone`: what no giving way can spare a frame that shares
+    /// caches with somebody who reads memory. Wake-ups in them are beside that reading. Null unless
+    /// it was asked for.
     pub(crate) cold: Option<Against>,
     pub(crate) loads: Vec<LoadReport>,
     pub(crate) rounds: Vec<RoundReport>,
@@ -51,7 +52,7 @@ pub(crate) struct LoadReport {
     pub(crate) cores: Cores,
     pub(crate) beside: Felt,
     pub(crate) against_alone: Against,
-    /// Against the foreground alone with cold caches.
+    /// Frames against those alone with cold caches; wake-ups against ones that were not alone.
     pub(crate) against_cold: Option<Against>,
     #[serde(flatten)]
     pub(crate) harvest: Harvest,
@@ -134,12 +135,12 @@ impl Report {
         );
         text += &row("alone, against itself", cells(&self.control));
         if let Some(cold) = &self.cold {
-            text += &row("alone with cold caches", cells(cold));
+            text += &row("alone with cold caches", frame_cells(cold));
         }
         for load in &self.loads {
             text += &row(&format!("beside {}", load.name), cells(&load.against_alone));
             if let Some(against) = &load.against_cold {
-                text += &row("  against alone with cold caches", cells(against));
+                text += &row("  against alone with cold caches", frame_cells(against));
             }
             text += &row("  holds", load.goals.cells());
         }
@@ -289,6 +290,12 @@ fn cells(against: &Against) -> [String; 5] {
         interval(against.wake_p50, 2),
         interval(against.wake_p99, 2),
     ]
+}
+
+/// Without those of wake-ups.
+fn frame_cells(against: &Against) -> [String; 5] {
+    let [p50, p99, missed, ..] = cells(against);
+    [p50, p99, missed, String::new(), String::new()]
 }
 
 fn interval(value: Interval, digits: usize) -> String {

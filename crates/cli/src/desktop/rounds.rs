@@ -49,7 +49,7 @@ pub(crate) struct Rounds<'a> {
 
 impl Rounds<'_> {
     pub(crate) fn measure(&mut self, rounds: usize) -> anyhow::Result<Vec<Round>> {
-        let legs = 2 + 2 * self.loads.len() + if self.cold { 2 } else { 0 };
+        let legs = 2 + 2 * self.loads.len() + 2 * usize::from(self.cold);
         let bar = bar(rounds * legs);
         let mut measured = Vec::new();
         for number in 0..rounds {
@@ -83,6 +83,7 @@ impl Rounds<'_> {
         let Some(legs) = round.loads.get_mut(load) else {
             let cold = self.foreground("cold", &mut |_| Ok(()))?;
             round.cold.push(cold);
+            pause(TAIL);
             return Ok(());
         };
         if beside {

@@ -14,7 +14,7 @@ const NEAR_FLOATS: usize = 2048;
 const FAR_BLOCKS: usize = 8192;
 const BLOCK_WORDS: usize = 128;
 
-/// More than a desktop's caches hold: 128 MiB, in blocks of 1 KiB.
+/// More than the caches that a core uses hold: 128 MiB, in blocks of 1 KiB.
 const MUCH_BLOCKS: usize = 131_072;
 /// Blocks read between two looks at the clock: some tens of microseconds.
 const BLOCKS_A_LOOK: usize = 1024;

@@ -189,16 +189,19 @@ mod loom_model {
 
 #[cfg(not(loom))]
 mod threads {
+    use std::cell::Cell;
     use std::collections::HashSet;
     use std::io;
     use std::panic::{AssertUnwindSafe, catch_unwind};
-    use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+    use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
     use std::sync::{Arc, Mutex};
     use std::thread::{self, JoinHandle, ThreadId};
 
     use gogrid_units::{FullSpeed, Go, Moment, Pace, Spawn, ThreadBody};
 
     use super::*;
+    use crate::sync::Nanos;
+    use crate::way::Machine;
 
     fn step(
         team: &mut Team,
@@ -421,6 +424,74 @@ mod threads {
                 assert!(message.contains("a bad chunk"), "{message}");
                 assert_eq!(step(&mut team, &FullSpeed, 12, |_| ()), Ok(()));
             }
+        }
+    }
+
+    /// Nobody else wants its cores, of which each thread has one of its own. Time passes as told.
+    #[derive(Default)]
+    struct Quiet {
+        now: AtomicU64,
+        cores: AtomicUsize,
+    }
+
+    thread_local! {
+        static CORE: Cell<Option<usize>> = const { Cell::new(None) };
+    }
+
+    impl Machine for Arc<Quiet> {
+        fn now(&self) -> Nanos {
+            self.now.load(SeqCst)
+        }
+        fn offer_core(&self) {}
+        fn sleep(&self, _nanos: Nanos) {}
+        fn nap(&self, _most: Nanos, _goes_on: &dyn Fn() -> bool) {}
+        fn rouse(&self) {}
+        fn core(&self) -> Option<usize> {
+            let its = CORE
+                .get()
+                .unwrap_or_else(|| self.cores.fetch_add(1, SeqCst));
+            CORE.set(Some(its));
+            Some(its)
+        }
+        fn keep_off(&self, _core: usize) {}
+    }
+
+    /// How many pairs of cores a team of two has tried after many steps, with so long between them.
+    fn pairs_tried(every: Nanos, pace: &dyn Pace) -> usize {
+        let machine = Arc::new(Quiet::default());
+        let spawn = Arc::new(PlainThreads);
+        let mut team = Team::on(Box::new(machine.clone()), 2, spawn).expect("threads");
+        for _ in 0..5_000 {
+            machine.now.fetch_add(every, SeqCst);
+            // Two can miss each other many times.
+            if step(&mut team, pace, 50, |_| ()).is_err()
+                || team.crew.memory.way.neighbours.pairs() > 0
+            {
+                break;
+            }
+        }
+        team.crew.memory.way.neighbours.pairs()
+    }
+
+    #[test]
+    fn members_try_now_and_then_whether_their_cores_slow_each_other() {
+        const SECOND: Nanos = 1_000_000_000;
+        assert_eq!(pairs_tried(SECOND, &FullSpeed), 1);
+        // Time does not pass, one works alone, or the step was given up.
+        assert_eq!(pairs_tried(0, &FullSpeed), 0);
+        assert_eq!(pairs_tried(SECOND, &Width(1)), 0);
+        assert_eq!(pairs_tried(SECOND, &Never), 0);
+    }
+
+    struct Never;
+
+    impl Pace for Never {
+        fn point(&self, _work: Work) -> Go {
+            Go::Abandon
+        }
+        fn rest(&self, _until: Moment) {}
+        fn width(&self) -> usize {
+            2
         }
     }
 
