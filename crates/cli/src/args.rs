@@ -6,7 +6,8 @@ use clap::{Args, Parser, Subcommand, ValueEnum};
 use corpgrid_scheduler::{Mode, Sampling};
 use gogrid_units::WeightType;
 
-use crate::failure::EXIT_CODES;
+use crate::exit::EXIT_CODES;
+use crate::model_file;
 
 const THREADS_MAX: u64 = 1024;
 const STREAMS_MAX: u64 = 256;
@@ -117,7 +118,7 @@ pub(crate) struct DevicesArgs {
 }
 
 #[derive(Debug, Args)]
-#[command(after_help = crate::pull::names())]
+#[command(after_help = model_file::catalogue_help())]
 pub(crate) struct PullArgs {
     /// A name of the catalogue
     pub(crate) name: String,

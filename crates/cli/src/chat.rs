@@ -4,7 +4,8 @@ use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
 
 use crate::args::ChatArgs;
-use crate::failure::{self, Interrupted};
+use crate::exit::Interrupted;
+use crate::failure;
 use crate::interrupt::{Interrupt, Watch};
 use crate::live::Live;
 use crate::open::Wish;

@@ -1,7 +1,7 @@
 use serde::Serialize;
 
 use crate::args::TextArgs;
-use crate::failure::BadInput;
+use crate::exit::BadInput;
 use crate::interrupt::Interrupt;
 use crate::model_file::read_text;
 use crate::open::Wish;

@@ -4,39 +4,14 @@ use std::io;
 use std::process::ExitCode;
 
 use corpgrid_scheduler::{GenerateError, OpenError, Refusal};
-use gogrid_control::ClientError;
+use gogrid_control::{Cause, ClientError};
 use gogrid_hub::{HubError, UnknownModel};
 use gogrid_model::ModelError;
 
-use crate::limits::{self, NotRunning, Outcome};
-
-pub(crate) const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 bad input or model, 4 refused by a limit,
-5 network or cache, 6 device, 7 no running gogrid, 130 interrupted";
-
-const INTERNAL: u8 = 1;
-const USAGE: u8 = 2;
-const INPUT: u8 = 3;
-const LIMIT: u8 = 4;
-const NETWORK: u8 = 5;
-const DEVICE: u8 = 6;
-const NOT_RUNNING: u8 = 7;
-const INTERRUPTED: u8 = 130;
-
-/// Input that a command cannot use: the message says what, where and what to do.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct BadInput(pub(crate) String);
-
-/// Arguments that make no sense together, or here.
-#[derive(Debug, thiserror::Error)]
-#[error("{0}")]
-pub(crate) struct WrongUsage(pub(crate) String);
-
-/// The user said stop.
-#[derive(Debug, thiserror::Error)]
-#[error("interrupted")]
-pub(crate) struct Interrupted;
+use crate::exit::{
+    BadInput, DEVICE, INPUT, INTERNAL, INTERRUPTED, Interrupted, LIMIT, NETWORK, NOT_RUNNING,
+    NotRunning, USAGE, WrongUsage,
+};
 
 /// Prints what went wrong to standard error and gives the code to exit with. A reader of our
 /// output that has gone is no failure: it had what it wanted.
@@ -85,15 +60,24 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 fn of_open(error: &OpenError) -> u8 {
     match error {
-        OpenError::BadOption {
-            field: "device", ..
-        }
-        | OpenError::Device { .. } => DEVICE,
+        _ if names_no_device(error) => DEVICE,
+        OpenError::Device { .. } => DEVICE,
         OpenError::Config(_) | OpenError::BadOption { .. } => USAGE,
         OpenError::Model { .. } => INPUT,
         OpenError::DoesNotFit(_) => LIMIT,
         _ => INTERNAL,
     }
+}
+
+/// A `--device` that names none there is.
+fn names_no_device(error: &OpenError) -> bool {
+    matches!(
+        error,
+        OpenError::BadOption {
+            field: "device",
+            ..
+        }
+    )
 }
 
 fn of_refusal(refusal: &Refusal) -> u8 {
@@ -124,10 +108,12 @@ fn of_hub(error: &HubError) -> u8 {
 }
 
 fn of_client(error: &ClientError) -> u8 {
-    match limits::outcome(error) {
-        Outcome::Usage => USAGE,
-        Outcome::Refused => LIMIT,
-        Outcome::Unreachable => NOT_RUNNING,
+    match error {
+        ClientError::Refused(refused) => match refused.cause {
+            Cause::Settings | Cause::Request => USAGE,
+            Cause::Pipeline | Cause::Busy => LIMIT,
+        },
+        ClientError::Unreachable { .. } | ClientError::NoAnswer { .. } => NOT_RUNNING,
     }
 }
 
@@ -139,9 +125,7 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
                 "take a smaller model, add a --device, lower --context, or raise the cap with \
                  --mode default or aggressive",
             ),
-            OpenError::BadOption {
-                field: "device", ..
-            } => Some("`gogrid devices` lists what there is"),
+            error if names_no_device(error) => Some("`gogrid devices` lists what there is"),
             _ => None,
         });
         let refusal = cause.downcast_ref().and_then(|error| match error {

@@ -4,7 +4,7 @@ use corpgrid_scheduler::{Continuation, Figures, Finish, GenerateRequest, Message
 use serde::Serialize;
 
 use crate::args::GenerateArgs;
-use crate::failure::Interrupted;
+use crate::exit::Interrupted;
 use crate::interrupt::Interrupt;
 use crate::model_file::read_bounded;
 use crate::open::Wish;

@@ -4,23 +4,14 @@ use std::fmt::Write;
 
 use anyhow::Context;
 use corpgrid_scheduler::{Changes, Profile, Ruling, Settings, Status, Verdict};
-use gogrid_control::{ClientError, Request, View, ask, running};
+use gogrid_control::{Request, View, ask, running};
 use serde::Serialize;
 use serde_json::Value;
 
 use crate::args::{LimitsArgs, LimitsCommand, SetArgs};
-use crate::failure::WrongUsage;
+use crate::exit::{NotRunning, WrongUsage};
 use crate::live::PROGRAM;
 use crate::out;
-
-/// No process to talk with.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum NotRunning {
-    #[error("no gogrid is running under your name")]
-    None,
-    #[error("process {0} is no gogrid of yours that can be reached")]
-    Not(u32),
-}
 
 pub(crate) fn run(args: &LimitsArgs) -> anyhow::Result<()> {
     let request = request(&args.command)?;
@@ -188,26 +179,5 @@ fn shown(value: &Value) -> String {
         Value::Null => "-".to_owned(),
         Value::String(text) => text.clone(),
         other => other.to_string(),
-    }
-}
-
-/// What became of a request, in the program's exit codes.
-pub(crate) enum Outcome {
-    /// It asked for what cannot be.
-    Usage,
-    /// The pipeline, or too many callers, refused it.
-    Refused,
-    /// Nobody answered.
-    Unreachable,
-}
-
-pub(crate) fn outcome(error: &ClientError) -> Outcome {
-    use gogrid_control::Cause;
-    match error {
-        ClientError::Refused(refused) => match refused.cause {
-            Cause::Settings | Cause::Request => Outcome::Usage,
-            Cause::Pipeline | Cause::Busy => Outcome::Refused,
-        },
-        ClientError::Unreachable { .. } | ClientError::NoAnswer { .. } => Outcome::Unreachable,
     }
 }

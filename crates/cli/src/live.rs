@@ -51,6 +51,11 @@ impl Live {
             pipeline,
         })
     }
+
+    /// The pipeline, to be held by several owners.
+    pub(crate) fn pipeline(&self) -> &Arc<HeterogeneousPipeline> {
+        &self.pipeline
+    }
 }
 
 impl Deref for Live {

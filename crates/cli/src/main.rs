@@ -6,12 +6,11 @@ mod args;
 mod bar;
 mod bench;
 mod chat;
-mod desktop;
 mod devices;
 mod eval;
+mod exit;
 mod failure;
 mod generate;
-mod hog;
 mod interrupt;
 mod limits;
 mod live;
@@ -60,7 +59,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Tokenize(args) => tokenize::run(&args, &interrupt),
         Command::Bench(args) => bench::run(&args, &interrupt),
         Command::Limits(args) => limits::run(&args),
-        Command::Hog => hog::spin(),
-        Command::Foreground => desktop::foreground::run(),
+        Command::Hog => gogrid_bench::spin(),
+        Command::Foreground => bench::foreground(),
     }
 }

@@ -4,10 +4,10 @@ use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
-use gogrid_hub::{Cache, Entry, find};
+use gogrid_hub::{Cache, Entry, catalogue, find};
 
 use crate::bar::Bar;
-use crate::failure::BadInput;
+use crate::exit::BadInput;
 use crate::interrupt::Interrupt;
 
 /// The path of a model given by path or by a name of the catalogue, fetched if it is not here.
@@ -44,6 +44,17 @@ pub(crate) fn fetch(
     }
     let watch = interrupt.watch();
     Ok(cache.pull(entry, &mut Bar::new(&watch))?)
+}
+
+/// The catalogue, for the help text.
+pub(crate) fn catalogue_help() -> String {
+    let lines = catalogue().iter().map(|entry| {
+        format!(
+            "  {:<14} {:>10}  {}\n",
+            entry.name, entry.bytes, entry.licence
+        )
+    });
+    format!("Catalogue:\n{}", lines.collect::<String>())
 }
 
 /// Bytes of a text at most: the longest context of any supported model is far below.

@@ -7,7 +7,7 @@ use gogrid_control::SettingsFile;
 use gogrid_model::{Model, OpenOptions};
 
 use crate::args::RunArgs;
-use crate::failure::BadInput;
+use crate::exit::BadInput;
 use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::model_file;
@@ -57,6 +57,11 @@ impl Wish {
     pub(crate) fn vocabulary(&self) -> anyhow::Result<usize> {
         let options = OpenOptions::default();
         Ok(Model::open(&self.path, &options)?.tokenizer().vocab())
+    }
+
+    /// The share of its devices that may be taken, as asked.
+    pub(crate) fn compute_share(&self) -> f64 {
+        self.options.limits.max_compute_usage_percent
     }
 
     pub(crate) fn open(self) -> anyhow::Result<Live> {

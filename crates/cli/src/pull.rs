@@ -1,4 +1,4 @@
-use gogrid_hub::{Cache, catalogue, find};
+use gogrid_hub::{Cache, find};
 use serde::Serialize;
 
 use crate::args::PullArgs;
@@ -30,15 +30,4 @@ pub(crate) fn run(args: &PullArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
         });
     }
     Ok(out::line(&path)?)
-}
-
-/// The catalogue, for the help text.
-pub(crate) fn names() -> String {
-    let lines = catalogue().iter().map(|entry| {
-        format!(
-            "  {:<14} {:>10}  {}\n",
-            entry.name, entry.bytes, entry.licence
-        )
-    });
-    format!("Catalogue:\n{}", lines.collect::<String>())
 }

@@ -10,7 +10,7 @@ use futures_util::StreamExt;
 use futures_util::future::{Either, select};
 use gogrid_units::Bytes;
 
-use crate::failure::Interrupted;
+use crate::exit::Interrupted;
 use crate::interrupt::Watch;
 
 /// A generation that came to its end.

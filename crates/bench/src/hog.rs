@@ -1,28 +1,28 @@
 //! Processes that keep processors busy, as the programs of a person at the desk would.
 
-use std::env;
 use std::io::{self, Read};
-use std::process::{self, Child, Command, Stdio};
+use std::process::{self, Child, Stdio};
 use std::thread;
 
-use anyhow::Context;
+use crate::error::BenchError;
+use crate::process::OwnCommand;
 
 /// Busy processes, ended on drop. If this process is killed instead, their standard input closes,
 /// which ends them too.
 pub(crate) struct Hogs(Vec<Child>);
 
 impl Hogs {
-    pub(crate) fn start(count: usize) -> anyhow::Result<Self> {
-        let program = env::current_exe().context("cannot find this program's own file")?;
+    /// Each runs `own`, which calls [`spin`].
+    pub(crate) fn start(own: &OwnCommand, count: usize) -> Result<Self, BenchError> {
         let mut hogs = Self(Vec::new());
         for _ in 0..count {
-            let mut command = Command::new(&program);
-            command
-                .arg("hog")
-                .stdin(Stdio::piped())
-                .stdout(Stdio::null());
-            hogs.0
-                .push(command.spawn().context("cannot start a busy process")?);
+            let mut command = own.command();
+            command.stdin(Stdio::piped()).stdout(Stdio::null());
+            let child = command.spawn().map_err(|source| BenchError::Start {
+                name: "a busy process".to_owned(),
+                source,
+            })?;
+            hogs.0.push(child);
         }
         Ok(hogs)
     }
@@ -38,8 +38,8 @@ impl Drop for Hogs {
     }
 }
 
-/// Keeps one processor busy until standard input closes.
-pub(crate) fn spin() -> ! {
+/// Keeps one processor busy until standard input closes, which ends the process.
+pub fn spin() -> ! {
     thread::spawn(|| {
         let mut byte = [0];
         while let Ok(1..) = io::stdin().read(&mut byte) {}

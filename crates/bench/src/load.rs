@@ -2,20 +2,25 @@
 
 use serde::Serialize;
 
+use crate::error::BenchError;
+
+/// A stream is this long at most, and then begins again from an empty context.
+pub(crate) const STREAM_TOKENS_MAX: usize = 512;
+
 /// Generates between `start` and `stop`, and rests otherwise, with its model loaded. `mark` is
-/// called twice in between: what is told in the end is of the time between the two.
+/// called twice in between; the yield is of the time between the two.
 pub(crate) trait Load {
     /// Waits until nothing that ran before keeps it from generating.
-    fn wait_until_free(&mut self) -> anyhow::Result<()> {
+    fn wait_until_free(&mut self) -> Result<(), BenchError> {
         Ok(())
     }
 
-    fn start(&mut self) -> anyhow::Result<()>;
-    fn mark(&mut self) -> anyhow::Result<()>;
-    fn stop(&mut self) -> anyhow::Result<Yield>;
+    fn start(&mut self) -> Result<(), BenchError>;
+    fn mark(&mut self) -> Result<(), BenchError>;
+    fn stop(&mut self) -> Result<Yield, BenchError>;
 }
 
-/// What came out between two marks, and what it took.
+/// The tokens made between two marks, and the time they took.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(crate) struct Yield {
     pub(crate) wall_s: f64,

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::foreground::now;
+use crate::clock::now;
 
 /// 8 KiB, in every processor's first cache.
 const NEAR_FLOATS: usize = 2048;
@@ -15,7 +15,7 @@ const FAR_BLOCKS: usize = 8192;
 const BLOCK_WORDS: usize = 128;
 
 /// More than the caches that a core uses hold: 128 MiB, in blocks of 1 KiB.
-const MUCH_BLOCKS: usize = 131_072;
+const SWEEP_BLOCKS: usize = 131_072;
 /// Blocks read between two looks at the clock: some tens of microseconds.
 const BLOCKS_A_LOOK: usize = 1024;
 
@@ -32,13 +32,13 @@ pub(crate) struct Loops {
 }
 
 /// The memory that the work is done on.
-pub(crate) struct Work {
+pub(crate) struct FrameWork {
     near: Vec<f32>,
     far: Vec<[u64; BLOCK_WORDS]>,
     at: usize,
 }
 
-impl Work {
+impl FrameWork {
     pub(crate) fn new() -> Self {
         // Written once, so that the pages are there before anything is timed.
         let far = (0..FAR_BLOCKS as u64).map(|n| [n; BLOCK_WORDS]).collect();
@@ -79,12 +79,12 @@ impl Work {
     }
 }
 
-/// Memory to put everything else out of the caches with.
-pub(crate) struct Much(Vec<[u64; BLOCK_WORDS]>);
+/// Memory whose reading puts everything else out of the caches.
+pub(crate) struct CacheSweep(Vec<[u64; BLOCK_WORDS]>);
 
-impl Much {
+impl CacheSweep {
     pub(crate) fn new() -> Self {
-        Self((0..MUCH_BLOCKS as u64).map(|n| [n; BLOCK_WORDS]).collect())
+        Self((0..SWEEP_BLOCKS as u64).map(|n| [n; BLOCK_WORDS]).collect())
     }
 
     /// Reads through it, over and over, until a moment.
@@ -103,7 +103,7 @@ fn read(block: &[u64; BLOCK_WORDS]) {
     black_box(sum);
 }
 
-/// How many times `work` does what it does once in `target`, by the median of many runs.
+/// The count for which `work` takes `target`, by the median of many runs.
 fn count(target: Duration, mut work: impl FnMut(usize)) -> usize {
     let mut time = |count| {
         let began = now();

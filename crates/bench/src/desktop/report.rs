@@ -3,12 +3,12 @@
 use corpgrid_scheduler::Mode;
 use serde::Serialize;
 
-use super::figures::{Against, Cores, Felt, Harvest, Side};
+use super::figures::{Comparison, Cores, Harvest, Latencies, LegSamples};
 use super::foreground::{Ready, Samples};
-use super::load::Yield;
-use super::peer::Tuning;
+use super::llama_cpp::Tuning;
 use super::rounds::Round;
-use super::stats::Interval;
+use crate::load::Yield;
+use crate::stats::Interval;
 
 const FRAME_P50_MOST: f64 = 1.02;
 const FRAME_P99_MOST: f64 = 1.15;
@@ -19,7 +19,7 @@ const STRANGERS_MOST: f64 = 0.02;
 
 /// All that was measured.
 #[derive(Serialize)]
-pub(crate) struct Report {
+pub struct DesktopReport {
     pub(crate) model: String,
     pub(crate) mode: Mode,
     pub(crate) devices: Vec<String>,
@@ -28,17 +28,17 @@ pub(crate) struct Report {
     pub(crate) triples: usize,
     pub(crate) seconds: f64,
     pub(crate) foreground: Ready,
-    /// Of the machine, what neither we nor the foreground used in the legs alone. Absent where the
-    /// system does not tell.
+    /// The share of the machine that other programs used in the legs alone. Absent where the system
+    /// does not tell.
     pub(crate) strangers_share: Option<f64>,
     /// Both legs alone together, against which each load is held.
-    pub(crate) alone: Felt,
+    pub(crate) alone: Latencies,
     /// One leg alone against the other.
-    pub(crate) control: Against,
-    /// Legs alone with cold caches, against `alone`: what no giving way can spare a frame that shares
-    /// caches with somebody who reads memory. Wake-ups in them are beside that reading. Null unless
-    /// it was asked for.
-    pub(crate) cold: Option<Against>,
+    pub(crate) control: Comparison,
+    /// Legs alone with cold caches, against `alone`: the cost to a frame that shares caches with a
+    /// reader of memory, which no giving way can spare it. Wake-ups in them are beside that reading.
+    /// Null unless it was asked for.
+    pub(crate) cold: Option<Comparison>,
     pub(crate) loads: Vec<LoadReport>,
     pub(crate) rounds: Vec<RoundReport>,
 }
@@ -50,10 +50,10 @@ pub(crate) struct LoadReport {
     pub(crate) tuning: Option<Tuning>,
     pub(crate) version: String,
     pub(crate) cores: Cores,
-    pub(crate) beside: Felt,
-    pub(crate) against_alone: Against,
+    pub(crate) beside: Latencies,
+    pub(crate) against_alone: Comparison,
     /// Frames against those alone with cold caches; wake-ups against ones that were not alone.
-    pub(crate) against_cold: Option<Against>,
+    pub(crate) against_cold: Option<Comparison>,
     #[serde(flatten)]
     pub(crate) harvest: Harvest,
     pub(crate) goals: Goals,
@@ -71,7 +71,7 @@ pub(crate) struct Goals {
 /// One round's legs.
 #[derive(Serialize)]
 pub(crate) struct RoundReport {
-    alone: [Felt; 2],
+    alone: [Latencies; 2],
     strangers_share: [Option<f64>; 2],
     foreground_cores: f64,
     loads: Vec<LegsReport>,
@@ -79,13 +79,13 @@ pub(crate) struct RoundReport {
 
 #[derive(Serialize)]
 struct LegsReport {
-    beside: Felt,
+    beside: Latencies,
     beside_yield: Yield,
     alone_yield: Yield,
 }
 
 impl Goals {
-    pub(crate) fn of(against: &Against, control: &Against, harvest: &Harvest) -> Self {
+    pub(crate) fn of(against: &Comparison, control: &Comparison, harvest: &Harvest) -> Self {
         let within = |most: f64, mine: Interval, control: Interval| {
             mine.high <= most || mine.high <= control.high
         };
@@ -100,17 +100,17 @@ impl Goals {
 
 impl RoundReport {
     pub(crate) fn new(round: &Round) -> Self {
-        let felt = |leg: &Samples| Side::new(1, &[(0, leg)]).felt();
+        let latencies = |leg: &Samples| LegSamples::new(1, &[(0, leg)]).latencies();
         let used = round.alone.each_ref().map(|leg| leg.cpu_s / leg.wall_s);
         Self {
-            alone: round.alone.each_ref().map(felt),
+            alone: round.alone.each_ref().map(latencies),
             strangers_share: round.strangers,
             foreground_cores: f64::midpoint(used[0], used[1]),
             loads: round
                 .loads
                 .iter()
                 .map(|legs| LegsReport {
-                    beside: felt(&legs.beside),
+                    beside: latencies(&legs.beside),
                     beside_yield: legs.beside_yield,
                     alone_yield: legs.alone_yield,
                 })
@@ -119,8 +119,9 @@ impl RoundReport {
     }
 }
 
-impl Report {
-    pub(crate) fn table(&self) -> String {
+impl DesktopReport {
+    /// The figures as tables.
+    pub fn table(&self) -> String {
         let mut text = self.head() + &self.warning() + "\n";
         text += &row(
             "",
@@ -239,7 +240,7 @@ impl Goals {
 }
 
 impl Harvest {
-    /// What the devices say of themselves.
+    /// The pipeline's own account of its devices.
     fn account(&self) -> String {
         match (self.device_busy_share_beside, self.device_rest_beside) {
             (Some(busy), Some(rest)) => format!(
@@ -282,7 +283,7 @@ fn harvest_goals() -> [String; 5] {
     ["", "", &goal, "", ""].map(str::to_owned)
 }
 
-fn cells(against: &Against) -> [String; 5] {
+fn cells(against: &Comparison) -> [String; 5] {
     [
         interval(against.frame_p50, 3),
         interval(against.frame_p99, 3),
@@ -293,7 +294,7 @@ fn cells(against: &Against) -> [String; 5] {
 }
 
 /// Without those of wake-ups.
-fn frame_cells(against: &Against) -> [String; 5] {
+fn frame_cells(against: &Comparison) -> [String; 5] {
     let [p50, p99, missed, ..] = cells(against);
     [p50, p99, missed, String::new(), String::new()]
 }

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use gogrid_host::CpuProbe;
-use indicatif::{ProgressBar, ProgressStyle};
 
-use super::foreground::{Begun, LEAD, Samples, now, thread_sleep_until};
-use super::load::{Load, Yield};
-use super::partner::Partner;
-use super::stats::order;
+use super::foreground::{Begun, LEAD, Samples};
+use crate::clock::sleep;
+use crate::error::BenchError;
+use crate::load::{Load, Yield};
+use crate::process::LineProcess;
+use crate::stats::order;
 
 /// A load goes on this long past its leg's end, so that the end is not measured.
 const TAIL: Duration = Duration::from_millis(100);
@@ -18,17 +19,17 @@ const TAIL: Duration = Duration::from_millis(100);
 pub(crate) struct Round {
     /// The foreground alone, twice.
     pub(crate) alone: [Samples; 2],
-    /// What neither we nor the foreground used of the machine in those two, if the system tells.
+    /// The share of the machine that other programs used in those two, if the system tells.
     pub(crate) strangers: [Option<f64>; 2],
     /// The foreground alone with cold caches, twice, if that is wished.
     pub(crate) cold: Vec<Samples>,
     /// One for each load.
-    pub(crate) loads: Vec<Legs>,
+    pub(crate) loads: Vec<LoadLegs>,
 }
 
 /// The legs of one load.
 #[derive(Clone, Default)]
-pub(crate) struct Legs {
+pub(crate) struct LoadLegs {
     /// The foreground beside it.
     pub(crate) beside: Samples,
     pub(crate) beside_yield: Yield,
@@ -36,38 +37,46 @@ pub(crate) struct Legs {
     pub(crate) alone_yield: Yield,
 }
 
-pub(crate) struct Rounds<'a> {
-    pub(crate) foreground: &'a mut Partner,
+/// Measures round after round, leg by leg.
+pub(crate) struct Rounds {
+    pub(crate) foreground: LineProcess,
     /// Where the system has one.
     pub(crate) machine: Option<CpuProbe>,
-    pub(crate) loads: Vec<&'a mut dyn Load>,
+    pub(crate) loads: Vec<Box<dyn Load>>,
     /// Whether the foreground runs alone with cold caches too.
     pub(crate) cold: bool,
     /// The measured part of each leg.
     pub(crate) length: Duration,
+    /// The rounds so far, the last of them perhaps unfinished.
+    pub(crate) rounds: Vec<Round>,
+    /// Legs measured so far.
+    pub(crate) legs_done: usize,
 }
 
-impl Rounds<'_> {
-    pub(crate) fn measure(&mut self, rounds: usize) -> anyhow::Result<Vec<Round>> {
-        let legs = 2 + 2 * self.loads.len() + 2 * usize::from(self.cold);
-        let bar = bar(rounds * legs);
-        let mut measured = Vec::new();
-        for number in 0..rounds {
+impl Rounds {
+    pub(crate) fn legs_a_round(&self) -> usize {
+        2 + 2 * self.loads.len() + 2 * usize::from(self.cold)
+    }
+
+    /// Measures one more leg.
+    pub(crate) fn measure_leg(&mut self) -> Result<(), BenchError> {
+        let legs = self.legs_a_round();
+        let (number, place) = (self.legs_done / legs, self.legs_done % legs);
+        if place == 0 {
             let mut round = Round::default();
-            round.loads.resize(self.loads.len(), Legs::default());
-            for leg in order(number, legs) {
-                self.leg(leg, &mut round)?;
-                bar.inc(1);
-            }
-            measured.push(round);
+            round.loads.resize(self.loads.len(), LoadLegs::default());
+            self.rounds.push(round);
         }
-        bar.finish_and_clear();
-        Ok(measured)
+        let mut round = std::mem::take(&mut self.rounds[number]);
+        self.leg(order(number, legs)[place], &mut round)?;
+        self.rounds[number] = round;
+        self.legs_done += 1;
+        Ok(())
     }
 
     /// Legs 0 and 1 are the foreground alone; then each load has one beside and one alone; then come
     /// those with cold caches.
-    fn leg(&mut self, leg: usize, round: &mut Round) -> anyhow::Result<()> {
+    fn leg(&mut self, leg: usize, round: &mut Round) -> Result<(), BenchError> {
         if let Some(alone) = round.alone.get_mut(leg) {
             let mut sample = None;
             *alone = self.foreground("run", &mut |rounds| {
@@ -76,14 +85,14 @@ impl Rounds<'_> {
             })?;
             round.strangers[leg] =
                 sample.map(|(used, cores)| used - alone.cpu_s / (alone.wall_s * cores));
-            pause(TAIL);
+            sleep(TAIL);
             return Ok(());
         }
         let (load, beside) = ((leg - 2) / 2, leg.is_multiple_of(2));
         let Some(legs) = round.loads.get_mut(load) else {
             let cold = self.foreground("cold", &mut |_| Ok(()))?;
             round.cold.push(cold);
-            pause(TAIL);
+            sleep(TAIL);
             return Ok(());
         };
         if beside {
@@ -94,23 +103,24 @@ impl Rounds<'_> {
         Ok(())
     }
 
-    fn beside(&mut self, load: usize) -> anyhow::Result<(Samples, Yield)> {
+    fn beside(&mut self, load: usize) -> Result<(Samples, Yield), BenchError> {
         self.loads[load].wait_until_free()?;
         self.loads[load].start()?;
         let samples = self.foreground("run", &mut |rounds| rounds.loads[load].mark())?;
-        pause(TAIL);
+        sleep(TAIL);
         Ok((samples, self.loads[load].stop()?))
     }
 
-    fn generating(&mut self, load: usize) -> anyhow::Result<Yield> {
-        self.loads[load].wait_until_free()?;
-        self.loads[load].start()?;
-        pause(LEAD);
-        self.loads[load].mark()?;
-        pause(self.length);
-        self.loads[load].mark()?;
-        pause(TAIL);
-        self.loads[load].stop()
+    fn generating(&mut self, load: usize) -> Result<Yield, BenchError> {
+        let load = &mut self.loads[load];
+        load.wait_until_free()?;
+        load.start()?;
+        sleep(LEAD);
+        load.mark()?;
+        sleep(self.length);
+        load.mark()?;
+        sleep(TAIL);
+        load.stop()
     }
 
     /// The share of the machine that other processes used since the last time, and its cores.
@@ -119,12 +129,12 @@ impl Rounds<'_> {
         Some((sample.others, sample.cores as f64))
     }
 
-    /// Runs the foreground, with a mark at the beginning and the end of what is measured.
+    /// Runs the foreground, with a mark at the beginning and the end of the measured part.
     fn foreground(
         &mut self,
         order: &str,
-        mark: &mut dyn FnMut(&mut Self) -> anyhow::Result<()>,
-    ) -> anyhow::Result<Samples> {
+        mark: &mut dyn FnMut(&mut Self) -> Result<(), BenchError>,
+    ) -> Result<Samples, BenchError> {
         self.foreground
             .order(&format!("{order} {}", self.length.as_secs_f64()))?;
         let _: Begun = self.foreground.answer()?;
@@ -133,19 +143,4 @@ impl Rounds<'_> {
         mark(self)?;
         Ok(samples)
     }
-}
-
-/// Drawn between legs only, so that it takes no time of what is measured.
-fn bar(legs: usize) -> ProgressBar {
-    let style = ProgressStyle::with_template("leg {pos} of {len} [{bar:30}] {eta} left");
-    // A usize is a u64 wherever a model fits.
-    ProgressBar::new(legs as u64).with_style(
-        style
-            .expect("the template is well-formed")
-            .progress_chars("=> "),
-    )
-}
-
-fn pause(length: Duration) {
-    thread_sleep_until(now() + length);
 }

@@ -1,16 +1,24 @@
 //! llama.cpp through its Python binding, told when to decode.
 
-use std::path::Path;
+use std::path::PathBuf;
 use std::process::Command;
 
-use anyhow::Context;
 use serde::{Deserialize, Serialize};
 
-use super::load::{Load, Yield, tokens_between};
-use super::ours::TOKENS_MAX;
-use super::partner::Partner;
+use crate::error::BenchError;
+use crate::load::{Load, STREAM_TOKENS_MAX, Yield, tokens_between};
+use crate::process::LineProcess;
 
-const SCRIPT: &str = include_str!("peer.py");
+const SCRIPT: &str = include_str!("llama_cpp.py");
+
+/// Where llama.cpp is, and the model it runs.
+#[derive(Clone, Debug)]
+pub struct LlamaCppOptions {
+    /// An interpreter that has its Python binding.
+    pub python: PathBuf,
+    /// A GGUF file.
+    pub model: PathBuf,
+}
 
 /// How llama.cpp is run.
 #[derive(Clone, Debug, Serialize)]
@@ -45,63 +53,74 @@ pub(crate) fn tunings(cores: usize) -> Vec<Tuning> {
     ]
 }
 
-pub(crate) struct Peer {
-    process: Partner,
+/// A llama.cpp with its model loaded.
+pub(crate) struct LlamaCpp {
+    process: LineProcess,
+    pub(crate) tuning: Tuning,
     pub(crate) version: String,
 }
 
+/// Its answer when the model is loaded.
 #[derive(Deserialize)]
-struct Ready {
+struct Loaded {
     version: String,
 }
 
+/// Its answer at the end: when each token was done, and the clocks at each mark.
 #[derive(Deserialize)]
-struct Seen {
+struct Decoded {
     tokens_s: Vec<f64>,
     marks_s: Vec<f64>,
     cpu_s: Vec<f64>,
 }
 
-impl Peer {
+impl LlamaCpp {
     /// Starts it and waits until the model is loaded.
-    pub(crate) fn start(python: &Path, model: &Path, tuning: &Tuning) -> anyhow::Result<Self> {
-        let mut command = Command::new(python);
-        command.args(["-c", SCRIPT]).arg(model);
+    pub(crate) fn start(options: &LlamaCppOptions, tuning: Tuning) -> Result<Self, BenchError> {
+        let mut command = Command::new(&options.python);
+        command.args(["-c", SCRIPT]).arg(&options.model);
         command.args([
             tuning.threads.to_string(),
             tuning.nice.to_string(),
-            TOKENS_MAX.to_string(),
+            STREAM_TOKENS_MAX.to_string(),
         ]);
         command.env_remove("OMP_WAIT_POLICY");
         if tuning.passive {
             command.env("OMP_WAIT_POLICY", "passive");
         }
-        let mut process = Partner::start(&tuning.name, &mut command)?;
-        let ready = process.answer();
-        let Ready { version } =
-            ready.with_context(|| format!("{} cannot run it", python.display()))?;
-        Ok(Self { process, version })
+        let mut process = LineProcess::start(&tuning.name, &mut command)?;
+        let loaded = process.answer();
+        let Loaded { version } = loaded.map_err(|error| BenchError::NoLlamaCpp {
+            python: options.python.display().to_string(),
+            source: Box::new(error),
+        })?;
+        Ok(Self {
+            process,
+            tuning,
+            version,
+        })
     }
 }
 
-impl Load for Peer {
-    fn start(&mut self) -> anyhow::Result<()> {
+impl Load for LlamaCpp {
+    fn start(&mut self) -> Result<(), BenchError> {
         self.process.order("start")
     }
 
-    fn mark(&mut self) -> anyhow::Result<()> {
+    fn mark(&mut self) -> Result<(), BenchError> {
         self.process.order("mark")
     }
 
-    fn stop(&mut self) -> anyhow::Result<Yield> {
+    fn stop(&mut self) -> Result<Yield, BenchError> {
         self.process.order("stop")?;
-        let seen: Seen = self.process.answer()?;
-        let (&[from, to], &[cpu_from, cpu_to]) = (&seen.marks_s[..], &seen.cpu_s[..]) else {
-            anyhow::bail!("{} marks instead of two", seen.marks_s.len());
+        let decoded: Decoded = self.process.answer()?;
+        let (&[from, to], &[cpu_from, cpu_to]) = (&decoded.marks_s[..], &decoded.cpu_s[..]) else {
+            let marks = decoded.marks_s.len();
+            return Err(BenchError::Marks { marks });
         };
         Ok(Yield {
             wall_s: to - from,
-            tokens: tokens_between(&seen.tokens_s, from, to),
+            tokens: tokens_between(&decoded.tokens_s, from, to),
             cpu_s: cpu_to - cpu_from,
             ..Yield::default()
         })

@@ -1,4 +1,4 @@
-//! Our own pipeline, told when to generate.
+//! One stream of the pipeline that is measured, told when to generate.
 
 use std::convert::Infallible;
 use std::iter;
@@ -6,34 +6,30 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use anyhow::Context;
-use corpgrid_scheduler::{
-    Continuation, Event, GenerateRequest, HeterogeneousPipeline, Prompt, Status, Verdict,
-};
+use corpgrid_scheduler::{Event, HeterogeneousPipeline, Status, Verdict};
 use futures_executor::block_on;
 use futures_util::StreamExt;
 use futures_util::future::{AbortHandle, AbortRegistration, Abortable};
 use gogrid_host::process_cpu_time;
 
-use super::foreground::{now, thread_sleep_until};
-use super::load::{Load, Yield, tokens_between};
-use crate::bench::decode_id;
-use crate::live::Live;
+use crate::clock::{now, sleep};
+use crate::error::BenchError;
+use crate::ids::decode_ids;
+use crate::load::{Load, STREAM_TOKENS_MAX, Yield, tokens_between};
+use crate::speed::forced_request;
+use crate::subject::Subject;
 
-/// One stream that generates, from an empty context again when it is this long.
-pub(crate) const TOKENS_MAX: usize = 512;
-
-/// How long what runs before may keep the policy from letting us generate.
+/// How long the policy may hold a stop or a limit that another load caused.
 const WAIT_MAX: Duration = Duration::from_secs(60);
 /// Between two looks at the policy's verdict meanwhile.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
-pub(crate) struct Ours {
-    pipeline: Arc<Live>,
+pub(crate) struct PipelineLoad {
+    pipeline: Arc<HeterogeneousPipeline>,
     ids: Arc<[u32]>,
     stream: Option<Stream>,
     marks: Vec<Mark>,
-    /// Whether the policy limits us without end.
+    /// Whether the policy limits the pipeline without end.
     is_limited: bool,
 }
 
@@ -41,9 +37,10 @@ pub(crate) struct Ours {
 struct Stream {
     began: Instant,
     abort: AbortHandle,
-    thread: JoinHandle<anyhow::Result<Vec<Instant>>>,
+    thread: JoinHandle<Result<Vec<Instant>, BenchError>>,
 }
 
+/// The clocks at one moment.
 struct Mark {
     at: Instant,
     cpu_s: f64,
@@ -51,58 +48,53 @@ struct Mark {
     rest_s: f64,
 }
 
-impl Ours {
+impl PipelineLoad {
     /// Generates the ids that the bench of speed decodes, whatever the model would say.
-    pub(crate) fn new(pipeline: Live, vocabulary: usize) -> Self {
-        let length = TOKENS_MAX.min(block_on(pipeline.status()).context);
+    pub(crate) fn new(subject: &Subject) -> Self {
+        let pipeline = Arc::clone(&subject.pipeline);
+        let length = STREAM_TOKENS_MAX.min(block_on(pipeline.status()).context);
         Self {
-            pipeline: Arc::new(pipeline),
-            ids: (0..length).map(|k| decode_id(k, 0, vocabulary)).collect(),
+            pipeline,
+            ids: decode_ids(length, 0, subject.vocabulary).into(),
             stream: None,
             marks: Vec::new(),
             is_limited: false,
         }
     }
 
-    pub(crate) fn pipeline(&self) -> &HeterogeneousPipeline {
-        &self.pipeline
-    }
-
-    pub(crate) fn status(&self) -> Status {
+    fn status(&self) -> Status {
         block_on(self.pipeline.status())
     }
 }
 
-impl Load for Ours {
+impl Load for PipelineLoad {
     /// The policy holds a stop, and a limit, for some seconds after another load that asked for it has
     /// ended. A limit that does not end is this machine's, and is measured.
-    fn wait_until_free(&mut self) -> anyhow::Result<()> {
+    fn wait_until_free(&mut self) -> Result<(), BenchError> {
         let until = now() + WAIT_MAX;
         loop {
             match self.status().ruling.verdict {
                 Verdict::Open => return Ok(()),
                 Verdict::Limited { .. } if self.is_limited => return Ok(()),
                 Verdict::Limited { .. } if now() > until => self.is_limited = true,
-                Verdict::Shut(why) if now() > until => anyhow::bail!(
-                    "for {} s the policy has not let gogrid generate: {why}; --limits FILE can hold \
-                     another policy",
-                    WAIT_MAX.as_secs()
-                ),
-                Verdict::Limited { .. } | Verdict::Shut(_) => {
-                    thread_sleep_until(now() + LOOK_EVERY);
+                Verdict::Shut(why) if now() > until => {
+                    let waited = WAIT_MAX;
+                    return Err(BenchError::Shut { waited, why });
                 }
+                Verdict::Limited { .. } | Verdict::Shut(_) => sleep(LOOK_EVERY),
             }
         }
     }
 
-    fn start(&mut self) -> anyhow::Result<()> {
+    fn start(&mut self) -> Result<(), BenchError> {
         self.marks.clear();
         let (pipeline, ids) = (Arc::clone(&self.pipeline), Arc::clone(&self.ids));
         let began = now();
         let (abort, registration) = AbortHandle::new_pair();
         let thread = thread::Builder::new()
             .name("bench-stream".to_owned())
-            .spawn(move || follow(&pipeline, &ids, registration))?;
+            .spawn(move || follow(&pipeline, &ids, registration))
+            .map_err(BenchError::Thread)?;
         self.stream = Some(Stream {
             began,
             abort,
@@ -111,7 +103,7 @@ impl Load for Ours {
         Ok(())
     }
 
-    fn mark(&mut self) -> anyhow::Result<()> {
+    fn mark(&mut self) -> Result<(), BenchError> {
         let devices = self.status().devices;
         self.marks.push(Mark {
             at: now(),
@@ -122,12 +114,13 @@ impl Load for Ours {
         Ok(())
     }
 
-    fn stop(&mut self) -> anyhow::Result<Yield> {
-        let stream = self.stream.take().context("nothing was started")?;
+    fn stop(&mut self) -> Result<Yield, BenchError> {
+        let stream = self.stream.take().expect("stopped only after a start");
         stream.abort.abort();
         let seen = stream.thread.join().expect("the stream never panics")?;
         let [from, to] = &self.marks[..] else {
-            anyhow::bail!("{} marks instead of two", self.marks.len());
+            let marks = self.marks.len();
+            return Err(BenchError::Marks { marks });
         };
         let since_start = |at: Instant| at.saturating_duration_since(stream.began).as_secs_f64();
         let times: Vec<_> = seen.into_iter().map(since_start).collect();
@@ -142,11 +135,11 @@ impl Load for Ours {
     }
 }
 
-impl Drop for Ours {
+impl Drop for PipelineLoad {
     fn drop(&mut self) {
         if let Some(stream) = self.stream.take() {
             stream.abort.abort();
-            // What it failed with has been overtaken by what ends the bench.
+            // Its own failure matters no more: the bench has ended already.
             let _ = stream.thread.join();
         }
     }
@@ -156,7 +149,7 @@ fn follow(
     pipeline: &HeterogeneousPipeline,
     ids: &[u32],
     registration: AbortRegistration,
-) -> anyhow::Result<Vec<Instant>> {
+) -> Result<Vec<Instant>, BenchError> {
     let mut seen = Vec::new();
     match block_on(Abortable::new(
         generate(pipeline, ids, &mut seen),
@@ -171,11 +164,9 @@ async fn generate(
     pipeline: &HeterogeneousPipeline,
     ids: &[u32],
     seen: &mut Vec<Instant>,
-) -> anyhow::Result<Infallible> {
+) -> Result<Infallible, BenchError> {
     loop {
-        let (prompt, forced) = (ids[..1].to_vec(), ids[1..].to_vec());
-        let mut request = GenerateRequest::new(Prompt::Ids(prompt), forced.len());
-        request.continuation = Continuation::Forced(forced);
+        let request = forced_request(ids[..1].to_vec(), ids[1..].to_vec());
         let mut generation = pipeline.generate(request).await?;
         while let Some(event) = generation.next().await {
             if let Event::Delta { ids, .. } = event? {

@@ -1,6 +1,6 @@
 """Decodes one stream with llama.cpp, told by lines on standard input when.
 
-Started as: peer.py MODEL THREADS NICE TOKENS. Says once that it is ready; decodes from "start" to
+Started as: llama_cpp.py MODEL THREADS NICE TOKENS. Says once that it is ready; decodes from "start" to
 "stop", from an empty context again after TOKENS; "mark" notes the time. After "stop" it says when
 each token was done and each mark came. It ends when standard input closes. No layer is given to a GPU.
 """

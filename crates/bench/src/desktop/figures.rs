@@ -1,15 +1,18 @@
-//! What the rounds come to.
+//! The figures of all rounds together.
 
+use corpgrid_scheduler::Device;
+use gogrid_host::allowed_cores;
 use serde::Serialize;
 
 use super::foreground::{FRAME_PERIOD, Samples};
-use super::load::Yield;
-use super::rounds::{Legs, Round};
-use super::stats::{Interval, Pool, interval, mean, median};
+use super::rounds::{LoadLegs, Round};
+use crate::error::BenchError;
+use crate::load::Yield;
+use crate::stats::{Interval, Pool, interval, mean, median};
 
-/// What the foreground felt in one kind of leg.
+/// Latencies of the foreground in one kind of leg.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Felt {
+pub(crate) struct Latencies {
     pub(crate) frames: usize,
     pub(crate) frame_p50_ms: f64,
     pub(crate) frame_p99_ms: f64,
@@ -22,7 +25,7 @@ pub(crate) struct Felt {
 
 /// One kind of leg against another: ratios, and for missed frames a difference.
 #[derive(Clone, Debug, Serialize)]
-pub(crate) struct Against {
+pub(crate) struct Comparison {
     pub(crate) frame_p50: Interval,
     pub(crate) frame_p99: Interval,
     pub(crate) missed_more_in_10000: Interval,
@@ -35,14 +38,14 @@ pub(crate) struct Against {
     pub(crate) frame_p99_median: Interval,
 }
 
-/// What a load made, and of what.
+/// The tokens a load made, beside the foreground and alone, and the CPU time they took.
 #[derive(Clone, Debug, Serialize)]
 pub(crate) struct Harvest {
     pub(crate) tok_s_beside: Interval,
     pub(crate) tok_s_alone: Interval,
-    /// Tokens a second beside, over those alone times what of the cores it may take is idle.
+    /// Tokens a second beside, over those alone times `idle_of_allowed`.
     pub(crate) harvest: Interval,
-    /// The part of its cores that the foreground left idle, at most 1.
+    /// The part of the cores it may take that the foreground left idle, at most 1.
     pub(crate) idle_of_allowed: f64,
     /// CPU time over wall time times the machine's cores.
     pub(crate) cpu_share_beside: Interval,
@@ -55,20 +58,41 @@ pub(crate) struct Harvest {
 
 /// The cores that there are, and how many of them a load may take.
 #[derive(Clone, Copy, Debug, Serialize)]
-pub(crate) struct Cores {
+pub struct Cores {
     pub(crate) machine: usize,
     pub(crate) devices: usize,
     pub(crate) allowed: f64,
 }
 
+impl Cores {
+    /// Those that a pipeline on `devices` may take under a limit of `share`.
+    pub fn of(devices: &[Device], share: f64) -> Result<Self, BenchError> {
+        let cores: usize = devices.iter().map(|device| device.cores.len()).sum();
+        Ok(Self {
+            machine: allowed_cores()?.cores().len(),
+            devices: cores,
+            allowed: share * cores as f64,
+        })
+    }
+
+    /// Those of a load that may take all of them.
+    pub(crate) fn all_of_the_machine(self) -> Self {
+        Self {
+            devices: self.machine,
+            allowed: self.machine as f64,
+            ..self
+        }
+    }
+}
+
 /// The samples of one kind of leg, with the round each is of.
-pub(crate) struct Side {
+pub(crate) struct LegSamples {
     rounds: usize,
     frames: Pool,
     wakes: Pool,
 }
 
-impl Side {
+impl LegSamples {
     /// The legs that `pick` takes of each round.
     pub(crate) fn of(rounds: &[Round], pick: impl Fn(&Round) -> Vec<&Samples>) -> Self {
         let legs = rounds.iter().map(pick).enumerate();
@@ -87,11 +111,11 @@ impl Side {
         }
     }
 
-    pub(crate) fn felt(&self) -> Felt {
+    pub(crate) fn latencies(&self) -> Latencies {
         let all = vec![1; self.rounds];
         let frame_ms = |q| quantile(&self.frames, &all, q) / 1e6;
         let wake_us = |q| quantile(&self.wakes, &all, q) / 1e3;
-        Felt {
+        Latencies {
             frames: self.frames.len(),
             frame_p50_ms: frame_ms(0.5),
             frame_p99_ms: frame_ms(0.99),
@@ -103,14 +127,14 @@ impl Side {
         }
     }
 
-    pub(crate) fn against(&self, other: &Self) -> Against {
+    pub(crate) fn against(&self, other: &Self) -> Comparison {
         let ratio = |mine: &Pool, others: &Pool, q| {
             interval(self.rounds, |weights| {
                 quantile(mine, weights, q) / quantile(others, weights, q)
             })
         };
         let (p50, p99) = (self.triples(other, 0.5), self.triples(other, 0.99));
-        Against {
+        Comparison {
             frame_p50: ratio(&self.frames, &other.frames, 0.5),
             frame_p99: ratio(&self.frames, &other.frames, 0.99),
             missed_more_in_10000: self.missed_more(other),
@@ -174,7 +198,7 @@ impl Harvest {
     /// Of the load at `load` in each round.
     pub(crate) fn new(rounds: &[Round], load: usize, cores: Cores) -> Self {
         let legs = || rounds.iter().map(|round| &round.loads[load]);
-        let per_round = |of: &dyn Fn(&Legs) -> f64| -> Vec<f64> { legs().map(of).collect() };
+        let per_round = |of: &dyn Fn(&LoadLegs) -> f64| -> Vec<f64> { legs().map(of).collect() };
         let beside = per_round(&|legs| legs.beside_yield.tokens_s());
         let alone = per_round(&|legs| legs.alone_yield.tokens_s());
         let idle: Vec<_> = rounds.iter().map(|round| idle(round, cores)).collect();
@@ -207,8 +231,8 @@ fn mean_of(values: &[f64]) -> Interval {
     })
 }
 
-/// What of the allowed cores the foreground leaves idle, at most 1. What it uses is taken from the
-/// legs in which nothing disturbs it.
+/// The part of the allowed cores that the foreground leaves idle, at most 1. The CPU time it uses is
+/// that of the legs in which nothing disturbs it.
 fn idle(round: &Round, cores: Cores) -> f64 {
     let used: f64 = round.alone.iter().map(|leg| leg.cpu_s / leg.wall_s).sum();
     let used = used / round.alone.len() as f64;
