@@ -77,7 +77,11 @@ impl Assembly<'_> {
         let root = (self.params.width as f32).sqrt();
         Ok(Embedding {
             table: self.matrix(&tensor, (rows, self.params.width))?,
-            scale: if self.params.family.gemma { root } else { 1.0 },
+            scale: if self.params.family.scaled_embeddings {
+                root
+            } else {
+                1.0
+            },
         })
     }
 

@@ -2,7 +2,7 @@
 
 use crate::decoder::{Activation, RopePairs};
 
-/// What sets a family apart from the others, whichever kind of file it is in.
+/// What sets a family apart from the others.
 #[derive(Debug)]
 pub(crate) struct Family {
     /// `general.architecture` in a GGUF file.
@@ -18,13 +18,75 @@ pub(crate) struct Family {
     pub(crate) post_norms: bool,
     /// Queries, keys and values are one tensor, gate and up another.
     pub(crate) fused: bool,
-    /// Embeddings are multiplied by the root of the width, and safetensors files hold norms less 1.
-    pub(crate) gemma: bool,
-    /// How GGUF files order the pairs that turn together; Hugging Face has halves everywhere.
-    pub(crate) gguf_pairs: RopePairs,
+    /// Embeddings are multiplied by the root of the width.
+    pub(crate) scaled_embeddings: bool,
+    pub(crate) softcaps: Softcaps,
+    pub(crate) windows: Windows,
+    /// The base of the rotation that layers with a window have of their own, for GGUF files that do
+    /// not name it; `None` where all layers have the same rotation. There was no key until late 2025;
+    /// llama.cpp's loader has 10000 in its code, and so do all of the models' configs
+    /// (`rope_local_base_freq`).
+    pub(crate) windowed_rope_base: Option<f64>,
+    pub(crate) gguf: GgufRules,
+    pub(crate) hugging_face: HuggingFaceRules,
 }
 
-const PLAIN: Family = Family {
+/// Whether attention scores and logits are capped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Softcaps {
+    /// Never. A file that names a cap is refused.
+    Never,
+    /// Where the file names a cap.
+    Optional,
+    /// Always. A file without a cap is damaged.
+    Required,
+}
+
+/// The layers that have a window, where a file does not list them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Windows {
+    /// All, if the file names a window.
+    All,
+    /// All but each `period`-th. The file must name the window. The period is the one in the models'
+    /// own code, for files that do not name it.
+    AllButEach { period: usize },
+}
+
+/// What a family's GGUF files leave unsaid.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct GgufRules {
+    /// How they order the pairs that turn together; Hugging Face has halves everywhere.
+    pub(crate) pairs: RopePairs,
+    /// The layers of the one model whose scores are divided by the root of width / heads. All others
+    /// are divided by the root of a head's width. Gemma's configs give the divisor, no GGUF key
+    /// does; llama.cpp too tells these models by their layers.
+    pub(crate) scores_by_width_at_layers: Option<usize>,
+}
+
+/// How a family's own code reads config.json, and what its safetensors files hold.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HuggingFaceRules {
+    /// Weights of norms are stored less 1.
+    pub(crate) norms_less_one: bool,
+    /// `attention_bias` gives all four projections of attention biases.
+    pub(crate) attention_bias: bool,
+    /// `head_dim` is always there. Otherwise it is width / heads where the key is missing.
+    pub(crate) head_dim: bool,
+    /// `hidden_activation` counts before `hidden_act`, which is stale in some configs.
+    pub(crate) hidden_activation: bool,
+    /// Scores are divided by the root of `query_pre_attn_scalar`, otherwise of a head's width.
+    pub(crate) query_pre_attn_scalar: bool,
+    /// `sliding_window_pattern` must be there, unless the layers are listed. Otherwise the period is
+    /// the one in [`Windows`].
+    pub(crate) sliding_window_pattern: bool,
+    /// Only with `use_sliding_window`, and only from layer `max_window_layers` on, do layers have a
+    /// window, unless the layers are listed.
+    pub(crate) max_window_layers: bool,
+    /// The base of the rotation where `rope_theta` is missing; without it the key is required.
+    pub(crate) rope_theta: Option<f64>,
+}
+
+const LLAMA: Family = Family {
     name: "llama",
     model_types: &["llama", "mistral"],
     activation: Activation::Silu,
@@ -32,8 +94,41 @@ const PLAIN: Family = Family {
     head_norms: false,
     post_norms: false,
     fused: false,
-    gemma: false,
-    gguf_pairs: RopePairs::Adjacent,
+    scaled_embeddings: false,
+    softcaps: Softcaps::Never,
+    windows: Windows::All,
+    windowed_rope_base: None,
+    gguf: GgufRules {
+        pairs: RopePairs::Adjacent,
+        scores_by_width_at_layers: None,
+    },
+    hugging_face: HuggingFaceRules {
+        norms_less_one: false,
+        attention_bias: true,
+        head_dim: false,
+        hidden_activation: false,
+        query_pre_attn_scalar: false,
+        sliding_window_pattern: false,
+        max_window_layers: false,
+        // LlamaConfig's default, for Llama 1 and 2, whose configs are older than the key.
+        rope_theta: Some(10_000.0),
+    },
+};
+
+const QWEN2: Family = Family {
+    name: "qwen2",
+    model_types: &["qwen2"],
+    biases: true,
+    gguf: GgufRules {
+        pairs: RopePairs::Halves,
+        ..LLAMA.gguf
+    },
+    hugging_face: HuggingFaceRules {
+        max_window_layers: true,
+        rope_theta: None,
+        ..LLAMA.hugging_face
+    },
+    ..LLAMA
 };
 
 const GEMMA2: Family = Family {
@@ -41,40 +136,77 @@ const GEMMA2: Family = Family {
     model_types: &["gemma2"],
     activation: Activation::GeluTanh,
     post_norms: true,
-    gemma: true,
-    gguf_pairs: RopePairs::Halves,
-    ..PLAIN
+    scaled_embeddings: true,
+    softcaps: Softcaps::Required,
+    windows: Windows::AllButEach { period: 2 },
+    gguf: GgufRules {
+        pairs: RopePairs::Halves,
+        // Gemma 2 27B.
+        scores_by_width_at_layers: Some(46),
+    },
+    hugging_face: HuggingFaceRules {
+        norms_less_one: true,
+        attention_bias: false,
+        head_dim: true,
+        hidden_activation: true,
+        query_pre_attn_scalar: true,
+        sliding_window_pattern: false,
+        max_window_layers: false,
+        rope_theta: None,
+    },
+    ..LLAMA
 };
 
 /// Every supported family.
 pub(crate) static FAMILIES: [Family; 6] = [
-    PLAIN,
-    Family {
-        name: "qwen2",
-        model_types: &["qwen2"],
-        biases: true,
-        gguf_pairs: RopePairs::Halves,
-        ..PLAIN
-    },
+    LLAMA,
+    QWEN2,
     Family {
         name: "qwen3",
         model_types: &["qwen3"],
+        biases: false,
         head_norms: true,
-        gguf_pairs: RopePairs::Halves,
-        ..PLAIN
+        hugging_face: HuggingFaceRules {
+            head_dim: true,
+            ..QWEN2.hugging_face
+        },
+        ..QWEN2
     },
     GEMMA2,
     Family {
         name: "gemma3",
         model_types: &["gemma3_text"],
         head_norms: true,
+        softcaps: Softcaps::Optional,
+        windows: Windows::AllButEach { period: 6 },
+        windowed_rope_base: Some(10_000.0),
+        gguf: GgufRules {
+            // Gemma 3 27B.
+            scores_by_width_at_layers: Some(62),
+            ..GEMMA2.gguf
+        },
+        hugging_face: HuggingFaceRules {
+            sliding_window_pattern: true,
+            ..GEMMA2.hugging_face
+        },
         ..GEMMA2
     },
     Family {
         name: "phi3",
         model_types: &["phi3"],
         fused: true,
-        gguf_pairs: RopePairs::Halves,
-        ..PLAIN
+        gguf: QWEN2.gguf,
+        hugging_face: HuggingFaceRules {
+            attention_bias: false,
+            rope_theta: None,
+            ..LLAMA.hugging_face
+        },
+        ..LLAMA
     },
 ];
+
+/// The names of the families whose models may have caps, for messages.
+pub(crate) fn capped_families() -> String {
+    let capped = FAMILIES.iter().filter(|f| f.softcaps != Softcaps::Never);
+    capped.map(|f| f.name).collect::<Vec<_>>().join(" and ")
+}

@@ -169,7 +169,11 @@ impl Model {
             source: &shards,
             files: &files,
             quantise: options.quantise,
-            norm_offset: if family.gemma { 1.0 } else { 0.0 },
+            norm_offset: if family.hugging_face.norms_less_one {
+                1.0
+            } else {
+                0.0
+            },
             used: Default::default(),
         }
         .decoder()?;

@@ -1,7 +1,7 @@
 //! A decoder's sizes and switches from the keys of a GGUF file.
 
 use crate::error::{ModelError, shown};
-use crate::family::{FAMILIES, Family};
+use crate::family::{FAMILIES, Family, Softcaps, Windows, capped_families};
 use crate::limits::{
     CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, HIDDEN_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX,
 };
@@ -9,7 +9,8 @@ use crate::params::{self, Params, Tied};
 use crate::rope::{Divisors, RopeSpec, Scaling, Yarn};
 use crate::tensors::TensorSource;
 
-use super::{Gguf, Metadata};
+use super::metadata::Metadata;
+use super::tensors::Gguf;
 
 /// Keys that change what a decoder computes and that no supported family has.
 const REFUSED: [&str; 8] = [
@@ -35,6 +36,7 @@ pub(crate) fn params(gguf: &Gguf, context: Option<usize>) -> Result<Params, Mode
     let layers = keys.size("block_count", LAYERS_MAX)?;
     let heads = keys.size("attention.head_count", HEADS_MAX)?;
     let head_dim = keys.head_dim(width, heads)?;
+    let scores_by_width = family.gguf.scores_by_width_at_layers == Some(layers);
     let context = params::context(keys.size("context_length", CONTEXT_MAX)?, context)?;
     let windows = keys.windows(layers)?;
     let rope = Ropes {
@@ -60,7 +62,11 @@ pub(crate) fn params(gguf: &Gguf, context: Option<usize>) -> Result<Params, Mode
         norm_epsilon: keys.positive("attention.layer_norm_rms_epsilon")? as f32,
         biases: family.biases,
         output_bias: false,
-        query_scalar: query_scalar(family, layers, (width, heads), head_dim),
+        query_scalar: if scores_by_width {
+            width as f64 / heads as f64
+        } else {
+            head_dim as f64
+        },
         attention_softcap: keys.softcap("attn_logit_softcapping")?,
         logit_softcap: keys.softcap("final_logit_softcapping")?,
         windows,
@@ -90,21 +96,6 @@ fn family(metadata: &Metadata) -> Result<&'static Family, ModelError> {
         let names = FAMILIES.each_ref().map(|f| f.name).join(", ");
         metadata.unsupported(KEY, format!("architecture {:?}", shown(name)), names)
     })
-}
-
-/// GGUF has no key for it. Gemma's configs give the width of a head for all models but the two of
-/// 27B (46 layers in Gemma 2, 62 in Gemma 3), which have width / heads; llama.cpp tells them by
-/// their layers as well.
-fn query_scalar(
-    family: &Family,
-    layers: usize,
-    (width, heads): (usize, usize),
-    head_dim: usize,
-) -> f64 {
-    match (family.name, layers) {
-        ("gemma2", 46) | ("gemma3", 62) => width as f64 / heads as f64,
-        _ => head_dim as f64,
-    }
 }
 
 /// The keys below the architecture's name.
@@ -174,18 +165,18 @@ impl Keys<'_> {
         }
     }
 
-    /// Required in Gemma 2 and read in Gemma 3, where 0 means none; no other family has them.
+    /// A cap of 0 is none, except where a cap is required.
     fn softcap(&self, name: &str) -> Result<Option<f32>, ModelError> {
         let key = self.key(name);
-        match self.family.name {
-            "gemma2" => Ok(Some(self.positive(name)? as f32)),
-            "gemma3" => Ok(self.metadata.f32(&key)?.filter(|cap| *cap != 0.0)),
-            _ if self.metadata.has(&key) => {
+        match self.family.softcaps {
+            Softcaps::Required => Ok(Some(self.positive(name)? as f32)),
+            Softcaps::Optional => Ok(self.metadata.f32(&key)?.filter(|cap| *cap != 0.0)),
+            Softcaps::Never if self.metadata.has(&key) => {
                 let found = format!("a {} model with this key", self.family.name);
-                let supported = "it in gemma2 and gemma3".to_owned();
+                let supported = format!("it in {}", capped_families());
                 Err(self.metadata.unsupported(&key, found, supported))
             }
-            _ => Ok(None),
+            Softcaps::Never => Ok(None),
         }
     }
 
@@ -219,10 +210,10 @@ impl Keys<'_> {
             .metadata
             .u64(&self.key(WINDOW))
             .is_ok_and(|n| n == Some(0));
-        let window = match self.family.name {
-            "gemma2" | "gemma3" => Some(self.size(WINDOW, CONTEXT_MAX)?),
-            _ if none => None,
-            _ => self.optional_size(WINDOW, CONTEXT_MAX)?,
+        let window = match self.family.windows {
+            Windows::AllButEach { .. } => Some(self.size(WINDOW, CONTEXT_MAX)?),
+            Windows::All if none => None,
+            Windows::All => self.optional_size(WINDOW, CONTEXT_MAX)?,
         };
         let pattern = self.key(PATTERN);
         if let Ok(Some(windowed)) = self.metadata.bools(&pattern) {
@@ -232,13 +223,13 @@ impl Keys<'_> {
             }
             return Ok(windowed.iter().map(|on| window.filter(|_| *on)).collect());
         }
-        // Every `period`-th layer sees everything. No key until late 2025; llama.cpp's loader has
-        // 2 for Gemma 2 and 6 for Gemma 3 in its code, as the models' own code does.
-        let period = match (self.optional_size(PATTERN, LAYERS_MAX)?, self.family.name) {
-            (Some(period), _) => period,
-            (None, "gemma2") => 2,
-            (None, "gemma3") => 6,
-            (None, _) => return Ok(vec![window; layers]),
+        // No key until late 2025; llama.cpp's loader has the family's period in its code.
+        let period = match (
+            self.optional_size(PATTERN, LAYERS_MAX)?,
+            self.family.windows,
+        ) {
+            (Some(period), _) | (None, Windows::AllButEach { period }) => period,
+            (None, Windows::All) => return Ok(vec![window; layers]),
         };
         let windowed = |layer: usize| window.filter(|_| layer % period < period - 1);
         Ok((0..layers).map(windowed).collect())
@@ -279,18 +270,14 @@ impl Ropes<'_> {
         Ok(rope)
     }
 
-    /// The rotation of Gemma 3's layers with a window: never scaled.
+    /// The rotation of layers with a window, where the family has one for them: never scaled.
     fn windowed(&self) -> Result<Option<RopeSpec>, ModelError> {
-        if self.keys.family.name != "gemma3" {
+        let Some(base) = self.keys.family.windowed_rope_base else {
             return Ok(None);
-        }
+        };
         let mut rope = self.plain()?;
-        // No key until late 2025; llama.cpp's loader has 10000 in its code, and so do all of the
-        // models' configs (`rope_local_base_freq`).
-        rope.base = self
-            .keys
-            .optional_positive("rope.freq_base_swa")?
-            .unwrap_or(10_000.0);
+        let given = self.keys.optional_positive("rope.freq_base_swa")?;
+        rope.base = given.unwrap_or(base);
         Ok(Some(rope))
     }
 
@@ -302,7 +289,7 @@ impl Ropes<'_> {
             .optional_size("rope.dimension_count", HEAD_DIM_MAX)?;
         let base = self.keys.optional_positive("rope.freq_base")?;
         Ok(RopeSpec::plain(
-            self.keys.family.gguf_pairs,
+            self.keys.family.gguf.pairs,
             rotated.unwrap_or(self.head_dim),
             base.unwrap_or(10_000.0),
         ))

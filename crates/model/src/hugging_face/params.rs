@@ -2,13 +2,13 @@
 
 use crate::decoder::Activation;
 use crate::error::{ModelError, shown};
-use crate::family::{FAMILIES, Family};
+use crate::family::{FAMILIES, Family, Softcaps, Windows, capped_families};
 use crate::limits::{
     CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, HIDDEN_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX,
 };
 use crate::params::{self, Params, Tied};
 
-use super::Config;
+use super::config::Config;
 use super::rope::Ropes;
 
 /// Reads the sizes and switches of the decoder that `config` describes, opened for sequences of
@@ -38,8 +38,7 @@ pub(crate) fn params(config: &Config, context: Option<usize>) -> Result<Params, 
         context,
     };
     check_activation(config, family)?;
-    // Only Llama's and Qwen3's code reads it: all four projections have biases then.
-    let biased = keys.attention_bias == Some(true) && !family.gemma && !family.fused;
+    let biased = keys.attention_bias == Some(true) && family.hugging_face.attention_bias;
     Ok(Params {
         file: config.file.clone(),
         family,
@@ -147,9 +146,7 @@ fn head_dim(
     if let Some(head_dim) = config.optional_size(KEY, config.keys.head_dim, HEAD_DIM_MAX)? {
         return Ok(head_dim);
     }
-    // The rule in the code of Llama, Mistral, Qwen2 and Phi-3; the other families' configs always
-    // have the key.
-    if family.gemma || family.head_norms {
+    if family.hugging_face.head_dim {
         return Err(config.missing(KEY));
     }
     if !width.is_multiple_of(heads) {
@@ -160,9 +157,8 @@ fn head_dim(
 }
 
 fn check_activation(config: &Config, family: &Family) -> Result<(), ModelError> {
-    // Gemma's code reads `hidden_activation`, and some of its configs have a stale `hidden_act`.
     let (key, name) = match (&config.keys.hidden_activation, &config.keys.hidden_act) {
-        (Some(name), _) if family.gemma => ("hidden_activation", name),
+        (Some(name), _) if family.hugging_face.hidden_activation => ("hidden_activation", name),
         (_, Some(name)) => ("hidden_act", name),
         _ => return Err(config.missing("hidden_act")),
     };
@@ -177,7 +173,7 @@ fn check_activation(config: &Config, family: &Family) -> Result<(), ModelError> 
 }
 
 fn query_scalar(config: &Config, family: &Family, head_dim: usize) -> Result<f64, ModelError> {
-    if family.gemma {
+    if family.hugging_face.query_pre_attn_scalar {
         return config.positive("query_pre_attn_scalar", config.keys.query_pre_attn_scalar);
     }
     Ok(head_dim as f64)
@@ -188,16 +184,15 @@ fn softcap(
     family: &Family,
     (key, value): (&str, Option<f64>),
 ) -> Result<Option<f32>, ModelError> {
-    match value {
-        // Gemma 2 without it is damage; in Gemma 3 `null` is the rule.
-        None if family.name == "gemma2" => Err(config.missing(key)),
-        None => Ok(None),
-        Some(_) if !family.gemma => Err(config.unsupported(
+    match (value, family.softcaps) {
+        (None, Softcaps::Required) => Err(config.missing(key)),
+        (None, _) => Ok(None),
+        (Some(_), Softcaps::Never) => Err(config.unsupported(
             key,
             format!("a {} model with this key", family.name),
-            "it in gemma2 and gemma3",
+            &format!("it in {}", capped_families()),
         )),
-        cap => config.positive(key, cap).map(|cap| Some(cap as f32)),
+        (cap, _) => config.positive(key, cap).map(|cap| Some(cap as f32)),
     }
 }
 
@@ -213,27 +208,27 @@ fn windows(
         return typed_windows(config, types, (layers, window));
     }
     let required = || window.ok_or_else(|| config.missing("sliding_window"));
-    let every = |period: usize, window| {
-        let windowed = move |layer: usize| (layer % period < period - 1).then_some(window);
-        (0..layers).map(windowed).collect()
-    };
-    match family.name {
-        // Alternating by Gemma 2's code, before there was `layer_types`.
-        "gemma2" => Ok(every(2, required()?)),
-        "gemma3" => {
+    let rules = family.hugging_face;
+    match family.windows {
+        Windows::AllButEach { period } => {
             const KEY: &str = "sliding_window_pattern";
-            let period = config.size(KEY, keys.sliding_window_pattern, LAYERS_MAX)?;
-            Ok(every(period, required()?))
+            let period = match rules.sliding_window_pattern {
+                true => config.size(KEY, keys.sliding_window_pattern, LAYERS_MAX)?,
+                false => period,
+            };
+            let window = required()?;
+            let windowed = |layer: usize| (layer % period < period - 1).then_some(window);
+            Ok((0..layers).map(windowed).collect())
         }
-        "qwen2" | "qwen3" if keys.use_sliding_window != Some(true) => Ok(vec![None; layers]),
-        "qwen2" | "qwen3" => {
+        Windows::All if !rules.max_window_layers => Ok(vec![window; layers]),
+        Windows::All if keys.use_sliding_window != Some(true) => Ok(vec![None; layers]),
+        Windows::All => {
             let first = keys.max_window_layers;
             let first = first.ok_or_else(|| config.missing("max_window_layers"))?;
             let window = required()?;
             let windowed = |layer: usize| (layer as u64 >= first).then_some(window);
             Ok((0..layers).map(windowed).collect())
         }
-        _ => Ok(vec![window; layers]),
     }
 }
 

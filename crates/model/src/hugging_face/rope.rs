@@ -6,8 +6,7 @@ use crate::family::Family;
 use crate::limits::CONTEXT_MAX;
 use crate::rope::{Divisors, Llama3, RopeSpec, Scaling, Yarn, long_magnitude};
 
-use super::Config;
-use super::config::{RopeKeys, RopeParameters};
+use super::config::{Config, RopeKeys, RopeParameters};
 
 /// Reads the rotations.
 pub(super) struct Ropes<'a> {
@@ -37,9 +36,9 @@ impl Ropes<'_> {
         Ok(rope)
     }
 
-    /// The rotation of Gemma 3's layers with a window.
+    /// The rotation of layers with a window, where the family has one for them.
     pub(super) fn windowed(&self) -> Result<Option<RopeSpec>, ModelError> {
-        if self.family.name != "gemma3" {
+        if self.family.windowed_rope_base.is_none() {
             return Ok(None);
         }
         let keys = &self.config.keys;
@@ -57,10 +56,9 @@ impl Ropes<'_> {
     }
 
     fn base(&self, base: Option<f64>) -> Result<f64, ModelError> {
-        match base {
-            // LlamaConfig's default, for Llama 1 and 2, whose configs are older than the key.
-            None if self.family.name == "llama" => Ok(10_000.0),
-            base => self.positive("rope_theta", base),
+        match (base, self.family.hugging_face.rope_theta) {
+            (None, Some(default)) => Ok(default),
+            (base, _) => self.positive("rope_theta", base),
         }
     }
 

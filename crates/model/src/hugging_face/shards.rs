@@ -96,8 +96,13 @@ impl Shards {
             let what = format!("more than {TENSORS_MAX} tensors");
             return Err(Header { path: &path }.wrong("header", None, what));
         }
+        let shard = Shard {
+            path: &path,
+            file: index,
+            data_at,
+        };
         for (name, info) in header.tensors() {
-            let tensor = tensor(&path, (name.clone(), info), (index, data_at))?;
+            let tensor = shard.tensor(&name, info)?;
             if self.tensors.insert(name.clone(), tensor).is_some() {
                 let what = "tensor is in two shards".to_owned();
                 return Err(Header { path: &path }.wrong(&name, None, what));
@@ -189,34 +194,41 @@ impl Header<'_> {
     }
 }
 
-fn tensor(
-    path: &Path,
-    (name, info): (String, &TensorInfo),
-    (file, data_at): (usize, u64),
-) -> Result<Tensor, ModelError> {
-    let offset = data_at + info.data_offsets.0 as u64;
-    let ty = match info.dtype {
-        Dtype::F32 => WeightType::F32,
-        Dtype::F16 => WeightType::F16,
-        Dtype::BF16 => WeightType::Bf16,
-        other => {
-            return Err(ModelError::Unsupported {
-                file: path.to_owned(),
-                field: shown(&name),
-                offset: Some(offset),
-                found: format!("type {other:?}"),
-                supported: "F32, F16, BF16".to_owned(),
-            });
-        }
-    };
-    Ok(Tensor {
-        name,
-        ty,
-        shape: info.shape.clone(),
-        file,
-        offset,
-        described_at: None,
-    })
+/// A file whose header has been read.
+struct Shard<'a> {
+    path: &'a Path,
+    /// Its place among the model's files.
+    file: usize,
+    /// The byte at which its data begins.
+    data_at: u64,
+}
+
+impl Shard<'_> {
+    fn tensor(&self, name: &str, info: &TensorInfo) -> Result<Tensor, ModelError> {
+        let offset = self.data_at + info.data_offsets.0 as u64;
+        let ty = match info.dtype {
+            Dtype::F32 => WeightType::F32,
+            Dtype::F16 => WeightType::F16,
+            Dtype::BF16 => WeightType::Bf16,
+            other => {
+                return Err(ModelError::Unsupported {
+                    file: self.path.to_owned(),
+                    field: shown(name),
+                    offset: Some(offset),
+                    found: format!("type {other:?}"),
+                    supported: "F32, F16, BF16".to_owned(),
+                });
+            }
+        };
+        Ok(Tensor {
+            name: name.to_owned(),
+            ty,
+            shape: info.shape.clone(),
+            file: self.file,
+            offset,
+            described_at: None,
+        })
+    }
 }
 
 /// Whether `name` is one ordinary name, so that no shard is read from outside the directory.

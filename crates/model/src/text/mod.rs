@@ -3,10 +3,12 @@
 mod alphabet;
 mod bpe;
 mod decode;
+mod directory;
 mod index;
 mod json;
 mod limits;
 mod merge;
+mod parts;
 mod pieces;
 mod special;
 mod split;
@@ -19,8 +21,9 @@ mod vocabulary;
 mod tests;
 
 pub use decode::TextDecoder;
+pub use special::SpecialTokens;
 pub use template::{ChatTemplate, Message};
-pub use tokenizer::{SpecialTokens, Tokenizer};
+pub use tokenizer::Tokenizer;
 
-pub(crate) use json::read_directory;
+pub(crate) use directory::read_directory;
 pub(crate) use vocabulary::GgufVocabulary;

@@ -2,7 +2,16 @@ use std::ops::Range;
 
 use super::index::{Crowded, Index, hash_bytes};
 use super::pieces::{Kind, Pieces};
-use super::tokenizer::SpecialTokens;
+
+/// What becomes of the names of control tokens (`<|im_end|>`) in a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SpecialTokens {
+    /// They become the tokens they name: for rendered chat templates and trusted text.
+    Parse,
+    /// They are text like any other: for what a stranger wrote. Tokens that the vocabulary lists
+    /// as added by its user (runs of line ends in Gemma) are found all the same.
+    AsText,
+}
 
 /// The tokens that are found in a text before anything else.
 #[derive(Debug)]

@@ -13,9 +13,8 @@ use crate::error::ModelError;
 use crate::gguf::Gguf;
 
 use super::alphabet::ByteAlphabet;
-use super::json::read_directory;
-use super::tokenizer::{SpecialTokens, Tokenizer};
-use super::{GgufVocabulary, TextDecoder};
+use super::directory::read_directory;
+use super::{GgufVocabulary, SpecialTokens, TextDecoder, Tokenizer};
 
 /// Merges of the small byte-level vocabulary, best first. Their results are tokens 256 and on.
 const MERGES: [&str; 11] = [

@@ -6,8 +6,9 @@ use super::alphabet::ByteAlphabet;
 use super::bpe::{Bpe, BpeFault};
 use super::json::JsonEncoder;
 use super::limits::TEXT_BYTES_MAX;
+use super::parts::{Parts, is_end};
 use super::pieces::{Kind, Pieces};
-use super::special::{Fragment, Specials};
+use super::special::{Fragment, SpecialTokens, Specials};
 use super::split::Splitter;
 use super::spm::{Part, Spm, SpmFault, SpmParts};
 use super::vocabulary::{GgufVocabulary, MERGES, SCORES, TOKENS};
@@ -23,16 +24,6 @@ pub struct Tokenizer {
     space_prefix: bool,
 }
 
-/// What becomes of the names of control tokens (`<|im_end|>`) in a text.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum SpecialTokens {
-    /// They become the tokens they name: for rendered chat templates and trusted text.
-    Parse,
-    /// They are text like any other: for what a stranger wrote. Tokens that the vocabulary lists
-    /// as added by its user (runs of line ends in Gemma) are found all the same.
-    AsText,
-}
-
 #[derive(Debug)]
 enum Encoder {
     Gguf(Specials, Merging),
@@ -45,46 +36,6 @@ enum Merging {
     Bpe(Bpe),
     Spm(Spm),
 }
-
-/// What a tokenizer is made of, whatever file it came from.
-pub(super) struct Parts {
-    pub(super) pieces: Pieces,
-    pub(super) bos: Option<u32>,
-    pub(super) ends: Vec<u32>,
-    pub(super) space_prefix: bool,
-}
-
-/// Texts of tokens that end a turn or a text. Files often name only one of those they use, so a
-/// token with one of these texts ends a text whatever its type, as in llama.cpp.
-const END_TEXTS: [&str; 26] = [
-    "<|eot_id|>",
-    "<|im_end|>",
-    "<|end|>",
-    "<|return|>",
-    "<|call|>",
-    "<end_of_turn>",
-    "<|endoftext|>",
-    "</s>",
-    "<|eom_id|>",
-    "<EOT>",
-    "_<EOT>",
-    "[EOT]",
-    "[EOS]",
-    "<|end_of_text|>",
-    "<end_of_utterance>",
-    "<eos>",
-    "<｜end▁of▁sentence｜>",
-    // Fill in the middle: the end of a file.
-    "<|fim_pad|>",
-    "<fim-pad>",
-    "<fim_pad>",
-    "<|fim_repo|>",
-    "<|repo_name|>",
-    "<fim-repo>",
-    "<REPO>",
-    "<reponame>",
-    "<|file_sep|>",
-];
 
 impl Tokenizer {
     /// The tokenizer a GGUF file describes.
@@ -327,11 +278,6 @@ fn ends(vocabulary: &GgufVocabulary<'_>, pieces: &mut Pieces) -> Vec<u32> {
         }
     }
     ends
-}
-
-/// Whether a token with this text ends a text.
-pub(super) fn is_end(text: &str) -> bool {
-    END_TEXTS.contains(&text)
 }
 
 fn crowded(vocabulary: &GgufVocabulary<'_>) -> ModelError {
