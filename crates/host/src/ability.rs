@@ -37,6 +37,12 @@ pub(crate) fn state<T>(
     }
 }
 
+/// The abilities, whose states are in the order of [`names::ALL`].
+pub(crate) fn named(states: [AbilityState; names::ALL.len()]) -> Vec<Ability> {
+    let named = names::ALL.into_iter().zip(states);
+    named.map(|(name, state)| Ability { name, state }).collect()
+}
+
 /// The names, so that every platform reports the same ones.
 pub(crate) mod names {
     pub(crate) const MEMORY: &str = "memory figures";
@@ -47,7 +53,6 @@ pub(crate) mod names {
     pub(crate) const CPU_TIME: &str = "CPU time";
     pub(crate) const PROCESSOR: &str = "processor name";
 
-    pub(crate) const SLACK: &str = "timer slack";
     pub(crate) const TURNS: &str = "batch scheduling";
 
     pub(crate) const SOCKET: &str = "local sockets";
@@ -64,7 +69,7 @@ pub(crate) mod names {
 
     pub(crate) const PROGRAMS: &str = "running programs";
 
-    pub(crate) const ALL: [&str; 18] = [
+    pub(crate) const ALL: [&str; 17] = [
         MEMORY,
         RESIDENT,
         AFFINITY,
@@ -72,7 +77,6 @@ pub(crate) mod names {
         IO,
         CPU_TIME,
         PROCESSOR,
-        SLACK,
         TURNS,
         SOCKET,
         LOAD,

@@ -1,7 +1,8 @@
 use crate::error::HostError;
 use crate::imp;
 
-/// Measures who uses the machine's GPUs.
+/// Measures how much of the machine's GPUs this process and others use. It is for pipelines with a GPU
+/// among their devices; while all devices are CPUs nothing asks it.
 #[derive(Debug)]
 pub struct GpuProbe(imp::Gpus);
 

@@ -48,8 +48,7 @@ pub use power::{Battery, PowerProbe, TemperatureProbe, battery};
 pub use presence::{Presence, PresenceProbe, PresenceSource};
 pub use priority::{
     IoPriority, Priority, Restraint, Restraints, SystemRestraint, restrain, restrain_thread,
-    set_timer_slack,
 };
 pub use programs::running;
 pub use socket::{Listener, SocketName, Stream};
-pub use thread::{ThreadId, current_thread, thread_cpu_time, thread_cpu_time_of};
+pub use thread::{ThreadId, current_thread, thread_cpu_time};

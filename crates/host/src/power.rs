@@ -34,7 +34,8 @@ impl TemperatureProbe {
     }
 }
 
-/// Measures the power that the processor, or else the machine's battery, gives away.
+/// Measures the power that the processor, or else the machine's battery, gives away: for figures of
+/// energy. No policy goes by it.
 #[derive(Debug)]
 pub struct PowerProbe(imp::PowerMeter);
 

@@ -1,5 +1,4 @@
 use std::fmt;
-use std::time::Duration;
 
 use crate::error::HostError;
 use crate::imp;
@@ -112,10 +111,4 @@ pub fn restrain(thread: ThreadId, priority: Priority) -> Restraints {
     };
     let io = IoPriority { level, ..io };
     imp::restrain(thread, Priority { io, ..priority })
-}
-
-/// How late the system may wake the calling thread, so that it can wake several at once. A short
-/// rest is late by about as much. Threads it starts later begin with the same.
-pub fn set_timer_slack(slack: Duration) -> Restraint<Duration> {
-    imp::set_timer_slack(slack)
 }

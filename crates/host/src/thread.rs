@@ -23,8 +23,3 @@ pub fn current_thread() -> ThreadId {
 pub fn thread_cpu_time() -> Result<Duration, HostError> {
     imp::thread_cpu_time()
 }
-
-/// CPU time a running thread of this process has used.
-pub fn thread_cpu_time_of(thread: ThreadId) -> Result<Duration, HostError> {
-    imp::thread_cpu_time_of(thread)
-}

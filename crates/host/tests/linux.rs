@@ -5,14 +5,13 @@
 use std::collections::BTreeSet;
 use std::hint::black_box;
 use std::sync::mpsc;
-use std::time::Duration;
 use std::{fs, thread};
 
 use gogrid_host::{
     AbilityState, Clock, CoreSet, CpuProbe, HostError, IoPriority, MemoryProbe, Pressure,
     PressureProbe, Priority, ThreadId, abilities, allowed_cores, current_thread, pin_thread,
-    process_cpu_time, processor, resident, restrain, restrain_thread, set_timer_slack,
-    system_memory, thread_cpu_time, thread_cpu_time_of,
+    process_cpu_time, processor, resident, restrain, restrain_thread, system_memory,
+    thread_cpu_time,
 };
 use gogrid_units::Bytes;
 
@@ -144,8 +143,6 @@ fn a_thread_is_restrained_by_its_id_and_no_other_with_it() {
     assert!(done.nice.holds() && done.io.holds(), "{done:?}");
     assert_eq!(nice_by_proc(other), 15);
     assert_eq!(nice_by_proc(current_thread()), 0);
-    let used = thread_cpu_time_of(other).unwrap();
-    assert!(used <= process_cpu_time().unwrap() && !used.is_zero());
     drop(hold);
     thread.join().unwrap();
 }
@@ -187,22 +184,6 @@ fn a_thread_that_has_ended_is_not_restrained() {
     let done = restrain(other, QUIET);
     let says = format!("no thread {other} runs in this process");
     assert_eq!(done.nice.problem.as_deref(), Some(&*says));
-    assert_eq!(thread_cpu_time_of(other).unwrap_err().to_string(), says);
-}
-
-#[test]
-fn timer_slack_is_read_back() {
-    thread::spawn(|| {
-        let asked = Duration::from_micros(2);
-        assert_eq!(set_timer_slack(asked).in_effect, Some(asked));
-        let least = set_timer_slack(Duration::ZERO);
-        assert_eq!(least.in_effect, Some(Duration::from_nanos(1)));
-        let slack = abilities().into_iter().find(|a| a.name == "timer slack");
-        let in_effect = AbilityState::InEffect("1ns".to_owned());
-        assert_eq!(slack.unwrap().state, in_effect);
-    })
-    .join()
-    .unwrap();
 }
 
 #[test]

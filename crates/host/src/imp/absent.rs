@@ -45,14 +45,6 @@ pub(crate) fn restrain(_thread: ThreadId, priority: Priority) -> Restraints {
     }
 }
 
-pub(crate) fn set_timer_slack(slack: Duration) -> Restraint<Duration> {
-    Restraint::made(slack, absent(names::SLACK), absent(names::SLACK))
-}
-
-pub(crate) fn thread_cpu_time_of(_thread: ThreadId) -> Result<Duration, HostError> {
-    absent(names::CPU_TIME)
-}
-
 pub(crate) fn thread_cpu_time() -> Result<Duration, HostError> {
     absent(names::CPU_TIME)
 }

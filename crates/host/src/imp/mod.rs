@@ -33,7 +33,7 @@ pub(crate) use battery::battery;
 pub(crate) use system::{
     Gpus, IdleClock, MemoryFile, PowerMeter, PresenceSources, PressureFiles, Thermometers,
     abilities, allowed_cores, current_thread, pin, process_cpu_time, processor, resident, restrain,
-    set_timer_slack, system_memory, thread_cpu_time, thread_cpu_time_of,
+    system_memory, thread_cpu_time,
 };
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]

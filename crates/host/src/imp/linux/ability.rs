@@ -1,19 +1,15 @@
 use std::fs;
-use std::time::Duration;
 
 use super::super::battery::battery;
 use super::super::unix::socket_folder;
 use super::policy::Turns;
-use super::priority::{io, nice, timer_slack};
+use super::priority::{io, nice};
 use super::{
     Gpus, IdleClock, PowerMeter, PresenceSources, PressureFiles, Thermometers, allowed_cores,
     current_thread, processor, resident, system_memory, thread_cpu_time,
 };
-use crate::ability::{Ability, AbilityState, names, state};
+use crate::ability::{Ability, AbilityState, named, state};
 use crate::programs::can_list;
-
-/// What Linux gives a thread that nobody changed, by prctl(2).
-const SLACK_AT_FIRST: Duration = Duration::from_micros(50);
 
 pub(crate) fn abilities() -> Vec<Ability> {
     let memory = state(system_memory(), |_| None);
@@ -24,10 +20,7 @@ pub(crate) fn abilities() -> Vec<Ability> {
     });
     let cpu_time = state(thread_cpu_time(), |_| None);
     let processor = state(processor(), |_| None);
-    let slack = state(timer_slack(), |slack| {
-        (*slack != SLACK_AT_FIRST).then(|| format!("{slack:?}"))
-    });
-    let states = [
+    named([
         memory,
         resident,
         affinity,
@@ -35,7 +28,6 @@ pub(crate) fn abilities() -> Vec<Ability> {
         io_state(),
         cpu_time,
         processor,
-        slack,
         state(Turns::of(current_thread()), |turns| {
             turns.stands_back().then(|| turns.name().to_owned())
         }),
@@ -51,9 +43,7 @@ pub(crate) fn abilities() -> Vec<Ability> {
         state(PowerMeter::open(), |_| None),
         state(Gpus::open(), |_| None),
         state(can_list(), |_| None),
-    ];
-    let named = names::ALL.into_iter().zip(states);
-    named.map(|(name, state)| Ability { name, state }).collect()
+    ])
 }
 
 /// Without waiting for the desktop, which only a probe does.

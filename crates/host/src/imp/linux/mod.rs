@@ -16,10 +16,13 @@ mod priority;
 use std::fs;
 use std::io::Error;
 
+use rustix::process::Pid;
+
 use crate::error::HostError;
+use crate::thread::ThreadId;
 
 pub(crate) use ability::abilities;
-pub(crate) use clock::{process_cpu_time, thread_cpu_time, thread_cpu_time_of};
+pub(crate) use clock::{process_cpu_time, thread_cpu_time};
 pub(crate) use cores::{allowed_cores, current_core, pin, processor};
 pub(crate) use gpu::Gpus;
 pub(crate) use load::{IdleClock, PressureFiles};
@@ -27,7 +30,7 @@ pub(crate) use memory::{MemoryFile, resident, system_memory};
 pub(crate) use peer::peer_user;
 pub(crate) use power::{PowerMeter, Thermometers};
 pub(crate) use presence::PresenceSources;
-pub(crate) use priority::{current_thread, restrain, set_timer_slack};
+pub(crate) use priority::{current_thread, restrain};
 
 fn read(path: &'static str) -> Result<String, HostError> {
     fs::read_to_string(path).map_err(|source| HostError::Read { path, source })
@@ -45,4 +48,14 @@ fn last_error(call: &'static str) -> HostError {
         call,
         source: Error::last_os_error(),
     }
+}
+
+fn gone(thread: ThreadId) -> HostError {
+    HostError::NoSuchThread { thread: thread.0 }
+}
+
+/// The thread's number, as system calls take it.
+fn pid(thread: ThreadId) -> Result<Pid, HostError> {
+    let number = i32::try_from(thread.0).ok();
+    number.and_then(Pid::from_raw).ok_or_else(|| gone(thread))
 }

@@ -8,8 +8,7 @@
 use std::mem::size_of;
 use std::time::Duration;
 
-use super::last_error;
-use super::priority::pid;
+use super::{last_error, pid};
 use crate::error::HostError;
 use crate::priority::{Restraint, SystemRestraint};
 use crate::thread::ThreadId;

@@ -1,12 +1,9 @@
-use std::num::NonZeroU64;
-use std::time::Duration;
+use rustix::process::{getpriority_process, setpriority_process};
+use rustix::thread::gettid;
 
-use rustix::process::{Pid, getpriority_process, setpriority_process};
-use rustix::thread::{current_timer_slack, gettid, set_current_timer_slack};
-
-use super::clock::thread_cpu_time_of;
+use super::clock::runs_in_this_process;
 use super::policy::stand_back;
-use super::{failed, last_error};
+use super::{failed, gone, last_error, pid};
 use crate::error::HostError;
 use crate::priority::{IoPriority, Priority, Restraint, Restraints};
 use crate::thread::ThreadId;
@@ -16,8 +13,8 @@ pub(crate) fn current_thread() -> ThreadId {
 }
 
 pub(crate) fn restrain(thread: ThreadId, priority: Priority) -> Restraints {
-    // A number that another process's thread got since must not be touched, which root could.
-    let is_ours = thread_cpu_time_of(thread).is_ok();
+    // Another process's thread may have got the number since. It must not be touched, and root could.
+    let is_ours = runs_in_this_process(thread);
     let (set, set_of_io) = match is_ours {
         true => (set_nice(thread, priority.nice), set_io(thread, priority.io)),
         false => (Err(gone(thread)), Err(gone(thread))),
@@ -32,15 +29,6 @@ pub(crate) fn restrain(thread: ThreadId, priority: Priority) -> Restraints {
             .into_iter()
             .collect(),
     }
-}
-
-fn gone(thread: ThreadId) -> HostError {
-    HostError::NoSuchThread { thread: thread.0 }
-}
-
-pub(super) fn pid(thread: ThreadId) -> Result<Pid, HostError> {
-    let number = i32::try_from(thread.0).ok();
-    number.and_then(Pid::from_raw).ok_or_else(|| gone(thread))
 }
 
 /// Linux has a nice value for each thread; the thread's id stands for the process's.
@@ -81,16 +69,4 @@ pub(super) fn io(thread: ThreadId) -> Result<IoPriority, HostError> {
         class: (value >> CLASS_SHIFT & 7) as u8,
         level: (value & 7) as u8,
     })
-}
-
-pub(crate) fn set_timer_slack(slack: Duration) -> Restraint<Duration> {
-    // Zero would ask for the default, and 2^64 nanoseconds are 584 years.
-    let nanos = NonZeroU64::new(slack.as_nanos() as u64).unwrap_or(NonZeroU64::MIN);
-    let set = set_current_timer_slack(Some(nanos)).map_err(failed("prctl(PR_SET_TIMERSLACK)"));
-    Restraint::made(Duration::from_nanos(nanos.get()), set, timer_slack())
-}
-
-pub(super) fn timer_slack() -> Result<Duration, HostError> {
-    let nanos = current_timer_slack().map_err(failed("prctl(PR_GET_TIMERSLACK)"))?;
-    Ok(Duration::from_nanos(nanos))
 }

@@ -2,14 +2,14 @@ use super::{
     Gpus, IdleClock, PowerMeter, PressureFiles, Thermometers, allowed_cores, processor, resident,
     system_memory, thread_cpu_time,
 };
-use crate::ability::{Ability, AbilityState, names, state};
+use crate::ability::{Ability, AbilityState, named, state};
 use crate::imp::battery::battery;
 use crate::imp::unix::socket_folder;
 use crate::programs::can_list;
 
 pub(crate) fn abilities() -> Vec<Ability> {
     let absent = |reason: &str| AbilityState::Absent(reason.to_owned());
-    let states = [
+    named([
         state(system_memory(), |_| None),
         state(resident(), |_| None),
         absent("macOS keeps no thread to some cores"),
@@ -17,7 +17,6 @@ pub(crate) fn abilities() -> Vec<Ability> {
         AbilityState::Available,
         state(thread_cpu_time(), |_| None),
         state(processor(), |_| None),
-        absent("macOS has a tier of it with each quality of service class"),
         absent("macOS has quality of service classes instead"),
         state(socket_folder(), |_| None),
         state(
@@ -31,7 +30,5 @@ pub(crate) fn abilities() -> Vec<Ability> {
         state(PowerMeter::open(), |_| None),
         state(Gpus::open(), |_| None),
         state(can_list(), |_| None),
-    ];
-    let named = names::ALL.into_iter().zip(states);
-    named.map(|(name, state)| Ability { name, state }).collect()
+    ])
 }

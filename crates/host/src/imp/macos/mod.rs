@@ -17,10 +17,7 @@ pub(crate) use machine::{
 };
 pub(crate) use peer::peer_user;
 pub(crate) use presence::PresenceSources;
-pub(crate) use thread::{
-    current_thread, process_cpu_time, restrain, set_timer_slack, thread_cpu_time,
-    thread_cpu_time_of,
-};
+pub(crate) use thread::{current_thread, process_cpu_time, restrain, thread_cpu_time};
 
 /// What a call says that returns zero when it did its work.
 fn done(call: &'static str, result: libc::c_int) -> Result<(), HostError> {

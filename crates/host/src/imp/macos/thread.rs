@@ -129,15 +129,6 @@ fn get_io(asked: IoPriority) -> Result<IoPriority, HostError> {
     }
 }
 
-pub(crate) fn set_timer_slack(slack: Duration) -> Restraint<Duration> {
-    let reason = "macOS has a tier of it with each quality of service class";
-    Restraint::made(
-        slack,
-        unread(names::SLACK, reason),
-        unread(names::SLACK, reason),
-    )
-}
-
 pub(crate) fn thread_cpu_time() -> Result<Duration, HostError> {
     cpu_time(ClockId::ThreadCPUTime)
 }
@@ -151,26 +142,4 @@ fn cpu_time(clock: ClockId) -> Result<Duration, HostError> {
         ability: names::CPU_TIME,
     };
     clock_gettime(clock).try_into().map_err(absent)
-}
-
-#[expect(unsafe_code, reason = "the system call has no safe wrapper")]
-pub(crate) fn thread_cpu_time_of(thread: ThreadId) -> Result<Duration, HostError> {
-    let gone = || HostError::NoSuchThread { thread: thread.0 };
-    let port = u32::try_from(thread.0).map_err(|_| gone())?;
-    let mut words = [0_i32; 10];
-    let mut count = words.len() as u32;
-    // SAFETY: the call writes at most `count` words, which is what it is given.
-    let result = unsafe {
-        let kind = libc::THREAD_BASIC_INFO as u32;
-        libc::thread_info(port, kind, words.as_mut_ptr(), &raw mut count)
-    };
-    // The first four words of thread_basic_info are two times in seconds and microseconds.
-    let time = |seconds: i32, micros: i32| {
-        let seconds = Duration::from_secs(seconds.unsigned_abs().into());
-        seconds + Duration::from_micros(micros.unsigned_abs().into())
-    };
-    match result {
-        0 => Ok(time(words[0], words[1]) + time(words[2], words[3])),
-        _ => Err(gone()),
-    }
 }

@@ -3,13 +3,13 @@ use super::{
     Gpus, IdleClock, PowerMeter, PressureFiles, Thermometers, allowed_cores, processor, resident,
     system_memory, thread_cpu_time,
 };
-use crate::ability::{Ability, AbilityState, names, state};
+use crate::ability::{Ability, AbilityState, named, state};
 use crate::imp::battery::battery;
 use crate::programs::can_list;
 
 pub(crate) fn abilities() -> Vec<Ability> {
     let per_file = "Windows has it for files and not for threads".to_owned();
-    let states = [
+    named([
         state(system_memory(), |_| None),
         state(resident(), |_| None),
         state(allowed_cores(), |cores| Some(format!("cores {cores}"))),
@@ -17,7 +17,6 @@ pub(crate) fn abilities() -> Vec<Ability> {
         AbilityState::Absent(per_file),
         state(thread_cpu_time(), |_| None),
         state(processor(), |_| None),
-        AbilityState::Absent("Windows has none for a thread".to_owned()),
         AbilityState::Absent(
             "Windows puts a thread aside at once for one of a higher priority".to_owned(),
         ),
@@ -33,7 +32,5 @@ pub(crate) fn abilities() -> Vec<Ability> {
         state(PowerMeter::open(), |_| None),
         state(Gpus::open(), |_| None),
         state(can_list(), |_| None),
-    ];
-    let named = names::ALL.into_iter().zip(states);
-    named.map(|(name, state)| Ability { name, state }).collect()
+    ])
 }

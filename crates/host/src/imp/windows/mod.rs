@@ -20,8 +20,7 @@ pub(crate) use machine::{
 pub(crate) use pipe::{Listener, Stream, socket_files, socket_is_alive};
 pub(crate) use presence::PresenceSources;
 pub(crate) use thread::{
-    allowed_cores, current_thread, pin, process_cpu_time, restrain, set_timer_slack,
-    thread_cpu_time, thread_cpu_time_of,
+    allowed_cores, current_thread, pin, process_cpu_time, restrain, thread_cpu_time,
 };
 
 /// What a call says that returns whether it did its work.

@@ -215,23 +215,9 @@ fn is_memory_low(thread: &OwnedHandle) -> Result<bool, HostError> {
     Ok(value.MemoryPriority < MEMORY_PRIORITY_NORMAL)
 }
 
-pub(crate) fn set_timer_slack(slack: Duration) -> Restraint<Duration> {
-    Restraint::made(slack, no_slack(), no_slack())
-}
-
-fn no_slack<T>() -> Result<T, HostError> {
-    Err(HostError::Absent {
-        ability: names::SLACK,
-    })
-}
-
-pub(crate) fn thread_cpu_time() -> Result<Duration, HostError> {
-    thread_cpu_time_of(current_thread())
-}
-
 #[expect(unsafe_code, reason = "the system call has no safe wrapper")]
-pub(crate) fn thread_cpu_time_of(thread: ThreadId) -> Result<Duration, HostError> {
-    let handle = open(thread)?;
+pub(crate) fn thread_cpu_time() -> Result<Duration, HostError> {
+    let handle = open(current_thread())?;
     let [mut made, mut ended, mut kernel, mut user] = [FILETIME::default(); 4];
     // SAFETY: the handle is open, and the call writes four times, and is given four.
     let result = unsafe {
