@@ -1,4 +1,4 @@
-//! Real time, which is what a benchmark measures.
+//! Real time, which a benchmark measures.
 
 use std::thread;
 use std::time::{Duration, Instant};

@@ -63,7 +63,7 @@ pub enum BenchError {
         name: String,
         /// The answer.
         line: String,
-        /// What is wrong with it.
+        /// The fault in it.
         source: serde_json::Error,
     },
     /// The interpreter that was named does not run llama.cpp.

@@ -1,5 +1,5 @@
-//! The benchmarks of the `gogrid` program: the speed of a pipeline, what a person at the desk feels
-//! beside it, and how soon a pause holds. The caller opens the pipeline, prints the reports and
+//! The benchmarks of the `gogrid` program: the speed of a pipeline, the delays that a person at the
+//! desk feels beside it, and how soon a pause holds. The caller opens the pipeline, prints the reports and
 //! shows the progress.
 //!
 //! ```

@@ -1,4 +1,4 @@
-//! What runs beside the foreground: something that generates tokens from one order to the next.
+//! A load beside the foreground: it generates tokens from one order to the next.
 
 use serde::Serialize;
 

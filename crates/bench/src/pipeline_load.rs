@@ -27,14 +27,14 @@ const LOOK_EVERY: Duration = Duration::from_millis(100);
 pub(crate) struct PipelineLoad {
     pipeline: Arc<HeterogeneousPipeline>,
     ids: Arc<[u32]>,
-    stream: Option<Stream>,
+    stream: Option<TokenStream>,
     marks: Vec<Mark>,
     /// Whether the policy limits the pipeline without end.
     is_limited: bool,
 }
 
 /// A thread that follows a stream of tokens until it is aborted, and then says when each came.
-struct Stream {
+struct TokenStream {
     began: Instant,
     abort: AbortHandle,
     thread: JoinHandle<Result<Vec<Instant>, BenchError>>,
@@ -95,7 +95,7 @@ impl Load for PipelineLoad {
             .name("bench-stream".to_owned())
             .spawn(move || follow(&pipeline, &ids, registration))
             .map_err(BenchError::Thread)?;
-        self.stream = Some(Stream {
+        self.stream = Some(TokenStream {
             began,
             abort,
             thread,

@@ -14,7 +14,7 @@ use crate::process::OwnCommand;
 use crate::stats::median;
 use crate::subject::Subject;
 
-/// What is measured.
+/// The measurement that is asked for.
 #[derive(Clone, Debug)]
 pub struct SpeedOptions {
     /// Tokens of the prompt.
@@ -51,7 +51,7 @@ struct Runs {
     decode_at_prompt: Vec<f64>,
 }
 
-/// Measures the speed of `subject`. Dropping the future ends what it started.
+/// Measures the speed of `subject`. Dropping the future ends all that it started.
 pub async fn speed(subject: &Subject, options: SpeedOptions) -> Result<SpeedReport, BenchError> {
     let hogs = Hogs::start(&options.hog, options.hogs)?;
     let bench = Bench {
@@ -70,7 +70,7 @@ pub async fn speed(subject: &Subject, options: SpeedOptions) -> Result<SpeedRepo
     })
 }
 
-/// What all runs share.
+/// The things that all runs share.
 struct Bench<'a> {
     options: &'a SpeedOptions,
     subject: &'a Subject,
@@ -160,7 +160,7 @@ fn prefill_rate(streams: &[Figures]) -> f64 {
     tokens as f64 / (ended.fold(0.0, f64::max) - began)
 }
 
-/// The sum of what each stream had while it ran.
+/// The sum of the streams' own rates while they ran.
 fn decode_rate(streams: &[Figures]) -> f64 {
     streams
         .iter()
@@ -199,7 +199,7 @@ impl SpeedReport {
         entries.into_iter().chain(self.rates()).collect()
     }
 
-    /// Tokens a second, to a tenth: the medians, and what each run had.
+    /// Tokens a second, to a tenth: the medians, and those of each run.
     fn rates(&self) -> [(String, Value); 6] {
         let at_prompt = format!("decode_tok_s_at_{}", self.options.prompt_tokens);
         let tenth = |value: f64| (value * 10.0).round() / 10.0;

@@ -67,8 +67,8 @@ impl Pool {
     }
 }
 
-/// What `figure` gives for groups that count once each, and the interval of what it gives when as
-/// many groups are drawn from them at random, some more than once. `figure` takes how often each
+/// The `figure` of groups that count once each, with the interval of the same figure when as many
+/// groups are drawn from them at random, some more than once. `figure` takes how often each
 /// group counts.
 pub(crate) fn interval(groups: usize, figure: impl Fn(&[usize]) -> f64) -> Interval {
     let mut chance = Chance(SEED);

@@ -4,15 +4,15 @@ use gogrid_hub::{Attempt, Progress};
 use gogrid_units::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 
-use crate::interrupt::Watch;
+use crate::interrupt::InterruptGuard;
 
 pub(crate) struct Bar<'a> {
     bar: ProgressBar,
-    watch: &'a Watch,
+    watch: &'a InterruptGuard,
 }
 
 impl<'a> Bar<'a> {
-    pub(crate) fn new(watch: &'a Watch) -> Self {
+    pub(crate) fn new(watch: &'a InterruptGuard) -> Self {
         let template = "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes}";
         let style = ProgressStyle::with_template(template).expect("the template is well-formed");
         Self {

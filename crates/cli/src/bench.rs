@@ -12,7 +12,7 @@ use crate::args::{BenchArgs, BenchCommand, DesktopArgs, PauseArgs};
 use crate::exit::{BadInput, Interrupted};
 use crate::interrupt::Interrupt;
 use crate::live::Live;
-use crate::open::Wish;
+use crate::open::PipelineSpec;
 use crate::{out, stream};
 
 pub(crate) fn run(args: &BenchArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
@@ -23,15 +23,15 @@ pub(crate) fn run(args: &BenchArgs, interrupt: &Interrupt) -> anyhow::Result<()>
     }
 }
 
-/// Stands for what a person at the desk runs, until standard input closes.
+/// Stands for the programs of a person at the desk, until standard input closes.
 pub(crate) fn foreground() -> anyhow::Result<()> {
     Ok(gogrid_bench::foreground(&mut out::line)?)
 }
 
 fn speed(args: &BenchArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let wish = Wish::new(&args.run, interrupt)?;
-    let vocabulary = wish.vocabulary()?;
-    let (_live, subject) = open(wish, vocabulary)?;
+    let spec = PipelineSpec::new(&args.run, interrupt)?;
+    let vocabulary = spec.vocabulary()?;
+    let (_live, subject) = open(spec, vocabulary)?;
     let options = SpeedOptions {
         prompt_tokens: args.prompt_tokens,
         gen_tokens: args.gen_tokens,
@@ -50,9 +50,9 @@ fn speed(args: &BenchArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
 }
 
 fn pause(args: &PauseArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let wish = Wish::new(&args.run, interrupt)?;
-    let vocabulary = wish.vocabulary()?;
-    let (_live, subject) = open(wish, vocabulary)?;
+    let spec = PipelineSpec::new(&args.run, interrupt)?;
+    let vocabulary = spec.vocabulary()?;
+    let (_live, subject) = open(spec, vocabulary)?;
     let watch = interrupt.watch();
     let mut bench = PauseBench::start(&subject)?;
     for _ in 0..args.tries {
@@ -69,18 +69,18 @@ fn pause(args: &PauseArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
 }
 
 fn desktop(args: &DesktopArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let wish = Wish::new(&args.run, interrupt)?;
-    let vocabulary = wish.vocabulary()?;
+    let spec = PipelineSpec::new(&args.run, interrupt)?;
+    let vocabulary = spec.vocabulary()?;
     let options = DesktopOptions {
         triples: args.triples,
         seconds: args.seconds,
         cold: args.cold,
-        llama_cpp: llama_cpp(args, &wish)?,
+        llama_cpp: llama_cpp(args, &spec)?,
         foreground: OwnCommand::named("foreground")?,
-        cores: Cores::of(&wish.devices, wish.compute_share())?,
+        cores: Cores::of(&spec.devices, spec.compute_share())?,
     };
     let processes = DesktopProcesses::start(&options)?;
-    let (_live, subject) = open(wish, vocabulary)?;
+    let (_live, subject) = open(spec, vocabulary)?;
     let mut bench = DesktopBench::new(options, processes, &subject);
     let bar = bar(bench.legs());
     while bench.measure_leg()? {
@@ -95,9 +95,9 @@ fn desktop(args: &DesktopArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
 }
 
 /// The pipeline under measurement, which `gogrid limits` reaches until the `Live` is dropped.
-fn open(wish: Wish, vocabulary: usize) -> anyhow::Result<(Live, Subject)> {
-    let compute_share = wish.compute_share();
-    let live = wish.open()?;
+fn open(spec: PipelineSpec, vocabulary: usize) -> anyhow::Result<(Live, Subject)> {
+    let compute_share = spec.compute_share();
+    let live = spec.open()?;
     let subject = Subject {
         pipeline: Arc::clone(live.pipeline()),
         mode: live.mode,
@@ -108,11 +108,11 @@ fn open(wish: Wish, vocabulary: usize) -> anyhow::Result<(Live, Subject)> {
 }
 
 /// The llama.cpp that is measured too, if `--peer` names one.
-fn llama_cpp(args: &DesktopArgs, wish: &Wish) -> anyhow::Result<Option<LlamaCppOptions>> {
+fn llama_cpp(args: &DesktopArgs, spec: &PipelineSpec) -> anyhow::Result<Option<LlamaCppOptions>> {
     let Some(python) = args.peer.clone() else {
         return Ok(None);
     };
-    let model = wish.path.clone();
+    let model = spec.path.clone();
     if !model.is_file() {
         let problem = format!("{} is no file: --peer needs a GGUF file", model.display());
         return Err(BadInput(problem).into());
@@ -120,7 +120,7 @@ fn llama_cpp(args: &DesktopArgs, wish: &Wish) -> anyhow::Result<Option<LlamaCppO
     Ok(Some(LlamaCppOptions { python, model }))
 }
 
-/// Drawn between legs only, so that it takes no time of what is measured.
+/// Drawn between legs only, so that it takes no time of a measurement.
 fn bar(legs: usize) -> ProgressBar {
     let style = ProgressStyle::with_template("leg {pos} of {len} [{bar:30}] {eta} left");
     let style = style.expect("the template is well-formed");

@@ -6,9 +6,9 @@ use rustyline::error::ReadlineError;
 use crate::args::ChatArgs;
 use crate::exit::Interrupted;
 use crate::failure;
-use crate::interrupt::{Interrupt, Watch};
+use crate::interrupt::{Interrupt, InterruptGuard};
 use crate::live::Live;
-use crate::open::Wish;
+use crate::open::PipelineSpec;
 use crate::out;
 use crate::stream::{self, Ended};
 
@@ -19,7 +19,7 @@ struct Conversation<'a> {
 }
 
 pub(crate) fn run(args: &ChatArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let pipeline = Wish::new(&args.run, interrupt)?.open()?;
+    let pipeline = PipelineSpec::new(&args.run, interrupt)?.open()?;
     let mut editor = DefaultEditor::new().context("cannot use the terminal")?;
     eprintln!("/new begins again, /exit ends; Ctrl-C ends an answer, then the program");
     let mut conversation = Conversation::new(args);
@@ -55,9 +55,14 @@ impl<'a> Conversation<'a> {
         }
     }
 
-    /// One question and its answer. What an interrupted answer had said stays part of the
-    /// conversation; a question that was refused does not.
-    fn turn(&mut self, question: String, pipeline: &Live, watch: &Watch) -> anyhow::Result<()> {
+    /// One question and its answer. The text of an interrupted answer stays part of the conversation; a
+    /// question that was refused does not.
+    fn turn(
+        &mut self,
+        question: String,
+        pipeline: &Live,
+        watch: &InterruptGuard,
+    ) -> anyhow::Result<()> {
         self.messages.push(message("user", question));
         let request = GenerateRequest {
             prompt: Prompt::Chat(self.messages.clone()),

@@ -8,13 +8,13 @@ use crate::out;
 
 #[derive(Serialize)]
 struct Row<'a> {
-    /// What `--device` takes.
+    /// Its name for `--device`.
     id: String,
     #[serde(flatten)]
     device: &'a Device,
     /// Measured, with as many threads as it has cores.
     read_bytes_per_second: f64,
-    /// What can be measured and held back there, and what cannot.
+    /// Everything that can be measured and held back there, or cannot.
     abilities: Vec<AbilityRow>,
 }
 

@@ -4,7 +4,7 @@ use crate::args::TextArgs;
 use crate::exit::BadInput;
 use crate::interrupt::Interrupt;
 use crate::model_file::read_text;
-use crate::open::Wish;
+use crate::open::PipelineSpec;
 use crate::{out, stream};
 
 #[derive(Serialize)]
@@ -17,7 +17,7 @@ struct Report {
 
 pub(crate) fn run(args: &TextArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
     let text = read_text(&args.text)?;
-    let pipeline = Wish::new(&args.run, interrupt)?.open()?;
+    let pipeline = PipelineSpec::new(&args.run, interrupt)?.open()?;
     let ids = pipeline.tokenize(&text, true)?;
     if ids.len() < 2 {
         let (path, count) = (args.text.display(), ids.len());

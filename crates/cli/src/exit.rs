@@ -1,4 +1,4 @@
-//! What the program exits with, and the errors that only the program has.
+//! The program's exit codes, and the errors that only the program has.
 
 pub(crate) const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 bad input or model, 4 refused by a limit,

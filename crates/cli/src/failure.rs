@@ -1,4 +1,4 @@
-//! How a failed command ends: what was wrong and where, what to do, and an exit code by class.
+//! How a failed command ends: the fault, a remedy, and an exit code by class.
 
 use std::io;
 use std::process::ExitCode;
@@ -13,8 +13,8 @@ use crate::exit::{
     NotRunning, USAGE, WrongUsage,
 };
 
-/// Prints what went wrong to standard error and gives the code to exit with. A reader of our
-/// output that has gone is no failure: it had what it wanted.
+/// Prints the error to standard error and gives the code to exit with. A reader of our output that
+/// has gone is no failure: it had all it wanted.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     if is_closed_pipe(error) {
         return ExitCode::SUCCESS;
@@ -117,7 +117,7 @@ fn of_client(error: &ClientError) -> u8 {
     }
 }
 
-/// What to do about it, where the message does not say so itself.
+/// The remedy, where the message does not give one itself.
 fn remedy(error: &anyhow::Error) -> Option<&'static str> {
     error.chain().find_map(|cause| {
         let open = cause.downcast_ref().and_then(|error| match error {

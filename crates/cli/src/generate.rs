@@ -7,7 +7,7 @@ use crate::args::GenerateArgs;
 use crate::exit::Interrupted;
 use crate::interrupt::Interrupt;
 use crate::model_file::read_bounded;
-use crate::open::Wish;
+use crate::open::PipelineSpec;
 use crate::out;
 use crate::stream::{self, Answer, Ended};
 
@@ -30,7 +30,7 @@ struct Report<'a> {
 pub(crate) fn run(args: &GenerateArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
     let request = request(args)?;
     let seed = request.sampling.seed;
-    let pipeline = Wish::new(&args.run, interrupt)?.open()?;
+    let pipeline = PipelineSpec::new(&args.run, interrupt)?.open()?;
     let watch = interrupt.watch();
     let quiet = args.json.json;
     let mut in_line = false;

@@ -1,4 +1,4 @@
-//! Ctrl-C: ends the program at once, or, while a [`Watch`] is held, asks its holder to end first.
+//! Ctrl-C: ends the program at once, or, while a [`InterruptGuard`] is held, asks its holder to end first.
 
 use std::future::poll_fn;
 use std::process;
@@ -39,9 +39,9 @@ impl Interrupt {
 
     /// From here until the watch is dropped, the first Ctrl-C only asks; a second one still ends
     /// the program at once.
-    pub(crate) fn watch(&self) -> Watch {
+    pub(crate) fn watch(&self) -> InterruptGuard {
         self.0.state.store(WATCHED, Ordering::SeqCst);
-        Watch(Arc::clone(&self.0))
+        InterruptGuard(Arc::clone(&self.0))
     }
 }
 
@@ -67,10 +67,10 @@ impl Shared {
     }
 }
 
-/// Held by whoever ends in good order when asked.
-pub(crate) struct Watch(Arc<Shared>);
+/// Held by code that ends in good order when asked.
+pub(crate) struct InterruptGuard(Arc<Shared>);
 
-impl Watch {
+impl InterruptGuard {
     pub(crate) fn asked(&self) -> bool {
         self.0.state.load(Ordering::SeqCst) == ASKED
     }
@@ -89,7 +89,7 @@ impl Watch {
     }
 }
 
-impl Drop for Watch {
+impl Drop for InterruptGuard {
     fn drop(&mut self) {
         self.0.state.store(UNWATCHED, Ordering::SeqCst);
     }

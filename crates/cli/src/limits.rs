@@ -139,7 +139,7 @@ fn prometheus(view: &View) -> anyhow::Result<String> {
     Ok(status.prometheus())
 }
 
-/// What the policy says, in words: `somebody may be there; limited to 0.3: others use 50 % of the
+/// The verdict of the policy in words: `somebody may be there; limited to 0.3: others use 50 % of the
 /// processor`.
 fn verdict(ruling: &Value) -> anyhow::Result<String> {
     let Ruling {

@@ -41,7 +41,7 @@ impl Live {
             .transpose()
             .context("cannot watch the file of --limits")?;
         let server = Server::start(PROGRAM, control).map_err(|error| {
-            // What was asked of this process can be done all the same.
+            // This process can do its work all the same.
             eprintln!("warning: `gogrid limits` cannot reach this process: {error}");
         });
         Ok(Self {

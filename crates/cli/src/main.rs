@@ -37,7 +37,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// What the library tells an operator goes to standard error, a line each.
+/// The library's events for an operator go to standard error, a line each.
 fn say_what_happens() {
     tracing_subscriber::fmt()
         .with_writer(std::io::stderr)

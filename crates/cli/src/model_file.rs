@@ -1,4 +1,4 @@
-//! What `--model` names, and what `--text` holds.
+//! The files that `--model` and `--text` name.
 
 use std::fs::File;
 use std::io::Read;

@@ -12,8 +12,8 @@ use crate::interrupt::Interrupt;
 use crate::live::Live;
 use crate::model_file;
 
-/// What a pipeline is opened with.
-pub(crate) struct Wish {
+/// Everything a pipeline is opened with.
+pub(crate) struct PipelineSpec {
     pub(crate) devices: Vec<Device>,
     pub(crate) path: PathBuf,
     pub(crate) options: Options,
@@ -22,7 +22,7 @@ pub(crate) struct Wish {
     file: Option<SettingsFile>,
 }
 
-impl Wish {
+impl PipelineSpec {
     /// Looks up devices and model, which may fetch it.
     pub(crate) fn new(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let devices = if args.devices.is_empty() {
@@ -70,7 +70,7 @@ impl Wish {
     }
 }
 
-/// What may be taken, and the file that says so, if there is one.
+/// The settings asked for, their mode, and the file that has them, if there is one.
 fn settings(args: &RunArgs) -> anyhow::Result<(Option<SettingsFile>, Mode, Settings)> {
     let asked = args.mode.map(Mode::from);
     let Some(path) = &args.limits else {

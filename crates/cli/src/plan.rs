@@ -5,16 +5,16 @@ use gogrid_units::Bytes;
 
 use crate::args::PlanArgs;
 use crate::interrupt::Interrupt;
-use crate::open::Wish;
+use crate::open::PipelineSpec;
 use crate::out;
 
 pub(crate) fn run(args: &PlanArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let wish = Wish::new(&args.run, interrupt)?;
-    let plan = HeterogeneousPipeline::plan_only(&wish.devices, &wish.path, &wish.options)?;
+    let spec = PipelineSpec::new(&args.run, interrupt)?;
+    let plan = HeterogeneousPipeline::plan_only(&spec.devices, &spec.path, &spec.options)?;
     if args.json.json {
         return out::json(&plan);
     }
-    let mut text = table(&plan, wish.mode.name());
+    let mut text = table(&plan, spec.mode.name());
     if args.why {
         for reason in &plan.why {
             writeln!(text, "{reason}")?;

@@ -11,7 +11,7 @@ use futures_util::future::{Either, select};
 use gogrid_units::Bytes;
 
 use crate::exit::Interrupted;
-use crate::interrupt::Watch;
+use crate::interrupt::InterruptGuard;
 
 /// A generation that came to its end.
 pub(crate) struct Answer {
@@ -23,7 +23,7 @@ pub(crate) struct Answer {
     pub(crate) status: Status,
 }
 
-/// What a generation came to.
+/// How a generation ended.
 pub(crate) enum Ended {
     Answered(Box<Answer>),
     /// Ctrl-C ended it after this text.
@@ -35,7 +35,7 @@ pub(crate) enum Ended {
 pub(crate) fn run(
     pipeline: &HeterogeneousPipeline,
     request: GenerateRequest,
-    watch: &Watch,
+    watch: &InterruptGuard,
     on_text: &mut dyn FnMut(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<Ended> {
     block_on(async {
@@ -49,7 +49,7 @@ pub(crate) fn run(
 async fn follow(
     pipeline: &HeterogeneousPipeline,
     mut generation: Generation,
-    watch: &Watch,
+    watch: &InterruptGuard,
     on_text: &mut dyn FnMut(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<Ended> {
     let (mut ids, mut text, mut status) = (Vec::new(), String::new(), None);
@@ -90,8 +90,8 @@ async fn follow(
     }
 }
 
-/// What `future` gives, or `None` if Ctrl-C came first.
-async fn or_asked<F: Future>(watch: &Watch, future: F) -> Option<F::Output> {
+/// The output of `future`, or `None` if Ctrl-C came first.
+async fn or_asked<F: Future>(watch: &InterruptGuard, future: F) -> Option<F::Output> {
     let (future, asked) = (std::pin::pin!(future), std::pin::pin!(watch.wait()));
     match select(future, asked).await {
         Either::Left((output, _)) => Some(output),
@@ -100,7 +100,7 @@ async fn or_asked<F: Future>(watch: &Watch, future: F) -> Option<F::Output> {
 }
 
 /// Waits for `future`, which Ctrl-C ends.
-pub(crate) fn wait<F: Future>(watch: &Watch, future: F) -> anyhow::Result<F::Output> {
+pub(crate) fn wait<F: Future>(watch: &InterruptGuard, future: F) -> anyhow::Result<F::Output> {
     Ok(block_on(or_asked(watch, future)).ok_or(Interrupted)?)
 }
 

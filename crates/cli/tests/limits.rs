@@ -15,11 +15,11 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 
 /// A folder with a tiny model, in which sockets are made too.
-struct Ground {
+struct Sandbox {
     folder: TempDir,
 }
 
-impl Ground {
+impl Sandbox {
     fn new() -> Self {
         let folder = tempfile::tempdir().unwrap();
         let spec = Spec {
@@ -107,9 +107,9 @@ fn mode_of(path: &Path) -> u32 {
 
 #[test]
 fn limits_are_seen_and_changed_from_another_process() {
-    let ground = Ground::new();
-    let chat = ground.chat(&[]);
-    let before = ground.view(&chat, &["get"]);
+    let sandbox = Sandbox::new();
+    let chat = sandbox.chat(&[]);
+    let before = sandbox.view(&chat, &["get"]);
     assert_eq!(before["settings"]["limits"]["max_batch_size"], 2);
     assert_eq!(before["settings_file"], Value::Null);
 
@@ -119,7 +119,7 @@ fn limits_are_seen_and_changed_from_another_process() {
         "away.max_batch_size=9",
         "policy.presence.away_after_s=60",
     ];
-    let after = ground.view(&chat, &assignments);
+    let after = sandbox.view(&chat, &assignments);
     let settings = &after["settings"];
     assert_eq!(settings["limits"]["max_compute_usage_percent"], 0.3);
     assert_eq!(settings["away"]["max_batch_size"], 9);
@@ -127,29 +127,29 @@ fn limits_are_seen_and_changed_from_another_process() {
     assert_eq!(after["status"]["limits"]["max_compute_usage_percent"], 0.3);
 
     let verdict = |words: &[&str]| {
-        let ruling = ground.view(&chat, words)["status"]["ruling"].clone();
+        let ruling = sandbox.view(&chat, words)["status"]["ruling"].clone();
         (ruling["verdict"].clone(), ruling["admits"].clone())
     };
     let (open, shut) = (Value::from("open"), Value::from("shut"));
     let by_hand = ["set", "policy.others_cpu.yield_above=1.0"];
     assert_eq!(verdict(&by_hand), (open.clone(), true.into()));
     assert_eq!(verdict(&["pause"]), (shut.clone(), true.into()));
-    let table = ground.limits(&chat, &["get"]);
+    let table = sandbox.limits(&chat, &["get"]);
     let table = String::from_utf8(table.stdout).unwrap();
     assert!(table.contains("stopped: "), "{table}");
     assert_eq!(verdict(&["resume"]), (open.clone(), true.into()));
     assert_eq!(verdict(&["snooze", "30m"]), (shut, true.into()));
     assert_eq!(verdict(&["finish"]), (open.clone(), false.into()));
     assert_eq!(verdict(&["resume"]), (open, true.into()));
-    let settings = &ground.view(&chat, &["get"])["settings"];
+    let settings = &sandbox.view(&chat, &["get"])["settings"];
 
-    let wrong = ground.limits(&chat, &["set", "max_batch_size=65"]);
+    let wrong = sandbox.limits(&chat, &["set", "max_batch_size=65"]);
     check_fails(&wrong, 2, &["limits.max_batch_size is 65", "1..=64"]);
-    let wrong = ground.limits(&chat, &["set", "max_batch=4"]);
+    let wrong = sandbox.limits(&chat, &["set", "max_batch=4"]);
     check_fails(&wrong, 2, &["limits.max_batch is no key", "max_batch_size"]);
-    assert_eq!(ground.view(&chat, &["get"])["settings"], *settings);
+    assert_eq!(sandbox.view(&chat, &["get"])["settings"], *settings);
 
-    let table = ground.limits(&chat, &["set", "--mode", "aggressive", "max_batch_size=3"]);
+    let table = sandbox.limits(&chat, &["set", "--mode", "aggressive", "max_batch_size=3"]);
     let table = String::from_utf8(table.stdout).unwrap();
     let row = table
         .lines()
@@ -161,15 +161,15 @@ fn limits_are_seen_and_changed_from_another_process() {
 
 #[test]
 fn a_running_gogrid_tells_its_metrics_as_prometheus_text() {
-    let ground = Ground::new();
-    let chat = ground.chat(&[]);
-    ground.view(&chat, &["pause"]);
-    let output = ground.limits(&chat, &["get", "--prometheus"]);
+    let sandbox = Sandbox::new();
+    let chat = sandbox.chat(&[]);
+    sandbox.view(&chat, &["pause"]);
+    let output = sandbox.limits(&chat, &["get", "--prometheus"]);
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     let text = String::from_utf8(output.stdout).unwrap();
     let used = "inference_vram_usage_bytes{device=\"cpu\"} ";
     let used = text.lines().find_map(|line| line.strip_prefix(used));
-    let status = &ground.view(&chat, &["get"])["status"];
+    let status = &sandbox.view(&chat, &["get"])["status"];
     assert_eq!(
         used.and_then(|used| used.parse().ok()),
         status["devices"][0]["memory_used_bytes"].as_f64(),
@@ -185,39 +185,39 @@ fn a_running_gogrid_tells_its_metrics_as_prometheus_text() {
     for line in expected {
         assert!(text.lines().any(|told| told == line), "{line} in {text}");
     }
-    let both = ground.limits(&chat, &["get", "--prometheus", "--json"]);
+    let both = sandbox.limits(&chat, &["get", "--prometheus", "--json"]);
     check_fails(&both, 2, &["--prometheus", "--json"]);
     chat.end();
 }
 
 #[test]
 fn only_its_owner_reaches_a_running_gogrid() {
-    let ground = Ground::new();
-    let chat = ground.chat(&[]);
+    let sandbox = Sandbox::new();
+    let chat = sandbox.chat(&[]);
     let pid = chat.child.id();
-    let (folder, socket) = (ground.path("gogrid"), format!("gogrid/gogrid-{pid}.sock"));
+    let (folder, socket) = (sandbox.path("gogrid"), format!("gogrid/gogrid-{pid}.sock"));
     assert_eq!(mode_of(&folder), 0o700);
-    assert_eq!(mode_of(&ground.path(&socket)), 0o600);
+    assert_eq!(mode_of(&sandbox.path(&socket)), 0o600);
 
     // So that it is the socket's folder alone that keeps others out.
-    fs::set_permissions(ground.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+    fs::set_permissions(sandbox.folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
     let pid = pid.to_string();
-    let mut other = ground.gogrid(&["limits", "pause", "--pid", &pid]);
+    let mut other = sandbox.gogrid(&["limits", "pause", "--pid", &pid]);
     match other.uid(65534).gid(65534).output() {
         Ok(output) => check_fails(&output, 7, &[&pid]),
         Err(error) => eprintln!("skipped the other user: cannot run as one: {error}"),
     }
     chat.end();
-    assert!(!ground.path(&socket).exists());
-    let gone = ground.gogrid(&["limits", "get", "--pid", &pid]).output();
+    assert!(!sandbox.path(&socket).exists());
+    let gone = sandbox.gogrid(&["limits", "get", "--pid", &pid]).output();
     check_fails(&gone.unwrap(), 7, &[&pid]);
 }
 
 #[test]
 fn of_several_one_has_to_be_named() {
-    let ground = Ground::new();
-    let chats = [ground.chat(&[]), ground.chat(&[])];
-    let output = ground.gogrid(&["limits", "get"]).output().unwrap();
+    let sandbox = Sandbox::new();
+    let chats = [sandbox.chat(&[]), sandbox.chat(&[])];
+    let output = sandbox.gogrid(&["limits", "get"]).output().unwrap();
     let pids = chats.each_ref().map(|chat| chat.child.id().to_string());
     check_fails(&output, 2, &["--pid", &pids[0], &pids[1]]);
     for chat in chats {
@@ -227,13 +227,13 @@ fn of_several_one_has_to_be_named() {
 
 #[test]
 fn a_file_of_settings_counts_when_it_changes_and_not_when_it_is_wrong() {
-    let ground = Ground::new();
-    let file = ground.path("limits.toml");
+    let sandbox = Sandbox::new();
+    let file = sandbox.path("limits.toml");
     fs::write(&file, "mode = \"default\"\n").unwrap();
     let path = file.to_str().unwrap();
-    let mut chat = ground.chat(&["--limits", path]);
+    let mut chat = sandbox.chat(&["--limits", path]);
     let batch = |view: &Value| view["settings"]["limits"]["max_batch_size"].clone();
-    let view = ground.view(&chat, &["get"]);
+    let view = sandbox.view(&chat, &["get"]);
     assert_eq!(batch(&view), 4);
     assert_eq!(
         view["settings_file"],
@@ -242,7 +242,7 @@ fn a_file_of_settings_counts_when_it_changes_and_not_when_it_is_wrong() {
 
     fs::write(&file, "[limits]\nmax_batch_size = 3\n").unwrap();
     assert_eq!(line(&mut chat.said), format!("{path}: in force\n"));
-    assert_eq!(batch(&ground.view(&chat, &["get"])), 3);
+    assert_eq!(batch(&sandbox.view(&chat, &["get"])), 3);
 
     fs::write(&file, "[limits]\nmax_batch_size = 0\n").unwrap();
     let warning = line(&mut chat.said);
@@ -251,7 +251,7 @@ fn a_file_of_settings_counts_when_it_changes_and_not_when_it_is_wrong() {
         warning.starts_with("warning: ") && warning.contains(problem),
         "{warning}"
     );
-    let view = ground.view(&chat, &["get"]);
+    let view = sandbox.view(&chat, &["get"]);
     assert_eq!(batch(&view), 3);
     assert_eq!(view["settings_file"]["problem"], problem);
     chat.end();
@@ -259,12 +259,12 @@ fn a_file_of_settings_counts_when_it_changes_and_not_when_it_is_wrong() {
 
 #[test]
 fn a_file_that_is_wrong_from_the_start_is_refused() {
-    let ground = Ground::new();
-    let file = ground.path("limits.toml");
+    let sandbox = Sandbox::new();
+    let file = sandbox.path("limits.toml");
     let path = file.to_str().unwrap();
     let generate = |more: &[&str]| {
         let args = [&["generate", "x", "--limits", path], more].concat();
-        ground.gogrid(&args).output().unwrap()
+        sandbox.gogrid(&args).output().unwrap()
     };
     check_fails(&generate(&[]), 3, &[path, "it is not there"]);
     fs::write(&file, "[limits]\nmax_batch = 1\n").unwrap();
@@ -280,7 +280,7 @@ fn a_file_that_is_wrong_from_the_start_is_refused() {
 
 #[test]
 fn wrong_words_are_refused_before_anybody_is_asked() {
-    let ground = Ground::new();
+    let sandbox = Sandbox::new();
     let cases: [&[&str]; 8] = [
         &["set"],
         &["set", "max_batch_size"],
@@ -292,12 +292,12 @@ fn wrong_words_are_refused_before_anybody_is_asked() {
         &["snooze", "169h"],
     ];
     for case in cases {
-        let output = ground
+        let output = sandbox
             .gogrid(&[&["limits"], case].concat())
             .output()
             .unwrap();
         check_fails(&output, 2, &["error: "]);
     }
-    let nobody = ground.gogrid(&["limits", "get", "--pid", "1"]).output();
+    let nobody = sandbox.gogrid(&["limits", "get", "--pid", "1"]).output();
     check_fails(&nobody.unwrap(), 7, &["process 1"]);
 }

@@ -20,7 +20,7 @@ pub enum ClientError {
     NoAnswer {
         /// Its id.
         pid: u32,
-        /// What came instead.
+        /// The answer that came instead.
         problem: String,
     },
     /// It refused.
@@ -49,7 +49,7 @@ pub fn ask(program: &str, pid: u32, request: &Request) -> Result<View, ClientErr
 
 fn exchange(stream: &mut Stream, request: &Request) -> Result<Vec<u8>, LineError> {
     let asked = write_line(stream, &request_line(request), TRANSFER_MAX);
-    // Who is refused before all is written finds the reason to read.
+    // A caller that is refused before all is written finds the reason to read.
     let answer = read_line(stream, ANSWER_BYTES_MAX, ANSWER_MAX);
     asked.and(answer)
 }

@@ -8,12 +8,12 @@ use crate::controlled::{Command, Controlled};
 use crate::limits::SNOOZE_SECONDS_MAX;
 use crate::protocol::{Cause, FileStatus, Refused, Request, View};
 
-/// What changes a pipeline from outside, one change after another: commands and a file.
+/// The way in for changes from outside, commands and a file, one change after another.
 pub struct Control {
     controlled: Arc<dyn Controlled>,
-    /// Held through every change of settings, since each is worked out from what the one before it
-    /// left. Callers and the file's thread take turns. Who pauses does not: that must not wait for
-    /// a change that waits for threads.
+    /// Held through every change of settings, since each is worked out from the settings that the one
+    /// before it left. Callers and the file's thread take turns. A pause does not wait for its turn: a
+    /// change may itself wait for threads.
     turn: Mutex<()>,
     /// A lock, held for a copy.
     file: Mutex<Option<FileStatus>>,
@@ -29,7 +29,7 @@ impl Control {
         }
     }
 
-    /// Does what is asked, and shows what came of it.
+    /// Does as asked, and shows the result.
     pub fn answer(&self, request: Request) -> Result<View, Refused> {
         match request {
             Request::Get => Ok(()),
@@ -46,7 +46,7 @@ impl Control {
         })
     }
 
-    /// Puts what a file says in force, or writes down why not.
+    /// Puts a file's settings in force, or writes down why not.
     pub(crate) fn take_file(
         &self,
         path: PathBuf,

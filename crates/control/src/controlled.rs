@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use corpgrid_scheduler::Settings;
 
-/// What commands and files act upon: a pipeline, or something that stands for one. Called from
+/// The pipeline that commands and files act upon, or something that stands for one. Called from
 /// several threads, one change at a time.
 pub trait Controlled: Send + Sync {
     /// The settings in force, as they were asked for.
@@ -11,14 +11,14 @@ pub trait Controlled: Send + Sync {
     /// Puts settings in force that were found valid, all of them or none. The error is for people.
     fn apply(&self, settings: Settings) -> Result<(), String>;
 
-    /// Does what was asked by hand. The error is for people.
+    /// Carries out a command. The error is for people.
     fn command(&self, command: Command) -> Result<(), String>;
 
-    /// What it is, holds and does, for people and scripts.
+    /// Its status, for people and scripts.
     fn snapshot(&self) -> serde_json::Value;
 }
 
-/// What may be asked by hand.
+/// A command given by hand.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Command {
     /// Stop until told otherwise.
@@ -27,6 +27,6 @@ pub enum Command {
     Resume,
     /// Stop for a time.
     Snooze(Duration),
-    /// Accept nothing more; what was accepted runs to its end.
+    /// Accept nothing more; requests that were accepted run to their end.
     Finish,
 }

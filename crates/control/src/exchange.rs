@@ -30,7 +30,7 @@ impl Deadline {
         Self { clock, all }
     }
 
-    /// Lets the next read or write wait for what is left.
+    /// Lets the next read or write wait for the time that is left.
     fn arm(&self, stream: &mut Stream) -> Result<(), LineError> {
         let gone = Duration::from_nanos(self.clock.now().0);
         let left = self.all.saturating_sub(gone);

@@ -1,6 +1,6 @@
 //! The limits of a running gogrid, changed from outside: by a watched file of settings and by
 //! commands over a local socket that only its owner can reach. Knows neither models nor stages:
-//! what is changed is behind [`Controlled`].
+//! the thing that is changed is behind [`Controlled`].
 //!
 //! ```
 //! use gogrid_control::Request;

@@ -24,7 +24,7 @@ pub(crate) const AFTER_ERROR: Duration = Duration::from_millis(100);
 /// Seconds of a snooze: a week.
 pub(crate) const SNOOZE_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
 
-/// A file that has not changed for so long is read: who writes it may do so in several steps.
+/// A file that has not changed for so long is read: a program may write it in several steps.
 pub(crate) const QUIET: Duration = Duration::from_millis(50);
 
 /// A file that never is quiet is read after so many changes.

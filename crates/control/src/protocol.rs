@@ -14,10 +14,10 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// What both sides speak. Another version is refused by name.
+/// The version both sides speak. Another is refused by name.
 pub(crate) const VERSION: u32 = 1;
 
-/// What is asked of a running gogrid.
+/// A request to a running gogrid.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case", deny_unknown_fields)]
 pub enum Request {
@@ -34,18 +34,18 @@ pub enum Request {
         /// How long, up to a week.
         seconds: u64,
     },
-    /// Accept nothing more; what was accepted runs to its end.
+    /// Accept nothing more; requests that were accepted run to their end.
     Finish,
 }
 
-/// A running gogrid, after what was asked of it is done.
+/// A running gogrid, after it did as asked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct View {
     /// The settings in force, as they were asked for.
     pub settings: Settings,
     /// The file they are watched in, if there is one.
     pub settings_file: Option<FileStatus>,
-    /// What it is, holds and does.
+    /// The status of the pipeline.
     pub status: Value,
 }
 
@@ -54,7 +54,7 @@ pub struct View {
 pub struct FileStatus {
     /// Where it is.
     pub path: PathBuf,
-    /// Why what it says now is not in force; older settings are.
+    /// Why its settings are not in force; older ones are.
     pub problem: Option<String>,
 }
 
@@ -64,7 +64,7 @@ pub struct FileStatus {
 pub struct Refused {
     /// The kind.
     pub cause: Cause,
-    /// What was wrong, for people.
+    /// The fault in words, for people.
     pub message: String,
 }
 

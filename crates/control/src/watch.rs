@@ -12,7 +12,7 @@ use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 use crate::control::Control;
 use crate::limits::{QUIET, REQUEST_BYTES_MAX, UNREST_MAX};
 
-/// A file of settings, and what it changes if it names no mode.
+/// A file of settings, and the mode it changes if it names none itself.
 #[derive(Clone, Debug)]
 pub struct SettingsFile {
     path: PathBuf,
@@ -25,21 +25,21 @@ pub struct SettingsFile {
 pub struct FileError {
     /// The file.
     pub path: PathBuf,
-    /// What is wrong with it, and where.
+    /// The fault, and where it is.
     pub problem: String,
 }
 
-/// What came of a changed file.
+/// The outcome of a change to the file.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum News {
-    /// What it says is in force.
+    /// Its settings are in force.
     Taken,
-    /// It cannot be used, for this reason; what was in force still is.
+    /// It cannot be used, for this reason; the settings that were in force still are.
     Kept(String),
 }
 
 impl SettingsFile {
-    /// The file at `path`, to be read with `mode` as what it changes. A file that names a mode
+    /// The file at `path`, whose settings change those of `mode`. A file that names a mode
     /// itself cannot be used where one is asked for besides.
     pub fn new(path: &Path, mode: Option<Mode>) -> Self {
         Self {
@@ -53,7 +53,7 @@ impl SettingsFile {
         &self.path
     }
 
-    /// What it says now, and the mode that this rests on.
+    /// Its settings now, and the mode that they rest on.
     pub fn read(&self) -> Result<(Mode, Settings), FileError> {
         let read = self.text().and_then(|text| self.settings(&text));
         read.map_err(|problem| self.error(problem))
@@ -68,7 +68,7 @@ impl SettingsFile {
 
     fn text(&self) -> Result<String, String> {
         let mut bytes = Vec::new();
-        // Reading a pipe would wait for whoever writes to it.
+        // Reading a pipe would wait for a writer.
         if self.path.metadata().is_ok_and(|found| !found.is_file()) {
             return Err("it is not a regular file".to_owned());
         }
@@ -99,9 +99,9 @@ impl SettingsFile {
     }
 }
 
-/// Puts what a file says in force each time it changes, until it is dropped. The file may be
+/// Puts a file's settings in force each time it changes, until the watch is dropped. The file may be
 /// written over, replaced, removed and made again; its folder must stay, and where the file is a
-/// link, the link is what is watched. While nothing changes in the folder, its threads sleep.
+/// link, the link is watched. While nothing changes in the folder, its threads sleep.
 pub struct Watch {
     watcher: Option<RecommendedWatcher>,
     changes: SyncSender<Change>,
@@ -114,7 +114,7 @@ enum Change {
 }
 
 impl Watch {
-    /// Puts what `file` says in force, and what it says after each change from here on. `report`
+    /// Puts the settings of `file` in force, now and after each change from here on. `report`
     /// hears once of each change, on a thread of its own, and here if the file is no good now.
     pub fn start(
         file: SettingsFile,
@@ -193,11 +193,11 @@ fn changes_file(event: &Event, concerns: &dyn Fn(&PathBuf) -> bool) -> bool {
     changes && (event.need_rescan() || event.paths.iter().any(concerns))
 }
 
-/// What the watch's thread knows.
+/// The state of the watch's thread.
 struct Follower {
     file: SettingsFile,
     control: Arc<Control>,
-    /// What was read last: the text, or why there was none.
+    /// The result of the last reading: the text, or why there was none.
     last: Option<Result<String, String>>,
 }
 
@@ -217,7 +217,7 @@ impl Follower {
         }
     }
 
-    /// Takes what the file says, if it says something else than when it was last looked at.
+    /// Takes the settings in the file, if its text is another than at the last look.
     fn look(&mut self) -> Option<News> {
         let text = self.file.text();
         if self.last.as_ref() == Some(&text) {

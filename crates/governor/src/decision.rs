@@ -3,7 +3,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{Observation, Reason};
 
-/// What the owner asked for by hand.
+/// The owner's order by hand.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Manual {
     /// Nothing: the policy decides.
@@ -16,7 +16,7 @@ pub enum Manual {
         /// The first moment at which the policy decides again.
         until: Moment,
     },
-    /// Accept nothing more; what was accepted runs on as the policy says.
+    /// Accept nothing more; requests that were accepted run on as the policy says.
     Finishing,
 }
 
@@ -29,19 +29,19 @@ pub struct Caps {
     pub away: f64,
 }
 
-/// Everything a decision is made from, beside the policy and what was observed before.
+/// Everything a decision is made from, beside the policy and earlier observations.
 #[derive(Clone, Copy, Debug)]
 pub struct Situation<'a> {
     /// When the observation was made. May repeat, jump, or go backwards.
     pub now: Moment,
-    /// What the owner asked for by hand.
+    /// The owner's order by hand.
     pub manual: Manual,
     /// Without it, presence and others' load on processor, GPU and memory never throttle, and the
     /// profile is that of somebody present: the limits' `enable_auto_throttle`.
     pub heeds_load: bool,
-    /// What may be taken at most.
+    /// The most that may be taken.
     pub caps: Caps,
-    /// What the machine told.
+    /// The state of the machine.
     pub observation: &'a Observation,
 }
 

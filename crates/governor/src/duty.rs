@@ -11,28 +11,28 @@ const SETTLE_NANOS_MIN: u64 = 250_000;
 /// A thread settles at least this often, however far off a rest is.
 const SETTLE_NANOS_MAX: u64 = 1_000_000;
 
-/// No rest is longer, however small the share: who rests asks again, and then what is still owed
-/// counts. So a share that is raised, or an order to stop, is noticed in time.
+/// No rest is longer, however small the share: a thread asks again after its rest, and then the debt
+/// that is left counts. So a share that is raised, or an order to stop, is noticed in time.
 const REST_NANOS_MAX: u64 = 50_000_000;
 
-/// Credit is kept up to so much CPU time for each core: what a device earns while it waits for
-/// another, or gives its cores to other programs, it may use after. A share is passed by no more
+/// Credit is kept up to so much CPU time for each core: a device may use later the time that it earns
+/// while it waits for another, or gives its cores to other programs. A share is passed by no more
 /// than this in any stretch of time: 2.5 points in a tenth of a second.
 const CREDIT_NANOS_A_CORE: i64 = 2_500_000;
 
 /// Holds the CPU time of a device's threads to a share of wall time.
 ///
-/// A thread settles what it has used at its pause points. What all have used beyond what the share
-/// has earned by then is debt. The share is held by [`width`](Self::width) as far as whole threads
-/// do it: with debt as many work as the share pays for at least, without it one more. So a core that
-/// is free stays free for long, and nobody sleeps who is only to wake again. What that cannot do,
-/// rests do, as with a share of less than one core: when debt reaches a limit, every thread rests
-/// until the share has earned it back. Then a slice of work without credit takes at most `slice` of
-/// wall time; it overruns by what threads use before they settle.
+/// A thread settles the CPU time it has used at its pause points. The time that all have used, less
+/// the time that the share has earned by then, is debt. The share is held by [`width`](Self::width) as far as whole threads
+/// do it: with debt as many threads work as the share pays for at least, without debt one more. So a
+/// core that is free stays free for long, and no thread sleeps only to wake again. Rests do the rest,
+/// as with a share of less than one core: when debt reaches a limit, every thread rests until the
+/// share has earned it back. Then a slice of work without credit takes at most `slice` of wall time;
+/// it overruns by the time that threads use before they settle.
 ///
 /// Credit, from a rest that took longer than it should, from cores given to other programs, or from
 /// waiting for other devices, is kept up to 2.5 ms for each core. Over any stretch of time, use is
-/// at most the share of it, plus that, plus one slice's debt and what threads use before they
+/// at most the share of it, plus that, plus one slice's debt and the time threads use before they
 /// settle.
 ///
 /// No locks: threads of the lowest priority and those that set limits share nothing but atomics.
@@ -77,7 +77,7 @@ impl Duty {
     }
 
     /// Changes the share; in effect as each thread settles next. A rest that was worked out from the
-    /// old share ends, and what is still owed is earned at the new one.
+    /// old share ends, and debt that is left is earned at the new one.
     pub fn set_share(&self, share: f64) {
         let (cores, share) = (f64::from(self.cores), share.clamp(0.0, 1.0));
         let slice = self.slice.as_nanos() as f64;

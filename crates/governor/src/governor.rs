@@ -6,12 +6,12 @@ use crate::hysteresis::after;
 use crate::state::{Ask, Look, State};
 use crate::{Decision, Manual, Policy, Presence, Profile, Reason, Situation, Verdict};
 
-/// Shares are whole steps of this, rounded down, so that small changes of what is measured change
+/// Shares are whole steps of this, rounded down, so that small changes of a measurement change
 /// nothing.
 const SHARE_STEP: f64 = 0.01;
 
-/// Turns what is observed into what may be taken, by a policy. Keeps what hysteresis and smoothing
-/// need of earlier observations, and reads no clock.
+/// Turns observations into verdicts, by a policy. Keeps as much of earlier observations as hysteresis
+/// and smoothing need, and reads no clock.
 ///
 /// A reason to take less holds at once. It ends when its figure has been well, by a threshold
 /// of its own, for the rule's `resume_after_s` without a break; for exclusive applications and
@@ -42,7 +42,7 @@ impl Governor {
         }
     }
 
-    /// What may be taken now. Cheap enough for a few times a second.
+    /// The verdict for this moment. Cheap enough for a few times a second.
     pub fn decide(&mut self, situation: &Situation<'_>) -> Decision {
         let (profile, away_at) = self.profile(situation);
         let cap = match profile {

@@ -5,7 +5,7 @@ use gogrid_units::Moment;
 /// A figure that was not told for so long is unknown. Until then the last one stands.
 const FORGET_AFTER: Duration = Duration::from_secs(10);
 
-/// Differences below this are none: so that what decays arrives.
+/// Differences below this are none, so that a figure that decays arrives.
 const SETTLED: f64 = 0.001;
 
 /// `duration` after `moment`, or the end of time.
@@ -22,7 +22,7 @@ pub(crate) struct Latch {
     ends: Option<Moment>,
 }
 
-/// What a latch goes by. Between `trouble` and `well` it stays as it is.
+/// The bounds of a latch. Between `trouble` and `well` it stays as it is.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Signal {
     pub(crate) trouble: bool,
@@ -68,8 +68,8 @@ impl Latch {
     }
 }
 
-/// How a figure is smoothed: exponentially, by the real time between observations, so that what
-/// was seen over a short time counts little.
+/// How a figure is smoothed: exponentially, by the real time between observations, so that an
+/// observation over a short time counts little.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Smoothing {
     /// The time constant while it rises.
@@ -89,7 +89,7 @@ pub(crate) struct Smooth {
 }
 
 impl Smooth {
-    /// Takes in what was told at `now`, and answers the smoothed figure, if it is known.
+    /// Takes in the observation at `now`, and answers the smoothed figure, if it is known.
     pub(crate) fn update(
         &mut self,
         now: Moment,

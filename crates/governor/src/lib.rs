@@ -1,6 +1,6 @@
 //! How much of a machine may be taken. Pure: time and all that is observed are arguments.
 //!
-//! [`Governor`] decides by a [`Policy`] what may be taken now; [`Duty`] holds a device to it.
+//! [`Governor`] decides by a [`Policy`] how much may be taken now; [`Duty`] holds a device to it.
 //!
 //! ```
 //! use std::time::Duration;

@@ -2,8 +2,8 @@ use std::time::Duration;
 
 use crate::LocalTime;
 
-/// What the machine told at one moment. `None` is what this machine does not tell: nothing is
-/// throttled for what is unknown, except that unknown presence counts as somebody present.
+/// The machine at one moment. `None` is a figure that this machine does not tell: nothing is throttled
+/// for an unknown figure, except that unknown presence counts as somebody present.
 /// Figures that are not numbers, or out of their range, count as unknown.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Observation {
@@ -44,6 +44,6 @@ pub struct Presence {
 pub struct Battery {
     /// The machine runs from it.
     pub discharging: bool,
-    /// What is left of it, in 0..=1.
+    /// The charge that is left, in 0..=1.
     pub charge: f64,
 }

@@ -5,19 +5,19 @@ use serde::{Deserialize, Serialize};
 
 use crate::Window;
 
-/// What one machine's owner allows beyond caps. Every share is in 0..=1 of the whole machine.
+/// The rules of one machine's owner, beyond caps. Every share is in 0..=1 of the whole machine.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Policy {
-    /// When somebody counts as present, and what a full screen means.
+    /// When somebody counts as present, and the meaning of a full screen.
     pub presence: PresenceRule,
-    /// What others' use of the processor leaves us.
+    /// The share that others' use of the processor leaves us.
     pub others_cpu: LoadRule,
-    /// What others' use of the GPU leaves us.
+    /// The share that others' use of the GPU leaves us.
     pub others_gpu: LoadRule,
     /// When others need the memory's bandwidth and room more than we do.
     pub memory: MemoryRule,
-    /// What may be taken on battery.
+    /// The share that may be taken on battery.
     pub battery: BatteryRule,
     /// When the machine is too hot.
     pub temperature: TemperatureRule,
@@ -41,13 +41,13 @@ pub struct PresenceRule {
     pub full_screen_share_max: f64,
 }
 
-/// What others' use of a resource leaves us.
+/// The share that others' use of a resource leaves us.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct LoadRule {
     /// Others' share above which room is made for them; with 1, never.
     pub yield_above: f64,
-    /// What is left free beside others, for what they will want next.
+    /// The share that stays free beside others, for their next demand.
     pub headroom: f64,
     /// A smaller share than this is not worth running with: stop.
     pub share_min: f64,
@@ -67,13 +67,13 @@ pub struct MemoryRule {
     pub resume_available: f64,
     /// Stop when tasks waited for memory for more than this share of the time; 1 never stops.
     pub pressure_max: f64,
-    /// After a stop, what it must have fallen to. At most `pressure_max`.
+    /// After a stop, the pressure it must have fallen to. At most `pressure_max`.
     pub resume_pressure: f64,
     /// For how long both must be well.
     pub resume_after_s: u32,
 }
 
-/// What may be taken on battery.
+/// The share that may be taken on battery.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct BatteryRule {
@@ -95,7 +95,7 @@ pub struct TemperatureRule {
     pub limit_above_c: f64,
     /// At this nothing runs. More than `limit_above_c`.
     pub stop_above_c: f64,
-    /// After a stop, what it must have cooled to. Less than `stop_above_c`.
+    /// After a stop, the temperature it must have cooled to. Less than `stop_above_c`.
     pub resume_below_c: f64,
     /// For how long.
     pub resume_after_s: u32,
@@ -384,9 +384,9 @@ pub struct PolicyError {
     /// The key's path within the policy, as in `presence.away_after_s` or `schedule[1].days`;
     /// positions in lists count from 0.
     pub key: String,
-    /// What stands there.
+    /// The value there.
     pub value: String,
-    /// What may stand there.
+    /// The values that may stand there.
     pub allowed: String,
 }
 

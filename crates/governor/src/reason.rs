@@ -24,30 +24,30 @@ pub enum Reason {
     Battery,
     /// On battery, its charge is low, or has not come back far enough.
     Charge {
-        /// What is left, in 0..=1.
+        /// The charge that is left, in 0..=1.
         charge: f64,
-        /// What it takes to go on.
+        /// The charge at which work goes on.
         resume_charge: f64,
     },
     /// It is hot.
     Temperature {
         /// How hot, in degrees Celsius, smoothed.
         temperature_c: f64,
-        /// Where the limit begins, or what a stopped machine must cool to.
+        /// Where the limit begins, or the temperature a stopped machine must cool to.
         limit_c: f64,
     },
     /// Little memory is available to others.
     MemoryAvailable {
         /// Share of memory.
         available: f64,
-        /// What it takes to go on.
+        /// The memory at which work goes on.
         resume_available: f64,
     },
     /// Tasks wait for memory.
     MemoryPressure {
         /// Share of the time in which some task did.
         pressure: f64,
-        /// What it must fall to.
+        /// The pressure it must fall to.
         resume_pressure: f64,
     },
     /// Others use the processor.

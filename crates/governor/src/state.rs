@@ -5,8 +5,8 @@ use gogrid_units::Moment;
 use crate::hysteresis::{Latch, Signal, Smooth, Smoothing};
 use crate::{LoadRule, MemoryRule, Observation, Policy, Reason, TemperatureRule};
 
-/// For how long an exclusive application must be gone, and a full screen left: those who change
-/// from one game to the next are not done.
+/// For how long an exclusive application must be gone, and a full screen left: a player who
+/// changes from one game to the next is not done.
 pub(crate) const GONE_AFTER_S: u32 = 5;
 
 /// Room is made for others fast, and taken back slowly.
@@ -23,13 +23,13 @@ const OF_TEMPERATURE: Smoothing = Smoothing {
     skips_first: false,
 };
 
-/// Others must use so much less than what made us yield before we stop yielding.
+/// Others must use so much less than the load that made us yield before we stop yielding.
 const LOAD_BAND: f64 = 0.05;
 
 /// And it must be so many degrees cooler than where the limit began.
 const TEMPERATURE_BAND_C: f64 = 3.0;
 
-/// Who is limited takes at most this part of the cap: a limit is told from none.
+/// A limit is at most this part of the cap, so that it can be told from none.
 const LIMITED_MAX: f64 = 0.95;
 
 /// A hot machine takes at least this part of the cap until it stops.
@@ -38,10 +38,10 @@ const HOT_MIN: f64 = 0.05;
 /// A share may be so far out of 0..=1 by the way it is measured.
 const SHARE_ERROR: f64 = 0.05;
 
-/// What sensors of machines that work tell, in degrees Celsius.
+/// The range that sensors of working machines show, in degrees Celsius.
 const TEMPERATURES_C: std::ops::RangeInclusive<f64> = -40.0..=125.0;
 
-/// What one thing asks for.
+/// The demand of one rule.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Ask {
     Nothing,
@@ -49,7 +49,7 @@ pub(crate) enum Ask {
     Stop(Reason),
 }
 
-/// What all that is asked for is worked out from.
+/// The figures that all demands are worked out from.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Look<'a> {
     pub(crate) now: Moment,
@@ -80,7 +80,7 @@ pub(crate) struct State {
 }
 
 impl State {
-    /// What holds whether or not others' load is heeded, in the order of [`Reason`].
+    /// The demands that hold whether or not others' load is heeded, in the order of [`Reason`].
     pub(crate) fn machine_asks(&mut self, look: &Look<'_>) -> Vec<Ask> {
         vec![
             schedule_asks(look),
@@ -91,7 +91,7 @@ impl State {
         ]
     }
 
-    /// What presence and others' load ask for, in the order of [`Reason`].
+    /// The demands of presence and others' load, in the order of [`Reason`].
     pub(crate) fn load_asks(&mut self, look: &Look<'_>) -> Vec<Ask> {
         let Observation {
             others_cpu,
@@ -113,7 +113,7 @@ impl State {
         ]
     }
 
-    /// Forgets what was held for presence and others' load, which are not heeded.
+    /// Forgets the holds for presence and others' load, which are not heeded.
     pub(crate) fn forget_load(&mut self) {
         self.cpu = Load::default();
         self.gpu = Load::default();
@@ -122,7 +122,7 @@ impl State {
         self.full_screen = Latch::default();
     }
 
-    /// Ends every hold: each rule is looked at afresh. What was measured stays.
+    /// Ends every hold: each rule is looked at afresh. Smoothed figures stay.
     pub(crate) fn release(&mut self) {
         *self = Self {
             cpu: self.cpu.released(),
@@ -298,7 +298,7 @@ struct Load {
     stopped: Latch,
 }
 
-/// What is left beside others' load: `None` asks for nothing.
+/// The share that others' load leaves: `None` asks for nothing.
 struct Room {
     others: f64,
     share: Option<f64>,
@@ -318,7 +318,7 @@ impl Load {
     fn asks(&mut self, look: &Look<'_>, rule: &LoadRule, told: Option<f64>) -> Room {
         let others = self.others.update(look.now, told, OF_LOAD);
         let heeded = rule.yield_above < 1.0;
-        // Others may use this much before what they leave is less than the cap.
+        // Others may use this much before they leave less than the cap.
         let enter = (1.0 - rule.headroom - look.cap).max(rule.yield_above);
         let room = others.map(|others| 1.0 - others - rule.headroom);
         let yields = Signal {

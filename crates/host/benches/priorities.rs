@@ -1,4 +1,4 @@
-//! What it costs to change the priorities of eight running threads by their ids, in microseconds.
+//! The cost of a change of the priorities of eight running threads by their ids, in microseconds.
 //!
 //! `cargo bench -p gogrid-host --bench priorities`
 

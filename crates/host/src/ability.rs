@@ -4,7 +4,7 @@ use crate::imp;
 /// Something that can be measured or held back on this machine, or that cannot.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ability {
-    /// What it is: `thread nice values`.
+    /// Its name: `thread nice values`.
     pub name: &'static str,
     /// Whether it is there.
     pub state: AbilityState,
@@ -26,7 +26,7 @@ pub fn abilities() -> Vec<Ability> {
     imp::abilities()
 }
 
-/// What came of trying it; `in_effect` says how the calling thread is under it.
+/// The state that a trial shows; `in_effect` says how the calling thread is under it.
 pub(crate) fn state<T>(
     got: Result<T, HostError>,
     in_effect: impl FnOnce(&T) -> Option<String>,

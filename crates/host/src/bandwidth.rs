@@ -76,7 +76,7 @@ fn read_for(part: &[u64], clock: Clock, millis: u64) -> f64 {
     bytes as f64 * 1e9 / (now.0 - start.0).max(1) as f64
 }
 
-/// Many sums side by side, so that reading is what takes the time.
+/// Many sums side by side, so that reading takes the time and not adding.
 fn sum(part: &[u64]) -> u64 {
     let mut sums = [0_u64; LANES];
     for chunk in part.chunks_exact(LANES) {

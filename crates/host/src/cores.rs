@@ -133,7 +133,7 @@ pub fn pin_thread(cores: &CoreSet) -> Restraint<CoreSet> {
     Restraint::made(cores.clone(), imp::pin(cores), imp::allowed_cores())
 }
 
-/// What the processor calls itself.
+/// The processor's own name.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Processor {
     /// Its name as its maker gives it.

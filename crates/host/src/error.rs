@@ -1,6 +1,6 @@
 use std::io;
 
-/// What the operating system, or a name of its things, could not give.
+/// The operating system failed, or a name stands for nothing it has.
 #[derive(Debug, thiserror::Error)]
 pub enum HostError {
     /// This platform has no such ability, or none that is built in.
@@ -38,7 +38,7 @@ pub enum HostError {
     BadCores {
         /// The text.
         text: String,
-        /// What would have been right.
+        /// The form that would have been right.
         expected: &'static str,
     },
     /// Cores that this process may not use, or that are not there.
@@ -74,7 +74,7 @@ pub enum HostError {
     UnsafeFolder {
         /// The folder.
         path: String,
-        /// What is wrong with it.
+        /// Its fault.
         fault: String,
     },
     /// Nothing tells whether somebody is at the machine.
@@ -86,7 +86,7 @@ pub enum HostError {
     /// Something that a machine may have, and this one has not or does not show.
     #[error("{what}: {reason}")]
     Unread {
-        /// What it is.
+        /// The thing.
         what: &'static str,
         /// Why it cannot be read.
         reason: String,

@@ -1,4 +1,4 @@
-//! The operating system: what the machine has, who uses it, and what can be held back on it. The
+//! The operating system: the parts of the machine, their use by others, and the restraints it offers. The
 //! only crate that knows which system it runs on: Linux, macOS or Windows; on any other it reports
 //! every ability as absent.
 //!

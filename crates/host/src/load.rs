@@ -7,7 +7,7 @@ use crate::cores::{CoreSet, allowed_cores};
 use crate::error::HostError;
 use crate::imp;
 
-/// Measures who uses the cores that this process may use.
+/// Measures the use that this process and others make of the cores it may use.
 #[derive(Debug)]
 pub struct CpuProbe {
     clock: Clock,
@@ -20,7 +20,7 @@ pub struct CpuProbe {
 /// Use of the cores from one sample to the next, as shares of all of them together, in 0..=1.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct CpuSample {
-    /// Everybody's, interrupts too. What a hypervisor took away is nobody's.
+    /// Everybody's, interrupts too. Time that a hypervisor took away is nobody's.
     pub total: f64,
     /// This process's.
     pub ours: f64,
@@ -30,7 +30,7 @@ pub struct CpuSample {
     pub cores: usize,
 }
 
-/// What the clocks showed at a moment, summed over the cores.
+/// The clocks at a moment, summed over the cores.
 #[derive(Clone, Copy, Debug)]
 struct Reading {
     at: Moment,
@@ -111,7 +111,7 @@ pub struct Pressure {
     pub io_some: f64,
 }
 
-/// Measures what tasks wait for.
+/// Measures how long tasks wait for the processor and for memory.
 #[derive(Debug)]
 pub struct PressureProbe(imp::PressureFiles);
 

@@ -8,14 +8,14 @@ use crate::imp;
 pub struct SystemMemory {
     /// All of it.
     pub total: Bytes,
-    /// What programs could take now without anything being written out.
+    /// The memory that programs could take now without anything being written out.
     pub available: Bytes,
 }
 
 /// This process's memory that is in RAM.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Resident {
-    /// All of it: the parts below, and what is shared between processes.
+    /// All of it: the parts below, and memory shared between processes.
     pub total: Bytes,
     /// Not backed by a file.
     pub anonymous: Bytes,

@@ -6,7 +6,7 @@ use crate::imp;
 pub struct Battery {
     /// The machine runs from it.
     pub discharging: bool,
-    /// What is left of it, in 0..=1.
+    /// The charge that is left, in 0..=1.
     pub charge: f64,
     /// Watts into or out of it.
     pub power_w: f64,

@@ -6,7 +6,7 @@ use std::time::Duration;
 use crate::error::HostError;
 use crate::imp;
 
-/// Signs of somebody at the machine; `None` is what it does not tell.
+/// Signs of somebody at the machine; `None` is a sign that it does not tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Presence {
     /// Time since the last input, at least.
@@ -20,7 +20,7 @@ pub struct Presence {
 /// Where signs of somebody come from, and whether they come.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct PresenceSource {
-    /// What it is: `logind`.
+    /// Its name: `logind`.
     pub name: &'static str,
     /// Why it tells nothing, if so.
     pub problem: Option<String>,
@@ -35,7 +35,7 @@ impl fmt::Display for PresenceSource {
 
 /// Finds out whether somebody is at the machine.
 ///
-/// A desktop session that hangs keeps those waiting who ask it, so a thread of the probe's own,
+/// A desktop session that hangs keeps its callers waiting, so a thread of the probe's own,
 /// `gogrid-presence`, does that and sleeps otherwise.
 #[derive(Debug)]
 pub struct PresenceProbe {
@@ -60,7 +60,7 @@ const OPENING_MAX: Duration = Duration::from_millis(250);
 const UNANSWERED_MAX: u32 = 10;
 
 impl PresenceProbe {
-    /// Finds the machine's sources; an error names each, with what it lacks. `begin` is the first
+    /// Finds the machine's sources; an error names each, and says why it cannot be used. `begin` is the first
     /// thing the probe's thread does, so that it can be restrained and listed.
     pub fn open(begin: impl FnOnce() + Send + 'static) -> Result<Self, HostError> {
         imp::PresenceSources::may_exist().map_err(|reasons| absent(&reasons))?;
@@ -73,7 +73,7 @@ impl PresenceProbe {
         })
     }
 
-    /// Over what `open` makes on the thread.
+    /// Over the sources that `open` makes on the thread.
     fn over<F: FnMut() -> Answer>(
         begin: impl FnOnce() + Send + 'static,
         open: impl FnOnce() -> F + Send + 'static,

@@ -35,14 +35,14 @@ impl fmt::Display for IoPriority {
     }
 }
 
-/// One restraint: what was asked, and what the system says is so.
+/// One restraint: the value asked for, and the value that the system says is in effect.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restraint<T> {
-    /// What was asked.
+    /// The value asked for.
     pub asked: T,
-    /// What was read back, if it could be read.
+    /// The value read back, if it could be read.
     pub in_effect: Option<T>,
-    /// Why what is in effect is not what was asked.
+    /// Why another value is in effect.
     pub problem: Option<String>,
 }
 
@@ -65,20 +65,20 @@ impl<T: PartialEq> Restraint<T> {
         }
     }
 
-    /// Whether what was asked is so.
+    /// Whether the value asked for is in effect.
     pub fn holds(&self) -> bool {
         self.problem.is_none()
     }
 }
 
-/// What became of a [`Priority`].
+/// The outcome of a [`Priority`].
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Restraints {
-    /// The nice value. Where a system has a few bands instead, what was asked holds in its band.
+    /// The nice value. Where a system has a few bands instead, a value stands for its band.
     pub nice: Restraint<i32>,
     /// The I/O priority.
     pub io: Restraint<IoPriority>,
-    /// What only this system has besides, each by its name.
+    /// The restraints that only this system has besides, each by its name.
     pub system: Vec<SystemRestraint>,
 }
 
@@ -86,13 +86,13 @@ pub struct Restraints {
 /// Windows, a quality of service class on macOS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SystemRestraint {
-    /// What the system calls it.
+    /// The system's name for it.
     pub name: &'static str,
     /// Its value, in the system's words.
     pub restraint: Restraint<&'static str>,
 }
 
-/// Gives the calling thread, and no other, this priority, and reads back what took effect.
+/// Gives the calling thread, and no other, this priority, and reads back the values in effect.
 ///
 /// Threads it starts later begin with the same. Without privilege a nice value only rises, so a
 /// thread that should rise again must be started by one that never fell.
@@ -100,7 +100,7 @@ pub fn restrain_thread(priority: Priority) -> Restraints {
     restrain(current_thread(), priority)
 }
 
-/// Gives one running thread of this process this priority, and reads back what took effect.
+/// Gives one running thread of this process this priority, and reads back the values in effect.
 pub fn restrain(thread: ThreadId, priority: Priority) -> Restraints {
     let io = priority.io;
     // Class 0 takes no level, and the idle class has none.

@@ -17,12 +17,12 @@ pub struct SocketName {
 const PROGRAM_MAX: usize = 24;
 
 impl SocketName {
-    /// What this process would listen on. A program's name has lower-case letters, digits and `-`.
+    /// The name this process would listen on. A program's name has lower-case letters, digits and `-`.
     pub fn own(program: &str) -> Result<Self, HostError> {
         Self::of(program, process::id())
     }
 
-    /// What that process would listen on.
+    /// The name that process would listen on.
     pub fn of(program: &str, pid: u32) -> Result<Self, HostError> {
         let fine = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
         let short = (1..=PROGRAM_MAX).contains(&program.len());

@@ -1,4 +1,4 @@
-//! What Linux is asked to do, read back from it.
+//! Restraints asked of Linux, read back from it.
 
 #![cfg(target_os = "linux")]
 
@@ -112,7 +112,7 @@ fn a_restrained_thread_lets_others_go_first_and_its_creator_does_not() {
     assert_eq!(policy_by_proc(current_thread()), libc::SCHED_OTHER);
 }
 
-/// Whoever starts a process in the idle class knows what they want.
+/// A user who starts a process in the idle class wants it there.
 #[test]
 fn a_policy_that_somebody_chose_is_left() {
     thread::spawn(|| {

@@ -181,7 +181,7 @@ impl Cache {
         }
     }
 
-    /// What a killed process left. Under the lock, so none of it is in use.
+    /// Removes the files that a killed process left. Under the lock, so none of them is in use.
     fn remove_leftovers(&self, entry: &Entry) {
         let Ok(files) = fs::read_dir(&self.folder) else {
             return;
@@ -192,7 +192,7 @@ impl Cache {
                 .to_string_lossy()
                 .starts_with(&scratch_prefix(entry))
             {
-                // What cannot be removed costs room, and harms nothing.
+                // A file that cannot be removed costs room, and harms nothing.
                 let _ = fs::remove_dir_all(file.path());
             }
         }
@@ -264,7 +264,7 @@ mod tests {
         ],
     };
 
-    /// What each source gives, by its repository's name; asked for more is a failed test.
+    /// The answer of each source, by its repository's name; any other request fails the test.
     struct Fake {
         gives: Vec<(&'static str, Vec<u8>)>,
         asked: RefCell<Vec<&'static str>>,

@@ -7,7 +7,7 @@ use crate::error::UnknownModel;
 /// One model that can be fetched by name.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// What the user calls it.
+    /// The name that the user gives.
     pub name: &'static str,
     /// The file's name in the cache.
     pub file: &'static str,
@@ -17,7 +17,7 @@ pub struct Entry {
     pub sha256: &'static str,
     /// The licence's name, or the terms it comes under.
     pub licence: &'static str,
-    /// What whoever fetches it must be told, where the licence asks for that.
+    /// The notice that a user who fetches it must see, where the licence asks for one.
     pub notice: Option<&'static str>,
     /// Where it can be had, in the order to try.
     pub sources: &'static [Source],

@@ -29,11 +29,11 @@ pub enum HubError {
         "cannot {doing} {}: {source}; set GOGRID_CACHE to a folder you can write to", path.display()
     )]
     Cache {
-        /// What was being done.
+        /// The action that failed.
         doing: &'static str,
         /// To which file or folder.
         path: PathBuf,
-        /// What the operating system said.
+        /// The operating system's reason.
         source: io::Error,
     },
     /// The disk has no room.
@@ -58,7 +58,7 @@ pub enum HubError {
     AllSourcesFailed {
         /// The model.
         name: &'static str,
-        /// What each source said, in the order tried.
+        /// The failure of each source, in the order tried.
         attempts: Vec<Attempt>,
     },
     /// [`Progress::keep_going`](crate::Progress::keep_going) said no.
@@ -69,7 +69,7 @@ pub enum HubError {
     },
 }
 
-/// A source that was tried, and what came of it.
+/// A source that was tried, and how it failed.
 #[derive(Debug)]
 pub struct Attempt {
     /// The source, in words.
@@ -102,7 +102,7 @@ pub enum SourceError {
     /// No connection, or no answer in time.
     #[error("out of reach: {detail}")]
     Unreachable {
-        /// What the connection said.
+        /// The connection's reason.
         detail: String,
     },
     /// It answered, with an error.
@@ -114,12 +114,12 @@ pub enum SourceError {
     /// The connection broke while the file came.
     #[error("broke off after {after}: {detail}")]
     BrokeOff {
-        /// What had come.
+        /// The bytes that had come.
         after: Bytes,
-        /// What the connection said.
+        /// The connection's reason.
         detail: String,
     },
-    /// What it has is not as long as it should be.
+    /// Its file is not as long as it should be.
     #[error("has {found} bytes instead of {expected}")]
     WrongLength {
         /// The catalogue's length.
@@ -127,7 +127,7 @@ pub enum SourceError {
         /// The source's; at least this, when it was cut off.
         found: u64,
     },
-    /// What it has is another file.
+    /// Its file is another one.
     #[error("has a file with SHA-256 {found} instead of {expected}")]
     WrongHash {
         /// The catalogue's.
@@ -138,10 +138,10 @@ pub enum SourceError {
     /// There is no Python to ask.
     #[error("cannot run python3 ({detail}); install Python 3 with pip")]
     NoPython {
-        /// What the operating system said.
+        /// The operating system's reason.
         detail: String,
     },
-    /// pip failed; this is the end of what it printed.
+    /// pip failed; this is the end of its messages.
     #[error("`python3 -m pip download` failed ({status}): {text}")]
     Pip {
         /// Its exit status.
@@ -154,7 +154,7 @@ pub enum SourceError {
     Wheel {
         /// The package.
         requirement: &'static str,
-        /// What was wrong.
+        /// The fault.
         detail: String,
     },
 }

@@ -6,7 +6,7 @@ use crate::{web, wheel};
 
 /// Brings the bytes of a source. `scratch` is an empty folder on the cache's disk, removed after.
 pub(crate) trait Fetch {
-    /// Writes the whole file of `source` to `sink`, once; the caller checks what came.
+    /// Writes the whole file of `source` to `sink`, once; the caller checks the bytes.
     fn fetch(&self, source: &Source, scratch: &Path, sink: &mut Sink<'_>) -> Result<(), Fault>;
 }
 

@@ -1,4 +1,5 @@
-//! The model catalogue: what can be fetched by name, from where, and how to know it arrived whole.
+//! The model catalogue: models that can be fetched by name, their sources, and the proof that a file
+//! arrived whole.
 //!
 //! A model is looked for in the cache first, which never touches the network. A fetch tries the
 //! entry's sources in order, checks size and SHA-256 while it writes, and puts the file in its

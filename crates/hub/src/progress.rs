@@ -2,10 +2,10 @@ use gogrid_units::Bytes;
 
 use crate::error::Attempt;
 
-/// Told what a fetch is doing, and asked whether it should go on. All calls come from the thread
+/// Follows a fetch, and decides whether it goes on. All calls come from the thread
 /// that fetches, at most some tens of times a second while nothing fails.
 pub trait Progress {
-    /// A new phase began, with the bytes it will move, if that is what it does.
+    /// A new phase began, with the bytes it will move, if it moves any.
     fn phase(&mut self, label: &str, total: Option<Bytes>);
 
     /// Bytes of the phase that are done.

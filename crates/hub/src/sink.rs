@@ -10,7 +10,7 @@ use crate::progress::Progress;
 
 const CHUNK_BYTES: usize = 256 << 10;
 
-/// The file being fetched: counts, hashes and bounds what is written to it.
+/// The file being fetched: counts, hashes and bounds the bytes written to it.
 pub(crate) struct Sink<'a> {
     file: File,
     hash: Sha256,

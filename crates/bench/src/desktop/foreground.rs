@@ -1,7 +1,7 @@
 //! The task of a person at the desk, in a process of its own: frames at 60 Hz and wake-ups at
 //! 1 kHz, at normal priority, on no core in particular.
 //!
-//! It says once what its calibration found. Then, for each line `run SECONDS` on standard input, it
+//! It gives once the result of its calibration. Then, for each line `run SECONDS` on standard input, it
 //! says when the measured part has begun, and at its end the samples. With `cold SECONDS` the frames'
 //! thread reads through memory between frames, so that most frames find nothing of their own in the
 //! caches. It ends when standard input closes.
@@ -114,7 +114,7 @@ fn answer(
     say(&line).map_err(BenchError::Say)
 }
 
-/// The lines of standard input. Its end is this process's, at once, whatever it is doing.
+/// The lines of standard input. Its end ends this process, at once.
 fn listen() -> Receiver<String> {
     let (send, lines) = sync_channel(1);
     thread::spawn(move || {

@@ -1,4 +1,4 @@
-//! `gogrid bench desktop`: what a person at the desk feels while tokens are generated beside them.
+//! `gogrid bench desktop`: the delays that a person at the desk feels while tokens are generated.
 
 mod figures;
 mod foreground;
@@ -30,7 +30,7 @@ pub use self::foreground::foreground;
 pub use self::llama_cpp::LlamaCppOptions;
 pub use self::report::DesktopReport;
 
-/// What is measured.
+/// The measurement that is asked for.
 #[derive(Clone, Debug)]
 pub struct DesktopOptions {
     /// Rounds of the foreground alone, alone again, and beside; their order changes.

@@ -16,7 +16,7 @@ pub(crate) struct Gpus {
     clock: Clock,
 }
 
-/// A GPU of AMD's, by what its driver shows in `/sys`.
+/// A GPU of AMD's, by the files of its driver in `/sys`.
 #[derive(Debug)]
 struct Amd {
     name: String,

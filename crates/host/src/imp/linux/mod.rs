@@ -1,4 +1,4 @@
-//! Linux: system calls, and what `/proc` and `/sys` show.
+//! Linux: system calls, and the files of `/proc` and `/sys`.
 
 mod ability;
 mod clock;

@@ -1,9 +1,10 @@
 //! How a thread takes its turns: sched(7), `sched_setattr(2)`, and Documentation/scheduler/sched-eevdf.rst.
 //!
-//! A nice value says how much of a core a thread gets beside others, not when they get theirs: who wakes
-//! up waits until the thread that runs has finished its slice, 1.4 to 3 ms. Who asks for long slices
-//! is put aside at once for whoever wakes up with a shorter one. And by the batch policy a thread that
-//! wakes up itself never puts aside another. Both leave the nice value what it means.
+//! A nice value says how much of a core a thread gets beside others, not when the others get theirs: a
+//! thread that wakes up waits until the thread that runs has finished its slice, 1.4 to 3 ms. A thread
+//! that asked for long slices is put aside at once for one that wakes up with a shorter slice. And a
+//! thread with the batch policy puts no other aside when it wakes up itself. Neither changes the meaning
+//! of the nice value.
 
 use std::mem::size_of;
 use std::time::Duration;
@@ -13,8 +14,8 @@ use crate::error::HostError;
 use crate::priority::{Restraint, SystemRestraint};
 use crate::thread::ThreadId;
 
-/// Long beside the system's own 1.4 to 3 ms, so that nearly always it is put aside. Who gives up its
-/// turn gives up what is left of the slice, so not longer.
+/// Long beside the system's own 1.4 to 3 ms, so that its thread is nearly always put aside. A thread
+/// that gives up its turn gives up the rest of the slice, so it is no longer than this.
 const SLICE: Duration = Duration::from_millis(20);
 
 const BATCH: &str = "batch";
@@ -104,7 +105,7 @@ fn number(thread: ThreadId) -> Result<libc::pid_t, HostError> {
 }
 
 /// Makes a thread of this process let others go first. One whose policy is neither the system's first nor
-/// batch is left as it is: whoever started the process chose another for it, such as the idle one.
+/// batch is left as it is: the user chose another for the process, such as the idle one.
 pub(super) fn stand_back(thread: ThreadId) -> Option<SystemRestraint> {
     let before = match Turns::of(thread) {
         Ok(before) => before,

@@ -52,7 +52,7 @@ impl Thermometers {
     }
 }
 
-/// A chip's temperatures. AMD's `Tctl` may be 27 degrees above what is so; `Tdie` is not.
+/// A chip's temperatures. AMD's `Tctl` may be 27 degrees above the real temperature; `Tdie` is not.
 fn inputs(chip: &Path) -> Vec<PathBuf> {
     let inputs = children(chip).filter(|file| {
         let name = file.file_name().unwrap_or_default().to_string_lossy();
@@ -132,7 +132,7 @@ impl Package {
     }
 }
 
-/// Packages are `intel-rapl:0`; what is within one is `intel-rapl:0:1`. AMD's have the same names.
+/// Packages are `intel-rapl:0`; a part of one is `intel-rapl:0:1`. AMD's have the same names.
 fn packages_under(root: &Path) -> Vec<Package> {
     let zones = children(root).filter(|zone| {
         let name = zone.file_name().unwrap_or_default().to_string_lossy();

@@ -58,7 +58,7 @@ unsafe extern "C" {
 /// Asking for it counts a right to it each time.
 static HOST: OnceLock<libc::mach_port_t> = OnceLock::new();
 
-/// Mach's statistics of one kind, as words; what the kernel did not write stays zero.
+/// Mach's statistics of one kind, as words; words that the kernel did not write stay zero.
 #[expect(unsafe_code, reason = "the system calls have no safe wrapper")]
 fn statistics(kind: i32, call: &'static str) -> Result<[i32; 64], HostError> {
     let mut words = [0; 64];

@@ -1,4 +1,4 @@
-//! macOS: what the kernel, Mach and the window server tell.
+//! macOS: the kernel, Mach and the window server.
 
 mod ability;
 mod machine;
@@ -19,7 +19,7 @@ pub(crate) use peer::peer_user;
 pub(crate) use presence::PresenceSources;
 pub(crate) use thread::{current_thread, process_cpu_time, restrain, thread_cpu_time};
 
-/// What a call says that returns zero when it did its work.
+/// The result of a call that returns zero when it did its work.
 fn done(call: &'static str, result: libc::c_int) -> Result<(), HostError> {
     match result {
         0 => Ok(()),

@@ -115,7 +115,7 @@ fn set_io(io: IoPriority) -> Result<(), HostError> {
     done("setiopolicy_np", setiopolicy_np(DISK, THREAD, policy(io)))
 }
 
-/// What was asked if it is the thread's policy.
+/// The value asked for if it is the thread's policy.
 fn get_io(asked: IoPriority) -> Result<IoPriority, HostError> {
     let policy_now = getiopolicy_np(DISK, THREAD);
     if policy_now == policy(asked) {

@@ -12,7 +12,7 @@ use crate::error::HostError;
 const IN_CACHE: &str = "gogrid/run";
 
 /// Folders for sockets, the best first. A command that runs outside of the desktop session, over
-/// ssh or from cron, must find what a process inside of it made: it looks in all of them.
+/// ssh or from cron, must find the sockets that a process inside of it made: it looks in all folders.
 pub(super) fn candidates(variable: impl Fn(&str) -> Option<OsString>) -> Vec<PathBuf> {
     let absolute = |name: &str| {
         let path = variable(name).map(PathBuf::from);
@@ -63,7 +63,7 @@ pub(super) fn make_private(folder: &Path) -> Result<(), HostError> {
 
 /// That the folder is ours alone: it is what keeps other users from the sockets in it.
 pub(super) fn check_private(folder: &Path) -> Result<(), HostError> {
-    // Not what a link points to: in a folder that all may write to, the link may be another's.
+    // Not the target of a link: in a folder that all may write to, the link may be another's.
     let found = fs::symlink_metadata(folder).map_err(|source| HostError::Socket {
         path: folder.display().to_string(),
         source,

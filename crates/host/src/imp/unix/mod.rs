@@ -1,4 +1,4 @@
-//! What Linux and macOS have alike.
+//! Calls that Linux and macOS have alike.
 
 mod folder;
 mod socket;

@@ -13,7 +13,7 @@ use super::folder::{candidates, check_private, socket_folder};
 use crate::error::HostError;
 use crate::socket::SocketName;
 
-/// What follows a socket's name in its folder.
+/// The end of a socket's file name.
 const ENDING: &str = ".sock";
 
 #[derive(Debug)]
@@ -64,7 +64,7 @@ impl Drop for Listener {
     }
 }
 
-/// The kernel says who called; not even root is let in, who has other ways.
+/// The kernel names the user of the caller. Not even root is let in: root has other ways.
 fn check_peer(socket: &UnixStream, ours: u32) -> io::Result<()> {
     let user = peer_user(socket)?;
     if user == ours {

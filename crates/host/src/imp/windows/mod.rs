@@ -23,7 +23,7 @@ pub(crate) use thread::{
     allowed_cores, current_thread, pin, process_cpu_time, restrain, thread_cpu_time,
 };
 
-/// What a call says that returns whether it did its work.
+/// The result of a call that returns whether it did its work.
 fn done(call: &'static str, result: BOOL) -> Result<(), HostError> {
     match result {
         0 => Err(last_error(call)),

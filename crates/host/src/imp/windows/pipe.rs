@@ -173,7 +173,7 @@ fn connected(pipe: &OwnedHandle) -> io::Result<()> {
     }
 }
 
-/// Begins a call and waits for it so long; what takes longer is cancelled. The bytes it moved.
+/// Begins a call and waits for it so long; a longer call is cancelled. Gives the bytes it moved.
 #[expect(unsafe_code, reason = "the system calls have no safe wrapper")]
 fn overlapped(
     pipe: &OwnedHandle,
@@ -233,7 +233,7 @@ impl Stream {
     }
 }
 
-/// A caller's end. A server under a stranger's account may know who calls and not act as them.
+/// A caller's end. A server under a stranger's account may know the caller's name and not act in it.
 #[expect(unsafe_code, reason = "the system calls have no safe wrapper")]
 fn open(name: &SocketName) -> io::Result<OwnedHandle> {
     const WAIT_MAX_MS: u32 = 2000;

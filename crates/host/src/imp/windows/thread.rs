@@ -60,7 +60,7 @@ pub(crate) fn restrain(thread: ThreadId, priority: Priority) -> Restraints {
     let band = band(nice);
     let set = handle().and_then(|handle| set_priority(&handle, band));
     let read = handle().and_then(|handle| Ok(nice_of(get_priority(&handle)?, nice)));
-    // Only who steps far back gives up speed as well.
+    // Only a thread that steps far back gives up speed as well.
     let (steps_back, is_last) = (nice >= 10, nice >= 15);
     Restraints {
         nice: Restraint::made(nice, set, read),
@@ -115,7 +115,7 @@ fn band(nice: i32) -> i32 {
     found.map_or(THREAD_PRIORITY_NORMAL, |(_, band)| *band)
 }
 
-/// What was asked if it lies in the thread's band, else the band's least.
+/// The value asked for if it lies in the thread's band, else the band's least.
 fn nice_of(priority: i32, asked: i32) -> i32 {
     if band(asked) == priority {
         return asked;

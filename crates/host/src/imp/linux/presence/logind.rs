@@ -24,7 +24,7 @@ struct Logind {
     list_in: u32,
 }
 
-/// What logind says of a session at a seat.
+/// Logind's account of a session at a seat.
 #[derive(Clone, Debug)]
 struct Session {
     class: String,

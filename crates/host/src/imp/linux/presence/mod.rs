@@ -28,7 +28,7 @@ struct Kept {
     retry_in: u32,
 }
 
-/// What knows of input comes before logind, which knows of it late or not at all.
+/// Sources that know of input come before logind, which knows of it late or not at all.
 pub(crate) struct PresenceSources {
     kept: Vec<Kept>,
 }
@@ -84,9 +84,9 @@ impl PresenceSources {
     }
 }
 
-/// What two sources tell together; the first counts where both do.
+/// Two sources together; the first counts where both tell.
 fn merged(first: Presence, next: Presence) -> Presence {
-    // Who sees nobody on a screen of this machine says locked. Somebody who types on another's,
+    // A source that sees nobody on a screen of this machine says locked. Somebody who types on another's,
     // by remote desktop, is there all the same.
     let sees_nobody = next.idle.is_none() && first.idle.is_some();
     Presence {
