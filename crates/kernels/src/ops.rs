@@ -7,7 +7,7 @@ mod products;
 
 use std::ops::Range;
 
-use gogrid_units::{Pace, Work};
+use gogrid_units::{TeamPace, Work};
 
 pub use products::Embed;
 
@@ -36,7 +36,7 @@ type RangeOf<'a> = dyn Fn(Range<usize>, &Pauses<'_>) -> Result<(), Abandoned> + 
 /// see [`matmul`](Self::matmul).
 pub struct Ops<'a> {
     crew: &'a mut Crew,
-    pace: &'a dyn Pace,
+    pace: &'a dyn TeamPace,
     isa: Isa,
 }
 
@@ -63,7 +63,7 @@ pub struct RopeRows<'a> {
 }
 
 impl<'a> Ops<'a> {
-    pub(crate) fn new(crew: &'a mut Crew, pace: &'a dyn Pace, isa: Isa) -> Self {
+    pub(crate) fn new(crew: &'a mut Crew, pace: &'a dyn TeamPace, isa: Isa) -> Self {
         Self { crew, pace, isa }
     }
 

@@ -9,7 +9,7 @@
 
 use std::io;
 
-use gogrid_units::{Bytes, FullSpeed, Pace, Work};
+use gogrid_units::{Bytes, FullSpeed, TeamPace, Work};
 
 use crate::isa::Isa;
 use crate::neighbours::Trial;
@@ -162,7 +162,7 @@ impl Team {
     /// When this machine has not got `isa`, and when an operation panics on any member.
     pub fn step<T>(
         &mut self,
-        pace: &dyn Pace,
+        pace: &dyn TeamPace,
         isa: Isa,
         body: impl FnOnce(&mut Ops<'_>) -> Result<T, Abandoned>,
     ) -> Result<T, Abandoned> {
@@ -341,7 +341,7 @@ impl Crew {
 
     /// Now and then has two members find out whether their cores slow each other, unless somebody
     /// wants a core or the step is to end at once. At a step's end most who take part are there.
-    fn learn_neighbours(&mut self, pace: &dyn Pace) {
+    fn learn_neighbours(&mut self, pace: &dyn TeamPace) {
         let shared = self.shared.clone();
         let now = shared.ways.now();
         let is_due = self.taking_part > 1 && self.memory.way.neighbours.is_due(now);
@@ -501,7 +501,7 @@ impl Shared {
 /// An operation, cut into chunks.
 pub(crate) struct Job<'a> {
     pub(crate) run: &'a Chunk<'a>,
-    pub(crate) pace: &'a dyn Pace,
+    pub(crate) pace: &'a dyn TeamPace,
     /// Of one chunk.
     pub(crate) work: Work,
     pub(crate) chunks: usize,

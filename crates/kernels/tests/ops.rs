@@ -10,7 +10,7 @@ use gogrid_kernels::{
     Abandoned, Activations, Embed, Forms, GateKind, Isa, Ops, Packed, RmsNorm, RopeRows, Rotary,
     RotaryPairs, Rotations, Team,
 };
-use gogrid_units::{FullSpeed, Go, Moment, Pace, PlainThreads, WeightType, Work};
+use gogrid_units::{FullSpeed, Go, Moment, Pace, PlainThreads, TeamPace, WeightType, Work};
 
 fn floats(seed: usize, len: usize) -> Vec<f32> {
     let mut state = seed as u64 * 2 + 1;
@@ -306,9 +306,17 @@ impl Pace for Watching {
         }
     }
     fn rest(&self, _until: Moment) {}
+    fn is_over(&self) -> bool {
+        false
+    }
+    fn charge(&self, _busy_nanos: u64) {}
+}
+
+impl TeamPace for Watching {
     fn width(&self) -> usize {
         usize::MAX
     }
+    fn gave_way(&self, _nanos: u64) {}
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use gogrid_units::{Go, Moment, Pace, PlainThreads, WeightType, Work};
+use gogrid_units::{Go, Moment, Pace, PlainThreads, TeamPace, WeightType, Work};
 
 use super::{Embed, KvRows, Ops, RopeRows};
 use crate::activations::{Activations, Forms};
@@ -52,9 +52,19 @@ impl Pace for Told {
 
     fn rest(&self, _until: Moment) {}
 
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    fn charge(&self, _busy_nanos: u64) {}
+}
+
+impl TeamPace for Told {
     fn width(&self) -> usize {
         usize::MAX
     }
+
+    fn gave_way(&self, _nanos: u64) {}
 }
 
 type Op<'a> = dyn FnMut(&mut Ops<'_>) -> Result<(), Abandoned> + 'a;

@@ -36,7 +36,7 @@ fn team(threads: usize) -> Team {
 
 #[cfg(loom)]
 mod loom_model {
-    use gogrid_units::{FullSpeed, Go, Moment, Pace};
+    use gogrid_units::{FullSpeed, Go, Moment, Pace, TeamPace};
     use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use super::*;
@@ -96,9 +96,17 @@ mod loom_model {
             }
         }
         fn rest(&self, _until: Moment) {}
+        fn is_over(&self) -> bool {
+            false
+        }
+        fn charge(&self, _busy_nanos: u64) {}
+    }
+
+    impl TeamPace for AbandonAt {
         fn width(&self) -> usize {
             2
         }
+        fn gave_way(&self, _nanos: u64) {}
     }
 
     #[test]
@@ -197,7 +205,7 @@ mod threads {
     use std::sync::{Arc, Mutex};
     use std::thread::{self, JoinHandle, ThreadId};
 
-    use gogrid_units::{FullSpeed, Go, Moment, Pace, Spawn, ThreadBody};
+    use gogrid_units::{FullSpeed, Go, Moment, Pace, Spawn, TeamPace, ThreadBody};
 
     use super::*;
     use crate::sync::Nanos;
@@ -205,7 +213,7 @@ mod threads {
 
     fn step(
         team: &mut Team,
-        pace: &dyn Pace,
+        pace: &dyn TeamPace,
         count: usize,
         each: impl Fn(usize) + Sync,
     ) -> Result<(), Abandoned> {
@@ -241,9 +249,17 @@ mod threads {
             Go::Go
         }
         fn rest(&self, _until: Moment) {}
+        fn is_over(&self) -> bool {
+            false
+        }
+        fn charge(&self, _busy_nanos: u64) {}
+    }
+
+    impl TeamPace for Width {
         fn width(&self) -> usize {
             self.0
         }
+        fn gave_way(&self, _nanos: u64) {}
     }
 
     /// The threads of a step of `width` chunks, each of which ends when as many as may come have
@@ -372,9 +388,17 @@ mod threads {
             assert_eq!(until, Moment(7));
             self.rested.fetch_add(1, SeqCst);
         }
+        fn is_over(&self) -> bool {
+            false
+        }
+        fn charge(&self, _busy_nanos: u64) {}
+    }
+
+    impl TeamPace for Restless {
         fn width(&self) -> usize {
             usize::MAX
         }
+        fn gave_way(&self, _nanos: u64) {}
     }
 
     #[test]
@@ -457,7 +481,7 @@ mod threads {
     }
 
     /// How many pairs of cores a team of two has tried after many steps, with so long between them.
-    fn pairs_tried(every: Nanos, pace: &dyn Pace) -> usize {
+    fn pairs_tried(every: Nanos, pace: &dyn TeamPace) -> usize {
         let machine = Arc::new(Quiet::default());
         let spawn = Arc::new(PlainThreads);
         let mut team = Team::on(Box::new(machine.clone()), 2, spawn).expect("threads");
@@ -490,9 +514,17 @@ mod threads {
             Go::Abandon
         }
         fn rest(&self, _until: Moment) {}
+        fn is_over(&self) -> bool {
+            false
+        }
+        fn charge(&self, _busy_nanos: u64) {}
+    }
+
+    impl TeamPace for Never {
         fn width(&self) -> usize {
             2
         }
+        fn gave_way(&self, _nanos: u64) {}
     }
 
     /// A chunk of a spawned thread ends only once the leader calls it late.
