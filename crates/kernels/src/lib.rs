@@ -24,6 +24,7 @@ mod activations;
 mod aligned;
 mod attention;
 mod cost;
+mod crew;
 mod disjoint;
 mod exp;
 mod isa;
@@ -42,7 +43,7 @@ mod rope;
 mod shared_out;
 mod sync;
 mod team;
-mod way;
+mod yielding;
 
 pub use activations::{Activations, Forms};
 pub use attention::{Attention, AttentionRows, attention_scratch};

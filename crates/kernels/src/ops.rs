@@ -13,6 +13,7 @@ pub use products::Embed;
 
 use crate::attention::{Attention, AttentionRows, Plan};
 use crate::cost::{pieces_per_point, times, units_per_chunk};
+use crate::crew::Crew;
 use crate::disjoint::Disjoint;
 use crate::isa::Isa;
 use crate::kv::KvBlock;
@@ -20,9 +21,8 @@ use crate::lanes::run;
 use crate::log_prob::{log_prob, log_prob_work};
 use crate::norm::{NormRows, Normed, RmsNorm};
 use crate::pointwise::{Add, Gate, GateKind, Softcap};
-use crate::region::{Abandoned, Chunk, Pauses};
+use crate::region::{Abandoned, Chunk, Operation, Pauses};
 use crate::rope::{Rotary, RotaryPairs, Rotations, rotate_row};
-use crate::team::{Crew, Job};
 
 /// What a chunk does with its range of units.
 type RangeOf<'a> = dyn Fn(Range<usize>, &Pauses<'_>) -> Result<(), Abandoned> + Sync + 'a;
@@ -372,16 +372,16 @@ impl<'a> Ops<'a> {
 
     /// Shares out chunks, each of `work`.
     fn chunks(&mut self, (chunks, work): (usize, Work), run: &Chunk<'_>) -> Result<(), Abandoned> {
-        let job = Job {
+        let operation = Operation {
             run,
             pace: self.pace,
             work,
             chunks,
         };
         if chunks <= 1 || self.crew.taking_part() == 1 {
-            self.crew.run_alone(&job)
+            self.crew.run_alone(&operation)
         } else {
-            self.crew.run(&job)
+            self.crew.run(&operation)
         }
     }
 }

@@ -38,7 +38,7 @@ use super_blocks::{GroupMins, NibbleMins, Offset, SuperBlocks};
 
 /// A part of a matrix product: some tokens by some tiles of 16 output rows.
 #[derive(Clone, Copy)]
-pub(crate) struct Job<'a> {
+pub(crate) struct Product<'a> {
     pub(crate) weights: &'a Packed,
     pub(crate) x: &'a Activations,
     /// `[rows of x, rows of weights]`.
@@ -62,11 +62,11 @@ pub(crate) struct Pieces<'a> {
 /// No other thread reads or writes those tokens' outputs of those tiles meanwhile.
 pub(crate) unsafe fn matmul_tiles(
     isa: Isa,
-    job: &Job<'_>,
+    job: &Product<'_>,
     tokens: Range<usize>,
     tiles: Range<usize>,
 ) {
-    let Job {
+    let Product {
         weights, x, out, ..
     } = *job;
     assert!(tiles.end <= weights.tiles(), "{tiles:?} of {weights:?}");
@@ -110,7 +110,7 @@ pub(crate) unsafe fn matmul_tiles(
 }
 
 struct Part<'a> {
-    job: Job<'a>,
+    job: Product<'a>,
     tokens: Range<usize>,
     tiles: Range<usize>,
 }
@@ -151,7 +151,7 @@ fn run_on<S: Lanes, K: Kernel>(lanes: S, part: &Part<'_>) {
 
 /// One tile, and the first of the tokens it meets.
 struct At<'a> {
-    job: &'a Job<'a>,
+    job: &'a Product<'a>,
     tile: usize,
     token: usize,
 }
@@ -159,7 +159,7 @@ struct At<'a> {
 impl At<'_> {
     /// Computes and stores `T` tokens; says how many.
     fn compute<S: Lanes, K: Kernel, const T: usize>(&self, lanes: S) -> usize {
-        let Job {
+        let Product {
             weights,
             x,
             out,

@@ -1,6 +1,6 @@
 use proptest::prelude::*;
 
-use super::{COLUMNS, Job, Pieces, matmul_tiles};
+use super::{COLUMNS, Pieces, Product, matmul_tiles};
 use crate::activations::{Activations, Forms};
 use crate::isa::Isa;
 use crate::packed::Packed;
@@ -58,7 +58,7 @@ impl Case {
         let mut out = vec![f32::NAN; self.tokens * self.rows];
         let tiles = weights.tiles();
         let (token, tile) = (token.min(self.tokens), tile.min(tiles));
-        let job = Job {
+        let job = Product {
             weights: &weights,
             x: &x,
             out: SharedOut::new(&mut out),

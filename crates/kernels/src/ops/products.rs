@@ -10,7 +10,7 @@ use crate::activations::Activations;
 use crate::cost::{CHUNK_NANOS_MAX, POINT_NANOS_MAX, chunk_nanos, product_nanos, times};
 use crate::disjoint::Disjoint;
 use crate::isa::Isa;
-use crate::matmul::{COLUMNS, Job, Pieces, matmul_tiles};
+use crate::matmul::{COLUMNS, Pieces, Product, matmul_tiles};
 use crate::packed::Packed;
 use crate::region::{Abandoned, Pauses};
 use crate::shared_out::SharedOut;
@@ -131,7 +131,7 @@ impl Ops<'_> {
                     let (tokens, tiles) = cut.part(index);
                     let asks = AsksInRow::new(weights.weight_type(), pauses);
                     let go_on = |weights| asks.ask(weights);
-                    let job = Job {
+                    let job = Product {
                         weights,
                         x,
                         out: *out,

@@ -41,7 +41,7 @@ mod loom_model {
 
     use super::*;
     use crate::sync::Nanos;
-    use crate::way::Machine;
+    use crate::yielding::System;
 
     fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
         let mut builder = loom::model::Builder::new();
@@ -134,7 +134,7 @@ mod loom_model {
         slept: std::sync::Arc<std::sync::atomic::AtomicU64>,
     }
 
-    impl Machine for Wanted {
+    impl System for Wanted {
         fn now(&self) -> Nanos {
             const PASSES: Nanos = 1_000_000;
             self.now.fetch_add(PASSES, Relaxed)
@@ -144,14 +144,17 @@ mod loom_model {
             self.slept.fetch_add(1, Relaxed);
             loom::thread::yield_now();
         }
-        fn nap(&self, _most: Nanos, _goes_on: &dyn Fn() -> bool) {
+        fn park_while(&self, _most: Nanos, _goes_on: &dyn Fn() -> bool) {
             loom::thread::yield_now();
         }
-        fn rouse(&self) {}
+        fn unpark_all(&self) {}
         fn core(&self) -> Option<usize> {
             None
         }
         fn keep_off(&self, _core: usize) {}
+        fn are_siblings(&self, _cores: [usize; 2]) -> Option<bool> {
+            None
+        }
     }
 
     #[test]
@@ -159,12 +162,12 @@ mod loom_model {
         let slept = std::sync::Arc::<std::sync::atomic::AtomicU64>::default();
         let all_slept = slept.clone();
         explore(1, move || {
-            let machine = Box::new(Wanted {
+            let system = Box::new(Wanted {
                 slept: slept.clone(),
                 ..Wanted::default()
             });
             let spawn = std::sync::Arc::new(PlainThreads);
-            let mut team = Team::on(machine, 2, spawn).expect("threads");
+            let mut team = Team::on(system, 2, spawn).expect("threads");
             let count = AtomicUsize::new(0);
             let done = team.step(&FullSpeed, Isa::Scalar, |ops| {
                 (0..2).try_for_each(|_| {
@@ -209,7 +212,7 @@ mod threads {
 
     use super::*;
     use crate::sync::Nanos;
-    use crate::way::Machine;
+    use crate::yielding::System;
 
     fn step(
         team: &mut Team,
@@ -462,14 +465,14 @@ mod threads {
         static CORE: Cell<Option<usize>> = const { Cell::new(None) };
     }
 
-    impl Machine for Arc<Quiet> {
+    impl System for Arc<Quiet> {
         fn now(&self) -> Nanos {
             self.now.load(SeqCst)
         }
         fn offer_core(&self) {}
         fn sleep(&self, _nanos: Nanos) {}
-        fn nap(&self, _most: Nanos, _goes_on: &dyn Fn() -> bool) {}
-        fn rouse(&self) {}
+        fn park_while(&self, _most: Nanos, _goes_on: &dyn Fn() -> bool) {}
+        fn unpark_all(&self) {}
         fn core(&self) -> Option<usize> {
             let its = CORE
                 .get()
@@ -478,33 +481,34 @@ mod threads {
             Some(its)
         }
         fn keep_off(&self, _core: usize) {}
+        fn are_siblings(&self, _cores: [usize; 2]) -> Option<bool> {
+            None
+        }
     }
 
-    /// How many pairs of cores a team of two has tried after many steps, with so long between them.
-    fn pairs_tried(every: Nanos, pace: &dyn TeamPace) -> usize {
-        let machine = Arc::new(Quiet::default());
+    /// Whether a team tries its cores in a few steps, with so long between them. What it finds is
+    /// up to the machine.
+    fn tries(threads: usize, every: Nanos, pace: &dyn TeamPace) -> bool {
+        let system = Arc::new(Quiet::default());
         let spawn = Arc::new(PlainThreads);
-        let mut team = Team::on(Box::new(machine.clone()), 2, spawn).expect("threads");
-        for _ in 0..5_000 {
-            machine.now.fetch_add(every, SeqCst);
-            // Two can miss each other many times.
-            if step(&mut team, pace, 50, |_| ()).is_err()
-                || team.crew.memory.way.neighbours.pairs() > 0
-            {
-                break;
-            }
+        let mut team = Team::on(Box::new(system.clone()), threads, spawn).expect("threads");
+        for _ in 0..3 {
+            system.now.fetch_add(every, SeqCst);
+            // A step that was abandoned is a step too.
+            let _ = step(&mut team, pace, 50, |_| ());
         }
-        team.crew.memory.way.neighbours.pairs()
+        team.crew.neighbours().has_tried()
     }
 
     #[test]
-    fn members_try_now_and_then_whether_their_cores_slow_each_other() {
+    fn two_members_try_now_and_then_whether_their_cores_slow_each_other() {
         const SECOND: Nanos = 1_000_000_000;
-        assert_eq!(pairs_tried(SECOND, &FullSpeed), 1);
-        // Time does not pass, one works alone, or the step was given up.
-        assert_eq!(pairs_tried(0, &FullSpeed), 0);
-        assert_eq!(pairs_tried(SECOND, &Width(1)), 0);
-        assert_eq!(pairs_tried(SECOND, &Never), 0);
+        assert!(tries(2, SECOND, &FullSpeed));
+        // Time does not pass, there are more than two, one works alone, or the step was abandoned.
+        assert!(!tries(2, 0, &FullSpeed));
+        assert!(!tries(3, SECOND, &FullSpeed));
+        assert!(!tries(2, SECOND, &Width(1)));
+        assert!(!tries(2, SECOND, &Never));
     }
 
     struct Never;

@@ -20,7 +20,7 @@ use crate::error::HostError;
 
 pub(crate) use ability::abilities;
 pub(crate) use clock::{process_cpu_time, thread_cpu_time, thread_cpu_time_of};
-pub(crate) use cores::{allowed_cores, current_core, pin, processor};
+pub(crate) use cores::{allowed_cores, core_siblings, current_core, pin, processor};
 pub(crate) use gpu::Gpus;
 pub(crate) use load::{IdleClock, PressureFiles};
 pub(crate) use memory::{MemoryFile, resident, system_memory};
