@@ -14,10 +14,9 @@ use gogrid_units::{Bytes, Work};
 
 use crate::cost::{pieces_per_point, times};
 use crate::disjoint::Disjoint;
-use crate::isa::Isa;
 use crate::kv::{KV_TOKENS, KvBlock};
-use crate::lanes::{LANES, run};
 use crate::region::{Abandoned, Pauses};
+use crate::simd::{LANES, Simd};
 use few::Few;
 use merge::{Merge, Running, finish};
 use tiles::{Partial, QUERIES_MAX};
@@ -233,7 +232,7 @@ impl<'a> Plan<'a> {
     /// Each unit is computed by one thread.
     pub(crate) unsafe fn unit(
         &self,
-        isa: Isa,
+        simd: Simd,
         index: usize,
         pauses: &Pauses<'_>,
     ) -> Result<(), Abandoned> {
@@ -247,9 +246,11 @@ impl<'a> Plan<'a> {
                 rows,
                 unit,
                 queries: group,
+                simd,
+                pauses,
             };
             // SAFETY: the unit is this thread's, and so are its queries.
-            unsafe { few.compute(isa, pauses)? };
+            unsafe { few.compute()? };
         }
         Ok(())
     }
@@ -285,7 +286,7 @@ impl<'a> Plan<'a> {
     /// All units are done; each index is joined by one thread.
     pub(crate) unsafe fn join(
         &self,
-        isa: Isa,
+        simd: Simd,
         index: usize,
         pauses: &Pauses<'_>,
     ) -> Result<(), Abandoned> {
@@ -304,7 +305,10 @@ impl<'a> Plan<'a> {
         let mut running = Running::EMPTY;
         let position = rows.start + row;
         let spans = self.heads.spans(position..position + 1);
-        let (work, at_once) = (self.merge_work(), pieces_per_point(isa, self.merge_work()));
+        let (work, at_once) = (
+            self.merge_work(),
+            pieces_per_point(simd.isa(), self.merge_work()),
+        );
         for (done, span) in spans.clone().enumerate() {
             if done.is_multiple_of(at_once) {
                 pauses.point(times(work, at_once.min(spans.len() - done)))?;
@@ -312,15 +316,12 @@ impl<'a> Plan<'a> {
             // SAFETY: all units are done, and nobody else joins this query.
             let partial = unsafe { self.partial(rows, (row, head), span) };
             let scale = *partial.scale;
-            run(
-                isa,
-                Merge {
-                    running: &mut running,
-                    out,
-                    values: partial.values,
-                    scale,
-                },
-            );
+            simd.run(Merge {
+                running: &mut running,
+                out,
+                values: partial.values,
+                scale,
+            });
         }
         finish(running, out);
         Ok(())

@@ -3,7 +3,7 @@
 
 use gogrid_units::{WeightType, Work};
 
-use crate::isa::Isa;
+use crate::simd::Isa;
 
 /// Bytes a slow core reads in a nanosecond, busy neighbours included.
 const BYTES_PER_NANO: u64 = 2;

@@ -7,9 +7,9 @@ use std::io;
 use gogrid_units::{Bytes, TeamPace};
 
 use crate::crew::Crew;
-use crate::isa::Isa;
 use crate::ops::Ops;
 use crate::region::Abandoned;
+use crate::simd::{Isa, Simd};
 use crate::sync::{Nanos, Parker, Spawn, nanos, offer_core, sleep_nanos};
 use crate::yielding::System;
 
@@ -75,9 +75,9 @@ impl Team {
         isa: Isa,
         body: impl FnOnce(&mut Ops<'_>) -> Result<T, Abandoned>,
     ) -> Result<T, Abandoned> {
-        assert!(isa.is_available(), "this machine has no {isa:?}");
+        let simd = Simd::expect(isa);
         self.crew.begin_step(pace.width());
-        let done = body(&mut Ops::new(&mut self.crew, pace, isa));
+        let done = body(&mut Ops::new(&mut self.crew, pace, simd));
         if done.is_ok() {
             self.crew.learn_neighbours(pace);
         }

@@ -2,10 +2,10 @@ use proptest::prelude::*;
 
 use super::{COLUMNS, Pieces, Product, matmul_tiles};
 use crate::activations::{Activations, Forms};
-use crate::isa::Isa;
 use crate::packed::Packed;
 use crate::quant::tests::{Noise, halves, plain};
 use crate::shared_out::SharedOut;
+use crate::simd::{Isa, Simd};
 use gogrid_units::WeightType;
 
 /// A matrix and its input, as stored.
@@ -67,7 +67,7 @@ impl Case {
         for tokens in [0..token, token..self.tokens] {
             for tiles in [0..tile, tile..tiles] {
                 // SAFETY: one thread.
-                unsafe { matmul_tiles(isa, &job, tokens.clone(), tiles) }
+                unsafe { matmul_tiles(Simd::expect(isa), &job, tokens.clone(), tiles) }
             }
         }
         out

@@ -9,11 +9,11 @@ use super::Ops;
 use crate::activations::Activations;
 use crate::cost::{CHUNK_NANOS_MAX, POINT_NANOS_MAX, chunk_nanos, product_nanos, times};
 use crate::disjoint::Disjoint;
-use crate::isa::Isa;
 use crate::matmul::{COLUMNS, Pieces, Product, matmul_tiles};
 use crate::packed::Packed;
 use crate::region::{Abandoned, Pauses};
 use crate::shared_out::SharedOut;
+use crate::simd::Isa;
 
 /// Output rows in a tile.
 const TILE_ROWS: u64 = 16;
@@ -64,7 +64,7 @@ impl Ops<'_> {
 
     /// Rounds `x`, `[rows, cols]`, into the first rows of `out`, for the matrices that read it.
     pub fn quantise(&mut self, x: &[f32], out: &mut Activations) -> Result<(), Abandoned> {
-        let (isa, cols) = (self.isa, out.cols());
+        let (simd, cols) = (self.simd, out.cols());
         let rows = x.len().checked_div(cols).unwrap_or(0);
         assert_eq!(rows * cols, x.len(), "{} values in rows of {cols}", x.len());
         assert!(rows <= out.rows(), "{rows} rows where {} fit", out.rows());
@@ -75,7 +75,7 @@ impl Ops<'_> {
         };
         self.units((rows, each), &|row| {
             // SAFETY: each row is one unit's.
-            unsafe { writer.fill_row(isa, row, &x[row * cols..(row + 1) * cols]) };
+            unsafe { writer.fill_row(simd, row, &x[row * cols..(row + 1) * cols]) };
         })
     }
 
@@ -90,7 +90,7 @@ impl Ops<'_> {
         x: &Activations,
         out: &mut [(&Packed, &mut [f32])],
     ) -> Result<(), Abandoned> {
-        let isa = self.isa;
+        let (simd, isa) = (self.simd, self.simd.isa());
         let tokens = out
             .iter()
             .map(|(weights, out)| out.len().checked_div(weights.rows()).unwrap_or(0));
@@ -141,7 +141,7 @@ impl Ops<'_> {
                         }),
                     };
                     // SAFETY: each chunk has tokens and tiles that no other has.
-                    unsafe { matmul_tiles(isa, &job, tokens, tiles) };
+                    unsafe { matmul_tiles(simd, &job, tokens, tiles) };
                     return asks.abandoned.into_inner().map_or(Ok(()), Err);
                 }
                 index -= cut.chunks();

@@ -11,13 +11,13 @@ use super::{Embed, KvRows, Ops, RopeRows};
 use crate::activations::{Activations, Forms};
 use crate::attention::{Attention, AttentionRows, attention_scratch};
 use crate::cost::{POINT_NANOS_MAX, product_nanos};
-use crate::isa::Isa;
 use crate::kv::{KV_TOKENS, KvBlock, KvLayer, KvLayout};
 use crate::norm::RmsNorm;
 use crate::packed::Packed;
 use crate::pointwise::GateKind;
 use crate::region::Abandoned;
 use crate::rope::{Rotary, RotaryPairs, Rotations};
+use crate::simd::Isa;
 use crate::team::Team;
 
 /// The residual stream of a 70B model, its feed-forward's middle, a large vocabulary.

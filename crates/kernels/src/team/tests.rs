@@ -6,9 +6,9 @@ use gogrid_units::PlainThreads;
 use gogrid_units::Work;
 
 use super::Team;
-use crate::isa::Isa;
 use crate::ops::Ops;
 use crate::region::{Abandoned, Pauses};
+use crate::simd::Isa;
 #[cfg(loom)]
 use crate::sync::PlainThreads;
 
@@ -545,8 +545,8 @@ mod threads {
                     region(ops, 2, |_, _| {
                         if thread::current().id() != leader {
                             late.store(true, SeqCst);
-                            // Three of the leader's looks and more.
-                            thread::park_timeout(std::time::Duration::from_millis(20));
+                            // Ten times as long as the looks take after which the leader calls it late.
+                            thread::park_timeout(std::time::Duration::from_millis(100));
                         }
                         // The leader's chunk leaves the other one to the other member.
                         while !late.load(SeqCst) {
