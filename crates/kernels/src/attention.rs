@@ -35,7 +35,7 @@ pub struct Attention {
     pub layer: usize,
     /// Query heads: a multiple of the layer's key and value heads.
     pub heads: usize,
-    /// What scores are multiplied by.
+    /// The factor of scores.
     pub scale: f32,
     /// Scores become `cap * tanh(score / cap)` after scaling.
     pub softcap: Option<f32>,
@@ -260,7 +260,8 @@ impl<'a> Plan<'a> {
         self.scratch.is_some()
     }
 
-    /// Query heads of all rows: what [`join`](Self::join) is called for, and the longest's work.
+    /// The number of query heads of all rows, for each of which [`join`](Self::join) is called, and the
+    /// work of the longest.
     pub(crate) fn joins(&self) -> (usize, Work) {
         let rows = self.rows.iter().map(|rows| rows.count).sum::<usize>();
         let spans = self
@@ -313,7 +314,7 @@ impl<'a> Plan<'a> {
             if done.is_multiple_of(at_once) {
                 pauses.point(times(work, at_once.min(spans.len() - done)))?;
             }
-            // SAFETY: all units are done, and nobody else joins this query.
+            // SAFETY: all units are done, and no other thread joins this query.
             let partial = unsafe { self.partial(rows, (row, head), span) };
             let scale = *partial.scale;
             simd.run(Merge {
@@ -330,7 +331,7 @@ impl<'a> Plan<'a> {
     /// The partial of a query and a span in the scratch.
     ///
     /// # Safety
-    /// Nobody else uses it meanwhile.
+    /// No other thread uses it meanwhile.
     unsafe fn partial(
         &self,
         rows: &Rows<'_>,
@@ -406,7 +407,7 @@ impl<'a> Rows<'a> {
     /// The output of one query.
     ///
     /// # Safety
-    /// Nobody else uses it meanwhile.
+    /// No other thread uses it meanwhile.
     unsafe fn out_of(&self, heads: &Heads, row: usize, head: usize) -> &'a mut [f32] {
         let at = (row * heads.heads + head) * heads.head_dim;
         // SAFETY: the caller's.

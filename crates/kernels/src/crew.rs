@@ -1,4 +1,4 @@
-//! The members of a team: the leader's view of its workers, and what a worker does.
+//! The members of a team: the leader's view of its workers, and a worker's loop.
 //!
 //! The leader opens a region, works in it like the others, and waits for the rest. It spins for
 //! about 50 µs at most, then sleeps. A member that the system takes off its core in the middle of a
@@ -35,7 +35,7 @@ const _: () = assert!(LATE_LOOKS as Nanos * CHUNK_NANOS_MAX > BURST_MAX);
 /// Steps a member that is late every time it takes part stays away at most.
 const STEPS_AWAY_MAX: u64 = 64;
 
-/// The threads of a team and what the leader keeps for them. Dropping it ends and joins the others.
+/// The threads of a team and the leader's state. Dropping it ends and joins the others.
 pub(crate) struct Crew {
     shared: Arc<Shared>,
     /// Starts the workers.
@@ -66,7 +66,7 @@ struct Seat {
     leave: AtomicBool,
 }
 
-/// What the leader knows of another member.
+/// Another member as the leader knows it.
 struct Worker {
     seat: Arc<CachePadded<Seat>>,
     handle: JoinHandle<()>,
@@ -74,7 +74,7 @@ struct Worker {
     back_at: u64,
     /// Steps in a row in which it was late, of those it took part in.
     late_in_a_row: u32,
-    /// What it worked at when the leader last looked.
+    /// The chunk it worked at when the leader last looked, as a number.
     seen_at: Option<u64>,
     /// Looks in a row at which it worked at that.
     seen_times: u32,
@@ -110,7 +110,7 @@ impl Crew {
         Ok(crew)
     }
 
-    /// What trials showed the leader.
+    /// The leader's knowledge of neighbours.
     #[cfg(all(test, not(loom)))]
     pub(crate) fn neighbours(&self) -> &crate::neighbours::Neighbours {
         &self.memory.policy.neighbours
@@ -363,7 +363,7 @@ impl Worker {
 }
 
 impl Shared {
-    /// What a spawned member does until it is told to leave.
+    /// A spawned member's loop, until it is told to leave.
     fn work(&self, seat: &Seat, index: usize) {
         let mut memory = Memory::of(index);
         while !seat.leave.load(Ordering::Acquire) {

@@ -38,7 +38,7 @@ fn polynomial<S: Floats>(s: S, fit: [f32; 6], x: S::V) -> S::V {
 }
 
 /// `e^x`, within 1.5 units in the last place where the result is a normal float; `exp(0)` is 1,
-/// `exp(-inf)` is 0, and what is not a number stays so.
+/// `exp(-inf)` is 0, and NaN stays NaN.
 #[inline(always)]
 pub(crate) fn exp<S: Floats>(s: S, x: S::V) -> S::V {
     // Adding this rounds to an integer n and leaves n + 127 in the low bits: the exponent of 2^n.

@@ -49,7 +49,7 @@ pub use attention::{Attention, AttentionRows, attention_scratch};
 pub use kv::{HEAD_DIM_MAX, KV_TOKENS, KvBlock, KvLayer, KvLayout};
 pub use norm::RmsNorm;
 pub use ops::{Embed, KvRows, Ops, RopeRows};
-pub use packed::{Packed, ReadRows};
+pub use packed::{Packed, Packing, ReadRows};
 pub use pointwise::GateKind;
 pub use quant::CannotKeep;
 pub use region::Abandoned;

@@ -35,7 +35,7 @@ const FLOATS: usize = 512;
 /// Passes over them that are timed: some microseconds.
 const PASSES: usize = 96;
 
-/// What trials showed of the pair of cores that was tried last.
+/// The results of trials of the pair of cores that was tried last.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Neighbours {
     tried_at: Nanos,
@@ -83,7 +83,7 @@ impl Neighbours {
         pair.is_some_and(|pair| pair.apart >= TRIALS_MIN)
     }
 
-    /// What is known of these cores, if trials of it are still believed.
+    /// The results for these cores, while they are still believed.
     fn believed(&self, cores: [usize; 2], now: Nanos) -> Option<&Pair> {
         let pair = self.pair.as_ref()?;
         let is_recent = now.saturating_sub(pair.tried_at) < BELIEVED;
@@ -95,7 +95,7 @@ fn ordered([a, b]: [usize; 2]) -> [usize; 2] {
     [a.min(b), a.max(b)]
 }
 
-/// What a trial found of the cores of the two members that met.
+/// A trial's result, with the cores of the two members that met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) cores: [usize; 2],
@@ -128,7 +128,7 @@ struct Side {
 const GONE: u64 = 1 << 32;
 
 impl Trial {
-    /// Takes part, or leaves if nobody else comes. `core` tells where the caller is.
+    /// Takes part, or leaves if no other member comes. `core` tells the caller's core.
     pub(crate) fn take_part(&self, core: &dyn Fn() -> Option<usize>) {
         let Some(side) = self.meet() else {
             return;
@@ -158,7 +158,7 @@ impl Trial {
         (before >= 2).then_some(0)
     }
 
-    /// What it found, once all members that came have left; `None` if the two did not work side by
+    /// Its result, once all members that came have left; `None` if the two did not work side by
     /// side on two cores.
     pub(crate) fn found(&self) -> Option<Found> {
         let [a, b] = &self.sides;
@@ -347,7 +347,7 @@ mod tests {
                 .found()
                 .is_some()
         );
-        // Nobody timed it alone.
+        // There is no timing of one alone.
         nothing([side(Some(0), span), side(Some(1), span)], 0);
         // One after the other.
         nothing([side(Some(0), span), side(Some(1), [900, 1_900])], 200);

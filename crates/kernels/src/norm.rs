@@ -9,7 +9,7 @@ pub struct RmsNorm<'a> {
     pub epsilon: f32,
 }
 
-/// What a normed row goes to.
+/// The input of a norm and where its output goes.
 pub(crate) enum Normed<'a> {
     /// `out = norm(x)`, both `[rows, width]`.
     Into(&'a [f32], &'a mut [f32]),
@@ -96,7 +96,7 @@ fn norm_in_place<S: Floats>(s: S, norm: &RmsNorm<'_>, x: &mut [f32]) {
     }
 }
 
-/// What the elements of `x` are multiplied by before the weights.
+/// The factor of all elements of `x`, before the weights.
 #[inline(always)]
 fn scale_of<S: Floats>(s: S, norm: &RmsNorm<'_>, x: &[f32]) -> S::V {
     let mean = sum_of_squares(s, x) / x.len() as f32;

@@ -23,7 +23,7 @@ use crate::region::{Abandoned, Chunk, Operation, Pauses};
 use crate::rope::{Rotary, RotaryPairs, Rotations, rotate_row};
 use crate::simd::Simd;
 
-/// What a chunk does with its range of units.
+/// The work of a chunk, given its range of units.
 type RangeOf<'a> = dyn Fn(Range<usize>, &Pauses<'_>) -> Result<(), Abandoned> + Sync + 'a;
 
 /// The operations of one step. Slices of rows are row after row; shapes are the caller's duty, and
@@ -66,7 +66,7 @@ impl<'a> Ops<'a> {
         Self { crew, pace, simd }
     }
 
-    /// Members who take part in the next operation: those the pace allows, less the late.
+    /// Members that take part in the next operation: those the pace allows, less the late.
     pub(crate) fn width(&mut self) -> usize {
         self.crew.narrow_to(self.pace.width())
     }

@@ -3,7 +3,7 @@
 use crate::exp::{exp, tanh};
 use crate::simd::{Floats, Kernel, LANES, load_part, store_part};
 
-/// What a gate goes through.
+/// The activation of a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GateKind {
     /// `x * sigmoid(x)`.

@@ -1,8 +1,8 @@
-//! One region of a step: chunks of one operation, claimed by whoever is free.
+//! One region of a step: chunks of one operation, claimed by any member that is free.
 //!
 //! The ticket packs the region's number and the chunks not yet claimed into one word. A claim
 //! lowers it by compare-and-swap, so it fails when the region has changed since the claimer looked.
-//! What the chunks do is read only after a claim: the leader replaces it only when every claimed
+//! The operation itself is read only after a claim: the leader replaces it only when every claimed
 //! chunk is done, so a claim keeps it alive. A member that is descheduled holds at most the one
 //! chunk it claimed.
 
@@ -15,12 +15,12 @@ use gogrid_units::{Go, TeamPace, Work};
 use crate::sync::{AtomicBool, AtomicU64, CachePadded, Mutex, Nanos, Ordering, Thread, UnsafeCell};
 use crate::yielding::{CoreDemand, YieldPolicy};
 
-/// The step was given up at a pause point. What it wrote counts for nothing.
+/// The step was abandoned at a pause point. Its outputs count for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("step abandoned at a pause point")]
 pub struct Abandoned;
 
-/// What a chunk does: its index, and the pause points it must ask between long pieces of work.
+/// The work of a chunk, given its index and the pause points to ask between long pieces.
 pub(crate) type Chunk<'a> = dyn Fn(usize, &Pauses<'_>) -> Result<(), Abandoned> + Sync + 'a;
 
 /// An operation, cut into chunks.
@@ -113,9 +113,9 @@ impl<'a> Pauses<'a> {
     }
 }
 
-/// What a member remembers from chunk to chunk.
+/// A member's memory from chunk to chunk.
 pub(crate) struct Memory {
-    /// Whom to wake, learnt once a step.
+    /// The leader's thread, learnt once a step.
     leader: Option<(u64, Thread)>,
     pub(crate) policy: YieldPolicy,
 }
@@ -124,7 +124,7 @@ pub(crate) struct Memory {
 pub(crate) enum Leaves {
     /// No chunk is left for it.
     NoChunk,
-    /// Somebody else wants its core: it stays away so long.
+    /// Another program wants its core: it stays away so long.
     StaysAway(Nanos),
 }
 
@@ -170,7 +170,7 @@ impl Board {
         // SAFETY: only the lifetime changes. Nothing reads the region after `close`, and the leader
         // keeps what it borrows alive until then.
         let lasting = unsafe { transmute::<Region<'_>, Region<'static>>(region) };
-        // SAFETY: no claim is open, so nobody else looks at the cell.
+        // SAFETY: no claim is open, so no other thread looks at the cell.
         self.region
             .with_mut(|cell| unsafe { *cell = Some(lasting) });
         let number = (self.ticket.0.load(Ordering::Relaxed) >> CHUNK_BITS) + 1;
@@ -178,7 +178,7 @@ impl Board {
         self.ticket.0.store(open, Ordering::Release);
     }
 
-    /// Claims and does chunks until none is left. For the leader, who gives way between them and
+    /// Claims and does chunks until none is left. For the leader, which gives way between them and
     /// comes back.
     pub(crate) fn lead(
         &self,
@@ -194,14 +194,15 @@ impl Board {
     }
 
     /// The same for another member, until it is told to leave or its core is wanted. It gives way
-    /// before it claims a chunk, so that nobody waits for it meanwhile.
+    /// before it claims a chunk, so that no other member waits for it meanwhile.
     pub(crate) fn take_part(
         &self,
         member: &Member,
         memory: &mut Memory,
         demand: &CoreDemand,
     ) -> Leaves {
-        // The flag is written before the region is published, so whoever saw the region sees it.
+        // The flag is written before the region is published, so a member that saw the region sees
+        // the flag.
         while self.chunks_left() > 0 && member.active.load(Ordering::Relaxed) {
             if let Err(stays_away) = memory.policy.follow(demand) {
                 return Leaves::StaysAway(stays_away);
@@ -215,7 +216,7 @@ impl Board {
         self.ticket.0.load(Ordering::Acquire) & CHUNK_MASK
     }
 
-    /// Claims a chunk and does it, if one is left and nobody else claims one at this moment.
+    /// Claims a chunk and does it, if one is left and no other member claims one at this moment.
     fn claim(&self, member: &Member, memory: &mut Memory) {
         let seen = self.ticket.0.load(Ordering::Acquire);
         let left = seen & CHUNK_MASK;
@@ -276,7 +277,7 @@ impl Board {
         self.done.0.load(Ordering::Acquire) & !WAITING == chunks as u64
     }
 
-    /// Says that the leader will park; false when all of `chunks` are done and nobody would wake it.
+    /// Says that the leader will park; false when all of `chunks` are done and no member would wake it.
     pub(crate) fn will_park(&self, chunks: usize) -> bool {
         self.done.0.fetch_or(WAITING, Ordering::AcqRel) != chunks as u64
     }

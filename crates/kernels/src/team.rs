@@ -44,7 +44,7 @@ impl Team {
     }
 
     /// Starts every thread but the caller's anew; the ones before leave and are joined later, so
-    /// nobody waits for them. A member whose new thread is refused keeps the one it has.
+    /// no thread waits for them. A member whose new thread is refused keeps the one it has.
     pub fn renew(&mut self) {
         self.crew.renew();
     }

@@ -86,7 +86,7 @@ pub(crate) trait System: Send + Sync {
 
 const _: () = assert!(TAKEN_UP < BURST_MAX && OFFER_AFTER < OFFER_AFTER_IDLE);
 
-/// What all members of a team know of other threads' demand for their cores.
+/// Other threads' demand for the team's cores, as all members know it.
 pub(crate) struct CoreDemand {
     system: Box<dyn System>,
     posts: Vec<CachePadded<Post>>,
@@ -97,7 +97,7 @@ pub(crate) struct CoreDemand {
     gave: CachePadded<Hint>,
 }
 
-/// What the other members know of one.
+/// A member as the others know it.
 #[derive(Debug, Default)]
 struct Post {
     /// One more than the core it was last seen on; 0 while it sleeps, and where the system does not
@@ -209,13 +209,13 @@ impl CoreDemand {
     }
 }
 
-/// Where the leader is or was at work, and what trials showed it.
+/// Where the leader is or was at work, and its results of trials.
 struct LeaderView<'a> {
     core: Option<usize>,
     known: &'a Neighbours,
 }
 
-/// When one member offers its core, and what it remembers of the threads that took it up.
+/// When one member offers its core, and its memory of the threads that took it up.
 #[derive(Debug)]
 pub(crate) struct YieldPolicy {
     member: usize,
@@ -227,7 +227,7 @@ pub(crate) struct YieldPolicy {
     wanted_at: Nanos,
     /// How long it stayed away last.
     away: Nanos,
-    /// What trials showed of cores that slow each other. Only the leader's is used.
+    /// Results of trials of cores that may slow each other. Only the leader's is used.
     pub(crate) neighbours: Neighbours,
 }
 
@@ -355,7 +355,7 @@ impl YieldPolicy {
         self.clock.wake();
     }
 
-    /// What time it is, if the core is to be offered now.
+    /// The time, if the core is to be offered now.
     fn offers_now(&mut self, demand: &CoreDemand) -> Option<Nanos> {
         let now = demand.system.now();
         if now >= self.offer_at {

@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use gogrid_units::{Go, Moment, Pace, TeamPace, Work};
 
-/// What lies between two pause points of one thread that tell of work.
+/// The time between two pause points of one thread that tell of work.
 #[derive(Clone, Copy)]
 pub(crate) struct Interval {
     pub(crate) nanos: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Watch {
     kept: Mutex<Vec<Interval>>,
 }
 
-/// What a thread remembers of its last pause point.
+/// A thread's last pause point.
 struct Since {
     step: u64,
     from: Instant,

@@ -77,7 +77,7 @@ pub(crate) struct Super {
     blocks_per_row: usize,
 }
 
-/// What goes with 256 int8 values.
+/// The scale and sums of 256 int8 values.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SuperBlock {
     /// The scale.

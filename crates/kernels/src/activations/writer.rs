@@ -42,7 +42,7 @@ impl<'a, T> Rows<'a, T> {
     }
 
     /// # Safety
-    /// `row` is below the number of rows given to `new`, and nobody else has it.
+    /// `row` is below the number of rows given to `new`, and no other thread has it.
     unsafe fn row(&self, row: usize) -> &'a mut [T] {
         // SAFETY: rows × stride elements are borrowed for 'a, and the caller has this row alone.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.stride) }

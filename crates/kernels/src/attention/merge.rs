@@ -3,7 +3,7 @@
 use crate::exp::exp_one;
 use crate::simd::{Floats, Kernel, LANES, load_part, store_part};
 
-/// What is known of a query over the spans so far, beside the weighted sum of values in the
+/// A query's state over the spans so far, beside the weighted sum of values in the
 /// output: the greatest score and the sum of the weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Running {
@@ -52,10 +52,16 @@ impl Kernel for Merge<'_> {
             sum: running.sum * before + sum * now,
         };
         let (before, now) = (s.splat(before), s.splat(now));
-        let values = self.values[..len].chunks(LANES);
-        for (out, new) in self.out.chunks_mut(LANES).zip(values) {
-            let old = s.mul(load_part(s, out), before);
-            store_part(s, s.fma(load_part(s, new), now, old), out);
+        let (out, out_rest) = self.out.as_chunks_mut::<LANES>();
+        let (values, values_rest) = self.values[..len].as_chunks::<LANES>();
+        for (out, new) in out.iter_mut().zip(values) {
+            let old = s.mul(s.load(out), before);
+            s.store(s.fma(s.load(new), now, old), out);
+        }
+        if !out_rest.is_empty() {
+            let old = s.mul(load_part(s, out_rest), before);
+            let new = load_part(s, values_rest);
+            store_part(s, s.fma(new, now, old), out_rest);
         }
     }
 }

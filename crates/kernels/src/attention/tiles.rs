@@ -92,13 +92,15 @@ struct View<'a> {
     seen: Keys,
 }
 
-/// What `N` queries make of a tile's keys.
+/// The weights that `N` queries give a tile's keys.
 #[derive(Clone, Copy)]
 struct Weights<'a, const N: usize> {
     /// The weight of each key, for each query.
     keys: &'a [[f32; KV_TOKENS]; N],
-    /// What each query's sums so far are multiplied by.
+    /// The factor of each query's sums so far.
     sums: [f32; N],
+    /// The keys that each query sees.
+    seen: [Seen; N],
 }
 
 /// Values of a tile that are added to sums.
@@ -118,6 +120,7 @@ impl<'a, const N: usize> Weights<'a, N> {
         Weights {
             keys: from_ref(&self.keys[n]),
             sums: [self.sums[n]],
+            seen: [self.seen[n]],
         }
     }
 }
@@ -161,14 +164,14 @@ impl Tiles<'_, '_> {
                 }
             }
             let keys = &weights;
-            let weights = Weights { keys, sums };
+            let weights = Weights { keys, sums, seen };
             let (low, end) = (0, KV_TOKENS);
             let values = Values {
                 all,
                 head_dim,
                 keys: Keys { low, end },
             };
-            add_values(s, (values, seen), weights, partials);
+            add_values(s, values, weights, partials);
         }
     }
 }
@@ -224,7 +227,7 @@ const INDEX: [f32; KV_TOKENS] = {
     index
 };
 
-/// Makes weights of scores, and gives what the sums so far must be multiplied by. Keys that are not
+/// Makes weights of scores, and gives the factor of the sums so far. Keys that are not
 /// seen get exactly zero. `scale` is as in [`Partial`].
 #[inline(always)]
 fn weigh<S: Floats>(
@@ -281,10 +284,11 @@ fn seen_scores<S: Floats>(
 #[inline(always)]
 fn add_values<S: Floats, const N: usize>(
     s: S,
-    (values, seen): (Values<'_>, [Seen; N]),
+    values: Values<'_>,
     mut weights: Weights<'_, N>,
     partials: &mut [Partial<'_>; N],
 ) {
+    let seen = weights.seen;
     let shared = shared_by(seen);
     for n in 0..N {
         if let Some(Keys { low, end }) = seen[n].filter(|seen| seen.low < shared.low) {
@@ -381,7 +385,7 @@ impl<const B: usize> Vectors<'_, B> {
             keys,
         } = self.values;
         // The last vector of a head of 8, 24, … reads eight halves past it: the next key's, or those
-        // spare at the end. They fill lanes that nobody reads.
+        // spare at the end. They fill lanes that are never read.
         let start = |key: usize| key * head_dim + self.from * LANES;
         assert!(keys.low < keys.end && keys.end <= KV_TOKENS);
         assert!(start(keys.end - 1) + B * LANES <= all.len());

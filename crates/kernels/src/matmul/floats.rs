@@ -54,7 +54,8 @@ impl<W: FloatFormat> TileKernel for Floats<W> {
         let mut sums = [[s.floats(0.0); PARTIALS]; T];
         // Sums stay in registers only where nothing is called between.
         let Some(pieces) = input.pieces else {
-            let sums = add_columns::<S, W, T>(s, (values, half), &rows, sums);
+            let columns = Columns { values, half };
+            let sums = add_columns::<S, W, T>(s, columns, &rows, sums);
             return joined(s, &sums);
         };
         let width = TILE * W::BYTES;
@@ -62,7 +63,7 @@ impl<W: FloatFormat> TileKernel for Floats<W> {
             if !(pieces.go_on)(values.len() / width * S::LANES) {
                 break;
             }
-            sums = add_columns::<S, W, T>(s, (values, half), &rows, sums);
+            sums = add_columns::<S, W, T>(s, Columns { values, half }, &rows, sums);
             for row in &mut rows {
                 *row = &row[values.len() / width..];
             }
@@ -81,14 +82,22 @@ fn joined<S: Dots, const T: usize>(s: S, sums: &[[S::Floats; PARTIALS]; T]) -> [
     out
 }
 
+/// Columns of a tile, or the half of each that a vector holds.
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    values: &'a [u8],
+    half: usize,
+}
+
 /// Adds columns to the partial sums: whole groups of [`PARTIALS`], but for the last of a row.
 #[inline(always)]
 fn add_columns<S: Dots, W: FloatFormat, const T: usize>(
     s: S,
-    (values, half): (&[u8], usize),
+    columns: Columns<'_>,
     rows: &[&[f32]; T],
     mut sums: [[S::Floats; PARTIALS]; T],
 ) -> [[S::Floats; PARTIALS]; T] {
+    let Columns { values, half } = columns;
     let width = TILE * W::BYTES;
     let mut groups = values.chunks_exact(PARTIALS * width);
     for (group, values) in groups.by_ref().enumerate() {

@@ -55,13 +55,13 @@ pub(crate) struct Pieces<'a> {
 /// No other thread reads or writes those tokens' outputs of those tiles meanwhile.
 pub(crate) unsafe fn matmul_tiles(
     simd: Simd,
-    job: &Product<'_>,
+    product: &Product<'_>,
     tokens: Range<usize>,
     tiles: Range<usize>,
 ) {
     let Product {
         weights, x, out, ..
-    } = *job;
+    } = *product;
     assert!(tiles.end <= weights.tiles(), "{tiles:?} of {weights:?}");
     assert!(tokens.end <= x.rows(), "tokens {tokens:?} of {}", x.rows());
     assert_eq!(x.cols(), weights.cols(), "columns of input and {weights:?}");
@@ -81,7 +81,7 @@ pub(crate) unsafe fn matmul_tiles(
         out.len()
     );
     let part = Part {
-        job: *job,
+        product: *product,
         tokens,
         tiles,
     };
@@ -103,7 +103,7 @@ pub(crate) unsafe fn matmul_tiles(
 }
 
 struct Part<'a> {
-    job: Product<'a>,
+    product: Product<'a>,
     tokens: Range<usize>,
     tiles: Range<usize>,
 }
@@ -122,11 +122,19 @@ fn run<K: TileKernel>(simd: Simd, part: &Part<'_>) {
 
 /// A tile's weights stay in the first cache while all tokens pass, some at a time.
 fn run_on<S: Dots, K: TileKernel>(s: S, part: &Part<'_>) {
-    let Part { job, tokens, tiles } = part;
+    let Part {
+        product,
+        tokens,
+        tiles,
+    } = part;
     for tile in tiles.clone() {
         let mut token = tokens.start;
         while token < tokens.end {
-            let at = At { job, tile, token };
+            let at = At {
+                product,
+                tile,
+                token,
+            };
             token += match (tokens.end - token).min(S::TOKENS) {
                 8.. => at.compute::<S, K, 8>(s),
                 4.. => at.compute::<S, K, 4>(s),
@@ -139,7 +147,7 @@ fn run_on<S: Dots, K: TileKernel>(s: S, part: &Part<'_>) {
 
 /// One tile, and the first of the tokens it meets.
 struct At<'a> {
-    job: &'a Product<'a>,
+    product: &'a Product<'a>,
     tile: usize,
     token: usize,
 }
@@ -152,7 +160,7 @@ impl At<'_> {
             x,
             out,
             pieces,
-        } = *self.job;
+        } = *self.product;
         let input = Input {
             layout: weights.layout(),
             tile: weights.tile(self.tile),

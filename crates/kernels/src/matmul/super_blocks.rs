@@ -9,9 +9,9 @@ use crate::simd::Dots;
 /// the minima.
 pub(super) struct SuperBlocks<const BITS: usize, const GROUP: usize, C>(C);
 
-/// What is taken off a block's sum for its groups: minima, or the offset of the values.
+/// A correction of a block's sum for its groups: minima, or the offset of the values.
 pub(super) trait Correction {
-    /// A pair of groups: the two scales, and what multiplies the two input sums.
+    /// A pair of groups: the two scales, and the factors of the two input sums.
     fn pair<S: Dots>(s: S, line: Line<'_>, unit: usize) -> (S::Ints, S::Ints);
     /// Adds a block to `sum`.
     fn finish<S: Dots>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats;

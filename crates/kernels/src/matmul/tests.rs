@@ -2,7 +2,7 @@ use proptest::prelude::*;
 
 use super::{COLUMNS, Pieces, Product, matmul_tiles};
 use crate::activations::{Activations, Forms};
-use crate::packed::Packed;
+use crate::packed::{Packed, Packing};
 use crate::quant::tests::{Noise, halves, plain};
 use crate::shared_out::SharedOut;
 use crate::simd::{Isa, Simd};
@@ -37,7 +37,16 @@ impl Case {
             out.copy_from_slice(&self.stored[rows.start * row_bytes..rows.end * row_bytes]);
             Ok::<_, ()>(())
         };
-        Packed::pack(self.ty, self.ty, self.rows, self.cols, &mut read).unwrap()
+        Packed::pack(
+            Packing {
+                stored: self.ty,
+                kept: self.ty,
+                rows: self.rows,
+                cols: self.cols,
+            },
+            &mut read,
+        )
+        .unwrap()
     }
 
     /// Outputs, computed in parts cut at `token` and `tile`.
@@ -58,7 +67,7 @@ impl Case {
         let mut out = vec![f32::NAN; self.tokens * self.rows];
         let tiles = weights.tiles();
         let (token, tile) = (token.min(self.tokens), tile.min(tiles));
-        let job = Product {
+        let product = Product {
             weights: &weights,
             x: &x,
             out: SharedOut::new(&mut out),
@@ -67,7 +76,7 @@ impl Case {
         for tokens in [0..token, token..self.tokens] {
             for tiles in [0..tile, tile..tiles] {
                 // SAFETY: one thread.
-                unsafe { matmul_tiles(Simd::expect(isa), &job, tokens.clone(), tiles) }
+                unsafe { matmul_tiles(Simd::expect(isa), &product, tokens.clone(), tiles) }
             }
         }
         out

@@ -11,7 +11,7 @@ use super::Pieces;
 /// Up to this many tokens at a time, arithmetic waits for the stream of weights.
 pub(super) const STREAMING: usize = 2;
 
-/// What a [`TileKernel`] reads.
+/// The inputs of a [`TileKernel`].
 #[derive(Clone, Copy)]
 pub(super) struct Input<'a> {
     pub(super) layout: &'a Layout,

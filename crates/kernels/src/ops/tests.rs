@@ -1,4 +1,4 @@
-//! What the pace is told at a pause point, at the shapes of large models.
+//! The work that the pace is told at a pause point, at the shapes of large models.
 
 use std::convert::Infallible;
 use std::ops::Range;
@@ -13,7 +13,7 @@ use crate::attention::{Attention, AttentionRows, attention_scratch};
 use crate::cost::{POINT_NANOS_MAX, product_nanos};
 use crate::kv::{KV_TOKENS, KvBlock, KvLayer, KvLayout};
 use crate::norm::RmsNorm;
-use crate::packed::Packed;
+use crate::packed::{Packed, Packing};
 use crate::pointwise::GateKind;
 use crate::region::Abandoned;
 use crate::rope::{Rotary, RotaryPairs, Rotations};
@@ -29,7 +29,7 @@ const CONTEXT: usize = 131_072;
 /// Keeps the longest work it was told and the sum of all, and ends the step after some points.
 struct Told {
     isa: Isa,
-    /// What the work reads, which may make it slower.
+    /// The weights that the work reads, which may make it slower.
     weights: WeightType,
     points_left: AtomicUsize,
     longest_nanos: AtomicU64,
@@ -253,7 +253,15 @@ fn packed(ty: WeightType, rows: usize, cols: usize) -> Packed {
         out.fill(0);
         Ok::<_, Infallible>(())
     };
-    let Ok(packed) = Packed::pack(ty, ty, rows, cols, read);
+    let Ok(packed) = Packed::pack(
+        Packing {
+            stored: ty,
+            kept: ty,
+            rows,
+            cols,
+        },
+        read,
+    );
     packed
 }
 

@@ -264,7 +264,7 @@ impl Dots for Avx2 {
     fn field<const SHIFT: i32, const MASK: u8>(self, v: __m256i) -> __m256i {
         avx2!({
             let mask = _mm256_set1_epi8(i8::from_le_bytes([MASK]));
-            // Sixteen-bit shifts: what comes from the byte above is masked off.
+            // Sixteen-bit shifts: bits from the byte above are masked off.
             let shifted = match SHIFT {
                 0 => v,
                 1 => _mm256_srli_epi16::<1>(v),

@@ -187,7 +187,7 @@ impl Dots for Avx512 {
     fn field<const SHIFT: i32, const MASK: u8>(self, v: __m512i) -> __m512i {
         avx512!({
             let mask = _mm512_set1_epi8(i8::from_le_bytes([MASK]));
-            // Sixteen-bit shifts: what comes from the byte above is masked off.
+            // Sixteen-bit shifts: bits from the byte above are masked off.
             let shifted = match SHIFT {
                 0 => v,
                 1 => _mm512_srli_epi16::<1>(v),

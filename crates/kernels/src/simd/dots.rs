@@ -1,4 +1,4 @@
-//! What an instruction set does for products of packed weights.
+//! The operations of an instruction set for products of packed weights.
 
 use super::token::InstructionSet;
 

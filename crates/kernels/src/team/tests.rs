@@ -126,7 +126,7 @@ mod loom_model {
         });
     }
 
-    /// Somebody takes up every offer, and time passes whenever it is asked for. Loom need not know
+    /// Another program takes up every offer, and time passes whenever it is asked for. Loom need not know
     /// of either count.
     #[derive(Default)]
     struct Wanted {
@@ -266,7 +266,7 @@ mod threads {
     }
 
     /// The threads of a step of `width` chunks, each of which ends when as many as may come have
-    /// come, so it shows who does.
+    /// come, so it shows which threads do.
     fn members(team: &mut Team, width: usize) -> HashSet<ThreadId> {
         let members: Mutex<HashSet<ThreadId>> = Mutex::default();
         let done = step(team, &Width(width), width, |_| {
@@ -454,7 +454,7 @@ mod threads {
         }
     }
 
-    /// Nobody else wants its cores, of which each thread has one of its own. Time passes as told.
+    /// No other program wants its cores, and each thread has a core of its own. Time passes as told.
     #[derive(Default)]
     struct Quiet {
         now: AtomicU64,
@@ -486,8 +486,8 @@ mod threads {
         }
     }
 
-    /// Whether a team tries its cores in a few steps, with so long between them. What it finds is
-    /// up to the machine.
+    /// Whether a team tries its cores in a few steps, with so long between them. The result is up
+    /// to the machine.
     fn tries(threads: usize, every: Nanos, pace: &dyn TeamPace) -> bool {
         let system = Arc::new(Quiet::default());
         let spawn = Arc::new(PlainThreads);

@@ -9,16 +9,16 @@ use crate::neighbours::Found;
 const MICROSECOND: Nanos = 1_000;
 const MILLISECOND: Nanos = 1_000_000;
 
-/// When somebody rouses, and what they have done by then.
+/// When another thread unparks the leader, and what it does before.
 type Rouse = (Nanos, Box<dyn Fn() + Send>);
 
-/// A machine of two cores with a clock, and one thread of ours on it. Whoever wants a core has it
-/// from an offer on until they are done.
+/// A machine of two cores with a clock, and one thread of ours on it. A program that wants a
+/// core has it from an offer on until it is done.
 #[derive(Default)]
 struct Cores {
     now: Plain,
     wanted_until: Plain,
-    /// What a program that never rests takes of each offer.
+    /// How long a program that never rests takes of each offer.
     slice: Plain,
     offers: Plain,
     slept: Plain,
@@ -27,7 +27,7 @@ struct Cores {
     rouses: Mutex<Option<Rouse>>,
     /// The core that the thread is on.
     core: Plain,
-    /// What the system knows of pairs of cores.
+    /// The pairs of cores that the system knows.
     siblings: Mutex<Vec<([usize; 2], bool)>>,
 }
 
@@ -102,13 +102,13 @@ impl Fake {
         self.0.core.load(Ordering::Relaxed) as usize
     }
 
-    /// From now on for so long, somebody wants the core.
+    /// From now on for so long, another program wants the core.
     fn want(&self, nanos: Nanos) {
         let until = self.now() + nanos;
         self.0.wanted_until.store(until, Ordering::Relaxed);
     }
 
-    /// From now on, somebody always wants it.
+    /// From now on, another program always wants it.
     fn never_rest(&self) {
         self.0.slice.store(3 * MILLISECOND, Ordering::Relaxed);
     }
@@ -118,7 +118,7 @@ impl Fake {
     }
 
     fn demand(&self) -> CoreDemand {
-        // A second ago nobody wanted anything.
+        // For a second no other program wanted anything.
         self.pass(1000 * MILLISECOND);
         CoreDemand::new(2, Box::new(self.clone()))
     }
@@ -277,7 +277,7 @@ fn a_burst_has_the_machine_until_it_ends() {
     let fake = Fake::default();
     let demand = beside_an_offer(&fake, TAKEN_UP);
     YieldPolicy::new(LEADER).lead(&demand, &|| false);
-    // Nobody ended it, so the leader slept for as long as a burst may take.
+    // It did not end, so the leader slept for as long as a burst may take.
     let slept = fake.slept();
     let most = BURST_MAX - TAKEN_UP;
     assert!((most..most + SLEEP).contains(&slept), "{slept}");
