@@ -1,6 +1,6 @@
 //! The one seam to the processor's vector instructions.
 //!
-//! An instruction set is a token ([`InstructionSet`]): a value of its type can be made only where the
+//! An instruction set is a token (`InstructionSet`): a value of its type can be made only where the
 //! processor was found to have the instructions, so the methods of a token are safe. There are two
 //! sets of operations. [`Floats`] is for attention, norms, activations and rounding: sixteen floats a
 //! vector on every instruction set. [`Dots`] is for the products of packed weights: as many output
@@ -38,7 +38,7 @@ pub(crate) use dots::{Dots, Word};
 pub(crate) use floats::{Floats, Kernel, LANES, load_part, store_part};
 pub use isa::Isa;
 pub(crate) use isa::Simd;
-pub(crate) use token::{Call, InstructionSet};
+pub(crate) use token::Call;
 
 #[cfg(test)]
 mod tests;

@@ -35,11 +35,11 @@ macro_rules! x86_token {
             }
         }
 
-        impl $crate::simd::InstructionSet for $token {
+        impl $crate::simd::token::InstructionSet for $token {
             #[inline(always)]
-            fn enter<C: $crate::simd::Call<Self>>(self, call: C) -> C::Out {
+            fn enter<C: $crate::simd::token::Call<Self>>(self, call: C) -> C::Out {
                 #[target_feature($(enable = $feature),+)]
-                fn inside<C: $crate::simd::Call<$token>>(token: $token, call: C) -> C::Out {
+                fn inside<C: $crate::simd::token::Call<$token>>(token: $token, call: C) -> C::Out {
                     call.call(token)
                 }
                 // SAFETY: the token exists, so all of its features were detected.
