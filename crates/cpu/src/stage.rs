@@ -10,7 +10,7 @@ use gogrid_model::Rope;
 use gogrid_pipeline::{
     BLOCK_TOKENS, BlockId, Footprint, Input, OutputBuf, Stage, StageError, Step, Ticket, Want,
 };
-use gogrid_units::{Bytes, Pace};
+use gogrid_units::{Bytes, TeamPace};
 
 use crate::buffers::{Buffers, HEAD_ROWS};
 use crate::half_layers::{Run, rms_norm};
@@ -31,7 +31,7 @@ pub(crate) struct CpuStage {
     #[expect(dead_code, reason = "held until the stage is dropped")]
     pub(crate) attention: Keeping,
     pub(crate) isa: Isa,
-    pub(crate) pace: Arc<dyn Pace>,
+    pub(crate) pace: Arc<dyn TeamPace>,
     pub(crate) open: Option<Open>,
     pub(crate) tickets: u64,
     pub(crate) footprint: Memory,

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
-use gogrid_kernels::{Forms, Packed};
+use gogrid_kernels::{Forms, Packed, Packing};
 use gogrid_lease::{Kind, Lease, Ledger};
 use gogrid_model::{
     Attention, Embedding, FeedForward, Head, Linear, Model, ModelId, Rope, Vector, Weight,
@@ -216,7 +216,15 @@ impl Loader<'_> {
         can_keep.map_err(|e| StageError::Unsupported(format!("{}: {e}", weight.name)))?;
         let lease = self.memory.reserve(Kind::Weights, packed_bytes(weight))?;
         let mut read = |rows, out: &mut [u8]| self.model.read_rows(weight, rows, out);
-        let packed = Packed::pack(stored, kept, rows, cols, &mut read)?;
+        let packed = Packed::pack(
+            Packing {
+                stored,
+                kept,
+                rows,
+                cols,
+            },
+            &mut read,
+        )?;
         let held = Arc::new(Held {
             packed,
             _lease: lease,

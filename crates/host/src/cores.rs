@@ -128,6 +128,33 @@ pub fn current_core() -> Option<usize> {
     imp::current_core()
 }
 
+/// Which of some cores are hardware threads of one physical core, as the system knew it when this
+/// was read.
+#[derive(Clone, Debug, Default)]
+pub struct CoreSiblings {
+    /// Each core with all the hardware threads of its physical core, itself included. Empty where
+    /// the system does not know.
+    groups: Vec<(usize, CoreSet)>,
+}
+
+impl CoreSiblings {
+    /// Reads what the system knows of `cores`. It knows nothing of an x86 virtual machine's: there
+    /// the host decides what a core is, and what the guest is told need not be so.
+    pub fn read(cores: &CoreSet) -> Self {
+        Self {
+            groups: imp::core_siblings(cores),
+        }
+    }
+
+    /// Whether two cores are threads of one physical core, or the same core; `None` where that is
+    /// not known.
+    pub fn are_siblings(&self, [a, b]: [usize; 2]) -> Option<bool> {
+        let group = |core| self.groups.iter().find(|(of, _)| *of == core);
+        let ((_, of_a), _) = (group(a)?, group(b)?);
+        Some(of_a.contains(b))
+    }
+}
+
 /// Keeps the calling thread on these cores, and reads back where it may run.
 pub fn pin_thread(cores: &CoreSet) -> Restraint<CoreSet> {
     Restraint::made(cores.clone(), imp::pin(cores), imp::allowed_cores())
@@ -198,6 +225,25 @@ mod tests {
         let names = "cpu, cpu:N, cpu:N-M or a list such as cpu:0,2-3 expected";
         check("gpu:0", &format!("\"gpu:0\" names no cores: {names}"));
         check("cpu:", &format!("\"cpu:\" names no cores: {names}"));
+    }
+
+    #[test]
+    fn siblings_are_known_of_cores_that_the_system_told_of() {
+        let group = |text: &str| text.parse::<CoreSet>().unwrap();
+        let groups = [(0, "0,4"), (1, "1"), (4, "0,4")];
+        let known = CoreSiblings {
+            groups: groups.map(|(core, text)| (core, group(text))).to_vec(),
+        };
+        for (cores, expected) in [
+            ([0, 4], Some(true)),
+            ([4, 0], Some(true)),
+            ([1, 1], Some(true)),
+            ([0, 1], Some(false)),
+            ([0, 5], None),
+            ([5, 5], None),
+        ] {
+            assert_eq!(known.are_siblings(cores), expected, "{cores:?}");
+        }
     }
 
     #[test]

@@ -37,7 +37,8 @@ pub use ability::{Ability, AbilityState, abilities};
 pub use bandwidth::{BandwidthProbe, stream_bandwidth};
 pub use clock::{Clock, process_cpu_time};
 pub use cores::{
-    CoreSet, Processor, allowed_cores, check_disjoint, current_core, pin_thread, processor,
+    CoreSet, CoreSiblings, Processor, allowed_cores, check_disjoint, current_core, pin_thread,
+    processor,
 };
 pub use error::HostError;
 pub use gpu::{GpuProbe, GpuSample};

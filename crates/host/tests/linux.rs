@@ -8,9 +8,9 @@ use std::sync::mpsc;
 use std::{fs, thread};
 
 use gogrid_host::{
-    AbilityState, Clock, CoreSet, CpuProbe, HostError, IoPriority, MemoryProbe, Pressure,
-    PressureProbe, Priority, ThreadId, abilities, allowed_cores, current_thread, pin_thread,
-    process_cpu_time, processor, resident, restrain, restrain_thread, system_memory,
+    AbilityState, Clock, CoreSet, CoreSiblings, CpuProbe, HostError, IoPriority, MemoryProbe,
+    Pressure, PressureProbe, Priority, ThreadId, abilities, allowed_cores, current_thread,
+    pin_thread, process_cpu_time, processor, resident, restrain, restrain_thread, system_memory,
     thread_cpu_time,
 };
 use gogrid_units::Bytes;
@@ -42,6 +42,18 @@ fn give_up_root() {
             );
         }
         assert_ne!(libc::geteuid(), 0);
+    }
+}
+
+#[test]
+fn a_core_is_its_own_sibling_where_the_cores_are_real() {
+    let flags = processor().expect("cpuinfo").flags;
+    let is_virtual = flags.iter().any(|flag| flag == "hypervisor");
+    let cores = allowed_cores().expect("the system tells");
+    let siblings = CoreSiblings::read(&cores);
+    for &core in cores.cores() {
+        let known = siblings.are_siblings([core, core]);
+        assert_eq!(known, (!is_virtual).then_some(true), "core {core}");
     }
 }
 

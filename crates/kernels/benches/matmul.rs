@@ -6,7 +6,7 @@ use std::hint::black_box;
 use std::sync::Arc;
 use std::time::Instant;
 
-use gogrid_kernels::{Activations, Forms, Isa, Packed, Team};
+use gogrid_kernels::{Activations, Forms, Isa, Packed, Packing, Team};
 use gogrid_units::{FullSpeed, PlainThreads, WeightType};
 
 /// Bytes that no cache holds.
@@ -31,7 +31,15 @@ fn matrix(ty: WeightType, rows: usize, cols: usize) -> Packed {
         }
         Ok::<_, std::convert::Infallible>(())
     };
-    match Packed::pack(ty, ty, rows, cols, &mut read) {
+    match Packed::pack(
+        Packing {
+            stored: ty,
+            kept: ty,
+            rows,
+            cols,
+        },
+        &mut read,
+    ) {
         Ok(packed) => packed,
         Err(never) => match never {},
     }

@@ -1,4 +1,4 @@
-//! What a region costs, and how fast attention reads its cache:
+//! The cost of a region, and how fast attention reads its cache:
 //! `cargo bench -p gogrid-kernels --bench team`. Medians.
 
 use std::hint::black_box;

@@ -9,7 +9,7 @@ const ALIGN: usize = 64;
 /// Zeroed bytes of a fixed length that begin on a cache line.
 ///
 /// The allocator is asked for a small alignment and a little more room, because only then does a
-/// large request come from fresh zero pages of the system that nobody has touched yet.
+/// large request come from fresh zero pages of the system that were never touched.
 pub(crate) struct AlignedBytes {
     block: NonNull<u8>,
     layout: Layout,

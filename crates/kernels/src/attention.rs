@@ -14,10 +14,9 @@ use gogrid_units::{Bytes, Work};
 
 use crate::cost::{pieces_per_point, times};
 use crate::disjoint::Disjoint;
-use crate::isa::Isa;
 use crate::kv::{KV_TOKENS, KvBlock};
-use crate::lanes::{LANES, run};
 use crate::region::{Abandoned, Pauses};
+use crate::simd::{LANES, Simd};
 use few::Few;
 use merge::{Merge, Running, finish};
 use tiles::{Partial, QUERIES_MAX};
@@ -36,7 +35,7 @@ pub struct Attention {
     pub layer: usize,
     /// Query heads: a multiple of the layer's key and value heads.
     pub heads: usize,
-    /// What scores are multiplied by.
+    /// The factor of scores.
     pub scale: f32,
     /// Scores become `cap * tanh(score / cap)` after scaling.
     pub softcap: Option<f32>,
@@ -233,7 +232,7 @@ impl<'a> Plan<'a> {
     /// Each unit is computed by one thread.
     pub(crate) unsafe fn unit(
         &self,
-        isa: Isa,
+        simd: Simd,
         index: usize,
         pauses: &Pauses<'_>,
     ) -> Result<(), Abandoned> {
@@ -247,9 +246,11 @@ impl<'a> Plan<'a> {
                 rows,
                 unit,
                 queries: group,
+                simd,
+                pauses,
             };
             // SAFETY: the unit is this thread's, and so are its queries.
-            unsafe { few.compute(isa, pauses)? };
+            unsafe { few.compute()? };
         }
         Ok(())
     }
@@ -259,7 +260,8 @@ impl<'a> Plan<'a> {
         self.scratch.is_some()
     }
 
-    /// Query heads of all rows: what [`join`](Self::join) is called for, and the longest's work.
+    /// The number of query heads of all rows, for each of which [`join`](Self::join) is called, and the
+    /// work of the longest.
     pub(crate) fn joins(&self) -> (usize, Work) {
         let rows = self.rows.iter().map(|rows| rows.count).sum::<usize>();
         let spans = self
@@ -285,7 +287,7 @@ impl<'a> Plan<'a> {
     /// All units are done; each index is joined by one thread.
     pub(crate) unsafe fn join(
         &self,
-        isa: Isa,
+        simd: Simd,
         index: usize,
         pauses: &Pauses<'_>,
     ) -> Result<(), Abandoned> {
@@ -304,23 +306,23 @@ impl<'a> Plan<'a> {
         let mut running = Running::EMPTY;
         let position = rows.start + row;
         let spans = self.heads.spans(position..position + 1);
-        let (work, at_once) = (self.merge_work(), pieces_per_point(isa, self.merge_work()));
+        let (work, at_once) = (
+            self.merge_work(),
+            pieces_per_point(simd.isa(), self.merge_work()),
+        );
         for (done, span) in spans.clone().enumerate() {
             if done.is_multiple_of(at_once) {
                 pauses.point(times(work, at_once.min(spans.len() - done)))?;
             }
-            // SAFETY: all units are done, and nobody else joins this query.
+            // SAFETY: all units are done, and no other thread joins this query.
             let partial = unsafe { self.partial(rows, (row, head), span) };
             let scale = *partial.scale;
-            run(
-                isa,
-                Merge {
-                    running: &mut running,
-                    out,
-                    values: partial.values,
-                    scale,
-                },
-            );
+            simd.run(Merge {
+                running: &mut running,
+                out,
+                values: partial.values,
+                scale,
+            });
         }
         finish(running, out);
         Ok(())
@@ -329,7 +331,7 @@ impl<'a> Plan<'a> {
     /// The partial of a query and a span in the scratch.
     ///
     /// # Safety
-    /// Nobody else uses it meanwhile.
+    /// No other thread uses it meanwhile.
     unsafe fn partial(
         &self,
         rows: &Rows<'_>,
@@ -405,7 +407,7 @@ impl<'a> Rows<'a> {
     /// The output of one query.
     ///
     /// # Safety
-    /// Nobody else uses it meanwhile.
+    /// No other thread uses it meanwhile.
     unsafe fn out_of(&self, heads: &Heads, row: usize, head: usize) -> &'a mut [f32] {
         let at = (row * heads.heads + head) * heads.head_dim;
         // SAFETY: the caller's.

@@ -3,11 +3,11 @@
 
 use gogrid_units::{WeightType, Work};
 
-use crate::isa::Isa;
+use crate::simd::Isa;
 
 /// Bytes a slow core reads in a nanosecond, busy neighbours included.
 const BYTES_PER_NANO: u64 = 2;
-/// What may pass between two pause points on a slow core.
+/// The most time between two pause points on a slow core.
 pub(crate) const POINT_NANOS_MAX: u64 = 500_000;
 /// A chunk on a slow core, unless its one unit takes longer. Half of what may pass between two
 /// pause points, since costs rounded down to whole nanoseconds can hide as much again.
@@ -83,7 +83,7 @@ pub(crate) fn units_per_chunk(isa: Isa, each: Work, (units, width): (usize, usiz
     let nanos = slow_nanos(isa, each).max(1);
     let total = nanos.saturating_mul(units as u64);
     let size = chunk_nanos(total, width).div_ceil(nanos);
-    // Rounding up must not pass what a chunk may take; at most `units`, so the cast fits.
+    // Rounding up must not pass the longest chunk; at most `units`, so the cast fits.
     size.min((CHUNK_NANOS_MAX / nanos).max(1))
         .min(units.max(1) as u64) as usize
 }

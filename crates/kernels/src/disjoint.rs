@@ -27,7 +27,7 @@ impl<'a, T> Disjoint<'a, T> {
     /// The elements of `range`; panics when that passes the end.
     ///
     /// # Safety
-    /// While the result lives, nobody else uses an element of `range`.
+    /// While the result lives, no other thread uses an element of `range`.
     pub(crate) unsafe fn part(&self, range: Range<usize>) -> &'a mut [T] {
         let Range { start, end } = range;
         assert!(

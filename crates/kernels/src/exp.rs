@@ -1,6 +1,6 @@
 //! Our own elementary functions, so that their bits are ours on every machine.
 
-use crate::lanes::Lanes;
+use crate::simd::{Floats, LANES};
 
 /// Below this the exponential is taken as zero; it would not be a normal float.
 const EXP_ZERO_BELOW: f32 = -87.3;
@@ -28,71 +28,57 @@ const TANH_FIT: [f32; 6] = [
 ];
 
 /// `fit[0] + fit[1] x + …`.
-///
-/// # Safety
-/// As for [`Lanes`].
 #[inline(always)]
-unsafe fn polynomial<L: Lanes>(fit: [f32; 6], x: L::V) -> L::V {
-    // SAFETY: the caller has `L`.
-    unsafe {
-        let mut sum = L::splat(fit[5]);
-        for term in [fit[4], fit[3], fit[2], fit[1], fit[0]] {
-            sum = L::fma(sum, x, L::splat(term));
-        }
-        sum
+fn polynomial<S: Floats>(s: S, fit: [f32; 6], x: S::V) -> S::V {
+    let mut sum = s.splat(fit[5]);
+    for term in [fit[4], fit[3], fit[2], fit[1], fit[0]] {
+        sum = s.fma(sum, x, s.splat(term));
     }
+    sum
 }
 
 /// `e^x`, within 1.5 units in the last place where the result is a normal float; `exp(0)` is 1,
-/// `exp(-inf)` is 0, and what is not a number stays so.
-///
-/// # Safety
-/// As for [`Lanes`].
+/// `exp(-inf)` is 0, and NaN stays NaN.
 #[inline(always)]
-pub(crate) unsafe fn exp<L: Lanes>(x: L::V) -> L::V {
+pub(crate) fn exp<S: Floats>(s: S, x: S::V) -> S::V {
     // Adding this rounds to an integer n and leaves n + 127 in the low bits: the exponent of 2^n.
     const ROUND: f32 = 12_582_912.0 + 127.0;
     const LN2_HIGH: f32 = std::f32::consts::LN_2;
     const LN2_LOW: f32 = -1.904_654_3e-9;
-    // SAFETY: the caller has `L`.
-    unsafe {
-        let shifted = L::fma(x, L::splat(std::f32::consts::LOG2_E), L::splat(ROUND));
-        let n = L::sub(shifted, L::splat(ROUND));
-        let r = L::fma(n, L::splat(-LN2_HIGH), x);
-        let r = L::fma(n, L::splat(-LN2_LOW), r);
-        let q = polynomial::<L>(EXP_FIT, r);
-        let power = L::add(L::fma(L::mul(r, r), q, r), L::splat(1.0));
-        let value = L::mul(power, L::low_bits_to_exponent(shifted));
-        let value = L::if_less(x, L::splat(EXP_ZERO_BELOW), L::splat(0.0), value);
-        L::if_less(
-            L::splat(EXP_INFINITE_ABOVE),
-            x,
-            L::splat(f32::INFINITY),
-            value,
-        )
-    }
+    let shifted = s.fma(x, s.splat(std::f32::consts::LOG2_E), s.splat(ROUND));
+    let n = s.sub(shifted, s.splat(ROUND));
+    let r = s.fma(n, s.splat(-LN2_HIGH), x);
+    let r = s.fma(n, s.splat(-LN2_LOW), r);
+    let q = polynomial(s, EXP_FIT, r);
+    let power = s.add(s.fma(s.mul(r, r), q, r), s.splat(1.0));
+    let value = s.mul(power, s.low_bits_to_exponent(shifted));
+    let value = s.if_less([x, s.splat(EXP_ZERO_BELOW)], s.splat(0.0), value);
+    let infinite = s.splat(f32::INFINITY);
+    s.if_less([s.splat(EXP_INFINITE_ABOVE), x], infinite, value)
+}
+
+/// [`exp`] of one float.
+#[inline(always)]
+pub(crate) fn exp_one<S: Floats>(s: S, x: f32) -> f32 {
+    let mut all = [0.0; LANES];
+    s.store(exp(s, s.splat(x)), &mut all);
+    all[0]
 }
 
 /// The hyperbolic tangent, within 3 units in the last place.
-///
-/// # Safety
-/// As for [`Lanes`].
 #[inline(always)]
-pub(crate) unsafe fn tanh<L: Lanes>(x: L::V) -> L::V {
-    // SAFETY: the caller has `L`.
-    unsafe {
-        let zero = L::splat(0.0);
-        let one = L::splat(1.0);
-        let negated = L::sub(zero, x);
-        let size = L::max(x, negated);
-        let e = exp::<L>(L::add(size, size));
-        let far = L::sub(one, L::div(L::splat(2.0), L::add(e, one)));
-        let far = L::if_less(x, zero, L::sub(zero, far), far);
-        let square = L::mul(x, x);
-        let fit = polynomial::<L>(TANH_FIT, square);
-        let near = L::fma(L::mul(x, square), fit, x);
-        L::if_less(size, L::splat(0.625), near, far)
-    }
+pub(crate) fn tanh<S: Floats>(s: S, x: S::V) -> S::V {
+    let zero = s.splat(0.0);
+    let one = s.splat(1.0);
+    let negated = s.sub(zero, x);
+    let size = s.max(x, negated);
+    let e = exp(s, s.add(size, size));
+    let far = s.sub(one, s.div(s.splat(2.0), s.add(e, one)));
+    let far = s.if_less([x, zero], s.sub(zero, far), far);
+    let square = s.mul(x, x);
+    let fit = polynomial(s, TANH_FIT, square);
+    let near = s.fma(s.mul(x, square), fit, x);
+    s.if_less([size, s.splat(0.625)], near, far)
 }
 
 /// The natural logarithm of a positive normal number, within 1e-15 relative to `max(1, |ln x|)`; of
@@ -147,8 +133,7 @@ pub(crate) fn sin_cos(angle: f64) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isa::Isa;
-    use crate::lanes::{Kernel, run};
+    use crate::simd::{Isa, Kernel, Simd};
 
     struct Map<'a>(&'a mut [f32], bool);
 
@@ -156,23 +141,17 @@ mod tests {
         type Out = ();
 
         #[inline(always)]
-        unsafe fn run<L: Lanes>(self) {
-            for x in self.0.chunks_exact_mut(16) {
-                // SAFETY: the caller has `L`; the chunk holds 16.
-                unsafe {
-                    let v = L::load(x.as_ptr());
-                    L::store(
-                        x.as_mut_ptr(),
-                        if self.1 { exp::<L>(v) } else { tanh::<L>(v) },
-                    );
-                }
+        fn run<S: Floats>(self, s: S) {
+            for x in self.0.as_chunks_mut().0 {
+                let v = s.load(x);
+                s.store(if self.1 { exp(s, v) } else { tanh(s, v) }, x);
             }
         }
     }
 
     fn map(isa: Isa, x: &[f32], exp: bool) -> Vec<f32> {
         let mut out = x.to_vec();
-        run(isa, Map(&mut out, exp));
+        Simd::expect(isa).run(Map(&mut out, exp));
         out
     }
 

@@ -20,7 +20,7 @@ pub struct KvLayer {
 /// The widest head.
 pub const HEAD_DIM_MAX: usize = 256;
 
-/// What the blocks of one KV group hold: a stage's layers of that group, in order.
+/// The contents of a KV group's blocks: a stage's layers of that group, in order.
 #[derive(Debug, PartialEq, Eq)]
 pub struct KvLayout {
     /// Each layer and where it begins, in halves.
@@ -90,7 +90,7 @@ impl KvBlock {
         }
     }
 
-    /// What it holds.
+    /// The layers it holds.
     pub fn layout(&self) -> &Arc<KvLayout> {
         &self.layout
     }
@@ -117,7 +117,7 @@ impl KvBlock {
     }
 
     /// Writes the keys and values of the token at `slot`, each `[heads, head_dim]` of `layer`,
-    /// rounded to nearest even. What a half cannot hold becomes infinite.
+    /// rounded to nearest even. A value too great for a half becomes infinite.
     pub fn write(&mut self, layer: usize, slot: usize, (keys, values): (&[f32], &[f32])) {
         assert!(slot < KV_TOKENS, "slot {slot} of {KV_TOKENS}");
         let layout = self.layout.clone();

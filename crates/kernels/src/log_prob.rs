@@ -4,9 +4,8 @@ use gogrid_units::Work;
 
 use crate::cost::times;
 use crate::exp::{exp, ln};
-use crate::isa::Isa;
-use crate::lanes::{Kernel, LANES, Lanes, load_part, run};
 use crate::region::{Abandoned, Pauses};
+use crate::simd::{Floats, Kernel, LANES, Simd, load_part};
 
 /// Logits between two pause points, in whole vectors: 74 us by the cost of the slowest core. Where
 /// the pauses are changes no bit, for lanes go on from piece to piece.
@@ -34,40 +33,37 @@ pub(crate) fn log_prob_work(vocab: usize) -> Work {
 
 /// The natural logarithm of the probability of a target under the softmax of its logits.
 pub(crate) fn log_prob(
-    isa: Isa,
+    simd: Simd,
     (logits, target): (&[f32], u32),
     pauses: &Pauses<'_>,
 ) -> Result<f32, Abandoned> {
     // A u32 fits a usize on every platform this runs on.
     let logit = logits[target as usize];
-    let greatest = greatest_of(isa, logits, pauses)?;
+    let greatest = greatest_of(simd, logits, pauses)?;
     let mut sums = [0.0; LANES];
     for logits in logits.chunks(PIECE) {
         pauses.point(times(SUM_WORK, logits.len()))?;
         let sums = &mut sums;
-        run(
-            isa,
-            AddWeights {
-                logits,
-                greatest,
-                sums,
-            },
-        );
+        simd.run(AddWeights {
+            logits,
+            greatest,
+            sums,
+        });
     }
     let sum: f64 = sums.iter().sum();
     // The sum is at least one, so its logarithm is defined; rounded to float once.
     Ok((f64::from(logit) - f64::from(greatest) - ln(sum)) as f32)
 }
 
-fn greatest_of(isa: Isa, logits: &[f32], pauses: &Pauses<'_>) -> Result<f32, Abandoned> {
+fn greatest_of(simd: Simd, logits: &[f32], pauses: &Pauses<'_>) -> Result<f32, Abandoned> {
     let (whole, tail) = logits.as_chunks::<LANES>();
     let mut top = [f32::NEG_INFINITY; LANES];
     for logits in whole.chunks(PIECE / LANES) {
         pauses.point(times(GREATEST_WORK, LANES * logits.len()))?;
         let top = &mut top;
-        run(isa, Raise { logits, top });
+        simd.run(Raise { logits, top });
     }
-    let greatest = run(isa, Greatest(top));
+    let greatest = simd.run(Greatest(top));
     let raise = |greatest: f32, &x: &f32| if x > greatest { x } else { greatest };
     Ok(tail.iter().fold(greatest, raise))
 }
@@ -82,15 +78,12 @@ impl Kernel for Raise<'_> {
     type Out = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
-        // SAFETY: the caller has `L`; the arrays hold a vector.
-        unsafe {
-            let mut top = L::load(self.top.as_ptr());
-            for v in self.logits {
-                top = L::max(L::load(v.as_ptr()), top);
-            }
-            L::store(self.top.as_mut_ptr(), top);
+    fn run<S: Floats>(self, s: S) {
+        let mut top = s.load(self.top);
+        for v in self.logits {
+            top = s.max(s.load(v), top);
         }
+        s.store(top, self.top);
     }
 }
 
@@ -101,9 +94,8 @@ impl Kernel for Greatest {
     type Out = f32;
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) -> f32 {
-        // SAFETY: the caller has `L`; the array holds a vector.
-        unsafe { L::greatest(L::load(self.0.as_ptr())) }
+    fn run<S: Floats>(self, s: S) -> f32 {
+        s.greatest(s.load(&self.0))
     }
 }
 
@@ -118,31 +110,24 @@ impl Kernel for AddWeights<'_> {
     type Out = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    fn run<S: Floats>(self, s: S) {
         let (whole, tail) = self.logits.as_chunks::<LANES>();
         let mut sums = *self.sums;
-        // SAFETY: the caller has `L`; chunks hold a vector.
-        unsafe {
-            let top = L::splat(self.greatest);
-            for v in whole {
-                add_weights::<L>(&mut sums, L::sub(L::load(v.as_ptr()), top));
-            }
-            let rest = L::sub(load_part::<L>(tail.as_ptr(), tail.len()), top);
-            add_weights::<L>(&mut sums[..tail.len()], rest);
+        let top = s.splat(self.greatest);
+        for v in whole {
+            add_weights(s, &mut sums, s.sub(s.load(v), top));
         }
+        let rest = s.sub(load_part(s, tail), top);
+        add_weights(s, &mut sums[..tail.len()], rest);
         *self.sums = sums;
     }
 }
 
 /// Adds `e^v` to the sums, lane by lane, as many as there are.
-///
-/// # Safety
-/// As for [`Lanes`].
 #[inline(always)]
-unsafe fn add_weights<L: Lanes>(sums: &mut [f64], v: L::V) {
+fn add_weights<S: Floats>(s: S, sums: &mut [f64], v: S::V) {
     let mut weights = [0.0; LANES];
-    // SAFETY: the caller has `L`; the array holds a vector.
-    unsafe { L::store(weights.as_mut_ptr(), exp::<L>(v)) };
+    s.store(exp(s, v), &mut weights);
     for (sum, weight) in sums.iter_mut().zip(&weights) {
         *sum += f64::from(*weight);
     }

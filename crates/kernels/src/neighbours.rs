@@ -1,12 +1,13 @@
-//! Which cores slow each other.
+//! Whether the cores of a team's two members slow each other.
 //!
-//! Two cores may be two threads of one. A system knows it of real cores, but a virtual machine's are
-//! what its host makes of them, and the host moves them about. So members measure it as they go: two
-//! do the same arithmetic at once, and then one of them does it alone.
+//! Two cores may be two hardware threads of one physical core. The system knows it of real cores
+//! (`System::are_siblings`), but a virtual machine's are what its host makes of them, and the host
+//! moves them about. There a team of two measures it as it goes: both members do the same arithmetic
+//! at once, and then one of them does it alone.
 //!
-//! What is wrong here has somebody's frames slowed, or costs tokens, so in doubt cores are not apart.
-//! They are not either where no two members met lately: in steps that take longer than trials are
-//! believed, and in teams of more than a few, whose pairs are too many.
+//! A wrong answer either slows other programs' bursts or costs tokens, so cores that are in doubt do
+//! not count as apart. Without trials they are always in doubt: in steps that take longer than trials
+//! are believed, and in larger teams, which would have too many pairs to try them all in time.
 
 use std::hint::black_box;
 use std::sync::atomic::Ordering;
@@ -22,26 +23,26 @@ const TRIALS_MIN: u32 = 2;
 /// How long the arithmetic takes together at most, in percent of alone, where cores are apart. For two
 /// threads of one core `cargo bench -p gogrid-host --bench siblings` measured 192.
 const APART_PERCENT_MOST: u64 = 125;
-/// For how much of the longer side's time both sides of a trial worked, at least, in percent.
+/// Both sides of a trial work at once for at least so much of the longer side's time, in percent.
 const OVERLAP_PERCENT_MIN: u64 = 80;
 
-/// How long one of two waits for the other.
+/// How long one side waits for the other.
 const WAIT: Nanos = 20_000;
-/// Timings of which the middle one counts: one may be cut in two by somebody who wakes up.
+/// Timings of which the middle one counts: another thread that wakes up may cut one in two.
 const TIMINGS: usize = 5;
 /// 2 KiB, in every processor's first cache.
 const FLOATS: usize = 512;
 /// Passes over them that are timed: some microseconds.
 const PASSES: usize = 96;
 
-/// What trials showed of pairs of cores.
-#[derive(Debug, Default)]
+/// The results of trials of the pair of cores that was tried last.
+#[derive(Clone, Debug, Default)]
 pub(crate) struct Neighbours {
     tried_at: Nanos,
-    pairs: Vec<Pair>,
+    pair: Option<Pair>,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Pair {
     /// The lower one first.
     cores: [usize; 2],
@@ -62,59 +63,51 @@ impl Neighbours {
         let Some(Found { cores, are_apart }) = found else {
             return;
         };
-        let cores = ordered(cores);
-        self.pairs.retain(|pair| is_believed(pair, now));
-        let index = self.pairs.iter().position(|pair| pair.cores == cores);
-        let index = index.unwrap_or_else(|| {
-            let (apart, tried_at) = (0, now);
-            self.pairs.push(Pair {
-                cores,
-                apart,
-                tried_at,
-            });
-            self.pairs.len() - 1
+        let before = self.believed(cores, now).map_or(0, |pair| pair.apart);
+        self.pair = Some(Pair {
+            cores: ordered(cores),
+            apart: if are_apart { before + 1 } else { 0 },
+            tried_at: now,
         });
-        let pair = &mut self.pairs[index];
-        pair.apart = if are_apart { pair.apart + 1 } else { 0 };
-        pair.tried_at = now;
     }
 
-    /// How many pairs are remembered.
-    #[cfg(test)]
-    pub(crate) fn pairs(&self) -> usize {
-        self.pairs.len()
+    /// Whether there was a trial, even if it found nothing.
+    #[cfg(all(test, not(loom)))]
+    pub(crate) fn has_tried(&self) -> bool {
+        self.tried_at > 0
     }
 
     /// Whether work on one of two cores is known not to slow arithmetic on the other.
     pub(crate) fn are_apart(&self, cores: [usize; 2], now: Nanos) -> bool {
-        let cores = ordered(cores);
-        self.pairs
-            .iter()
-            .any(|pair| pair.cores == cores && pair.apart >= TRIALS_MIN && is_believed(pair, now))
+        let pair = self.believed(cores, now);
+        pair.is_some_and(|pair| pair.apart >= TRIALS_MIN)
     }
-}
 
-fn is_believed(pair: &Pair, now: Nanos) -> bool {
-    now.saturating_sub(pair.tried_at) < BELIEVED
+    /// The results for these cores, while they are still believed.
+    fn believed(&self, cores: [usize; 2], now: Nanos) -> Option<&Pair> {
+        let pair = self.pair.as_ref()?;
+        let is_recent = now.saturating_sub(pair.tried_at) < BELIEVED;
+        (is_recent && pair.cores == ordered(cores)).then_some(pair)
+    }
 }
 
 fn ordered([a, b]: [usize; 2]) -> [usize; 2] {
     [a.min(b), a.max(b)]
 }
 
-/// What a trial found of the cores of the two who met.
+/// A trial's result, with the cores of the two members that met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) cores: [usize; 2],
     pub(crate) are_apart: bool,
 }
 
-/// Two who meet do the same arithmetic at the same time, and then the first of them alone.
+/// Two members meet and do the same arithmetic at the same time; then the first one does it alone.
 #[derive(Debug, Default)]
 pub(crate) struct Trial {
-    /// Who came; [`GONE`] once the first has waited for too long.
+    /// How many came, plus [`GONE`] once the first has waited for too long.
     came: Hint,
-    /// Who is done with what both do.
+    /// How many are done with the arithmetic that both do.
     done: Hint,
     sides: [Side; 2],
     /// The middle timing of the first side alone; 0 where there was none.
@@ -123,7 +116,8 @@ pub(crate) struct Trial {
 
 #[derive(Debug, Default)]
 struct Side {
-    /// One more than the core it was on all the time; 0 if it moved, and where nobody tells.
+    /// One more than the core it was on all the time; 0 if it moved, and where the system does not
+    /// tell.
     core: Hint,
     began: Hint,
     ended: Hint,
@@ -134,22 +128,22 @@ struct Side {
 const GONE: u64 = 1 << 32;
 
 impl Trial {
-    /// Takes part, or leaves if nobody else comes. `core` tells where the caller is.
+    /// Takes part, or leaves if no other member comes. `core` tells the caller's core.
     pub(crate) fn take_part(&self, core: &dyn Fn() -> Option<usize>) {
-        let Some(place) = self.meet() else {
+        let Some(side) = self.meet() else {
             return;
         };
         let before = core();
         let timed = time();
         let stayed = before.filter(|&before| core() == Some(before));
-        self.sides[place].put(stayed, timed);
+        self.sides[side].put(stayed, timed);
         self.done.fetch_add(1, Ordering::Relaxed);
-        if place == 0 && comes(|| self.done.load(Ordering::Relaxed) == 2) {
+        if side == 0 && comes(|| self.done.load(Ordering::Relaxed) == 2) {
             self.alone.store(time().middle, Ordering::Relaxed);
         }
     }
 
-    /// Its place, once both are there.
+    /// The caller's side, once both members are there; `None` if the other does not come in time.
     fn meet(&self) -> Option<usize> {
         match self.came.fetch_add(1, Ordering::Relaxed) {
             0 => {}
@@ -164,7 +158,8 @@ impl Trial {
         (before >= 2).then_some(0)
     }
 
-    /// What it found, once all who came have left; `None` if it was no trial.
+    /// Its result, once all members that came have left; `None` if the two did not work side by
+    /// side on two cores.
     pub(crate) fn found(&self) -> Option<Found> {
         let [a, b] = &self.sides;
         let alone = self.alone.load(Ordering::Relaxed);
@@ -278,6 +273,19 @@ mod tests {
         assert!(!known.are_apart([1, 3], old));
         known.note(found(true), old);
         assert!(!known.are_apart([1, 3], old), "what is old counts no more");
+        known.note(found(true), old + TRY_AFTER);
+        assert!(known.are_apart([1, 3], old + TRY_AFTER));
+        let cores = [1, 2];
+        known.note(
+            Some(Found {
+                cores,
+                are_apart: true,
+            }),
+            old + 2 * TRY_AFTER,
+        );
+        let now = old + 2 * TRY_AFTER;
+        assert!(!known.are_apart([1, 3], now), "the members moved");
+        assert!(!known.are_apart([1, 2], now), "one trial is none");
     }
 
     #[test]
@@ -339,7 +347,7 @@ mod tests {
                 .found()
                 .is_some()
         );
-        // Nobody timed it alone.
+        // There is no timing of one alone.
         nothing([side(Some(0), span), side(Some(1), span)], 0);
         // One after the other.
         nothing([side(Some(0), span), side(Some(1), [900, 1_900])], 200);
@@ -352,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_alone_leaves_and_who_comes_later_too() {
+    fn a_member_that_comes_alone_leaves_and_so_does_one_that_comes_later() {
         let trial = Trial::default();
         trial.take_part(&|| Some(0));
         trial.take_part(&|| Some(1));
@@ -361,7 +369,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_second_meets_the_first_unless_it_has_gone() {
+    fn the_second_to_come_meets_the_first_unless_it_has_gone() {
         let trial = Trial::default();
         trial.came.store(1, Ordering::Relaxed);
         assert_eq!(trial.meet(), Some(1));

@@ -7,24 +7,23 @@ mod products;
 
 use std::ops::Range;
 
-use gogrid_units::{Pace, Work};
+use gogrid_units::{TeamPace, Work};
 
 pub use products::Embed;
 
 use crate::attention::{Attention, AttentionRows, Plan};
 use crate::cost::{pieces_per_point, times, units_per_chunk};
+use crate::crew::Crew;
 use crate::disjoint::Disjoint;
-use crate::isa::Isa;
 use crate::kv::KvBlock;
-use crate::lanes::run;
 use crate::log_prob::{log_prob, log_prob_work};
 use crate::norm::{NormRows, Normed, RmsNorm};
 use crate::pointwise::{Add, Gate, GateKind, Softcap};
-use crate::region::{Abandoned, Chunk, Pauses};
+use crate::region::{Abandoned, Chunk, Operation, Pauses};
 use crate::rope::{Rotary, RotaryPairs, Rotations, rotate_row};
-use crate::team::{Crew, Job};
+use crate::simd::Simd;
 
-/// What a chunk does with its range of units.
+/// The work of a chunk, given its range of units.
 type RangeOf<'a> = dyn Fn(Range<usize>, &Pauses<'_>) -> Result<(), Abandoned> + Sync + 'a;
 
 /// The operations of one step. Slices of rows are row after row; shapes are the caller's duty, and
@@ -36,8 +35,8 @@ type RangeOf<'a> = dyn Fn(Range<usize>, &Pauses<'_>) -> Result<(), Abandoned> + 
 /// see [`matmul`](Self::matmul).
 pub struct Ops<'a> {
     crew: &'a mut Crew,
-    pace: &'a dyn Pace,
-    isa: Isa,
+    pace: &'a dyn TeamPace,
+    simd: Simd,
 }
 
 /// Rows of keys and values for consecutive slots of one block.
@@ -63,11 +62,11 @@ pub struct RopeRows<'a> {
 }
 
 impl<'a> Ops<'a> {
-    pub(crate) fn new(crew: &'a mut Crew, pace: &'a dyn Pace, isa: Isa) -> Self {
-        Self { crew, pace, isa }
+    pub(crate) fn new(crew: &'a mut Crew, pace: &'a dyn TeamPace, simd: Simd) -> Self {
+        Self { crew, pace, simd }
     }
 
-    /// Members who take part in the next operation: those the pace allows, less the late.
+    /// Members that take part in the next operation: those the pace allows, less the late.
     pub(crate) fn width(&mut self) -> usize {
         self.crew.narrow_to(self.pace.width())
     }
@@ -83,30 +82,24 @@ impl<'a> Ops<'a> {
         out: &mut [f32],
     ) -> Result<(), Abandoned> {
         assert_eq!(x.len(), out.len(), "norm of x into out");
-        let isa = self.isa;
+        let simd = self.simd;
         self.rows(out, (norm.weight.len(), 4), |from, out| {
             let x = &x[from..from + out.len()];
-            run(
-                isa,
-                NormRows {
-                    norm,
-                    rows: Normed::Into(x, out),
-                },
-            );
+            simd.run(NormRows {
+                norm,
+                rows: Normed::Into(x, out),
+            });
         })
     }
 
     /// `x = norm(x)` over rows of the norm's width: the heads of `[rows, heads, head_dim]`.
     pub fn norm_heads(&mut self, norm: RmsNorm<'_>, x: &mut [f32]) -> Result<(), Abandoned> {
-        let isa = self.isa;
+        let simd = self.simd;
         self.rows(x, (norm.weight.len(), 4), |_, x| {
-            run(
-                isa,
-                NormRows {
-                    norm,
-                    rows: Normed::InPlace(x),
-                },
-            );
+            simd.run(NormRows {
+                norm,
+                rows: Normed::InPlace(x),
+            });
         })
     }
 
@@ -118,32 +111,29 @@ impl<'a> Ops<'a> {
         norm: RmsNorm<'_>,
     ) -> Result<(), Abandoned> {
         assert_eq!(x.len(), y.len(), "x and y to add");
-        let isa = self.isa;
+        let simd = self.simd;
         self.rows(x, (norm.weight.len(), 4), |from, x| {
             let y = &y[from..from + x.len()];
-            run(
-                isa,
-                NormRows {
-                    norm,
-                    rows: Normed::Onto(x, y),
-                },
-            );
+            simd.run(NormRows {
+                norm,
+                rows: Normed::Onto(x, y),
+            });
         })
     }
 
     /// `x += y`, element by element.
     pub fn add(&mut self, x: &mut [f32], y: &[f32]) -> Result<(), Abandoned> {
         assert_eq!(x.len(), y.len(), "x and y to add");
-        let isa = self.isa;
-        self.rows(x, (1, 3), |from, x| run(isa, Add { x, y: &y[from..] }))
+        let simd = self.simd;
+        self.rows(x, (1, 3), |from, x| simd.run(Add { x, y: &y[from..] }))
     }
 
     /// `x += bias` in each row: `[rows, width]` and `[width]`.
     pub fn add_bias(&mut self, x: &mut [f32], bias: &[f32]) -> Result<(), Abandoned> {
-        let isa = self.isa;
+        let simd = self.simd;
         self.rows(x, (bias.len(), 3), |_, x| {
             for x in x.chunks_exact_mut(bias.len()) {
-                run(isa, Add { x, y: bias });
+                simd.run(Add { x, y: bias });
             }
         })
     }
@@ -151,23 +141,20 @@ impl<'a> Ops<'a> {
     /// `gate = activation(gate) * up`, element by element.
     pub fn gate(&mut self, kind: GateKind, gate: &mut [f32], up: &[f32]) -> Result<(), Abandoned> {
         assert_eq!(gate.len(), up.len(), "gate and up");
-        let isa = self.isa;
+        let simd = self.simd;
         self.rows(gate, (1, 24), |from, gate| {
-            run(
-                isa,
-                Gate {
-                    kind,
-                    gate,
-                    up: &up[from..],
-                },
-            );
+            simd.run(Gate {
+                kind,
+                gate,
+                up: &up[from..],
+            });
         })
     }
 
     /// `x = cap * tanh(x / cap)`, element by element.
     pub fn softcap(&mut self, cap: f32, x: &mut [f32]) -> Result<(), Abandoned> {
-        let isa = self.isa;
-        self.rows(x, (1, 32), |_, x| run(isa, Softcap { cap, x }))
+        let simd = self.simd;
+        self.rows(x, (1, 32), |_, x| simd.run(Softcap { cap, x }))
     }
 
     /// The natural logarithm of each target's probability under the softmax of its row of logits:
@@ -185,14 +172,14 @@ impl<'a> Ops<'a> {
             logits.len(),
             "rows of {vocab} logits"
         );
-        let isa = self.isa;
+        let simd = self.simd;
         let out = Disjoint::new(out);
         let units = (targets.len(), log_prob_work(vocab));
         self.pausing_units(units, &|row, pauses| {
             let logits = &logits[row * vocab..(row + 1) * vocab];
             // SAFETY: each row is one unit's.
             let out = unsafe { out.part(row..row + 1) };
-            out[0] = log_prob(isa, (logits, targets[row]), pauses)?;
+            out[0] = log_prob(simd, (logits, targets[row]), pauses)?;
             Ok(())
         })
     }
@@ -241,7 +228,7 @@ impl<'a> Ops<'a> {
 
     /// Writes keys and values of `layer` to their blocks.
     pub fn write_kv(&mut self, layer: usize, rows: &mut [KvRows<'_>]) -> Result<(), Abandoned> {
-        let isa = self.isa;
+        let simd = self.simd;
         let element = Work {
             bytes: 12,
             multiply_adds: 10,
@@ -261,7 +248,7 @@ impl<'a> Ops<'a> {
                 .chunks_exact(width)
                 .zip(rows.values.chunks_exact(width));
             let row_work = times(element, width);
-            let rows_at_once = pieces_per_point(isa, row_work);
+            let rows_at_once = pieces_per_point(simd.isa(), row_work);
             let count = pairs.len();
             for (row, pair) in pairs.enumerate() {
                 if row.is_multiple_of(rows_at_once) {
@@ -288,16 +275,16 @@ impl<'a> Ops<'a> {
     }
 
     fn attend(&mut self, plan: &Plan<'_>) -> Result<(), Abandoned> {
-        let isa = self.isa;
+        let simd = self.simd;
         // SAFETY: each unit is computed once.
-        let unit = |index, pauses: &Pauses<'_>| unsafe { plan.unit(isa, index, pauses) };
+        let unit = |index, pauses: &Pauses<'_>| unsafe { plan.unit(simd, index, pauses) };
         self.pausing_units((plan.units(), plan.unit_work()), &unit)?;
         if !plan.is_split() {
             return Ok(());
         }
         self.pausing_units(plan.joins(), &|index, pauses| {
             // SAFETY: all units are done, and each index is joined once.
-            unsafe { plan.join(isa, index, pauses) }
+            unsafe { plan.join(simd, index, pauses) }
         })
     }
 
@@ -348,7 +335,7 @@ impl<'a> Ops<'a> {
         (units, work): (usize, Work),
         each: &(dyn Fn(usize, &Pauses<'_>) -> Result<(), Abandoned> + Sync),
     ) -> Result<(), Abandoned> {
-        let size = units_per_chunk(self.isa, work, (units, self.width()));
+        let size = units_per_chunk(self.simd.isa(), work, (units, self.width()));
         let chunks = (units.div_ceil(size), Work::default());
         self.chunks(chunks, &|chunk, pauses| {
             let mut units = chunk * size..((chunk + 1) * size).min(units);
@@ -363,7 +350,7 @@ impl<'a> Ops<'a> {
         each: &RangeOf<'_>,
     ) -> Result<(), Abandoned> {
         let width = self.width();
-        let size = units_per_chunk(self.isa, work, (units, width));
+        let size = units_per_chunk(self.simd.isa(), work, (units, width));
         let chunks = (units.div_ceil(size), times(work, size));
         self.chunks(chunks, &|chunk, pauses| {
             each(chunk * size..((chunk + 1) * size).min(units), pauses)
@@ -372,16 +359,16 @@ impl<'a> Ops<'a> {
 
     /// Shares out chunks, each of `work`.
     fn chunks(&mut self, (chunks, work): (usize, Work), run: &Chunk<'_>) -> Result<(), Abandoned> {
-        let job = Job {
+        let operation = Operation {
             run,
             pace: self.pace,
             work,
             chunks,
         };
         if chunks <= 1 || self.crew.taking_part() == 1 {
-            self.crew.run_alone(&job)
+            self.crew.run_alone(&operation)
         } else {
-            self.crew.run(&job)
+            self.crew.run(&operation)
         }
     }
 }

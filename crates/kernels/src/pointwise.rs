@@ -1,9 +1,9 @@
 //! Element by element.
 
 use crate::exp::{exp, tanh};
-use crate::lanes::{Kernel, LANES, Lanes, load_part, store_part};
+use crate::simd::{Floats, Kernel, LANES, load_part, store_part};
 
-/// What a gate goes through.
+/// The activation of a gate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum GateKind {
     /// `x * sigmoid(x)`.
@@ -13,33 +13,23 @@ pub enum GateKind {
 }
 
 /// A function of two vectors. A closure would be compiled without the instructions of its caller.
-trait Pointwise {
-    /// # Safety
-    /// As for [`Lanes`].
-    unsafe fn of<L: Lanes>(self, x: L::V, y: L::V) -> L::V;
+trait Pointwise: Copy {
+    fn of<S: Floats>(self, s: S, x: S::V, y: S::V) -> S::V;
 }
 
 /// `x = f(x, y)`, element by element.
-///
-/// # Safety
-/// As for [`Lanes`].
 #[inline(always)]
-unsafe fn map<L: Lanes>(x: &mut [f32], y: &[f32], f: impl Pointwise + Copy) {
+fn map<S: Floats>(s: S, x: &mut [f32], y: &[f32], f: impl Pointwise) {
     let len = x.len();
     assert!(y.len() >= len, "{} beside {len}", y.len());
-    let (x, y) = (x.as_mut_ptr(), y.as_ptr());
-    let whole = len - len % LANES;
-    // SAFETY: the caller has `L`; all offsets stay below `len`.
-    unsafe {
-        for at in (0..whole).step_by(LANES) {
-            L::store(x.add(at), f.of::<L>(L::load(x.add(at)), L::load(y.add(at))));
-        }
-        let rest = len - whole;
-        if rest > 0 {
-            let (x, y) = (x.add(whole), y.add(whole));
-            let value = f.of::<L>(load_part::<L>(x, rest), load_part::<L>(y, rest));
-            store_part::<L>(x, value, rest);
-        }
+    let (x, x_rest) = x.as_chunks_mut::<LANES>();
+    let (y, y_rest) = y[..len].as_chunks::<LANES>();
+    for (x, y) in x.iter_mut().zip(y) {
+        s.store(f.of(s, s.load(x), s.load(y)), x);
+    }
+    if !x_rest.is_empty() {
+        let value = f.of(s, load_part(s, x_rest), load_part(s, y_rest));
+        store_part(s, value, x_rest);
     }
 }
 
@@ -54,9 +44,8 @@ struct Sum;
 
 impl Pointwise for Sum {
     #[inline(always)]
-    unsafe fn of<L: Lanes>(self, x: L::V, y: L::V) -> L::V {
-        // SAFETY: the caller has `L`.
-        unsafe { L::add(x, y) }
+    fn of<S: Floats>(self, s: S, x: S::V, y: S::V) -> S::V {
+        s.add(x, y)
     }
 }
 
@@ -64,9 +53,8 @@ impl Kernel for Add<'_> {
     type Out = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
-        // SAFETY: the caller has `L`.
-        unsafe { map::<L>(self.x, self.y, Sum) }
+    fn run<S: Floats>(self, s: S) {
+        map(s, self.x, self.y, Sum);
     }
 }
 
@@ -82,9 +70,8 @@ struct Silu;
 
 impl Pointwise for Silu {
     #[inline(always)]
-    unsafe fn of<L: Lanes>(self, x: L::V, up: L::V) -> L::V {
-        // SAFETY: the caller has `L`.
-        unsafe { L::mul(sigmoid_of::<L>(x, x), up) }
+    fn of<S: Floats>(self, s: S, x: S::V, up: S::V) -> S::V {
+        s.mul(sigmoid_of(s, x, x), up)
     }
 }
 
@@ -93,9 +80,8 @@ struct GeluTanh;
 
 impl Pointwise for GeluTanh {
     #[inline(always)]
-    unsafe fn of<L: Lanes>(self, x: L::V, up: L::V) -> L::V {
-        // SAFETY: the caller has `L`.
-        unsafe { L::mul(sigmoid_of::<L>(x, gelu_argument::<L>(x)), up) }
+    fn of<S: Floats>(self, s: S, x: S::V, up: S::V) -> S::V {
+        s.mul(sigmoid_of(s, x, gelu_argument(s, x)), up)
     }
 }
 
@@ -103,42 +89,27 @@ impl Kernel for Gate<'_> {
     type Out = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
-        // SAFETY: the caller has `L`.
-        unsafe {
-            match self.kind {
-                GateKind::Silu => map::<L>(self.gate, self.up, Silu),
-                GateKind::GeluTanh => map::<L>(self.gate, self.up, GeluTanh),
-            }
+    fn run<S: Floats>(self, s: S) {
+        match self.kind {
+            GateKind::Silu => map(s, self.gate, self.up, Silu),
+            GateKind::GeluTanh => map(s, self.gate, self.up, GeluTanh),
         }
     }
 }
 
 /// `x / (1 + e^-t)`.
-///
-/// # Safety
-/// As for [`Lanes`].
 #[inline(always)]
-unsafe fn sigmoid_of<L: Lanes>(x: L::V, t: L::V) -> L::V {
-    // SAFETY: the caller has `L`.
-    unsafe {
-        let e = exp::<L>(L::sub(L::splat(0.0), t));
-        L::div(x, L::add(L::splat(1.0), e))
-    }
+fn sigmoid_of<S: Floats>(s: S, x: S::V, t: S::V) -> S::V {
+    let e = exp(s, s.sub(s.splat(0.0), t));
+    s.div(x, s.add(s.splat(1.0), e))
 }
 
 /// `2 sqrt(2 / pi) (x + 0.044715 x^3)`: half of `1 + tanh(t / 2)` is the sigmoid of `t`.
-///
-/// # Safety
-/// As for [`Lanes`].
 #[inline(always)]
-unsafe fn gelu_argument<L: Lanes>(x: L::V) -> L::V {
+fn gelu_argument<S: Floats>(s: S, x: S::V) -> S::V {
     const LINEAR: f32 = std::f32::consts::FRAC_2_SQRT_PI * std::f32::consts::SQRT_2;
-    // SAFETY: the caller has `L`.
-    unsafe {
-        let cubic = L::fma(L::mul(x, x), L::splat(0.044715), L::splat(1.0));
-        L::mul(L::mul(L::splat(LINEAR), x), cubic)
-    }
+    let cubic = s.fma(s.mul(x, x), s.splat(0.044715), s.splat(1.0));
+    s.mul(s.mul(s.splat(LINEAR), x), cubic)
 }
 
 /// `x = cap * tanh(x / cap)`.
@@ -151,18 +122,11 @@ impl Kernel for Softcap<'_> {
     type Out = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
-        let Self { cap, x } = self;
-        let len = x.len();
-        let x = x.as_mut_ptr();
-        // SAFETY: the caller has `L`; all offsets stay below `len`.
-        unsafe {
-            let cap = L::splat(cap);
-            for at in (0..len).step_by(LANES) {
-                let part = (len - at).min(LANES);
-                let v = load_part::<L>(x.add(at), part);
-                store_part::<L>(x.add(at), L::mul(cap, tanh::<L>(L::div(v, cap))), part);
-            }
+    fn run<S: Floats>(self, s: S) {
+        let cap = s.splat(self.cap);
+        for x in self.x.chunks_mut(LANES) {
+            let v = load_part(s, x);
+            store_part(s, s.mul(cap, tanh(s, s.div(v, cap))), x);
         }
     }
 }

@@ -1,8 +1,8 @@
-//! One region of a step: chunks of one operation, claimed by whoever is free.
+//! One region of a step: chunks of one operation, claimed by any member that is free.
 //!
 //! The ticket packs the region's number and the chunks not yet claimed into one word. A claim
 //! lowers it by compare-and-swap, so it fails when the region has changed since the claimer looked.
-//! What the chunks do is read only after a claim: the leader replaces it only when every claimed
+//! The operation itself is read only after a claim: the leader replaces it only when every claimed
 //! chunk is done, so a claim keeps it alive. A member that is descheduled holds at most the one
 //! chunk it claimed.
 
@@ -10,30 +10,36 @@ use std::any::Any;
 use std::mem::transmute;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-use gogrid_units::{Go, Pace, Work};
+use gogrid_units::{Go, TeamPace, Work};
 
-use crate::sync::{Alone, AtomicBool, AtomicU64, Mutex, Nanos, Ordering, Thread, UnsafeCell};
-use crate::way::{Way, Ways};
+use crate::sync::{AtomicBool, AtomicU64, CachePadded, Mutex, Nanos, Ordering, Thread, UnsafeCell};
+use crate::yielding::{CoreDemand, YieldPolicy};
 
-/// The step was given up at a pause point. What it wrote counts for nothing.
+/// The step was abandoned at a pause point. Its outputs count for nothing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("step abandoned at a pause point")]
 pub struct Abandoned;
 
-/// What a chunk does: its index, and the pause points it must ask between long pieces of work.
+/// The work of a chunk, given its index and the pause points to ask between long pieces.
 pub(crate) type Chunk<'a> = dyn Fn(usize, &Pauses<'_>) -> Result<(), Abandoned> + Sync + 'a;
 
-/// An operation cut into chunks.
+/// An operation, cut into chunks.
 #[derive(Clone, Copy)]
-pub(crate) struct Region<'a> {
+pub(crate) struct Operation<'a> {
     /// Called once for each chunk.
     pub(crate) run: &'a Chunk<'a>,
     /// Asked before each chunk.
-    pub(crate) pace: &'a dyn Pace,
-    /// Told to the pace before each chunk.
+    pub(crate) pace: &'a dyn TeamPace,
+    /// The work of one chunk, told to the pace before it.
     pub(crate) work: Work,
-    /// How many; at most [`CHUNKS_MAX`].
+    /// How many; at most [`CHUNKS_MAX`] in a region.
     pub(crate) chunks: usize,
+}
+
+/// An operation that the team works at.
+#[derive(Clone, Copy)]
+pub(crate) struct Region<'a> {
+    pub(crate) operation: Operation<'a>,
     /// Unparked when the last chunk is done, if it waits.
     pub(crate) leader: &'a Thread,
     /// The step the region belongs to.
@@ -82,12 +88,12 @@ impl Member {
 
 /// The pause points of a chunk.
 pub(crate) struct Pauses<'a> {
-    pace: &'a dyn Pace,
+    pace: &'a dyn TeamPace,
     member: &'a Member,
 }
 
 impl<'a> Pauses<'a> {
-    pub(crate) fn new(pace: &'a dyn Pace, member: &'a Member) -> Self {
+    pub(crate) fn new(pace: &'a dyn TeamPace, member: &'a Member) -> Self {
         Self { pace, member }
     }
 
@@ -107,26 +113,26 @@ impl<'a> Pauses<'a> {
     }
 }
 
-/// What a member remembers from chunk to chunk.
+/// A member's memory from chunk to chunk.
 pub(crate) struct Memory {
-    /// Whom to wake, learnt once a step.
+    /// The leader's thread, learnt once a step.
     leader: Option<(u64, Thread)>,
-    pub(crate) way: Way,
+    pub(crate) policy: YieldPolicy,
 }
 
 /// Why a member takes no further part for the moment.
 pub(crate) enum Leaves {
     /// No chunk is left for it.
     NoChunk,
-    /// Somebody else wants its core: it stays away so long.
-    Way(Nanos),
+    /// Another program wants its core: it stays away so long.
+    StaysAway(Nanos),
 }
 
 /// Where the open region is written and claimed.
 pub(crate) struct Board {
-    ticket: Alone<AtomicU64>,
-    done: Alone<AtomicU64>,
-    failed: Alone<AtomicBool>,
+    ticket: CachePadded<AtomicU64>,
+    done: CachePadded<AtomicU64>,
+    failed: CachePadded<AtomicBool>,
     panic: Mutex<Option<Box<dyn Any + Send>>>,
     region: UnsafeCell<Option<Region<'static>>>,
 }
@@ -141,9 +147,9 @@ unsafe impl Send for Board {}
 impl Board {
     pub(crate) fn new() -> Self {
         Self {
-            ticket: Alone(AtomicU64::new(0)),
-            done: Alone(AtomicU64::new(0)),
-            failed: Alone(AtomicBool::new(false)),
+            ticket: CachePadded(AtomicU64::new(0)),
+            done: CachePadded(AtomicU64::new(0)),
+            failed: CachePadded(AtomicBool::new(false)),
             panic: Mutex::new(None),
             region: UnsafeCell::new(None),
         }
@@ -157,46 +163,49 @@ impl Board {
     /// Opens a region. The caller is the leader, has closed the one before, and must neither
     /// return nor unwind before it has closed this one.
     pub(crate) fn publish(&self, region: Region<'_>) {
-        assert!(
-            (1..=CHUNKS_MAX).contains(&region.chunks),
-            "{} chunks",
-            region.chunks
-        );
+        let chunks = region.operation.chunks;
+        assert!((1..=CHUNKS_MAX).contains(&chunks), "{chunks} chunks");
         self.failed.0.store(false, Ordering::Relaxed);
         self.done.0.store(0, Ordering::Relaxed);
         // SAFETY: only the lifetime changes. Nothing reads the region after `close`, and the leader
         // keeps what it borrows alive until then.
         let lasting = unsafe { transmute::<Region<'_>, Region<'static>>(region) };
-        // SAFETY: no claim is open, so nobody else looks at the cell.
+        // SAFETY: no claim is open, so no other thread looks at the cell.
         self.region
             .with_mut(|cell| unsafe { *cell = Some(lasting) });
         let number = (self.ticket.0.load(Ordering::Relaxed) >> CHUNK_BITS) + 1;
-        let open = number << CHUNK_BITS | region.chunks as u64;
+        let open = number << CHUNK_BITS | chunks as u64;
         self.ticket.0.store(open, Ordering::Release);
     }
 
-    /// Claims and does chunks until none is left. For the leader, who gives way between them and
+    /// Claims and does chunks until none is left. For the leader, which gives way between them and
     /// comes back.
     pub(crate) fn lead(
         &self,
-        (member, pace): (&Member, &dyn Pace),
+        (member, pace): (&Member, &dyn TeamPace),
         memory: &mut Memory,
-        ways: &Ways,
+        demand: &CoreDemand,
     ) {
         let is_over = || pace.is_over();
         while self.chunks_left() > 0 {
-            memory.way.lead(ways, &is_over);
+            memory.policy.lead(demand, &is_over);
             self.claim(member, memory);
         }
     }
 
     /// The same for another member, until it is told to leave or its core is wanted. It gives way
-    /// before it claims a chunk, so that nobody waits for it meanwhile.
-    pub(crate) fn take_part(&self, member: &Member, memory: &mut Memory, ways: &Ways) -> Leaves {
-        // The flag is written before the region is published, so whoever saw the region sees it.
+    /// before it claims a chunk, so that no other member waits for it meanwhile.
+    pub(crate) fn take_part(
+        &self,
+        member: &Member,
+        memory: &mut Memory,
+        demand: &CoreDemand,
+    ) -> Leaves {
+        // The flag is written before the region is published, so a member that saw the region sees
+        // the flag.
         while self.chunks_left() > 0 && member.active.load(Ordering::Relaxed) {
-            if let Err(stays_away) = memory.way.follow(ways) {
-                return Leaves::Way(stays_away);
+            if let Err(stays_away) = memory.policy.follow(demand) {
+                return Leaves::StaysAway(stays_away);
             }
             self.claim(member, memory);
         }
@@ -207,7 +216,7 @@ impl Board {
         self.ticket.0.load(Ordering::Acquire) & CHUNK_MASK
     }
 
-    /// Claims a chunk and does it, if one is left and nobody else claims one at this moment.
+    /// Claims a chunk and does it, if one is left and no other member claims one at this moment.
     fn claim(&self, member: &Member, memory: &mut Memory) {
         let seen = self.ticket.0.load(Ordering::Acquire);
         let left = seen & CHUNK_MASK;
@@ -232,13 +241,14 @@ impl Board {
             let region = unsafe { (*cell).as_ref() }.expect("a claimed region is there");
             memory.learn(region);
             member.enter(WORKING);
-            let index = region.chunks - left as usize;
-            let pauses = Pauses::new(region.pace, member);
+            let operation = &region.operation;
+            let index = operation.chunks - left as usize;
+            let pauses = Pauses::new(operation.pace, member);
             if !self.failed.0.load(Ordering::Relaxed) {
                 let chunk = || {
                     pauses
-                        .point(region.work)
-                        .and_then(|()| (region.run)(index, &pauses))
+                        .point(operation.work)
+                        .and_then(|()| (operation.run)(index, &pauses))
                 };
                 match catch_unwind(AssertUnwindSafe(chunk)) {
                     Ok(Ok(())) => {}
@@ -247,7 +257,7 @@ impl Board {
                 }
             }
             member.enter(IDLE);
-            region.chunks as u64
+            operation.chunks as u64
         });
         // From here on the region may be gone.
         let before = self.done.0.fetch_add(1, Ordering::AcqRel);
@@ -267,7 +277,7 @@ impl Board {
         self.done.0.load(Ordering::Acquire) & !WAITING == chunks as u64
     }
 
-    /// Says that the leader will park; false when all of `chunks` are done and nobody would wake it.
+    /// Says that the leader will park; false when all of `chunks` are done and no member would wake it.
     pub(crate) fn will_park(&self, chunks: usize) -> bool {
         self.done.0.fetch_or(WAITING, Ordering::AcqRel) != chunks as u64
     }
@@ -296,7 +306,7 @@ impl Memory {
     pub(crate) fn of(member: usize) -> Self {
         Self {
             leader: None,
-            way: Way::new(member),
+            policy: YieldPolicy::new(member),
         }
     }
 

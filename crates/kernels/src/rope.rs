@@ -21,12 +21,12 @@ pub struct Rotations {
     sin: Vec<f32>,
 }
 
-/// What [`Rotations`] are made of.
+/// The inputs of [`Rotations`].
 #[derive(Clone, Copy, Debug)]
 pub struct Rotary<'a> {
     /// Radians per position of each pair.
     pub frequencies: &'a [f32],
-    /// What sine and cosine are multiplied by.
+    /// The factor of sine and cosine.
     pub magnitude: f32,
     /// The position of each row.
     pub positions: &'a [usize],

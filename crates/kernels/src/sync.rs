@@ -46,6 +46,10 @@ mod of_loom {
         }
 
         fn keep_off(&self, _core: usize) {}
+
+        fn are_siblings(&self, _cores: [usize; 2]) -> Option<bool> {
+            None
+        }
     }
 
     pub struct PlainThreads;
@@ -131,21 +135,22 @@ pub(crate) fn sleep_nanos(nanos: Nanos) {
     }
 }
 
-/// Where a thread sleeps until another rouses it; under loom, nobody sleeps.
+/// Where threads sleep until another wakes them; under loom, none sleeps.
 #[derive(Debug, Default)]
-pub(crate) struct Bed {
+pub(crate) struct Parker {
     lock: std::sync::Mutex<()>,
-    roused: std::sync::Condvar,
+    woken: std::sync::Condvar,
 }
 
-impl Bed {
-    /// Sleeps for `most` at most, while `goes_on` as of the last [`rouse`](Self::rouse).
-    pub(crate) fn nap(&self, most: Nanos, goes_on: &dyn Fn() -> bool) {
+impl Parker {
+    /// Sleeps for `most` at most, while `goes_on`; asks it again after each
+    /// [`unpark_all`](Self::unpark_all).
+    pub(crate) fn park_while(&self, most: Nanos, goes_on: &dyn Fn() -> bool) {
         let most = std::time::Duration::from_nanos(most);
         #[cfg(not(loom))]
         {
             let lock = self.lock.lock().unwrap_or_else(PoisonError::into_inner);
-            let woke = self.roused.wait_timeout_while(lock, most, |()| goes_on());
+            let woke = self.woken.wait_timeout_while(lock, most, |()| goes_on());
             drop(woke);
         }
         #[cfg(loom)]
@@ -155,17 +160,17 @@ impl Bed {
         }
     }
 
-    /// What was written before is seen by those who nap.
-    pub(crate) fn rouse(&self) {
+    /// Has every sleeping thread ask `goes_on` again; it sees what was written before.
+    pub(crate) fn unpark_all(&self) {
         drop(self.lock.lock().unwrap_or_else(PoisonError::into_inner));
-        self.roused.notify_all();
+        self.woken.notify_all();
     }
 }
 
-/// A value alone on its cache lines, so that writing it slows no reader of another.
+/// A value with cache lines of its own, so that writing it slows no reader of another value.
 #[derive(Debug, Default)]
 #[repr(align(128))]
-pub(crate) struct Alone<T>(pub(crate) T);
+pub(crate) struct CachePadded<T>(pub(crate) T);
 
 #[cfg(test)]
 #[cfg(not(loom))]
@@ -173,19 +178,19 @@ mod tests {
     use super::*;
 
     #[test]
-    fn who_naps_goes_on_when_roused() {
+    fn a_parked_thread_goes_on_when_another_unparks_it() {
         const HOUR: Nanos = 3_600_000_000_000;
-        let (bed, goes_on) = (Bed::default(), AtomicBool::new(true));
+        let (parker, goes_on) = (Parker::default(), AtomicBool::new(true));
         std::thread::scope(|scope| {
             // Whichever of the two comes first.
-            scope.spawn(|| bed.nap(HOUR, &|| goes_on.load(Ordering::Relaxed)));
+            scope.spawn(|| parker.park_while(HOUR, &|| goes_on.load(Ordering::Relaxed)));
             goes_on.store(false, Ordering::Relaxed);
-            bed.rouse();
+            parker.unpark_all();
         });
     }
 
     #[test]
-    fn a_nap_ends_by_itself() {
-        Bed::default().nap(1, &|| true);
+    fn parking_ends_by_itself() {
+        Parker::default().park_while(1, &|| true);
     }
 }

@@ -7,10 +7,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use gogrid_kernels::{
-    Abandoned, Activations, Embed, Forms, GateKind, Isa, Ops, Packed, RmsNorm, RopeRows, Rotary,
-    RotaryPairs, Rotations, Team,
+    Abandoned, Activations, Embed, Forms, GateKind, Isa, Ops, Packed, Packing, RmsNorm, RopeRows,
+    Rotary, RotaryPairs, Rotations, Team,
 };
-use gogrid_units::{FullSpeed, Go, Moment, Pace, PlainThreads, WeightType, Work};
+use gogrid_units::{FullSpeed, Go, Moment, Pace, PlainThreads, TeamPace, WeightType, Work};
 
 fn floats(seed: usize, len: usize) -> Vec<f32> {
     let mut state = seed as u64 * 2 + 1;
@@ -227,7 +227,15 @@ fn packed(rows: usize, cols: usize, seed: usize) -> (Packed, Vec<f32>) {
         out.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
         Ok(())
     };
-    let Ok(packed) = Packed::pack(WeightType::F32, WeightType::F32, rows, cols, read);
+    let Ok(packed) = Packed::pack(
+        Packing {
+            stored: WeightType::F32,
+            kept: WeightType::F32,
+            rows,
+            cols,
+        },
+        read,
+    );
     (packed, values)
 }
 
@@ -293,7 +301,7 @@ struct Watching {
 
 impl Pace for Watching {
     fn point(&self, work: Work) -> Go {
-        // What 2 GB/s and 10 multiply-adds a nanosecond do in 0.3 ms.
+        // The work of 0.3 ms at 2 GB/s and 10 multiply-adds a nanosecond.
         assert!(
             work.bytes <= 600_000 && work.multiply_adds <= 3_000_000,
             "{work:?}"
@@ -306,9 +314,17 @@ impl Pace for Watching {
         }
     }
     fn rest(&self, _until: Moment) {}
+    fn is_over(&self) -> bool {
+        false
+    }
+    fn charge(&self, _busy_nanos: u64) {}
+}
+
+impl TeamPace for Watching {
     fn width(&self) -> usize {
         usize::MAX
     }
+    fn gave_way(&self, _nanos: u64) {}
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::task::Poll;
 
 use gogrid_lease::Ledger;
 use gogrid_model::Model;
-use gogrid_units::{Bytes, Pace, Span};
+use gogrid_units::{Bytes, Span, TeamPace};
 
 use crate::step::{BlockId, Input, OutputBuf, Step};
 
@@ -79,7 +79,7 @@ pub struct Opening<'a> {
     /// The device's ledger.
     pub memory: &'a Ledger,
     /// How fast its arithmetic may go.
-    pub pace: Arc<dyn Pace>,
+    pub pace: Arc<dyn TeamPace>,
     /// The most rows a step will have.
     pub rows_max: usize,
 }

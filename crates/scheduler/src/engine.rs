@@ -271,7 +271,7 @@ impl Inside {
             }
             self.send_out();
             // It runs on any of the devices' cores, so all answer for it.
-            DutyPace::charge(&self.paces);
+            DutyPace::charge_thread(&self.paces);
             if let Some(renewal) = self.renewal.take() {
                 match self.renew(own, renewal) {
                     Some(kept) => (self, own) = kept,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use gogrid_governor::Duty;
 use gogrid_host::{Clock, thread_cpu_time};
-use gogrid_units::{Go, Moment, Pace, Sparing, Work};
+use gogrid_units::{Go, Moment, Pace, Sparing, TeamPace, Work};
 
 use crate::gate::Gate;
 use crate::limits::{POINTS_MAX, SLICE};
@@ -63,7 +63,7 @@ impl DutyPace {
 
     /// Settles what the calling thread used, for a thread without pause points that works for all
     /// the devices of `paces`: others rest for it.
-    pub(crate) fn charge(paces: &[Arc<Self>]) {
+    pub(crate) fn charge_thread(paces: &[Arc<Self>]) {
         let now = paces[0].clock.now();
         if now < DUE.get() {
             return;
@@ -154,12 +154,19 @@ impl Pace for DutyPace {
         self.rest_nanos.fetch_add(rested, Ordering::Relaxed);
     }
 
-    fn width(&self) -> usize {
-        self.duty.width()
-    }
-
     fn is_over(&self) -> bool {
         self.stopped.load(Ordering::Acquire) || self.gate.is_shut()
+    }
+
+    fn charge(&self, busy_nanos: u64) {
+        // The rest that this makes due, if any, is taken at the next pause point.
+        self.count(self.clock.now(), busy_nanos);
+    }
+}
+
+impl TeamPace for DutyPace {
+    fn width(&self) -> usize {
+        self.duty.width()
     }
 
     fn gave_way(&self, nanos: u64) {
@@ -190,6 +197,19 @@ mod tests {
         // However busy the machine is: 50 ms of CPU time are not earned sooner, but for a slice's
         // debt, and what is used before it is settled.
         assert!(wall >= 0.1 - 0.003, "{wall} s");
+    }
+
+    #[test]
+    fn busy_time_that_a_device_reports_makes_its_next_point_rest() {
+        let pace = DutyPace::new(0.5, 1, Arc::default());
+        assert_eq!(pace.point(Work::default()), Go::Go);
+        pace.charge(100_000_000);
+        assert_eq!(pace.busy_seconds(), 0.1);
+        let Go::Rest(until) = pace.point(Work::default()) else {
+            panic!("100 ms of debt make no rest due");
+        };
+        // They are earned back after 200 ms; no single rest is longer than 50 ms.
+        assert!(until >= Moment(50_000_000), "{until:?}");
     }
 
     #[test]

@@ -4,7 +4,9 @@ use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use gogrid_host::{CoreSet, IoPriority, Priority, current_core, pin_thread, thread_cpu_time};
+use gogrid_host::{
+    CoreSet, CoreSiblings, IoPriority, Priority, current_core, pin_thread, thread_cpu_time,
+};
 use gogrid_units::{Spawn, ThreadBody};
 
 use crate::device::Device;
@@ -31,6 +33,8 @@ struct Shared {
 struct Starter {
     threads: Threads,
     device: Option<Device>,
+    /// Of the device's cores.
+    siblings: CoreSiblings,
 }
 
 impl Spawn for Starter {
@@ -57,6 +61,10 @@ impl Spawn for Starter {
             pin_thread(&others);
         }
     }
+
+    fn are_siblings(&self, cores: [usize; 2]) -> Option<bool> {
+        self.siblings.are_siblings(cores)
+    }
 }
 
 impl Threads {
@@ -75,9 +83,11 @@ impl Threads {
     /// What starts threads that have the priorities asked for and are kept to the device's cores,
     /// each listed before it is handed out.
     pub(crate) fn starter(&self, device: Option<&Device>) -> Arc<dyn Spawn> {
+        let cores = device.and_then(|device| CoreSet::new(device.cores.iter().copied()));
         Arc::new(Starter {
             threads: self.clone(),
             device: device.cloned(),
+            siblings: cores.as_ref().map(CoreSiblings::read).unwrap_or_default(),
         })
     }
 

@@ -21,7 +21,7 @@ mod spawn;
 mod weight_type;
 
 pub use bytes::Bytes;
-pub use pace::{FullSpeed, Go, Moment, Pace, Work};
+pub use pace::{FullSpeed, Go, Moment, Pace, TeamPace, Work};
 pub use span::{Piece, Span};
 pub use sparing::Sparing;
 pub use spawn::{PlainThreads, Spawn, ThreadBody, hand_over, system_name};

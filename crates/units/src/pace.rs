@@ -22,27 +22,35 @@ pub enum Go {
     Abandon,
 }
 
-/// How fast arithmetic may go. A thread that computes asks before every piece of work, at least
-/// every 0.5 ms; the answer comes from whoever holds the limits. Implementations must be cheap
-/// (tens of nanoseconds) and must not block in [`point`](Pace::point).
+/// How fast the arithmetic of one device may go. Whoever holds the limits gives the answers. All
+/// methods may be called from several threads at once.
 pub trait Pace: Send + Sync {
-    /// Asked before `work` is done, on the thread that will do it.
+    /// The pause point: asked before each piece of `work`, at least every 0.5 ms of it, by the thread
+    /// that does the work or that hands it to its device. Must be cheap (tens of nanoseconds), and
+    /// must not block.
     fn point(&self, work: Work) -> Go;
 
     /// Sleeps the calling thread until `until`; may return early.
     fn rest(&self, until: Moment);
 
+    /// Whether the next pause point would abandon. A thread that waits for something else asks this,
+    /// to stop waiting.
+    fn is_over(&self) -> bool;
+
+    /// Counts busy time that a device reports itself, such as the time between two of a GPU's
+    /// timestamps; called once for each piece of that time, soon after it has passed. A team of
+    /// threads never calls it: its threads' CPU time is read from their clocks at pause points.
+    fn charge(&self, busy_nanos: u64);
+}
+
+/// The pace of a device that computes with a team of threads.
+pub trait TeamPace: Pace {
     /// Threads the next region may use, at least one; asked once a region.
     fn width(&self) -> usize;
 
-    /// Whether the next pause point would abandon, for who sleeps before it and need not go on.
-    fn is_over(&self) -> bool {
-        false
-    }
-
-    /// Told after each step: for how many nanoseconds threads gave their cores to other programs
-    /// since the step before, added up.
-    fn gave_way(&self, _nanos: u64) {}
+    /// Called at the end of each step, with the nanoseconds for which the team's threads gave their
+    /// cores to other programs since the end of the step before, summed over the threads.
+    fn gave_way(&self, nanos: u64);
 }
 
 /// The pace without limits: never rests, and uses every thread there is.
@@ -56,7 +64,17 @@ impl Pace for FullSpeed {
 
     fn rest(&self, _until: Moment) {}
 
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    fn charge(&self, _busy_nanos: u64) {}
+}
+
+impl TeamPace for FullSpeed {
     fn width(&self) -> usize {
         usize::MAX
     }
+
+    fn gave_way(&self, _nanos: u64) {}
 }

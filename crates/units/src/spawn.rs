@@ -5,8 +5,8 @@ use std::thread::{Builder, JoinHandle};
 /// What a thread does from its start to its end.
 pub type ThreadBody = Box<dyn FnOnce() + Send>;
 
-/// How threads are started: who makes one asks, so that what each begins with (priorities, cores,
-/// a place in the status) is one owner's.
+/// How threads are started. Code that needs a thread is handed one of these, so that a single owner
+/// decides what each thread begins with: priorities, cores, a place in the status.
 pub trait Spawn: Send + Sync {
     /// Starts a thread that runs `body`; `name` says what it does, as `driver` or `worker 3`. A
     /// name that was given before is that of a thread that takes over from the one before.
@@ -15,8 +15,9 @@ pub trait Spawn: Send + Sync {
     /// When the system refuses a thread; then nothing of `body` has run.
     fn spawn(&self, name: &str, body: ThreadBody) -> io::Result<JoinHandle<()>>;
 
-    /// The core that the calling thread runs on at this moment, where the system tells. Threads
-    /// that share one know by it that nobody else wants it. Cheap: tens of nanoseconds.
+    /// The core that the calling thread runs on at this moment, where the system tells. Threads of
+    /// one team that find themselves on the same core know that no other program wants it. Cheap:
+    /// tens of nanoseconds.
     fn core(&self) -> Option<usize> {
         None
     }
@@ -25,6 +26,13 @@ pub trait Spawn: Send + Sync {
     /// on, and no longer off the one before. Where the system cannot, nothing happens.
     fn keep_off(&self, core: usize) {
         let _ = core;
+    }
+
+    /// Whether two cores are hardware threads of one physical core, or the same core; `None` where
+    /// the system does not know it, as in a virtual machine. As cheap as [`core`](Self::core).
+    fn are_siblings(&self, cores: [usize; 2]) -> Option<bool> {
+        let _ = cores;
+        None
     }
 }
 
@@ -43,7 +51,8 @@ pub fn system_name(name: &str) -> String {
     format!("gogrid-{}", name.replace(' ', ""))
 }
 
-/// Starts a thread that goes on with `state` and is given its own handle, for whoever joins it.
+/// Starts a thread that goes on with `state` and is given its own handle, to pass on to the thread
+/// that joins it.
 ///
 /// # Errors
 /// When the thread could not be started, with the state as it was.

@@ -19,6 +19,8 @@ mod unix;
 #[cfg(windows)]
 mod windows;
 
+#[cfg(not(target_os = "linux"))]
+use crate::cores::CoreSet;
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 use absent as system;
 #[cfg(target_os = "linux")]
@@ -45,10 +47,16 @@ pub(crate) use unix::{Listener, Stream, socket_files, socket_is_alive};
 pub(crate) use absent::battery;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::current_core;
+pub(crate) use linux::{core_siblings, current_core};
 
 /// Not asked of other systems.
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn current_core() -> Option<usize> {
     None
+}
+
+/// Not asked of other systems.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn core_siblings(_cores: &CoreSet) -> Vec<(usize, CoreSet)> {
+    Vec::new()
 }

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use gogrid_kernels::{
     Abandoned, Activations, Attention, AttentionRows, Forms, GateKind, KV_TOKENS, KvBlock, KvLayer,
-    KvLayout, KvRows, Ops, Packed, RmsNorm, RopeRows, Rotary, RotaryPairs, Rotations,
+    KvLayout, KvRows, Ops, Packed, Packing, RmsNorm, RopeRows, Rotary, RotaryPairs, Rotations,
 };
 use gogrid_units::WeightType;
 
@@ -21,11 +21,19 @@ pub(crate) fn matrix(ty: WeightType, rows: usize, cols: usize) -> Packed {
         }
         Ok::<_, Infallible>(())
     };
-    let Ok(packed) = Packed::pack(ty, ty, rows, cols, &mut read);
+    let Ok(packed) = Packed::pack(
+        Packing {
+            stored: ty,
+            kept: ty,
+            rows,
+            cols,
+        },
+        &mut read,
+    );
     packed
 }
 
-/// What differs from model to model.
+/// The figures that differ from model to model.
 #[derive(Clone, Copy)]
 pub(crate) struct Shape {
     pub(crate) kv_heads: usize,
@@ -138,7 +146,7 @@ impl Cache {
     }
 }
 
-/// What lies between the operations of a layer.
+/// The rows between the operations of a layer.
 pub(crate) struct Layer<'a> {
     weights: &'a Weights,
     step: Step,

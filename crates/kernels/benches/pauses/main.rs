@@ -19,7 +19,7 @@ use gogrid_units::{PlainThreads, WeightType};
 use layer::{Cache, HEAD_DIM, HEADS, Layer, Shape, Step, Weights, matrix};
 use watch::{Interval, Watch};
 
-/// What may lie between two pause points.
+/// The most time between two pause points.
 const BOUND_NANOS: u64 = 500_000;
 /// How long a chunk may be for an offer of a core every 50 us, the most often, to mean something.
 const OFFER_NANOS: u64 = 100_000;
@@ -64,7 +64,7 @@ fn steps(context: usize) -> [(&'static str, Step); 3] {
 
 type Body<'a> = dyn FnMut(&mut Ops<'_>) -> Result<(), Abandoned> + 'a;
 
-/// Runs steps and prints what lay between their pause points.
+/// Runs steps and prints the times between their pause points.
 struct Bench {
     isa: Isa,
     /// Words in the names of the cases to run; all when there are none.

@@ -7,9 +7,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
-use gogrid_units::{Go, Moment, Pace, Work};
+use gogrid_units::{Go, Moment, Pace, TeamPace, Work};
 
-/// What lies between two pause points of one thread that tell of work.
+/// The time between two pause points of one thread that tell of work.
 #[derive(Clone, Copy)]
 pub(crate) struct Interval {
     pub(crate) nanos: u64,
@@ -26,7 +26,7 @@ pub(crate) struct Watch {
     kept: Mutex<Vec<Interval>>,
 }
 
-/// What a thread remembers of its last pause point.
+/// A thread's last pause point.
 struct Since {
     step: u64,
     from: Instant,
@@ -110,7 +110,17 @@ impl Pace for Watch {
 
     fn rest(&self, _until: Moment) {}
 
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    fn charge(&self, _busy_nanos: u64) {}
+}
+
+impl TeamPace for Watch {
     fn width(&self) -> usize {
         self.threads
     }
+
+    fn gave_way(&self, _nanos: u64) {}
 }

@@ -4,13 +4,11 @@ mod round;
 #[cfg(test)]
 mod tests;
 mod writer;
-#[cfg(target_arch = "x86_64")]
-mod x86;
 
 use gogrid_units::{Bytes, WeightType};
 
-use crate::isa::Isa;
 use crate::quant::{Format, ScaleOf};
+use crate::simd::{Isa, Simd, Word};
 
 pub(crate) use writer::Writer;
 
@@ -79,7 +77,7 @@ pub(crate) struct Super {
     blocks_per_row: usize,
 }
 
-/// What goes with 256 int8 values.
+/// The scale and sums of 256 int8 values.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct SuperBlock {
     /// The scale.
@@ -96,9 +94,6 @@ struct Words {
     bytes: Vec<u8>,
     stride: usize,
 }
-
-/// The int8 values of four columns.
-pub(crate) type Word = [u8; 4];
 
 impl Words {
     /// Rows begin an odd number of cache lines apart, so that the same column of several rows
@@ -196,6 +191,9 @@ impl Activations {
     }
 
     /// Rounds `x`, `[rows, cols]`, into the first rows.
+    ///
+    /// # Panics
+    /// When this machine has not got `isa`.
     pub fn fill(&mut self, isa: Isa, x: &[f32]) {
         assert!(
             x.len() <= self.rows * self.cols,
@@ -204,10 +202,10 @@ impl Activations {
         );
         let cols = self.cols.max(1);
         assert!(x.len().is_multiple_of(cols), "whole rows of {cols}");
-        let writer = self.writer();
+        let (simd, writer) = (Simd::expect(isa), self.writer());
         for (row, x) in x.chunks_exact(cols).enumerate() {
             // SAFETY: this thread alone has the writer, so no two calls meet.
-            unsafe { writer.fill_row(isa, row, x) }
+            unsafe { writer.fill_row(simd, row, x) }
         }
     }
 

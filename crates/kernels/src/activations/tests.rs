@@ -1,8 +1,8 @@
 use proptest::prelude::*;
 
-use super::{Activations, Forms, Word};
-use crate::isa::Isa;
+use super::{Activations, Forms};
 use crate::quant::tests::Noise;
+use crate::simd::{Isa, Word};
 use gogrid_units::{Bytes, WeightType};
 
 fn all_forms() -> Forms {

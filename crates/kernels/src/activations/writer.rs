@@ -1,10 +1,8 @@
 use std::marker::PhantomData;
 
-use super::round::{Plain, Sixteen, block32, block256};
-#[cfg(target_arch = "x86_64")]
-use super::x86::{Avx2, Avx512};
+use super::round::{block32, block256};
 use super::{Activations, Forms, SuperBlock};
-use crate::isa::Isa;
+use crate::simd::{Floats, Kernel, Simd};
 
 /// Fills rows of [`Activations`], from several threads at once if each has its own rows.
 #[derive(Clone, Copy)]
@@ -44,7 +42,7 @@ impl<'a, T> Rows<'a, T> {
     }
 
     /// # Safety
-    /// `row` is below the number of rows given to `new`, and nobody else has it.
+    /// `row` is below the number of rows given to `new`, and no other thread has it.
     unsafe fn row(&self, row: usize) -> &'a mut [T] {
         // SAFETY: rows × stride elements are borrowed for 'a, and the caller has this row alone.
         unsafe { std::slice::from_raw_parts_mut(self.start.add(row * self.stride), self.stride) }
@@ -83,7 +81,7 @@ impl<'a> Writer<'a> {
     ///
     /// # Safety
     /// No other thread reads or fills this row meanwhile.
-    pub(crate) unsafe fn fill_row(&self, isa: Isa, row: usize, x: &[f32]) {
+    pub(crate) unsafe fn fill_row(&self, simd: Simd, row: usize, x: &[f32]) {
         assert!(row < self.rows, "row {row} of {}", self.rows);
         assert_eq!(x.len(), self.cols, "as many values as columns");
         // SAFETY: the row is in range, and the caller's alone; the fields are separate buffers.
@@ -100,48 +98,31 @@ impl<'a> Writer<'a> {
         if self.forms.floats {
             to.floats.copy_from_slice(x);
         }
-        match isa {
-            Isa::Scalar => fill(Plain, x, to),
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx2 => {
-                let avx2 = Avx2::new().expect("this machine has avx2");
-                // SAFETY: an `Avx2` exists only where the instructions do.
-                unsafe { fill_avx2(avx2, x, to) }
-            }
-            #[cfg(target_arch = "x86_64")]
-            Isa::Avx512Vnni => {
-                let avx512 = Avx512::new().expect("this machine has avx-512");
-                // SAFETY: an `Avx512` exists only where the instructions do.
-                unsafe { fill_avx512(avx512, x, to) }
-            }
-            #[cfg(not(target_arch = "x86_64"))]
-            _ => unreachable!("this machine has no {isa}"),
+        simd.run(Round { x, to });
+    }
+}
+
+/// Rounds `x` to one row.
+struct Round<'a> {
+    x: &'a [f32],
+    to: Row<'a>,
+}
+
+impl Kernel for Round<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Floats>(self, s: S) {
+        let Self { x, to } = self;
+        let x = x.as_chunks().0;
+        let scales = to.scales.iter_mut().zip(to.sums);
+        let words = to.words32.as_chunks_mut().0.as_chunks_mut().0;
+        for ((x, words), (scale, sum)) in x.as_chunks().0.iter().zip(words).zip(scales) {
+            (*scale, *sum) = block32(s, x, words);
         }
-    }
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx2")]
-fn fill_avx2(v: Avx2, x: &[f32], to: Row<'_>) {
-    fill(v, x, to);
-}
-
-#[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx512dq,avx512vl")]
-fn fill_avx512(v: Avx512, x: &[f32], to: Row<'_>) {
-    fill(v, x, to);
-}
-
-#[inline(always)]
-fn fill<V: Sixteen>(v: V, x: &[f32], to: Row<'_>) {
-    let x = x.as_chunks().0;
-    let scales = to.scales.iter_mut().zip(to.sums);
-    let words = to.words32.as_chunks_mut().0.as_chunks_mut().0;
-    for ((x, words), (scale, sum)) in x.as_chunks().0.iter().zip(words).zip(scales) {
-        (*scale, *sum) = block32(v, x, words);
-    }
-    let words = to.words256.as_chunks_mut().0.as_chunks_mut().0;
-    for ((x, words), block) in x.as_chunks().0.iter().zip(words).zip(to.blocks) {
-        *block = block256(v, x, words);
+        let words = to.words256.as_chunks_mut().0.as_chunks_mut().0;
+        for ((x, words), block) in x.as_chunks().0.iter().zip(words).zip(to.blocks) {
+            *block = block256(s, x, words);
+        }
     }
 }

@@ -4,10 +4,9 @@ use super::merge::{Merge, Running, finish};
 use super::tiles::{Partial, QUERIES_MAX, Query, Tiles};
 use super::{Plan, Rows, SPAN_TILES, SPAN_TOKENS, Unit, split_partial};
 use crate::cost::{pieces_per_point, times};
-use crate::isa::Isa;
 use crate::kv::{HEAD_DIM_MAX, KV_TOKENS};
-use crate::lanes::{LANES, run};
 use crate::region::{Abandoned, Pauses};
+use crate::simd::{LANES, Simd};
 
 /// At most [`QUERIES_MAX`] queries of a unit.
 pub(super) struct Few<'a, 'p> {
@@ -16,6 +15,8 @@ pub(super) struct Few<'a, 'p> {
     pub(super) unit: &'a Unit,
     /// Row after row, and in a row head after head of the group.
     pub(super) queries: Range<usize>,
+    pub(super) simd: Simd,
+    pub(super) pauses: &'a Pauses<'a>,
 }
 
 impl<'a> Few<'a, '_> {
@@ -39,7 +40,7 @@ impl<'a> Few<'a, '_> {
 
     /// # Safety
     /// The queries' outputs and partials are this thread's.
-    pub(super) unsafe fn compute(&self, isa: Isa, pauses: &Pauses<'_>) -> Result<(), Abandoned> {
+    pub(super) unsafe fn compute(&self) -> Result<(), Abandoned> {
         let queries: Vec<_> = self
             .queries
             .clone()
@@ -47,24 +48,19 @@ impl<'a> Few<'a, '_> {
             .collect();
         let Some(span) = self.unit.span else {
             // SAFETY: the caller's.
-            return unsafe { self.all_spans(isa, &queries, pauses) };
+            return unsafe { self.all_spans(&queries) };
         };
         let partial = |query| {
             // SAFETY: the caller's; a query of a unit has one partial for its span.
             unsafe { self.plan.partial(self.rows, self.row_and_head(query), span) }
         };
         let mut partials: Vec<_> = self.queries.clone().map(partial).collect();
-        self.span((isa, span), (&queries, &mut partials), pauses)
+        self.span(span, &queries, &mut partials)
     }
 
     /// # Safety
     /// The queries' outputs are this thread's.
-    unsafe fn all_spans(
-        &self,
-        isa: Isa,
-        queries: &[Query<'_>],
-        pauses: &Pauses<'_>,
-    ) -> Result<(), Abandoned> {
+    unsafe fn all_spans(&self, queries: &[Query<'_>]) -> Result<(), Abandoned> {
         let heads = &self.plan.heads;
         let out = |query| {
             let (row, head) = self.row_and_head(query);
@@ -78,20 +74,17 @@ impl<'a> Few<'a, '_> {
         let mut outs: Vec<_> = self.queries.clone().map(out).collect();
         outs.iter_mut().for_each(|out| out.fill(0.0));
         for span in heads.spans(self.rows.positions(self.unit.rows.clone())) {
-            self.span((isa, span), (queries, &mut partials), pauses)?;
+            self.span(span, queries, &mut partials)?;
             let ends = (span * SPAN_TOKENS, (span + 1) * SPAN_TOKENS);
             for (n, query) in queries.iter().enumerate() {
                 if query.sees.0 < ends.1 && ends.0 < query.sees.1 {
                     let (values, scale) = (&*partials[n].values, *partials[n].scale);
-                    run(
-                        isa,
-                        Merge {
-                            running: &mut running[n],
-                            out: outs[n],
-                            values,
-                            scale,
-                        },
-                    );
+                    self.simd.run(Merge {
+                        running: &mut running[n],
+                        out: outs[n],
+                        values,
+                        scale,
+                    });
                 }
             }
         }
@@ -104,30 +97,27 @@ impl<'a> Few<'a, '_> {
     /// The partials of the queries over one span.
     fn span(
         &self,
-        (isa, span): (Isa, usize),
-        (queries, partials): (&[Query<'_>], &mut [Partial<'_>]),
-        pauses: &Pauses<'_>,
+        span: usize,
+        queries: &[Query<'_>],
+        partials: &mut [Partial<'_>],
     ) -> Result<(), Abandoned> {
         let (heads, kv_head) = (&self.plan.heads, self.unit.kv_head);
         partials.iter_mut().for_each(Partial::clear);
         let tile = self.plan.work(KV_TOKENS, queries.len());
-        let each = pieces_per_point(isa, tile).min(SPAN_TILES);
+        let each = pieces_per_point(self.simd.isa(), tile).min(SPAN_TILES);
         let end = (span + 1) * SPAN_TILES;
         for first in (span * SPAN_TILES..end).step_by(each) {
             let tiles = first..(first + each).min(end);
-            pauses.point(times(tile, tiles.len()))?;
+            self.pauses.point(times(tile, tiles.len()))?;
             let blocks = self.rows.blocks;
-            run(
-                isa,
-                Tiles {
-                    heads,
-                    kv_head,
-                    blocks,
-                    tiles,
-                    queries,
-                    partials,
-                },
-            );
+            self.simd.run(Tiles {
+                heads,
+                kv_head,
+                blocks,
+                tiles,
+                queries,
+                partials,
+            });
         }
         Ok(())
     }

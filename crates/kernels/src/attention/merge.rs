@@ -1,9 +1,9 @@
 //! Joining the sums over spans of keys, in the order of the spans.
 
-use super::tiles::exp_one;
-use crate::lanes::{Kernel, LANES, Lanes, load_part, store_part};
+use crate::exp::exp_one;
+use crate::simd::{Floats, Kernel, LANES, load_part, store_part};
 
-/// What is known of a query over the spans so far, beside the weighted sum of values in the
+/// A query's state over the spans so far, beside the weighted sum of values in the
 /// output: the greatest score and the sum of the weights.
 #[derive(Clone, Copy)]
 pub(crate) struct Running {
@@ -34,7 +34,7 @@ impl Kernel for Merge<'_> {
     type Out = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
+    fn run<S: Floats>(self, s: S) {
         let [greatest, sum] = self.scale;
         let running = self.running;
         let top = if running.greatest > greatest {
@@ -43,28 +43,25 @@ impl Kernel for Merge<'_> {
             greatest
         };
         let len = self.out.len();
-        assert!(
-            self.values.len() >= len,
-            "{} values for {len}",
-            self.values.len()
-        );
-        // SAFETY: the caller has `L`; all offsets stay below `len`, which both have.
-        unsafe {
-            let before = exp_one::<L>(running.greatest - top);
-            let now = exp_one::<L>(greatest - top);
-            *running = Running {
-                greatest: top,
-                sum: running.sum * before + sum * now,
-            };
-            let (before, now) = (L::splat(before), L::splat(now));
-            let (out, values) = (self.out.as_mut_ptr(), self.values.as_ptr());
-            for at in (0..len).step_by(LANES) {
-                let part = (len - at).min(LANES);
-                let old = load_part::<L>(out.add(at), part);
-                let new = load_part::<L>(values.add(at), part);
-                let sum = L::fma(new, now, L::mul(old, before));
-                store_part::<L>(out.add(at), sum, part);
-            }
+        let has = self.values.len();
+        assert!(has >= len, "{has} values for {len}");
+        let before = exp_one(s, running.greatest - top);
+        let now = exp_one(s, greatest - top);
+        *running = Running {
+            greatest: top,
+            sum: running.sum * before + sum * now,
+        };
+        let (before, now) = (s.splat(before), s.splat(now));
+        let (out, out_rest) = self.out.as_chunks_mut::<LANES>();
+        let (values, values_rest) = self.values[..len].as_chunks::<LANES>();
+        for (out, new) in out.iter_mut().zip(values) {
+            let old = s.mul(s.load(out), before);
+            s.store(s.fma(s.load(new), now, old), out);
+        }
+        if !out_rest.is_empty() {
+            let old = s.mul(load_part(s, out_rest), before);
+            let new = load_part(s, values_rest);
+            store_part(s, s.fma(new, now, old), out_rest);
         }
     }
 }

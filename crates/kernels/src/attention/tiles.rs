@@ -7,9 +7,12 @@ use std::array::{from_mut, from_ref};
 use std::ops::Range;
 
 use super::Heads;
-use crate::exp::{exp, tanh};
+use crate::exp::{exp, exp_one, tanh};
 use crate::kv::{KV_TOKENS, KvBlock};
-use crate::lanes::{Kernel, LANES, Lanes};
+use crate::simd::{Floats, Kernel, LANES};
+
+/// Elements of a head between two checks of bounds: every head's width is a multiple.
+const STEP: usize = 8;
 
 /// Queries computed side by side, so that a key is converted once for all of them.
 pub(crate) const QUERIES_MAX: usize = 8;
@@ -57,36 +60,88 @@ impl Kernel for Tiles<'_, '_> {
     type Out = ();
 
     #[inline(always)]
-    unsafe fn run<L: Lanes>(self) {
-        // SAFETY: the caller has `L`.
-        unsafe {
-            match self.queries.len() {
-                1 => self.run_for::<L, 1>(),
-                2 => self.run_for::<L, 2>(),
-                3 => self.run_for::<L, 3>(),
-                4 => self.run_for::<L, 4>(),
-                5 => self.run_for::<L, 5>(),
-                6 => self.run_for::<L, 6>(),
-                7 => self.run_for::<L, 7>(),
-                QUERIES_MAX => self.run_for::<L, QUERIES_MAX>(),
-                n => unreachable!("{n} queries"),
-            }
+    fn run<S: Floats>(self, s: S) {
+        match self.queries.len() {
+            1 => self.run_for::<S, 1>(s),
+            2 => self.run_for::<S, 2>(s),
+            3 => self.run_for::<S, 3>(s),
+            4 => self.run_for::<S, 4>(s),
+            5 => self.run_for::<S, 5>(s),
+            6 => self.run_for::<S, 6>(s),
+            7 => self.run_for::<S, 7>(s),
+            QUERIES_MAX => self.run_for::<S, QUERIES_MAX>(s),
+            n => unreachable!("{n} queries"),
         }
     }
 }
 
+/// Keys of a tile, by their numbers in it: from `low` on, before `end`.
+#[derive(Clone, Copy)]
+struct Keys {
+    low: usize,
+    end: usize,
+}
+
 /// The keys of a tile that a query sees.
-type Seen = Option<(usize, usize)>;
+type Seen = Option<Keys>;
+
+/// How a query sees a tile.
+#[derive(Clone, Copy)]
+struct View<'a> {
+    heads: &'a Heads,
+    seen: Keys,
+}
+
+/// The weights that `N` queries give a tile's keys.
+#[derive(Clone, Copy)]
+struct Weights<'a, const N: usize> {
+    /// The weight of each key, for each query.
+    keys: &'a [[f32; KV_TOKENS]; N],
+    /// The factor of each query's sums so far.
+    sums: [f32; N],
+    /// The keys that each query sees.
+    seen: [Seen; N],
+}
+
+/// Values of a tile that are added to sums.
+#[derive(Clone, Copy)]
+struct Values<'a> {
+    /// `[32][head_dim]`, and eight more.
+    all: &'a [u16],
+    head_dim: usize,
+    /// Those that are added.
+    keys: Keys,
+}
+
+impl<'a, const N: usize> Weights<'a, N> {
+    /// One query's.
+    #[inline(always)]
+    fn of(self, n: usize) -> Weights<'a, 1> {
+        Weights {
+            keys: from_ref(&self.keys[n]),
+            sums: [self.sums[n]],
+            seen: [self.seen[n]],
+        }
+    }
+}
+
+impl Values<'_> {
+    /// Those of these keys.
+    #[inline(always)]
+    fn of(self, keys: Keys) -> Self {
+        Self { keys, ..self }
+    }
+}
 
 impl Tiles<'_, '_> {
-    /// # Safety
-    /// As for [`Lanes`]; there are `N` queries.
+    /// For `N` queries.
     #[inline(always)]
-    unsafe fn run_for<L: Lanes, const N: usize>(self) {
+    fn run_for<S: Floats, const N: usize>(self, s: S) {
         let queries: &[Query<'_>; N] = self.queries.try_into().expect("N queries");
         let partials: &mut [Partial<'_>; N] = self.partials.try_into().expect("N partials");
+        let head_dim = self.heads.head_dim;
         for query in queries {
-            assert_eq!(query.q.len(), self.heads.head_dim, "a query");
+            assert_eq!(query.q.len(), head_dim, "a query");
         }
         for tile in self.tiles {
             let mut seen = [None; N];
@@ -97,20 +152,26 @@ impl Tiles<'_, '_> {
                 continue;
             }
             let block = self.blocks[tile].expect("a tile that a query sees has its block");
-            let (keys, values) = block.head(self.heads.layer, self.kv_head);
+            let (keys, all) = block.head(self.heads.layer, self.kv_head);
             let mut weights = [[0.0; KV_TOKENS]; N];
-            let mut old = [0.0; N];
-            // SAFETY: the caller has `L`; keys are `[head_dim][32]`, values `[32][head_dim]` and
-            // eight more, queries `[head_dim]` (just asserted, the others by `KvBlock::head`).
-            unsafe {
-                scores::<L, N>(keys, queries, &mut weights);
-                for n in 0..N {
-                    if let Some(seen) = seen[n] {
-                        old[n] = weigh::<L>(self.heads, seen, &mut weights[n], partials[n].scale);
-                    }
+            let mut sums = [0.0; N];
+            scores(s, keys, queries, &mut weights);
+            for n in 0..N {
+                if let Some(seen) = seen[n] {
+                    let heads = self.heads;
+                    let view = View { heads, seen };
+                    sums[n] = weigh(s, view, &mut weights[n], partials[n].scale);
                 }
-                add_values::<L, N>((values, seen), &weights, old, partials);
             }
+            let keys = &weights;
+            let weights = Weights { keys, sums, seen };
+            let (low, end) = (0, KV_TOKENS);
+            let values = Values {
+                all,
+                head_dim,
+                keys: Keys { low, end },
+            };
+            add_values(s, values, weights, partials);
         }
     }
 }
@@ -119,39 +180,38 @@ impl Tiles<'_, '_> {
 fn seen_of(tile: usize, (first, end): (usize, usize)) -> Seen {
     let base = tile * KV_TOKENS;
     let low = first.saturating_sub(base);
-    let high = end.saturating_sub(base).min(KV_TOKENS);
-    (low < high).then_some((low, high))
+    let end = end.saturating_sub(base).min(KV_TOKENS);
+    (low < end).then_some(Keys { low, end })
 }
 
-/// The products of the queries with 32 keys, summed over the elements of a head in order.
-///
-/// # Safety
-/// As for [`Lanes`]; `keys` is `[head_dim][32]`.
+/// The products of the queries with 32 keys, summed over the elements of a head in order. `keys` is
+/// `[head_dim][32]`.
 #[inline(always)]
-unsafe fn scores<L: Lanes, const N: usize>(
+fn scores<S: Floats, const N: usize>(
+    s: S,
     keys: &[u16],
     queries: &[Query<'_>; N],
     out: &mut [[f32; KV_TOKENS]; N],
 ) {
-    let head_dim = queries[0].q.len();
-    assert!(keys.len() >= head_dim * KV_TOKENS);
-    let mut q = [queries[0].q.as_ptr(); N];
+    let keys = keys.as_chunks().0.as_chunks::<STEP>().0;
+    let mut q = [[].as_slice(); N];
     for n in 0..N {
-        q[n] = queries[n].q.as_ptr();
+        q[n] = queries[n].q.as_chunks::<STEP>().0;
     }
-    for half in [0, LANES] {
-        // SAFETY: `d < head_dim`, so all reads lie in `keys` and the queries.
-        unsafe {
-            let mut sums = [L::splat(0.0); N];
-            for d in 0..head_dim {
-                let key = L::load_half(keys.as_ptr().add(d * KV_TOKENS + half));
+    let keys = &keys[..q[0].len()];
+    for half in 0..KV_TOKENS / LANES {
+        let mut sums = [s.splat(0.0); N];
+        for (at, keys) in keys.iter().enumerate() {
+            for (d, keys) in keys.iter().enumerate() {
+                let keys: &[u16; KV_TOKENS] = keys;
+                let key = s.load_half(&keys.as_chunks().0[half]);
                 for n in 0..N {
-                    sums[n] = L::fma(L::splat(*q[n].add(d)), key, sums[n]);
+                    sums[n] = s.fma(s.splat(q[n][at][d]), key, sums[n]);
                 }
             }
-            for n in 0..N {
-                L::store(out[n].as_mut_ptr().add(half), sums[n]);
-            }
+        }
+        for n in 0..N {
+            s.store(sums[n], &mut out[n].as_chunks_mut().0[half]);
         }
     }
 }
@@ -167,196 +227,183 @@ const INDEX: [f32; KV_TOKENS] = {
     index
 };
 
-/// Makes weights of scores, and gives what the sums so far must be multiplied by. Keys that are
-/// not seen get exactly zero.
-///
-/// # Safety
-/// As for [`Lanes`].
+/// Makes weights of scores, and gives the factor of the sums so far. Keys that are not
+/// seen get exactly zero. `scale` is as in [`Partial`].
 #[inline(always)]
-unsafe fn weigh<L: Lanes>(
-    heads: &Heads,
-    seen: (usize, usize),
+fn weigh<S: Floats>(
+    s: S,
+    view: View<'_>,
     scores: &mut [f32; KV_TOKENS],
     scale: &mut [f32; 2],
 ) -> f32 {
-    // SAFETY: the caller has `L`; both halves lie in arrays of 32.
-    unsafe {
-        let a = seen_scores::<L>(heads, seen, scores, 0);
-        let b = seen_scores::<L>(heads, seen, scores, LANES);
-        let [before, sum] = *scale;
-        let tile = L::greatest(L::max(a, b));
-        let greatest = if before > tile { before } else { tile };
-        let top = L::splat(greatest);
-        let (a, b) = (exp::<L>(L::sub(a, top)), exp::<L>(L::sub(b, top)));
-        L::store(scores.as_mut_ptr(), a);
-        L::store(scores.as_mut_ptr().add(LANES), b);
-        let old = exp_one::<L>(before - greatest);
-        *scale = [greatest, sum * old + L::sum(L::add(a, b))];
-        old
-    }
+    let [first, last] = scores.as_chunks_mut::<LANES>().0 else {
+        unreachable!("two vectors hold a tile's scores")
+    };
+    let [first_index, last_index] = INDEX.as_chunks().0 else {
+        unreachable!("two vectors hold a tile's numbers")
+    };
+    let a = seen_scores(s, view, first, first_index);
+    let b = seen_scores(s, view, last, last_index);
+    let [before, sum] = *scale;
+    let tile = s.greatest(s.max(a, b));
+    let greatest = if before > tile { before } else { tile };
+    let top = s.splat(greatest);
+    let (a, b) = (exp(s, s.sub(a, top)), exp(s, s.sub(b, top)));
+    s.store(a, first);
+    s.store(b, last);
+    let old = exp_one(s, before - greatest);
+    *scale = [greatest, sum * old + s.sum(s.add(a, b))];
+    old
 }
 
-/// The scores from `half`, scaled and capped; negative infinity where a key is not seen.
-///
-/// # Safety
-/// As for [`Lanes`]; `half` is 0 or 16.
+/// The scores of the keys with these numbers, scaled and capped; negative infinity where a key is not
+/// seen.
 #[inline(always)]
-unsafe fn seen_scores<L: Lanes>(
-    heads: &Heads,
-    (low, high): (usize, usize),
-    scores: &[f32; KV_TOKENS],
-    half: usize,
-) -> L::V {
-    // SAFETY: the caller has `L`; a vector from `half` lies in arrays of 32.
-    unsafe {
-        let mut s = L::mul(L::load(scores.as_ptr().add(half)), L::splat(heads.scale));
-        if let Some(cap) = heads.softcap {
-            s = L::mul(L::splat(cap), tanh::<L>(L::div(s, L::splat(cap))));
-        }
-        // Whole numbers up to 32 are exact.
-        let (low, high) = (L::splat(low as f32), L::splat(high as f32));
-        let unseen = L::splat(f32::NEG_INFINITY);
-        let index = L::load(INDEX.as_ptr().add(half));
-        L::if_less(index, low, unseen, L::if_less(index, high, s, unseen))
+fn seen_scores<S: Floats>(
+    s: S,
+    view: View<'_>,
+    scores: &[f32; LANES],
+    index: &[f32; LANES],
+) -> S::V {
+    let View { heads, seen } = view;
+    let mut v = s.mul(s.load(scores), s.splat(heads.scale));
+    if let Some(cap) = heads.softcap {
+        let cap = s.splat(cap);
+        v = s.mul(cap, tanh(s, s.div(v, cap)));
     }
-}
-
-/// # Safety
-/// As for [`Lanes`].
-#[inline(always)]
-pub(crate) unsafe fn exp_one<L: Lanes>(x: f32) -> f32 {
-    let mut all = [0.0; LANES];
-    // SAFETY: the caller has `L`; the array holds a vector.
-    unsafe { L::store(all.as_mut_ptr(), exp::<L>(L::splat(x))) };
-    all[0]
+    // Whole numbers up to 32 are exact.
+    let (low, end) = (s.splat(seen.low as f32), s.splat(seen.end as f32));
+    let unseen = s.splat(f32::NEG_INFINITY);
+    let index = s.load(index);
+    let before_end = s.if_less([index, end], v, unseen);
+    s.if_less([index, low], unseen, before_end)
 }
 
 /// Adds the weighted values of a tile to the partials, key after key: those that all queries see
 /// for all at once, those before and after for each alone.
-///
-/// # Safety
-/// As for [`Lanes`]; `values` is `[32][head_dim]` and eight more.
 #[inline(always)]
-unsafe fn add_values<L: Lanes, const N: usize>(
-    (values, seen): (&[u16], [Seen; N]),
-    weights: &[[f32; KV_TOKENS]; N],
-    mut old: [f32; N],
+fn add_values<S: Floats, const N: usize>(
+    s: S,
+    values: Values<'_>,
+    mut weights: Weights<'_, N>,
     partials: &mut [Partial<'_>; N],
 ) {
-    let head_dim = (values.len() - 8) / KV_TOKENS;
-    let (first, last) = shared_by(seen);
-    // SAFETY: the caller has `L`.
-    unsafe {
-        for n in 0..N {
-            if let Some((low, high)) = seen[n].filter(|(low, _)| *low < first) {
-                let part = (values, head_dim, (low, high.min(first)));
-                add_seen::<L, 1>(
-                    part,
-                    from_ref(&weights[n]),
-                    [old[n]],
-                    from_mut(&mut partials[n]),
-                );
-                old[n] = 1.0;
-            }
+    let seen = weights.seen;
+    let shared = shared_by(seen);
+    for n in 0..N {
+        if let Some(Keys { low, end }) = seen[n].filter(|seen| seen.low < shared.low) {
+            let end = end.min(shared.low);
+            let values = values.of(Keys { low, end });
+            add_seen(s, values, weights.of(n), from_mut(&mut partials[n]));
+            weights.sums[n] = 1.0;
         }
-        if first < last {
-            add_seen::<L, N>((values, head_dim, (first, last)), weights, old, partials);
-            old = [1.0; N];
-        }
-        for n in 0..N {
-            if let Some((low, high)) = seen[n].filter(|(_, high)| *high > last) {
-                let part = (values, head_dim, (low.max(last), high));
-                add_seen::<L, 1>(
-                    part,
-                    from_ref(&weights[n]),
-                    [old[n]],
-                    from_mut(&mut partials[n]),
-                );
-            }
+    }
+    if shared.low < shared.end {
+        add_seen(s, values.of(shared), weights, partials);
+        weights.sums = [1.0; N];
+    }
+    for n in 0..N {
+        if let Some(Keys { low, end }) = seen[n].filter(|seen| seen.end > shared.end) {
+            let low = low.max(shared.end);
+            let values = values.of(Keys { low, end });
+            add_seen(s, values, weights.of(n), from_mut(&mut partials[n]));
         }
     }
 }
 
 /// The keys that all see; an empty range at the end of the tile where there are none.
-fn shared_by<const N: usize>(seen: [Seen; N]) -> (usize, usize) {
-    const NONE: (usize, usize) = (KV_TOKENS, KV_TOKENS);
-    let join = |a: (usize, usize), b: (usize, usize)| (a.0.max(b.0), a.1.min(b.1));
-    let all = seen.iter().try_fold((0, KV_TOKENS), |shared, seen| {
+fn shared_by<const N: usize>(seen: [Seen; N]) -> Keys {
+    const NONE: Keys = Keys {
+        low: KV_TOKENS,
+        end: KV_TOKENS,
+    };
+    let (low, end) = (0, KV_TOKENS);
+    let join = |a: Keys, b: Keys| Keys {
+        low: a.low.max(b.low),
+        end: a.end.min(b.end),
+    };
+    let all = seen.iter().try_fold(Keys { low, end }, |shared, seen| {
         seen.map(|seen| join(shared, seen))
     });
-    all.filter(|(low, high)| low < high).unwrap_or(NONE)
+    all.filter(|all| all.low < all.end).unwrap_or(NONE)
 }
 
 /// [`add_values`] for queries that see the same keys.
-///
-/// # Safety
-/// As for [`add_values`].
 #[inline(always)]
-unsafe fn add_seen<L: Lanes, const N: usize>(
-    values: (&[u16], usize, (usize, usize)),
-    weights: &[[f32; KV_TOKENS]; N],
-    old: [f32; N],
+fn add_seen<S: Floats, const N: usize>(
+    s: S,
+    values: Values<'_>,
+    weights: Weights<'_, N>,
     partials: &mut [Partial<'_>; N],
 ) {
-    let padded = values.1.next_multiple_of(LANES);
-    let mut into = [std::ptr::null_mut(); N];
-    for n in 0..N {
-        assert_eq!(partials[n].values.len(), padded, "sums of a head");
-        into[n] = partials[n].values.as_mut_ptr();
+    let vectors = values.head_dim.div_ceil(LANES);
+    for partial in &*partials {
+        assert_eq!(partial.values.len(), vectors * LANES, "sums of a head");
     }
     // A sum waits for the one before it, so few queries need several vectors in flight.
-    let mut at = 0;
-    // SAFETY: the caller has `L`; `at` and the vectors after it stay below `padded`.
-    unsafe {
-        while N == 1 && at + 4 * LANES <= padded {
-            add_at::<L, N, 4>(values, (weights, old), into, at);
-            at += 4 * LANES;
-        }
-        while N <= 3 && at + 2 * LANES <= padded {
-            add_at::<L, N, 2>(values, (weights, old), into, at);
-            at += 2 * LANES;
-        }
-        while at < padded {
-            add_at::<L, N, 1>(values, (weights, old), into, at);
-            at += LANES;
-        }
+    let mut from = 0;
+    while N == 1 && from + 4 <= vectors {
+        Vectors::<4> { values, from }.add(s, weights, partials);
+        from += 4;
+    }
+    while N <= 3 && from + 2 <= vectors {
+        Vectors::<2> { values, from }.add(s, weights, partials);
+        from += 2;
+    }
+    while from < vectors {
+        Vectors::<1> { values, from }.add(s, weights, partials);
+        from += 1;
     }
 }
 
-/// [`add_seen`] for `B` vectors of a head from element `at`.
-///
-/// # Safety
-/// As for [`Lanes`]; the vectors lie in the sums, which are `head_dim` rounded up.
-#[inline(always)]
-unsafe fn add_at<L: Lanes, const N: usize, const B: usize>(
-    (values, head_dim, (low, high)): (&[u16], usize, (usize, usize)),
-    (weights, old): (&[[f32; KV_TOKENS]; N], [f32; N]),
-    into: [*mut f32; N],
-    at: usize,
-) {
-    // The last vector of a head of 8, 24, … reads eight halves past it: the next key's, or those
-    // spare at the end. They fill lanes that nobody reads.
-    debug_assert!(high <= KV_TOKENS && (high - 1) * head_dim + at + B * LANES <= values.len());
-    // SAFETY: see above; weights are 32 for each query and `high <= 32`.
-    unsafe {
-        let mut sums = [[L::splat(0.0); B]; N];
+/// `B` vectors of each value, from this one on.
+struct Vectors<'a, const B: usize> {
+    values: Values<'a>,
+    from: usize,
+}
+
+impl<const B: usize> Vectors<'_, B> {
+    /// [`add_seen`] for these vectors.
+    #[inline(always)]
+    fn add<S: Floats, const N: usize>(
+        self,
+        s: S,
+        weights: Weights<'_, N>,
+        partials: &mut [Partial<'_>; N],
+    ) {
+        let vectors = self.from..self.from + B;
+        let mut sums = [[s.splat(0.0); B]; N];
         for n in 0..N {
-            for (b, sum) in sums[n].iter_mut().enumerate() {
-                *sum = L::mul(L::load(into[n].add(at + b * LANES)), L::splat(old[n]));
+            let from = &partials[n].values.as_chunks().0[vectors.clone()];
+            for (sum, from) in sums[n].iter_mut().zip(from) {
+                *sum = s.mul(s.load(from), s.splat(weights.sums[n]));
             }
         }
-        for key in low..high {
-            let from = values.as_ptr().add(key * head_dim + at);
+        let Values {
+            all,
+            head_dim,
+            keys,
+        } = self.values;
+        // The last vector of a head of 8, 24, … reads eight halves past it: the next key's, or those
+        // spare at the end. They fill lanes that are never read.
+        let start = |key: usize| key * head_dim + self.from * LANES;
+        assert!(keys.low < keys.end && keys.end <= KV_TOKENS);
+        assert!(start(keys.end - 1) + B * LANES <= all.len());
+        for key in keys.low..keys.end {
+            // SAFETY: no key begins later than the last one, whose vectors were just found to fit.
+            let from = unsafe { all.get_unchecked(start(key)..start(key) + B * LANES) };
+            let from = from.as_chunks().0;
             for b in 0..B {
-                let value = L::load_half(from.add(b * LANES));
-                for (weights, sums) in weights.iter().zip(&mut sums) {
-                    sums[b] = L::fma(L::splat(*weights.as_ptr().add(key)), value, sums[b]);
+                let value = s.load_half(&from[b]);
+                for (weights, sums) in weights.keys.iter().zip(&mut sums) {
+                    sums[b] = s.fma(s.splat(weights[key]), value, sums[b]);
                 }
             }
         }
         for n in 0..N {
-            for (b, sum) in sums[n].iter().enumerate() {
-                L::store(into[n].add(at + b * LANES), *sum);
+            let to = &mut partials[n].values.as_chunks_mut().0[vectors.clone()];
+            for (sum, to) in sums[n].iter().zip(to) {
+                s.store(*sum, to);
             }
         }
     }

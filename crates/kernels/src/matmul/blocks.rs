@@ -1,15 +1,18 @@
-use super::lanes::{Input, Kernel, Lanes, STREAMING};
+use super::tile::{Input, STREAMING, TileKernel};
 use super::unit::unpack;
 use crate::activations::SmallRow;
 use crate::packed::TILE;
+use crate::simd::Dots;
 
 /// Formats of 32-value blocks: sum over blocks, in order, of (integer sum) × (weight scale ×
 /// input scale), then of minimum × (input scale × input sum); each step one fused multiply-add.
 pub(super) struct Blocks<const BITS: usize, const OFFSET: i32, const MINS: bool>;
 
-impl<const BITS: usize, const OFFSET: i32, const MINS: bool> Kernel for Blocks<BITS, OFFSET, MINS> {
+impl<const BITS: usize, const OFFSET: i32, const MINS: bool> TileKernel
+    for Blocks<BITS, OFFSET, MINS>
+{
     #[inline(always)]
-    fn outputs<S: Lanes, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
+    fn outputs<S: Dots, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
         let mut rows = [input.x.small(input.token); T];
         for (t, row) in rows.iter_mut().enumerate() {
             *row = input.x.small(input.token + t);
@@ -42,7 +45,7 @@ impl<const BITS: usize, const OFFSET: i32, const MINS: bool> Kernel for Blocks<B
 }
 
 #[inline(always)]
-fn dot_unit<S: Lanes, const BITS: usize, const OFFSET: i32, const T: usize>(
+fn dot_unit<S: Dots, const BITS: usize, const OFFSET: i32, const T: usize>(
     s: S,
     weights: &[[S::Bytes; 4]; 2],
     row: &SmallRow<'_>,

@@ -1,5 +1,6 @@
-use super::lanes::{Input, Kernel, Lanes};
+use super::tile::{Input, TileKernel};
 use crate::packed::TILE;
+use crate::simd::Dots;
 
 /// Partial sums: column c goes to partial c mod 4, so that one multiply-add need not wait for the
 /// last. They are added as (0 + 1) + (2 + 3).
@@ -11,7 +12,7 @@ pub(super) struct Floats<W>(W);
 /// How a float format is read.
 pub(super) trait FloatFormat {
     const BYTES: usize;
-    fn load<S: Lanes>(s: S, from: &[u8]) -> S::Floats;
+    fn load<S: Dots>(s: S, from: &[u8]) -> S::Floats;
 }
 
 pub(super) struct AsF32;
@@ -21,7 +22,7 @@ pub(super) struct AsBf16;
 impl FloatFormat for AsF32 {
     const BYTES: usize = 4;
     #[inline(always)]
-    fn load<S: Lanes>(s: S, from: &[u8]) -> S::Floats {
+    fn load<S: Dots>(s: S, from: &[u8]) -> S::Floats {
         s.f32s(from)
     }
 }
@@ -29,7 +30,7 @@ impl FloatFormat for AsF32 {
 impl FloatFormat for AsF16 {
     const BYTES: usize = 2;
     #[inline(always)]
-    fn load<S: Lanes>(s: S, from: &[u8]) -> S::Floats {
+    fn load<S: Dots>(s: S, from: &[u8]) -> S::Floats {
         s.f16s(from)
     }
 }
@@ -37,14 +38,14 @@ impl FloatFormat for AsF16 {
 impl FloatFormat for AsBf16 {
     const BYTES: usize = 2;
     #[inline(always)]
-    fn load<S: Lanes>(s: S, from: &[u8]) -> S::Floats {
+    fn load<S: Dots>(s: S, from: &[u8]) -> S::Floats {
         s.bf16s(from)
     }
 }
 
-impl<W: FloatFormat> Kernel for Floats<W> {
+impl<W: FloatFormat> TileKernel for Floats<W> {
     #[inline(always)]
-    fn outputs<S: Lanes, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
+    fn outputs<S: Dots, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
         let values = &input.tile[..input.layout.blocks * TILE * W::BYTES];
         let mut rows = [input.x.floats(input.token); T];
         for (t, row) in rows.iter_mut().enumerate() {
@@ -53,7 +54,8 @@ impl<W: FloatFormat> Kernel for Floats<W> {
         let mut sums = [[s.floats(0.0); PARTIALS]; T];
         // Sums stay in registers only where nothing is called between.
         let Some(pieces) = input.pieces else {
-            let sums = add_columns::<S, W, T>(s, (values, half), &rows, sums);
+            let columns = Columns { values, half };
+            let sums = add_columns::<S, W, T>(s, columns, &rows, sums);
             return joined(s, &sums);
         };
         let width = TILE * W::BYTES;
@@ -61,7 +63,7 @@ impl<W: FloatFormat> Kernel for Floats<W> {
             if !(pieces.go_on)(values.len() / width * S::LANES) {
                 break;
             }
-            sums = add_columns::<S, W, T>(s, (values, half), &rows, sums);
+            sums = add_columns::<S, W, T>(s, Columns { values, half }, &rows, sums);
             for row in &mut rows {
                 *row = &row[values.len() / width..];
             }
@@ -72,7 +74,7 @@ impl<W: FloatFormat> Kernel for Floats<W> {
 
 /// The sums of the partial ones.
 #[inline(always)]
-fn joined<S: Lanes, const T: usize>(s: S, sums: &[[S::Floats; PARTIALS]; T]) -> [S::Floats; T] {
+fn joined<S: Dots, const T: usize>(s: S, sums: &[[S::Floats; PARTIALS]; T]) -> [S::Floats; T] {
     let mut out = [s.floats(0.0); T];
     for (out, p) in out.iter_mut().zip(sums) {
         *out = s.add(s.add(p[0], p[1]), s.add(p[2], p[3]));
@@ -80,14 +82,22 @@ fn joined<S: Lanes, const T: usize>(s: S, sums: &[[S::Floats; PARTIALS]; T]) -> 
     out
 }
 
+/// Columns of a tile, or the half of each that a vector holds.
+#[derive(Clone, Copy)]
+struct Columns<'a> {
+    values: &'a [u8],
+    half: usize,
+}
+
 /// Adds columns to the partial sums: whole groups of [`PARTIALS`], but for the last of a row.
 #[inline(always)]
-fn add_columns<S: Lanes, W: FloatFormat, const T: usize>(
+fn add_columns<S: Dots, W: FloatFormat, const T: usize>(
     s: S,
-    (values, half): (&[u8], usize),
+    columns: Columns<'_>,
     rows: &[&[f32]; T],
     mut sums: [[S::Floats; PARTIALS]; T],
 ) -> [[S::Floats; PARTIALS]; T] {
+    let Columns { values, half } = columns;
     let width = TILE * W::BYTES;
     let mut groups = values.chunks_exact(PARTIALS * width);
     for (group, values) in groups.by_ref().enumerate() {

@@ -1,44 +1,37 @@
 //! Matrix products: out[token, row] = Σ weight[row, col] × input[token, col].
 //!
-//! One algorithm for each family of formats, written over the small set of vector operations in
-//! [`Lanes`]; each instruction set implements those operations exactly, so all give equal bits. A
-//! lane is an output row and a sum is never split, so tiles, threads and the number of tokens
+//! One algorithm for each family of formats, written over the vector operations of [`Dots`]; each
+//! instruction set implements those operations exactly, so all give equal bits. A lane is an output row and a sum is never split, so tiles, threads and the number of tokens
 //! change nothing either.
 
-#[cfg(target_arch = "x86_64")]
-mod avx2;
-#[cfg(target_arch = "x86_64")]
-mod avx512;
 mod blocks;
 mod floats;
-mod lanes;
-#[cfg(target_arch = "x86_64")]
-mod prefetch;
-mod scalar;
 mod super_blocks;
 #[cfg(test)]
 mod tests;
+mod tile;
 mod unit;
 
+use std::marker::PhantomData;
 use std::ops::Range;
 
 use gogrid_units::WeightType;
 
 use crate::activations::{Activations, Forms};
-use crate::isa::Isa;
 use crate::packed::{Packed, TILE};
 use crate::shared_out::SharedOut;
+use crate::simd::{Dots, Simd};
 
 use blocks::Blocks;
 pub(crate) use floats::PARTIALS as COLUMNS;
 
 use floats::{AsBf16, AsF16, AsF32, Floats};
-use lanes::{Kernel, Lanes};
 use super_blocks::{GroupMins, NibbleMins, Offset, SuperBlocks};
+use tile::{Input, TileKernel, WholeTile};
 
 /// A part of a matrix product: some tokens by some tiles of 16 output rows.
 #[derive(Clone, Copy)]
-pub(crate) struct Job<'a> {
+pub(crate) struct Product<'a> {
     pub(crate) weights: &'a Packed,
     pub(crate) x: &'a Activations,
     /// `[rows of x, rows of weights]`.
@@ -61,14 +54,14 @@ pub(crate) struct Pieces<'a> {
 /// # Safety
 /// No other thread reads or writes those tokens' outputs of those tiles meanwhile.
 pub(crate) unsafe fn matmul_tiles(
-    isa: Isa,
-    job: &Job<'_>,
+    simd: Simd,
+    product: &Product<'_>,
     tokens: Range<usize>,
     tiles: Range<usize>,
 ) {
-    let Job {
+    let Product {
         weights, x, out, ..
-    } = *job;
+    } = *product;
     assert!(tiles.end <= weights.tiles(), "{tiles:?} of {weights:?}");
     assert!(tokens.end <= x.rows(), "tokens {tokens:?} of {}", x.rows());
     assert_eq!(x.cols(), weights.cols(), "columns of input and {weights:?}");
@@ -88,62 +81,65 @@ pub(crate) unsafe fn matmul_tiles(
         out.len()
     );
     let part = Part {
-        job: *job,
+        product: *product,
         tokens,
         tiles,
     };
     match weights.weight_type() {
-        WeightType::F32 => run::<Floats<AsF32>>(isa, &part),
-        WeightType::F16 => run::<Floats<AsF16>>(isa, &part),
-        WeightType::Bf16 => run::<Floats<AsBf16>>(isa, &part),
-        WeightType::Q4_0 => run::<Blocks<4, 8, false>>(isa, &part),
-        WeightType::Q4_1 => run::<Blocks<4, 0, true>>(isa, &part),
-        WeightType::Q5_0 => run::<Blocks<5, 16, false>>(isa, &part),
-        WeightType::Q5_1 => run::<Blocks<5, 0, true>>(isa, &part),
-        WeightType::Q8_0 => run::<Blocks<8, 128, false>>(isa, &part),
-        WeightType::Q2K => run::<SuperBlocks<2, 16, NibbleMins>>(isa, &part),
-        WeightType::Q3K => run::<SuperBlocks<3, 16, Offset<4>>>(isa, &part),
-        WeightType::Q4K => run::<SuperBlocks<4, 32, GroupMins>>(isa, &part),
-        WeightType::Q5K => run::<SuperBlocks<5, 32, GroupMins>>(isa, &part),
-        WeightType::Q6K => run::<SuperBlocks<6, 16, Offset<32>>>(isa, &part),
+        WeightType::F32 => run::<Floats<AsF32>>(simd, &part),
+        WeightType::F16 => run::<Floats<AsF16>>(simd, &part),
+        WeightType::Bf16 => run::<Floats<AsBf16>>(simd, &part),
+        WeightType::Q4_0 => run::<Blocks<4, 8, false>>(simd, &part),
+        WeightType::Q4_1 => run::<Blocks<4, 0, true>>(simd, &part),
+        WeightType::Q5_0 => run::<Blocks<5, 16, false>>(simd, &part),
+        WeightType::Q5_1 => run::<Blocks<5, 0, true>>(simd, &part),
+        WeightType::Q8_0 => run::<Blocks<8, 128, false>>(simd, &part),
+        WeightType::Q2K => run::<SuperBlocks<2, 16, NibbleMins>>(simd, &part),
+        WeightType::Q3K => run::<SuperBlocks<3, 16, Offset<4>>>(simd, &part),
+        WeightType::Q4K => run::<SuperBlocks<4, 32, GroupMins>>(simd, &part),
+        WeightType::Q5K => run::<SuperBlocks<5, 32, GroupMins>>(simd, &part),
+        WeightType::Q6K => run::<SuperBlocks<6, 16, Offset<32>>>(simd, &part),
     }
 }
 
 struct Part<'a> {
-    job: Job<'a>,
+    product: Product<'a>,
     tokens: Range<usize>,
     tiles: Range<usize>,
 }
 
-fn run<K: Kernel>(isa: Isa, part: &Part<'_>) {
-    match isa {
-        Isa::Scalar => run_on::<_, K>(scalar::Scalar, part),
+/// Products of one family of formats on the instruction set that does them: see [`crate::simd`] for
+/// where one would go that multiplies many tokens at once.
+fn run<K: TileKernel>(simd: Simd, part: &Part<'_>) {
+    match simd {
+        Simd::Scalar(s) => run_on::<_, K>(s, part),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx2 => run_on::<_, K>(avx2::Avx2::new().expect("this machine has avx2"), part),
+        Simd::Avx2(s) => run_on::<_, K>(s, part),
         #[cfg(target_arch = "x86_64")]
-        Isa::Avx512Vnni => {
-            run_on::<_, K>(
-                avx512::Avx512::new().expect("this machine has avx-512"),
-                part,
-            );
-        }
-        #[cfg(not(target_arch = "x86_64"))]
-        _ => unreachable!("this machine has no {isa}"),
+        Simd::Avx512(s) => run_on::<_, K>(s, part),
     }
 }
 
 /// A tile's weights stay in the first cache while all tokens pass, some at a time.
-fn run_on<S: Lanes, K: Kernel>(lanes: S, part: &Part<'_>) {
-    let Part { job, tokens, tiles } = part;
+fn run_on<S: Dots, K: TileKernel>(s: S, part: &Part<'_>) {
+    let Part {
+        product,
+        tokens,
+        tiles,
+    } = part;
     for tile in tiles.clone() {
         let mut token = tokens.start;
         while token < tokens.end {
-            let at = At { job, tile, token };
+            let at = At {
+                product,
+                tile,
+                token,
+            };
             token += match (tokens.end - token).min(S::TOKENS) {
-                8.. => at.compute::<S, K, 8>(lanes),
-                4.. => at.compute::<S, K, 4>(lanes),
-                2.. => at.compute::<S, K, 2>(lanes),
-                _ => at.compute::<S, K, 1>(lanes),
+                8.. => at.compute::<S, K, 8>(s),
+                4.. => at.compute::<S, K, 4>(s),
+                2.. => at.compute::<S, K, 2>(s),
+                _ => at.compute::<S, K, 1>(s),
             };
         }
     }
@@ -151,29 +147,31 @@ fn run_on<S: Lanes, K: Kernel>(lanes: S, part: &Part<'_>) {
 
 /// One tile, and the first of the tokens it meets.
 struct At<'a> {
-    job: &'a Job<'a>,
+    product: &'a Product<'a>,
     tile: usize,
     token: usize,
 }
 
 impl At<'_> {
     /// Computes and stores `T` tokens; says how many.
-    fn compute<S: Lanes, K: Kernel, const T: usize>(&self, lanes: S) -> usize {
-        let Job {
+    fn compute<S: Dots, K: TileKernel, const T: usize>(&self, s: S) -> usize {
+        let Product {
             weights,
             x,
             out,
             pieces,
-        } = *self.job;
-        let mut sums = [[0.0; TILE]; T];
-        let input = lanes::Input {
+        } = *self.product;
+        let input = Input {
             layout: weights.layout(),
             tile: weights.tile(self.tile),
             x,
             token: self.token,
             pieces,
         };
-        lanes.enter::<K, T>(input, &mut sums);
+        let sums = s.enter(WholeTile::<K, T> {
+            input: &input,
+            kernel: PhantomData,
+        });
         let first = self.tile * TILE;
         let live = (weights.rows() - first).min(TILE);
         for (t, sums) in sums.iter().enumerate() {

@@ -1,19 +1,20 @@
-use super::lanes::{Input, Kernel, Lanes, STREAMING};
+use super::tile::{Input, STREAMING, TileKernel};
 use super::unit::unpack;
 use crate::activations::{SuperBlock, SuperRow};
 use crate::packed::{QUARTERS, TILE, VECTOR, quarter_bytes};
+use crate::simd::Dots;
 
 /// Formats of 256-value blocks with a small integer scale per `GROUP` values. All sums inside a
 /// block are integers; then one fused multiply-add with (weight scale × input scale), and one for
 /// the minima.
 pub(super) struct SuperBlocks<const BITS: usize, const GROUP: usize, C>(C);
 
-/// What is taken off a block's sum for its groups: minima, or the offset of the values.
+/// A correction of a block's sum for its groups: minima, or the offset of the values.
 pub(super) trait Correction {
-    /// A pair of groups: the two scales, and what multiplies the two input sums.
-    fn pair<S: Lanes>(s: S, line: Line<'_>, unit: usize) -> (S::Ints, S::Ints);
+    /// A pair of groups: the two scales, and the factors of the two input sums.
+    fn pair<S: Dots>(s: S, line: Line<'_>, unit: usize) -> (S::Ints, S::Ints);
     /// Adds a block to `sum`.
-    fn finish<S: Lanes>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats;
+    fn finish<S: Dots>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats;
 }
 
 /// A line of group scales.
@@ -24,7 +25,7 @@ pub(super) struct Line<'a> {
 }
 
 /// A block's integer sums, ready to be scaled.
-pub(super) struct Done<'a, S: Lanes> {
+pub(super) struct Done<'a, S: Dots> {
     /// Σ group scale × Σ value × input.
     products: S::Ints,
     /// Σ group correction × Σ input.
@@ -45,12 +46,12 @@ pub(super) struct NibbleMins;
 impl<'a> Line<'a> {
     /// The lanes' bytes of the first pair or the second.
     #[inline(always)]
-    fn pair<S: Lanes>(self, index: usize) -> &'a [u8] {
+    fn pair<S: Dots>(self, index: usize) -> &'a [u8] {
         &self.bytes[index * 2 * TILE + self.half * 2 * S::LANES..][..2 * S::LANES]
     }
 }
 
-impl<S: Lanes> Done<'_, S> {
+impl<S: Dots> Done<'_, S> {
     #[inline(always)]
     fn load(&self, s: S, at: usize) -> S::Floats {
         s.f16s(&self.halves[at + self.half * 2 * S::LANES..][..2 * S::LANES])
@@ -71,13 +72,13 @@ impl<S: Lanes> Done<'_, S> {
 
 impl<const O: i32> Correction for Offset<O> {
     #[inline(always)]
-    fn pair<S: Lanes>(s: S, line: Line<'_>, unit: usize) -> (S::Ints, S::Ints) {
+    fn pair<S: Dots>(s: S, line: Line<'_>, unit: usize) -> (S::Ints, S::Ints) {
         let scales = s.signed_pairs(line.pair::<S>(unit));
         (scales, scales)
     }
 
     #[inline(always)]
-    fn finish<S: Lanes>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats {
+    fn finish<S: Dots>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats {
         let products = s.sub_times::<O>(block.products, block.correction);
         block.add_products(s, products, sum)
     }
@@ -85,7 +86,7 @@ impl<const O: i32> Correction for Offset<O> {
 
 impl Correction for GroupMins {
     #[inline(always)]
-    fn pair<S: Lanes>(s: S, line: Line<'_>, _unit: usize) -> (S::Ints, S::Ints) {
+    fn pair<S: Dots>(s: S, line: Line<'_>, _unit: usize) -> (S::Ints, S::Ints) {
         // Six-bit numbers, so the sign bit is never set.
         let scales = s.signed_pairs(line.pair::<S>(0));
         let mins = s.signed_pairs(line.pair::<S>(1));
@@ -93,7 +94,7 @@ impl Correction for GroupMins {
     }
 
     #[inline(always)]
-    fn finish<S: Lanes>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats {
+    fn finish<S: Dots>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats {
         let sum = block.add_products(s, block.products, sum);
         block.sub_mins(s, sum)
     }
@@ -101,19 +102,21 @@ impl Correction for GroupMins {
 
 impl Correction for NibbleMins {
     #[inline(always)]
-    fn pair<S: Lanes>(s: S, line: Line<'_>, unit: usize) -> (S::Ints, S::Ints) {
+    fn pair<S: Dots>(s: S, line: Line<'_>, unit: usize) -> (S::Ints, S::Ints) {
         s.nibble_pairs(line.pair::<S>(unit))
     }
 
     #[inline(always)]
-    fn finish<S: Lanes>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats {
+    fn finish<S: Dots>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats {
         GroupMins::finish(s, block, sum)
     }
 }
 
-impl<const BITS: usize, const GROUP: usize, C: Correction> Kernel for SuperBlocks<BITS, GROUP, C> {
+impl<const BITS: usize, const GROUP: usize, C: Correction> TileKernel
+    for SuperBlocks<BITS, GROUP, C>
+{
     #[inline(always)]
-    fn outputs<S: Lanes, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
+    fn outputs<S: Dots, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
         let mut rows = [input.x.super_row(input.token); T];
         for (t, row) in rows.iter_mut().enumerate() {
             *row = input.x.super_row(input.token + t);
@@ -149,7 +152,7 @@ struct Weights<'a> {
 }
 
 #[inline(always)]
-fn products<S: Lanes, const BITS: usize, const GROUP: usize, C: Correction, const T: usize>(
+fn products<S: Dots, const BITS: usize, const GROUP: usize, C: Correction, const T: usize>(
     s: S,
     weights: &Weights<'_>,
     rows: &[SuperRow<'_>; T],

@@ -1,11 +1,11 @@
 use proptest::prelude::*;
 
-use super::{COLUMNS, Job, Pieces, matmul_tiles};
+use super::{COLUMNS, Pieces, Product, matmul_tiles};
 use crate::activations::{Activations, Forms};
-use crate::isa::Isa;
-use crate::packed::Packed;
+use crate::packed::{Packed, Packing};
 use crate::quant::tests::{Noise, halves, plain};
 use crate::shared_out::SharedOut;
+use crate::simd::{Isa, Simd};
 use gogrid_units::WeightType;
 
 /// A matrix and its input, as stored.
@@ -37,7 +37,16 @@ impl Case {
             out.copy_from_slice(&self.stored[rows.start * row_bytes..rows.end * row_bytes]);
             Ok::<_, ()>(())
         };
-        Packed::pack(self.ty, self.ty, self.rows, self.cols, &mut read).unwrap()
+        Packed::pack(
+            Packing {
+                stored: self.ty,
+                kept: self.ty,
+                rows: self.rows,
+                cols: self.cols,
+            },
+            &mut read,
+        )
+        .unwrap()
     }
 
     /// Outputs, computed in parts cut at `token` and `tile`.
@@ -58,7 +67,7 @@ impl Case {
         let mut out = vec![f32::NAN; self.tokens * self.rows];
         let tiles = weights.tiles();
         let (token, tile) = (token.min(self.tokens), tile.min(tiles));
-        let job = Job {
+        let product = Product {
             weights: &weights,
             x: &x,
             out: SharedOut::new(&mut out),
@@ -67,7 +76,7 @@ impl Case {
         for tokens in [0..token, token..self.tokens] {
             for tiles in [0..tile, tile..tiles] {
                 // SAFETY: one thread.
-                unsafe { matmul_tiles(isa, &job, tokens.clone(), tiles) }
+                unsafe { matmul_tiles(Simd::expect(isa), &product, tokens.clone(), tiles) }
             }
         }
         out

@@ -1,10 +1,10 @@
-use super::lanes::Lanes;
 use crate::packed::VECTOR;
+use crate::simd::Dots;
 
 /// The eight groups of four columns of a unit, one byte a value: the first 16 columns, the last
 /// 16. `crate::packed` has the layout.
 #[inline(always)]
-pub(super) fn unpack<S: Lanes, const BITS: usize>(
+pub(super) fn unpack<S: Dots, const BITS: usize>(
     s: S,
     unit: &[u8],
     half: usize,
@@ -47,7 +47,7 @@ struct Vectors<'a, S> {
     half: usize,
 }
 
-impl<S: Lanes> Vectors<'_, S> {
+impl<S: Dots> Vectors<'_, S> {
     #[inline(always)]
     fn at(&self, vector: usize) -> S::Bytes {
         let bytes = 4 * S::LANES;
@@ -57,7 +57,7 @@ impl<S: Lanes> Vectors<'_, S> {
 }
 
 #[inline(always)]
-fn join<S: Lanes>(s: S, low: [S::Bytes; 4], high: [S::Bytes; 4]) -> [S::Bytes; 4] {
+fn join<S: Dots>(s: S, low: [S::Bytes; 4], high: [S::Bytes; 4]) -> [S::Bytes; 4] {
     [
         s.or(low[0], high[0]),
         s.or(low[1], high[1]),
@@ -67,7 +67,7 @@ fn join<S: Lanes>(s: S, low: [S::Bytes; 4], high: [S::Bytes; 4]) -> [S::Bytes; 4
 }
 
 #[inline(always)]
-fn nibbles<S: Lanes>(s: S, v: [S::Bytes; 4]) -> [[S::Bytes; 4]; 2] {
+fn nibbles<S: Dots>(s: S, v: [S::Bytes; 4]) -> [[S::Bytes; 4]; 2] {
     [
         [
             s.field::<0, 15>(v[0]),
@@ -85,7 +85,7 @@ fn nibbles<S: Lanes>(s: S, v: [S::Bytes; 4]) -> [[S::Bytes; 4]; 2] {
 }
 
 #[inline(always)]
-fn crumbs<S: Lanes>(s: S, v: S::Bytes) -> [S::Bytes; 4] {
+fn crumbs<S: Dots>(s: S, v: S::Bytes) -> [S::Bytes; 4] {
     [
         s.field::<0, 3>(v),
         s.field::<2, 3>(v),
@@ -96,7 +96,7 @@ fn crumbs<S: Lanes>(s: S, v: S::Bytes) -> [S::Bytes; 4] {
 
 /// Four crumbs moved to bits 4 and 5.
 #[inline(always)]
-fn upper_crumbs<S: Lanes>(s: S, v: S::Bytes) -> [S::Bytes; 4] {
+fn upper_crumbs<S: Dots>(s: S, v: S::Bytes) -> [S::Bytes; 4] {
     [
         s.raised::<4, 48>(v),
         s.raised::<2, 48>(v),
@@ -107,7 +107,7 @@ fn upper_crumbs<S: Lanes>(s: S, v: S::Bytes) -> [S::Bytes; 4] {
 
 /// Eight bits moved to bit 2.
 #[inline(always)]
-fn third_bits<S: Lanes>(s: S, v: S::Bytes) -> [[S::Bytes; 4]; 2] {
+fn third_bits<S: Dots>(s: S, v: S::Bytes) -> [[S::Bytes; 4]; 2] {
     [
         [
             s.raised::<2, 4>(v),
@@ -126,7 +126,7 @@ fn third_bits<S: Lanes>(s: S, v: S::Bytes) -> [[S::Bytes; 4]; 2] {
 
 /// Eight bits moved to bit 4.
 #[inline(always)]
-fn fifth_bits<S: Lanes>(s: S, v: S::Bytes) -> [[S::Bytes; 4]; 2] {
+fn fifth_bits<S: Dots>(s: S, v: S::Bytes) -> [[S::Bytes; 4]; 2] {
     [
         [
             s.raised::<4, 16>(v),

@@ -9,11 +9,11 @@ use super::Ops;
 use crate::activations::Activations;
 use crate::cost::{CHUNK_NANOS_MAX, POINT_NANOS_MAX, chunk_nanos, product_nanos, times};
 use crate::disjoint::Disjoint;
-use crate::isa::Isa;
-use crate::matmul::{COLUMNS, Job, Pieces, matmul_tiles};
+use crate::matmul::{COLUMNS, Pieces, Product, matmul_tiles};
 use crate::packed::Packed;
 use crate::region::{Abandoned, Pauses};
 use crate::shared_out::SharedOut;
+use crate::simd::{Isa, Simd};
 
 /// Output rows in a tile.
 const TILE_ROWS: u64 = 16;
@@ -30,7 +30,7 @@ pub struct Embed<'a> {
     pub table: &'a Packed,
     /// A row of the table each, below its number of rows.
     pub ids: &'a [u32],
-    /// What a row is multiplied by.
+    /// The factor of each row.
     pub scale: f32,
 }
 
@@ -64,7 +64,7 @@ impl Ops<'_> {
 
     /// Rounds `x`, `[rows, cols]`, into the first rows of `out`, for the matrices that read it.
     pub fn quantise(&mut self, x: &[f32], out: &mut Activations) -> Result<(), Abandoned> {
-        let (isa, cols) = (self.isa, out.cols());
+        let (simd, cols) = (self.simd, out.cols());
         let rows = x.len().checked_div(cols).unwrap_or(0);
         assert_eq!(rows * cols, x.len(), "{} values in rows of {cols}", x.len());
         assert!(rows <= out.rows(), "{rows} rows where {} fit", out.rows());
@@ -75,7 +75,7 @@ impl Ops<'_> {
         };
         self.units((rows, each), &|row| {
             // SAFETY: each row is one unit's.
-            unsafe { writer.fill_row(isa, row, &x[row * cols..(row + 1) * cols]) };
+            unsafe { writer.fill_row(simd, row, &x[row * cols..(row + 1) * cols]) };
         })
     }
 
@@ -90,64 +90,80 @@ impl Ops<'_> {
         x: &Activations,
         out: &mut [(&Packed, &mut [f32])],
     ) -> Result<(), Abandoned> {
-        let isa = self.isa;
-        let tokens = out
-            .iter()
-            .map(|(weights, out)| out.len().checked_div(weights.rows()).unwrap_or(0));
-        let tokens = tokens.max().unwrap_or(0);
-        let job = |(weights, out): &mut (&Packed, &mut [f32])| {
-            assert_eq!(
-                out.len(),
-                tokens * weights.rows(),
-                "{tokens} rows of {}",
-                weights.rows()
-            );
+        let tokens = tokens_of(out);
+        let whole = |(weights, _): &(&Packed, &mut [f32])| {
+            let work = times(tile_work(weights, tokens), weights.tiles());
+            product_nanos(self.simd.isa(), weights.weight_type(), work)
         };
-        out.iter_mut().for_each(job);
-        let products: Vec<_> = out
-            .iter_mut()
-            .map(|(weights, out)| (*weights, SharedOut::new(out)))
-            .collect();
-        let nanos = products.iter().map(|(weights, _)| {
-            product_nanos(
-                isa,
-                weights.weight_type(),
-                times(tile_work(weights, tokens), weights.tiles()),
-            )
+        let nanos = out.iter().map(whole).sum();
+        let nanos = chunk_nanos(nanos, self.width());
+        let simd = self.simd;
+        let products = out.iter_mut().map(|(weights, out)| CutProduct {
+            cut: Cut::new(simd.isa(), weights, (tokens, nanos)),
+            weights,
+            x,
+            out: SharedOut::new(out),
         });
-        let nanos = chunk_nanos(nanos.sum(), self.width());
-        let cuts: Vec<_> = products
-            .iter()
-            .map(|(weights, _)| Cut::new(isa, weights, (tokens, nanos)))
-            .collect();
-        let chunks = cuts.iter().map(Cut::chunks).sum();
-        let work = cuts
-            .iter()
-            .max_by_key(|cut| cut.nanos)
-            .map_or(Work::default(), |cut| cut.work);
+        let products: Vec<_> = products.collect();
+        let chunks = products.iter().map(|product| product.cut.chunks()).sum();
+        let longest = products.iter().max_by_key(|product| product.cut.nanos);
+        let work = longest.map_or(Work::default(), |product| product.cut.work);
         self.chunks((chunks, work), &|mut index, pauses| {
-            for (cut, (weights, out)) in cuts.iter().zip(&products) {
-                if index < cut.chunks() {
-                    let (tokens, tiles) = cut.part(index);
-                    let asks = AsksInRow::new(weights.weight_type(), pauses);
-                    let go_on = |weights| asks.ask(weights);
-                    let job = Job {
-                        weights,
-                        x,
-                        out: *out,
-                        pieces: cut.piece.map(|cols| Pieces {
-                            cols,
-                            go_on: &go_on,
-                        }),
-                    };
-                    // SAFETY: each chunk has tokens and tiles that no other has.
-                    unsafe { matmul_tiles(isa, &job, tokens, tiles) };
-                    return asks.abandoned.into_inner().map_or(Ok(()), Err);
+            for product in &products {
+                if index < product.cut.chunks() {
+                    // SAFETY: each chunk is computed once.
+                    return unsafe { product.chunk(simd, index, pauses) };
                 }
-                index -= cut.chunks();
+                index -= product.cut.chunks();
             }
             Ok(())
         })
+    }
+}
+
+/// The rows of all `out`, which have the same.
+fn tokens_of(out: &[(&Packed, &mut [f32])]) -> usize {
+    let tokens = out
+        .iter()
+        .map(|(weights, out)| out.len().checked_div(weights.rows()).unwrap_or(0));
+    let tokens = tokens.max().unwrap_or(0);
+    for (weights, out) in out {
+        let rows = weights.rows();
+        assert_eq!(out.len(), tokens * rows, "{tokens} rows of {rows}");
+    }
+    tokens
+}
+
+/// One matrix's product, and how it is cut.
+struct CutProduct<'a> {
+    cut: Cut,
+    weights: &'a Packed,
+    x: &'a Activations,
+    out: SharedOut<'a>,
+}
+
+impl CutProduct<'_> {
+    /// Computes one chunk, with the pause points inside it.
+    ///
+    /// # Safety
+    /// Each chunk is computed by one thread.
+    unsafe fn chunk(&self, simd: Simd, index: usize, pauses: &Pauses<'_>) -> Result<(), Abandoned> {
+        let (tokens, tiles) = self.cut.part(index);
+        let asks = AsksInRow::new(self.weights.weight_type(), pauses);
+        let go_on = |weights| asks.ask(weights);
+        let pieces = self.cut.piece.map(|cols| Pieces {
+            cols,
+            go_on: &go_on,
+        });
+        let product = Product {
+            weights: self.weights,
+            x: self.x,
+            out: self.out,
+            pieces,
+        };
+        // SAFETY: each chunk has tokens and tiles that no other has.
+        unsafe { matmul_tiles(simd, &product, tokens, tiles) };
+        asks.abandoned.into_inner().map_or(Ok(()), Err)
     }
 }
 
@@ -223,7 +239,7 @@ struct Cut {
     tiles_each: usize,
     /// Of a chunk, told before it; none is when there are pieces.
     work: Work,
-    /// What that takes on a slow core.
+    /// How long that takes on a slow core.
     nanos: u64,
     /// Columns between pause points, where a single row takes too long.
     piece: Option<usize>,

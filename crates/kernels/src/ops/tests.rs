@@ -1,23 +1,23 @@
-//! What the pace is told at a pause point, at the shapes of large models.
+//! The work that the pace is told at a pause point, at the shapes of large models.
 
 use std::convert::Infallible;
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed};
 
-use gogrid_units::{Go, Moment, Pace, PlainThreads, WeightType, Work};
+use gogrid_units::{Go, Moment, Pace, PlainThreads, TeamPace, WeightType, Work};
 
 use super::{Embed, KvRows, Ops, RopeRows};
 use crate::activations::{Activations, Forms};
 use crate::attention::{Attention, AttentionRows, attention_scratch};
 use crate::cost::{POINT_NANOS_MAX, product_nanos};
-use crate::isa::Isa;
 use crate::kv::{KV_TOKENS, KvBlock, KvLayer, KvLayout};
 use crate::norm::RmsNorm;
-use crate::packed::Packed;
+use crate::packed::{Packed, Packing};
 use crate::pointwise::GateKind;
 use crate::region::Abandoned;
 use crate::rope::{Rotary, RotaryPairs, Rotations};
+use crate::simd::Isa;
 use crate::team::Team;
 
 /// The residual stream of a 70B model, its feed-forward's middle, a large vocabulary.
@@ -29,7 +29,7 @@ const CONTEXT: usize = 131_072;
 /// Keeps the longest work it was told and the sum of all, and ends the step after some points.
 struct Told {
     isa: Isa,
-    /// What the work reads, which may make it slower.
+    /// The weights that the work reads, which may make it slower.
     weights: WeightType,
     points_left: AtomicUsize,
     longest_nanos: AtomicU64,
@@ -52,9 +52,19 @@ impl Pace for Told {
 
     fn rest(&self, _until: Moment) {}
 
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    fn charge(&self, _busy_nanos: u64) {}
+}
+
+impl TeamPace for Told {
     fn width(&self) -> usize {
         usize::MAX
     }
+
+    fn gave_way(&self, _nanos: u64) {}
 }
 
 type Op<'a> = dyn FnMut(&mut Ops<'_>) -> Result<(), Abandoned> + 'a;
@@ -243,7 +253,15 @@ fn packed(ty: WeightType, rows: usize, cols: usize) -> Packed {
         out.fill(0);
         Ok::<_, Infallible>(())
     };
-    let Ok(packed) = Packed::pack(ty, ty, rows, cols, read);
+    let Ok(packed) = Packed::pack(
+        Packing {
+            stored: ty,
+            kept: ty,
+            rows,
+            cols,
+        },
+        read,
+    );
     packed
 }
 

@@ -126,7 +126,7 @@ impl Layout {
         }
     }
 
-    /// Gets back what `put` put.
+    /// Gets back a block that `put` put.
     pub(crate) fn get(&self, tile: &[u8], at: Place, format: Format) -> Block {
         let (halves, body) = self.block(tile, at.block);
         let half = |at: usize| f16::from_le_bytes([halves[at], halves[at + 1]]);

@@ -22,6 +22,19 @@ const READ_BYTES: usize = 1 << 20;
 /// Reads the stored bytes of a range of rows into a buffer that they fill.
 pub type ReadRows<'a, E> = dyn FnMut(Range<usize>, &mut [u8]) -> Result<(), E> + 'a;
 
+/// A weight matrix to pack.
+#[derive(Clone, Copy, Debug)]
+pub struct Packing {
+    /// The type of the stored bytes, which are GGUF's.
+    pub stored: WeightType,
+    /// The type it is kept in: quantised if it is another than the stored one.
+    pub kept: WeightType,
+    /// Output rows.
+    pub rows: usize,
+    /// Columns: a whole number of blocks.
+    pub cols: usize,
+}
+
 /// A weight matrix `[rows, cols]`, packed for the kernels: tiles of 16 output rows, interleaved so
 /// that a SIMD lane is an output row. Rows are padded with zeros to whole tiles.
 pub struct Packed {
@@ -39,7 +52,7 @@ impl Packed {
         let layout = Layout::of(ty, cols)?;
         let tiles = rows.div_ceil(TILE);
         let bytes = layout.tile_bytes.checked_mul(tiles)?;
-        // What an allocation may have.
+        // The most that an allocation may have.
         (bytes <= isize::MAX as usize - VECTOR).then_some(Bytes::of(bytes))
     }
 
@@ -49,26 +62,21 @@ impl Packed {
         can_keep(stored, kept)
     }
 
-    /// Packs the matrix `[rows, cols]` that `read` gives row by row as `stored` (GGUF's bytes),
-    /// quantised if `kept` is another type. `read` is asked for consecutive ranges of rows, about
-    /// 1 MiB at a time, and fills the whole buffer.
+    /// Packs the matrix that `read` gives row by row: it is asked for consecutive ranges of rows,
+    /// about 1 MiB at a time, and fills the whole buffer.
     ///
     /// # Errors
-    /// What `read` says.
+    /// The error of `read`.
     ///
     /// # Panics
     /// When [`Packed::bytes_for`] or [`Packed::can_keep`] refuse, which the caller asks first.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "two types and a shape, always together"
-    )]
-    pub fn pack<E>(
-        stored: WeightType,
-        kept: WeightType,
-        rows: usize,
-        cols: usize,
-        read: &mut ReadRows<'_, E>,
-    ) -> Result<Self, E> {
+    pub fn pack<E>(packing: Packing, read: &mut ReadRows<'_, E>) -> Result<Self, E> {
+        let Packing {
+            stored,
+            kept,
+            rows,
+            cols,
+        } = packing;
         if let Err(refusal) = can_keep(stored, kept) {
             panic!("{refusal}");
         }

@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use gogrid_units::{Bytes, WeightType};
 
-use super::Packed;
+use super::{Packed, Packing};
 use crate::quant::quantise_row;
 use crate::quant::tests::{Noise, plain};
 
@@ -32,7 +32,16 @@ fn every_row_comes_back_as_the_file_means_it() {
         let (rows, cols) = shape(ty);
         let bytes = stored(ty, rows, cols);
         let row_bytes = ty.row_bytes(cols).unwrap();
-        let packed = Packed::pack(ty, ty, rows, cols, &mut reader(&bytes, row_bytes)).unwrap();
+        let packed = Packed::pack(
+            Packing {
+                stored: ty,
+                kept: ty,
+                rows,
+                cols,
+            },
+            &mut reader(&bytes, row_bytes),
+        )
+        .unwrap();
         assert_eq!(
             Some(packed.bytes()),
             Packed::bytes_for(ty, rows, cols),
@@ -55,7 +64,16 @@ fn floats_are_quantised_while_packing() {
             }
             let bytes = stored(from, 18, 256);
             let row_bytes = from.row_bytes(256).unwrap();
-            let packed = Packed::pack(from, to, 18, 256, &mut reader(&bytes, row_bytes)).unwrap();
+            let packed = Packed::pack(
+                Packing {
+                    stored: from,
+                    kept: to,
+                    rows: 18,
+                    cols: 256,
+                },
+                &mut reader(&bytes, row_bytes),
+            )
+            .unwrap();
             for (row, bytes) in bytes.chunks_exact(row_bytes).enumerate() {
                 let mut values = vec![0.0; 256];
                 packed.dequantise_row(row, &mut values);
@@ -76,7 +94,16 @@ fn rows_are_read_once_in_order_a_megabyte_at_a_time() {
         most.set(most.get().max(out.len()));
         Ok::<_, ()>(())
     };
-    Packed::pack(ty, ty, 1000, 4096, &mut read).unwrap();
+    Packed::pack(
+        Packing {
+            stored: ty,
+            kept: ty,
+            rows: 1000,
+            cols: 4096,
+        },
+        &mut read,
+    )
+    .unwrap();
     assert_eq!(next.get(), 1000);
     assert!(
         (1 << 19..=1 << 20).contains(&most.get()),
@@ -91,7 +118,15 @@ fn a_reader_that_fails_ends_the_packing() {
     let read = &mut |rows: Range<usize>, _: &mut [u8]| {
         if rows.start > 0 { Err("row 1") } else { Ok(()) }
     };
-    let result = Packed::pack(ty, ty, 100_000, 32, read);
+    let result = Packed::pack(
+        Packing {
+            stored: ty,
+            kept: ty,
+            rows: 100_000,
+            cols: 32,
+        },
+        read,
+    );
     assert_eq!(result.unwrap_err(), "row 1");
 }
 
@@ -120,5 +155,13 @@ fn sizes_are_about_the_files_and_refused_when_they_cannot_be() {
 #[should_panic(expected = "cannot keep q4_0 weights as q8_0")]
 fn packing_what_cannot_be_kept_is_a_bug() {
     let read = &mut |_: Range<usize>, _: &mut [u8]| Ok::<_, ()>(());
-    let _ = Packed::pack(WeightType::Q4_0, WeightType::Q8_0, 16, 32, read);
+    let _ = Packed::pack(
+        Packing {
+            stored: WeightType::Q4_0,
+            kept: WeightType::Q8_0,
+            rows: 16,
+            cols: 32,
+        },
+        read,
+    );
 }

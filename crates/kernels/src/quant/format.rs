@@ -1,6 +1,6 @@
 use gogrid_units::WeightType;
 
-/// What one scale of a quantised format covers.
+/// The values that one scale of a quantised format covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum ScaleOf {
     /// The 32 values of a block, by an f16 scale of its own.
@@ -14,9 +14,9 @@ pub(crate) enum ScaleOf {
 pub(crate) struct Format {
     /// Bits of one value, stored unsigned.
     pub(crate) bits: usize,
-    /// What the unsigned value is above the signed one.
+    /// The unsigned value less the signed one.
     pub(crate) offset: i32,
-    /// What a scale covers.
+    /// The values that a scale covers.
     pub(crate) scale_of: ScaleOf,
     /// Whether a minimum goes with each scale.
     pub(crate) mins: bool,

@@ -6,9 +6,9 @@ use gogrid_units::PlainThreads;
 use gogrid_units::Work;
 
 use super::Team;
-use crate::isa::Isa;
 use crate::ops::Ops;
 use crate::region::{Abandoned, Pauses};
+use crate::simd::Isa;
 #[cfg(loom)]
 use crate::sync::PlainThreads;
 
@@ -36,12 +36,12 @@ fn team(threads: usize) -> Team {
 
 #[cfg(loom)]
 mod loom_model {
-    use gogrid_units::{FullSpeed, Go, Moment, Pace};
+    use gogrid_units::{FullSpeed, Go, Moment, Pace, TeamPace};
     use loom::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
     use super::*;
     use crate::sync::Nanos;
-    use crate::way::Machine;
+    use crate::yielding::System;
 
     fn explore(preemptions: usize, model: impl Fn() + Sync + Send + 'static) {
         let mut builder = loom::model::Builder::new();
@@ -96,9 +96,17 @@ mod loom_model {
             }
         }
         fn rest(&self, _until: Moment) {}
+        fn is_over(&self) -> bool {
+            false
+        }
+        fn charge(&self, _busy_nanos: u64) {}
+    }
+
+    impl TeamPace for AbandonAt {
         fn width(&self) -> usize {
             2
         }
+        fn gave_way(&self, _nanos: u64) {}
     }
 
     #[test]
@@ -118,7 +126,7 @@ mod loom_model {
         });
     }
 
-    /// Somebody takes up every offer, and time passes whenever it is asked for. Loom need not know
+    /// Another program takes up every offer, and time passes whenever it is asked for. Loom need not know
     /// of either count.
     #[derive(Default)]
     struct Wanted {
@@ -126,7 +134,7 @@ mod loom_model {
         slept: std::sync::Arc<std::sync::atomic::AtomicU64>,
     }
 
-    impl Machine for Wanted {
+    impl System for Wanted {
         fn now(&self) -> Nanos {
             const PASSES: Nanos = 1_000_000;
             self.now.fetch_add(PASSES, Relaxed)
@@ -136,14 +144,17 @@ mod loom_model {
             self.slept.fetch_add(1, Relaxed);
             loom::thread::yield_now();
         }
-        fn nap(&self, _most: Nanos, _goes_on: &dyn Fn() -> bool) {
+        fn park_while(&self, _most: Nanos, _goes_on: &dyn Fn() -> bool) {
             loom::thread::yield_now();
         }
-        fn rouse(&self) {}
+        fn unpark_all(&self) {}
         fn core(&self) -> Option<usize> {
             None
         }
         fn keep_off(&self, _core: usize) {}
+        fn are_siblings(&self, _cores: [usize; 2]) -> Option<bool> {
+            None
+        }
     }
 
     #[test]
@@ -151,12 +162,12 @@ mod loom_model {
         let slept = std::sync::Arc::<std::sync::atomic::AtomicU64>::default();
         let all_slept = slept.clone();
         explore(1, move || {
-            let machine = Box::new(Wanted {
+            let system = Box::new(Wanted {
                 slept: slept.clone(),
                 ..Wanted::default()
             });
             let spawn = std::sync::Arc::new(PlainThreads);
-            let mut team = Team::on(machine, 2, spawn).expect("threads");
+            let mut team = Team::on(system, 2, spawn).expect("threads");
             let count = AtomicUsize::new(0);
             let done = team.step(&FullSpeed, Isa::Scalar, |ops| {
                 (0..2).try_for_each(|_| {
@@ -197,15 +208,15 @@ mod threads {
     use std::sync::{Arc, Mutex};
     use std::thread::{self, JoinHandle, ThreadId};
 
-    use gogrid_units::{FullSpeed, Go, Moment, Pace, Spawn, ThreadBody};
+    use gogrid_units::{FullSpeed, Go, Moment, Pace, Spawn, TeamPace, ThreadBody};
 
     use super::*;
     use crate::sync::Nanos;
-    use crate::way::Machine;
+    use crate::yielding::System;
 
     fn step(
         team: &mut Team,
-        pace: &dyn Pace,
+        pace: &dyn TeamPace,
         count: usize,
         each: impl Fn(usize) + Sync,
     ) -> Result<(), Abandoned> {
@@ -241,13 +252,21 @@ mod threads {
             Go::Go
         }
         fn rest(&self, _until: Moment) {}
+        fn is_over(&self) -> bool {
+            false
+        }
+        fn charge(&self, _busy_nanos: u64) {}
+    }
+
+    impl TeamPace for Width {
         fn width(&self) -> usize {
             self.0
         }
+        fn gave_way(&self, _nanos: u64) {}
     }
 
     /// The threads of a step of `width` chunks, each of which ends when as many as may come have
-    /// come, so it shows who does.
+    /// come, so it shows which threads do.
     fn members(team: &mut Team, width: usize) -> HashSet<ThreadId> {
         let members: Mutex<HashSet<ThreadId>> = Mutex::default();
         let done = step(team, &Width(width), width, |_| {
@@ -372,9 +391,17 @@ mod threads {
             assert_eq!(until, Moment(7));
             self.rested.fetch_add(1, SeqCst);
         }
+        fn is_over(&self) -> bool {
+            false
+        }
+        fn charge(&self, _busy_nanos: u64) {}
+    }
+
+    impl TeamPace for Restless {
         fn width(&self) -> usize {
             usize::MAX
         }
+        fn gave_way(&self, _nanos: u64) {}
     }
 
     #[test]
@@ -427,7 +454,7 @@ mod threads {
         }
     }
 
-    /// Nobody else wants its cores, of which each thread has one of its own. Time passes as told.
+    /// No other program wants its cores, and each thread has a core of its own. Time passes as told.
     #[derive(Default)]
     struct Quiet {
         now: AtomicU64,
@@ -438,14 +465,14 @@ mod threads {
         static CORE: Cell<Option<usize>> = const { Cell::new(None) };
     }
 
-    impl Machine for Arc<Quiet> {
+    impl System for Arc<Quiet> {
         fn now(&self) -> Nanos {
             self.now.load(SeqCst)
         }
         fn offer_core(&self) {}
         fn sleep(&self, _nanos: Nanos) {}
-        fn nap(&self, _most: Nanos, _goes_on: &dyn Fn() -> bool) {}
-        fn rouse(&self) {}
+        fn park_while(&self, _most: Nanos, _goes_on: &dyn Fn() -> bool) {}
+        fn unpark_all(&self) {}
         fn core(&self) -> Option<usize> {
             let its = CORE
                 .get()
@@ -454,33 +481,34 @@ mod threads {
             Some(its)
         }
         fn keep_off(&self, _core: usize) {}
+        fn are_siblings(&self, _cores: [usize; 2]) -> Option<bool> {
+            None
+        }
     }
 
-    /// How many pairs of cores a team of two has tried after many steps, with so long between them.
-    fn pairs_tried(every: Nanos, pace: &dyn Pace) -> usize {
-        let machine = Arc::new(Quiet::default());
+    /// Whether a team tries its cores in a few steps, with so long between them. The result is up
+    /// to the machine.
+    fn tries(threads: usize, every: Nanos, pace: &dyn TeamPace) -> bool {
+        let system = Arc::new(Quiet::default());
         let spawn = Arc::new(PlainThreads);
-        let mut team = Team::on(Box::new(machine.clone()), 2, spawn).expect("threads");
-        for _ in 0..5_000 {
-            machine.now.fetch_add(every, SeqCst);
-            // Two can miss each other many times.
-            if step(&mut team, pace, 50, |_| ()).is_err()
-                || team.crew.memory.way.neighbours.pairs() > 0
-            {
-                break;
-            }
+        let mut team = Team::on(Box::new(system.clone()), threads, spawn).expect("threads");
+        for _ in 0..3 {
+            system.now.fetch_add(every, SeqCst);
+            // A step that was abandoned is a step too.
+            let _ = step(&mut team, pace, 50, |_| ());
         }
-        team.crew.memory.way.neighbours.pairs()
+        team.crew.neighbours().has_tried()
     }
 
     #[test]
-    fn members_try_now_and_then_whether_their_cores_slow_each_other() {
+    fn two_members_try_now_and_then_whether_their_cores_slow_each_other() {
         const SECOND: Nanos = 1_000_000_000;
-        assert_eq!(pairs_tried(SECOND, &FullSpeed), 1);
-        // Time does not pass, one works alone, or the step was given up.
-        assert_eq!(pairs_tried(0, &FullSpeed), 0);
-        assert_eq!(pairs_tried(SECOND, &Width(1)), 0);
-        assert_eq!(pairs_tried(SECOND, &Never), 0);
+        assert!(tries(2, SECOND, &FullSpeed));
+        // Time does not pass, there are more than two, one works alone, or the step was abandoned.
+        assert!(!tries(2, 0, &FullSpeed));
+        assert!(!tries(3, SECOND, &FullSpeed));
+        assert!(!tries(2, SECOND, &Width(1)));
+        assert!(!tries(2, SECOND, &Never));
     }
 
     struct Never;
@@ -490,9 +518,17 @@ mod threads {
             Go::Abandon
         }
         fn rest(&self, _until: Moment) {}
+        fn is_over(&self) -> bool {
+            false
+        }
+        fn charge(&self, _busy_nanos: u64) {}
+    }
+
+    impl TeamPace for Never {
         fn width(&self) -> usize {
             2
         }
+        fn gave_way(&self, _nanos: u64) {}
     }
 
     /// A chunk of a spawned thread ends only once the leader calls it late.
@@ -509,8 +545,8 @@ mod threads {
                     region(ops, 2, |_, _| {
                         if thread::current().id() != leader {
                             late.store(true, SeqCst);
-                            // Three of the leader's looks and more.
-                            thread::park_timeout(std::time::Duration::from_millis(20));
+                            // Ten times as long as the looks take after which the leader calls it late.
+                            thread::park_timeout(std::time::Duration::from_millis(100));
                         }
                         // The leader's chunk leaves the other one to the other member.
                         while !late.load(SeqCst) {

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use gogrid_units::Pace;
+use gogrid_units::TeamPace;
 
 use super::Subject;
 use super::cases::{Case, VARIED, assert_same};
@@ -16,7 +16,7 @@ pub fn check_abandoned_steps(subject: &Subject<'_>) {
         let cut = case.model.decoder().layers.len();
         let through = Arc::new(PaceScript::new(Vec::new()));
         let mut run = |pace: &Arc<PaceScript>| {
-            let pace = Arc::clone(pace) as Arc<dyn Pace>;
+            let pace = Arc::clone(pace) as Arc<dyn TeamPace>;
             let mut rig = Rig::paced(&mut *backend, &case, &[cut], &pace);
             (rig.run(&case.ids, 40), rig.abandoned)
         };
@@ -45,7 +45,7 @@ pub fn check_rests_and_widths(subject: &Subject<'_>) {
         let case = Case::open(case);
         let mut backend = (subject.backend)();
         let mut run = |pace: PaceScript| {
-            let pace = Arc::new(pace) as Arc<dyn Pace>;
+            let pace = Arc::new(pace) as Arc<dyn TeamPace>;
             Rig::paced(&mut *backend, &case, &[], &pace).run(&case.ids, 40)
         };
         let free = run(PaceScript::new(Vec::new()));

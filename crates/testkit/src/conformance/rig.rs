@@ -8,7 +8,7 @@ use gogrid_pipeline::{
     BLOCK_TOKENS, Backend, BlockId, Input, Opening, OutputBuf, SequenceRows, Stage, StageError,
     Step, Want,
 };
-use gogrid_units::{Bytes, FullSpeed, Pace, Span};
+use gogrid_units::{Bytes, FullSpeed, Span, TeamPace};
 
 use super::cases::{Case, Logits};
 use crate::rng::Rng;
@@ -53,7 +53,7 @@ impl<'a> Rig<'a> {
         backend: &mut dyn Backend,
         case: &'a Case,
         cuts: &[usize],
-        pace: &Arc<dyn Pace>,
+        pace: &Arc<dyn TeamPace>,
     ) -> Self {
         let memory = Ledger::new(Bytes::gib(4));
         let mut rest = Span::whole_model(case.model.decoder().layers.len());

@@ -1,6 +1,6 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use gogrid_units::{Go, Moment, Pace, Work};
+use gogrid_units::{Go, Moment, Pace, TeamPace, Work};
 
 use super::ManualClock;
 
@@ -65,9 +65,19 @@ impl Pace for PaceScript {
         self.clock.advance_to(until);
     }
 
+    fn is_over(&self) -> bool {
+        false
+    }
+
+    fn charge(&self, _busy_nanos: u64) {}
+}
+
+impl TeamPace for PaceScript {
     fn width(&self) -> usize {
         self.width
     }
+
+    fn gave_way(&self, _nanos: u64) {}
 }
 
 #[cfg(test)]

@@ -1,3 +1,5 @@
+use std::fs;
+
 use rustix::thread::{CpuSet, sched_getaffinity, sched_getcpu, sched_setaffinity};
 
 use super::{failed, read};
@@ -6,6 +8,8 @@ use crate::cores::{CoreSet, Processor};
 use crate::error::HostError;
 
 const CPUINFO: &str = "/proc/cpuinfo";
+/// The flag of an x86 processor that a hypervisor shows to its guests.
+const HYPERVISOR: &str = "hypervisor";
 
 pub(crate) fn allowed_cores() -> Result<CoreSet, HostError> {
     let set = sched_getaffinity(None).map_err(failed("sched_getaffinity"))?;
@@ -25,6 +29,21 @@ pub(crate) fn pin(cores: &CoreSet) -> Result<(), HostError> {
 
 pub(crate) fn current_core() -> Option<usize> {
     Some(sched_getcpu())
+}
+
+/// Each core with the hardware threads of its physical core; none in an x86 virtual machine, and
+/// those left out that the kernel does not tell of.
+pub(crate) fn core_siblings(cores: &CoreSet) -> Vec<(usize, CoreSet)> {
+    let is_virtual = |processor: Processor| processor.flags.iter().any(|flag| flag == HYPERVISOR);
+    if processor().is_ok_and(is_virtual) {
+        return Vec::new();
+    }
+    let group = |&core: &usize| {
+        let path = format!("/sys/devices/system/cpu/cpu{core}/topology/thread_siblings_list");
+        let text = fs::read_to_string(path).ok()?;
+        Some((core, text.trim().parse().ok()?))
+    };
+    cores.cores().iter().filter_map(group).collect()
 }
 
 pub(crate) fn processor() -> Result<Processor, HostError> {

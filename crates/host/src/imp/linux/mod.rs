@@ -23,7 +23,7 @@ use crate::thread::ThreadId;
 
 pub(crate) use ability::abilities;
 pub(crate) use clock::{process_cpu_time, thread_cpu_time};
-pub(crate) use cores::{allowed_cores, current_core, pin, processor};
+pub(crate) use cores::{allowed_cores, core_siblings, current_core, pin, processor};
 pub(crate) use gpu::Gpus;
 pub(crate) use load::{IdleClock, PressureFiles};
 pub(crate) use memory::{MemoryFile, resident, system_memory};

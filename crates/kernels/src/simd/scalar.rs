@@ -1,12 +1,40 @@
 use half::{bf16, f16};
 
-use super::lanes::{Input, Kernel, Lanes, whole_tile};
-use crate::activations::Word;
-use crate::packed::{TILE, VECTOR};
+use super::dots::{Dots, Word};
+use super::floats::{Floats, LANES};
+use super::token::{Call, InstructionSet};
 
-/// Plain Rust, and the meaning of every operation.
-#[derive(Clone, Copy)]
-pub(super) struct Scalar;
+/// Plain Rust, on any machine: the meaning of every operation.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Scalar;
+
+/// Four bytes a lane.
+const BYTES: usize = 4 * LANES;
+
+impl InstructionSet for Scalar {
+    fn enter<C: Call<Self>>(self, call: C) -> C::Out {
+        call.call(self)
+    }
+}
+
+#[inline(always)]
+fn zip(a: [f32; LANES], b: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> [f32; LANES] {
+    std::array::from_fn(|i| f(a[i], b[i]))
+}
+
+fn max(a: f32, b: f32) -> f32 {
+    if a > b { a } else { b }
+}
+
+/// `v` folded to one by `f`: lanes 8 apart, then 4, 2, 1.
+fn fold(mut v: [f32; LANES], f: impl Fn(f32, f32) -> f32) -> f32 {
+    for apart in [8, 4, 2, 1] {
+        for i in 0..apart {
+            v[i] = f(v[i], v[i + apart]);
+        }
+    }
+    v[0]
+}
 
 #[inline(always)]
 fn each<A: Copy, B, const N: usize>(a: [A; N], f: impl Fn(A) -> B) -> [B; N] {
@@ -14,7 +42,7 @@ fn each<A: Copy, B, const N: usize>(a: [A; N], f: impl Fn(A) -> B) -> [B; N] {
 }
 
 #[inline(always)]
-fn lanes<T>(f: impl FnMut(usize) -> T) -> [T; TILE] {
+fn lanes<T>(f: impl FnMut(usize) -> T) -> [T; LANES] {
     std::array::from_fn(f)
 }
 
@@ -26,16 +54,104 @@ fn pair(low: i32, high: i32) -> i32 {
     low & 0xffff | high << 16
 }
 
-impl Lanes for Scalar {
-    const LANES: usize = TILE;
-    const TOKENS: usize = 4;
-    type Bytes = [u8; VECTOR];
-    type Ints = [i32; TILE];
-    type Floats = [f32; TILE];
+impl Floats for Scalar {
+    type V = [f32; LANES];
 
-    fn enter<K: Kernel, const T: usize>(self, input: Input<'_>, out: &mut [[f32; TILE]; T]) {
-        whole_tile::<Self, K, T>(self, input, out);
+    #[inline(always)]
+    fn splat(self, x: f32) -> Self::V {
+        [x; LANES]
     }
+
+    #[inline(always)]
+    fn load(self, from: &[f32; LANES]) -> Self::V {
+        *from
+    }
+
+    #[inline(always)]
+    fn load_half(self, from: &[u16; LANES]) -> Self::V {
+        from.map(|bits| f16::from_bits(bits).to_f32())
+    }
+
+    #[inline(always)]
+    fn store(self, v: Self::V, to: &mut [f32; LANES]) {
+        *to = v;
+    }
+
+    #[inline(always)]
+    fn add(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn sub(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| a - b)
+    }
+
+    #[inline(always)]
+    fn mul(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| a * b)
+    }
+
+    #[inline(always)]
+    fn div(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, |a, b| a / b)
+    }
+
+    #[inline(always)]
+    fn max(self, a: Self::V, b: Self::V) -> Self::V {
+        zip(a, b, max)
+    }
+
+    #[inline(always)]
+    fn fma(self, a: Self::V, b: Self::V, c: Self::V) -> Self::V {
+        std::array::from_fn(|i| a[i].mul_add(b[i], c[i]))
+    }
+
+    #[inline(always)]
+    fn if_less(self, [a, b]: [Self::V; 2], yes: Self::V, no: Self::V) -> Self::V {
+        std::array::from_fn(|i| if a[i] < b[i] { yes[i] } else { no[i] })
+    }
+
+    #[inline(always)]
+    fn low_bits_to_exponent(self, v: Self::V) -> Self::V {
+        v.map(|x| f32::from_bits(x.to_bits() << 23))
+    }
+
+    #[inline(always)]
+    fn sum(self, v: Self::V) -> f32 {
+        fold(v, |a, b| a + b)
+    }
+
+    #[inline(always)]
+    fn greatest(self, v: Self::V) -> f32 {
+        fold(v, max)
+    }
+
+    #[inline(always)]
+    fn greatest_magnitude<const N: usize>(self, x: &[[f32; LANES]; N]) -> u32 {
+        let bits = |value: &f32| value.to_bits() & 0x7fff_ffff;
+        x.iter().flatten().map(bits).fold(0, u32::max)
+    }
+
+    #[inline(always)]
+    fn round_to_bytes(self, v: Self::V, out: &mut [u8; LANES]) -> i32 {
+        let mut sum = 0;
+        for (out, value) in out.iter_mut().zip(v) {
+            // `as` saturates, which the values never need.
+            let rounded = value.round_ties_even() as i8;
+            [*out] = rounded.to_le_bytes();
+            sum += i32::from(rounded);
+        }
+        sum
+    }
+}
+
+impl Dots for Scalar {
+    const LANES: usize = LANES;
+    const TOKENS: usize = 4;
+    type Bytes = [u8; BYTES];
+    type Ints = [i32; LANES];
+    type Floats = [f32; LANES];
 
     fn fetch_ahead(self, _from: &[u8]) {}
 
@@ -77,7 +193,7 @@ impl Lanes for Scalar {
     }
 
     fn ints(self, value: i32) -> Self::Ints {
-        [value; TILE]
+        [value; LANES]
     }
 
     fn add_product(self, a: Self::Ints, b: Self::Ints, c: Self::Ints) -> Self::Ints {
@@ -116,7 +232,7 @@ impl Lanes for Scalar {
     }
 
     fn floats(self, value: f32) -> Self::Floats {
-        [value; TILE]
+        [value; LANES]
     }
 
     fn to_floats(self, v: Self::Ints) -> Self::Floats {

@@ -1,6 +1,7 @@
 use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _mm_prefetch};
 
-use crate::packed::VECTOR;
+/// Bytes of a cache line.
+const LINE: usize = 64;
 
 /// How far ahead of its use a stream of weights is asked for: a page. The processor's own
 /// prefetching ends with the page, so this has the next one translated and its lines on their way
@@ -8,8 +9,8 @@ use crate::packed::VECTOR;
 /// 256, 1024 and 2048 bytes were slower.
 const AHEAD: usize = 4096;
 
-/// The hint for lines that are used once: few models fit a cache, and what others keep in it stays
-/// there the longer.
+/// The hint for lines that are used once: few models fit a cache, and what other programs keep in it
+/// stays there the longer.
 pub(super) const ONCE: i32 = _MM_HINT_NTA;
 /// The hint for lines that are used again soon.
 pub(super) const AGAIN: i32 = _MM_HINT_T0;
@@ -17,7 +18,7 @@ pub(super) const AGAIN: i32 = _MM_HINT_T0;
 /// Asks for the cache lines [`AHEAD`] bytes behind those of `from`.
 #[inline(always)]
 pub(super) fn fetch_ahead<const HINT: i32>(from: &[u8]) {
-    for line in from.as_chunks::<VECTOR>().0 {
+    for line in from.as_chunks::<LINE>().0 {
         let ahead = line.as_ptr().wrapping_add(AHEAD);
         // SAFETY: a prefetch is a hint at any address: it reads nothing the program can see and
         // never faults.

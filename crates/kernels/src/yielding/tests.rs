@@ -9,16 +9,16 @@ use crate::neighbours::Found;
 const MICROSECOND: Nanos = 1_000;
 const MILLISECOND: Nanos = 1_000_000;
 
-/// When somebody rouses, and what they have done by then.
+/// When another thread unparks the leader, and what it does before.
 type Rouse = (Nanos, Box<dyn Fn() + Send>);
 
-/// A machine of two cores with a clock, and one thread of ours on it. Whoever wants a core has it
-/// from an offer on until they are done.
+/// A machine of two cores with a clock, and one thread of ours on it. A program that wants a
+/// core has it from an offer on until it is done.
 #[derive(Default)]
 struct Cores {
     now: Plain,
     wanted_until: Plain,
-    /// What a program that never rests takes of each offer.
+    /// How long a program that never rests takes of each offer.
     slice: Plain,
     offers: Plain,
     slept: Plain,
@@ -27,12 +27,14 @@ struct Cores {
     rouses: Mutex<Option<Rouse>>,
     /// The core that the thread is on.
     core: Plain,
+    /// The pairs of cores that the system knows.
+    siblings: Mutex<Vec<([usize; 2], bool)>>,
 }
 
 #[derive(Clone, Default)]
 struct Fake(Arc<Cores>);
 
-impl Machine for Fake {
+impl System for Fake {
     fn now(&self) -> Nanos {
         self.0.reads.fetch_add(1, Ordering::Relaxed);
         self.at()
@@ -50,7 +52,7 @@ impl Machine for Fake {
         self.pass(nanos);
     }
 
-    fn nap(&self, most: Nanos, goes_on: &dyn Fn() -> bool) {
+    fn park_while(&self, most: Nanos, goes_on: &dyn Fn() -> bool) {
         let until = self.at() + most;
         let roused = self.0.rouses.lock().expect("no test panics here");
         if let Some((moment, happens)) = &*roused
@@ -65,7 +67,7 @@ impl Machine for Fake {
         self.sleep(until - self.at());
     }
 
-    fn rouse(&self) {
+    fn unpark_all(&self) {
         self.0.roused.fetch_add(1, Ordering::Relaxed);
     }
 
@@ -75,6 +77,14 @@ impl Machine for Fake {
 
     fn keep_off(&self, core: usize) {
         self.0.core.store(1 - core as u64, Ordering::Relaxed);
+    }
+
+    fn are_siblings(&self, cores: [usize; 2]) -> Option<bool> {
+        let known = self.0.siblings.lock().expect("no test panics here");
+        known
+            .iter()
+            .find(|(of, _)| *of == cores)
+            .map(|(_, are)| *are)
     }
 }
 
@@ -92,13 +102,13 @@ impl Fake {
         self.0.core.load(Ordering::Relaxed) as usize
     }
 
-    /// From now on for so long, somebody wants the core.
+    /// From now on for so long, another program wants the core.
     fn want(&self, nanos: Nanos) {
         let until = self.now() + nanos;
         self.0.wanted_until.store(until, Ordering::Relaxed);
     }
 
-    /// From now on, somebody always wants it.
+    /// From now on, another program always wants it.
     fn never_rest(&self) {
         self.0.slice.store(3 * MILLISECOND, Ordering::Relaxed);
     }
@@ -107,18 +117,23 @@ impl Fake {
         self.0.slept.load(Ordering::Relaxed)
     }
 
-    fn ways(&self) -> Ways {
-        // A second ago nobody wanted anything.
+    fn demand(&self) -> CoreDemand {
+        // For a second no other program wanted anything.
         self.pass(1000 * MILLISECOND);
-        Ways::new(2, Box::new(self.clone()))
+        CoreDemand::new(2, Box::new(self.clone()))
     }
 }
 
 /// Works in chunks of this length until `until` and says how often the core was offered.
-fn offers(fake: &Fake, (ways, way): (&Ways, &mut Way), chunk: Nanos, until: Nanos) -> u64 {
+fn offers(
+    fake: &Fake,
+    (demand, policy): (&CoreDemand, &mut YieldPolicy),
+    chunk: Nanos,
+    until: Nanos,
+) -> u64 {
     let before = fake.0.offers.load(Ordering::Relaxed);
     while fake.at() < until {
-        assert_eq!(way.follow(ways), Ok(()));
+        assert_eq!(policy.follow(demand), Ok(()));
         fake.pass(chunk);
     }
     fake.0.offers.load(Ordering::Relaxed) - before
@@ -128,13 +143,13 @@ fn offers(fake: &Fake, (ways, way): (&Ways, &mut Way), chunk: Nanos, until: Nano
 fn a_core_nobody_wants_is_offered_now_and_then_and_nobody_sleeps() {
     for chunk in [MICROSECOND, 10 * MICROSECOND, 30 * MICROSECOND] {
         let fake = Fake::default();
-        let (ways, mut way) = (fake.ways(), Way::new(1));
+        let (demand, mut policy) = (fake.demand(), YieldPolicy::new(1));
         let second = 1000 * MILLISECOND;
         let begin = fake.now();
-        let idle = offers(&fake, (&ways, &mut way), chunk, begin + second);
+        let idle = offers(&fake, (&demand, &mut policy), chunk, begin + second);
         let at_most = second / OFFER_AFTER_IDLE;
         assert!((at_most * 9 / 10..=at_most).contains(&idle), "{idle}");
-        assert_eq!((fake.slept(), ways.take_given()), (0, 0));
+        assert_eq!((fake.slept(), demand.take_given()), (0, 0));
     }
 }
 
@@ -142,26 +157,26 @@ fn a_core_nobody_wants_is_offered_now_and_then_and_nobody_sleeps() {
 fn a_core_that_somebody_had_lately_is_offered_often() {
     let chunk = 10 * MICROSECOND;
     let fake = Fake::default();
-    let (ways, mut way) = (fake.ways(), Way::new(1));
+    let (demand, mut policy) = (fake.demand(), YieldPolicy::new(1));
     fake.want(TAKEN_UP + 1);
-    assert_eq!(way.follow(&ways), Ok(()));
+    assert_eq!(policy.follow(&demand), Ok(()));
     let begin = fake.now();
-    let often = offers(&fake, (&ways, &mut way), chunk, begin + LATELY);
+    let often = offers(&fake, (&demand, &mut policy), chunk, begin + LATELY);
     let at_most = LATELY / OFFER_AFTER;
     assert!((at_most * 8 / 10..=at_most).contains(&often), "{often}");
     let until = begin + LATELY + 40 * OFFER_AFTER_IDLE;
-    let seldom = offers(&fake, (&ways, &mut way), chunk, until);
+    let seldom = offers(&fake, (&demand, &mut policy), chunk, until);
     assert!((36..=41).contains(&seldom), "{seldom}");
 }
 
 #[test]
 fn short_chunks_seldom_read_the_clock() {
     let fake = Fake::default();
-    let (ways, mut way) = (fake.ways(), Way::new(1));
+    let (demand, mut policy) = (fake.demand(), YieldPolicy::new(1));
     let begin = fake.now();
     offers(
         &fake,
-        (&ways, &mut way),
+        (&demand, &mut policy),
         MICROSECOND,
         begin + 10 * MILLISECOND,
     );
@@ -172,46 +187,56 @@ fn short_chunks_seldom_read_the_clock() {
 #[test]
 fn chunks_that_grow_longer_are_offered_within_a_few_of_them() {
     let fake = Fake::default();
-    let (ways, mut way) = (fake.ways(), Way::new(1));
+    let (demand, mut policy) = (fake.demand(), YieldPolicy::new(1));
     fake.want(TAKEN_UP + 1);
-    assert_eq!(way.follow(&ways), Ok(()));
+    assert_eq!(policy.follow(&demand), Ok(()));
     let begin = fake.now();
-    offers(&fake, (&ways, &mut way), MICROSECOND, begin + MILLISECOND);
+    offers(
+        &fake,
+        (&demand, &mut policy),
+        MICROSECOND,
+        begin + MILLISECOND,
+    );
     let chunk = 160 * MICROSECOND;
-    let often = offers(&fake, (&ways, &mut way), chunk, begin + 17 * MILLISECOND);
+    let often = offers(
+        &fake,
+        (&demand, &mut policy),
+        chunk,
+        begin + 17 * MILLISECOND,
+    );
     assert!(often >= 98, "{often} of 100 chunks");
 }
 
 #[test]
 fn the_system_s_own_short_work_sends_nobody_away() {
     let fake = Fake::default();
-    let ways = fake.ways();
-    let (mut leader, mut other) = (Way::new(0), Way::new(1));
+    let demand = fake.demand();
+    let (mut leader, mut other) = (YieldPolicy::new(0), YieldPolicy::new(1));
     for _ in 0..100 {
         fake.want(TAKEN_UP);
-        assert_eq!(other.follow(&ways), Ok(()));
-        ways.sleeps(1);
+        assert_eq!(other.follow(&demand), Ok(()));
+        demand.sleeps(1);
         fake.want(TAKEN_UP);
-        leader.lead(&ways, &|| false);
+        leader.lead(&demand, &|| false);
         assert_eq!(fake.on(), 0);
-        ways.sleeps(0);
+        demand.sleeps(0);
         fake.pass(MILLISECOND);
     }
-    assert_eq!((fake.slept(), ways.take_given()), (0, 0));
+    assert_eq!((fake.slept(), demand.take_given()), (0, 0));
 }
 
 #[test]
 fn a_frame_of_a_picture_has_the_core_and_the_member_goes_on_after_it() {
     let fake = Fake::default();
-    let (ways, mut way) = (fake.ways(), Way::new(1));
+    let (demand, mut policy) = (fake.demand(), YieldPolicy::new(1));
     let frames = [3, 5, 7].map(|length| length * MILLISECOND);
     for frame in frames.into_iter().cycle().take(99) {
         fake.want(frame);
         let due = fake.now() + frame;
-        assert_eq!((way.follow(&ways), fake.now()), (Ok(()), due));
+        assert_eq!((policy.follow(&demand), fake.now()), (Ok(()), due));
         fake.pass(9 * MILLISECOND);
     }
-    let given = ways.take_given();
+    let given = demand.take_given();
     assert_eq!((given, fake.slept()), (99 * 5 * MILLISECOND, 0));
     let roused = fake.0.roused.load(Ordering::Relaxed);
     assert_eq!(roused, 99, "a leader that napped meanwhile goes on too");
@@ -220,14 +245,14 @@ fn a_frame_of_a_picture_has_the_core_and_the_member_goes_on_after_it() {
 #[test]
 fn who_never_rests_gets_a_member_s_core_for_longer_and_longer() {
     let fake = Fake::default();
-    let (ways, mut way) = (fake.ways(), Way::new(1));
+    let (demand, mut policy) = (fake.demand(), YieldPolicy::new(1));
     let mut aways = Vec::new();
     fake.never_rest();
-    assert_eq!(way.follow(&ways), Ok(()), "it may have been a burst");
+    assert_eq!(policy.follow(&demand), Ok(()), "it may have been a burst");
     fake.pass(OFFER_AFTER);
     for _ in 0..12 {
-        let away = way.follow(&ways).expect_err("it is always wanted");
-        way.stay_away(&ways, away);
+        let away = policy.follow(&demand).expect_err("it is always wanted");
+        policy.stay_away(&demand, away);
         aways.push(away / MICROSECOND);
     }
     assert_eq!(aways[..6], [500, 1000, 2000, 4000, 8000, 16_000]);
@@ -235,146 +260,167 @@ fn who_never_rests_gets_a_member_s_core_for_longer_and_longer() {
 }
 
 /// The leader's machine after another member's core has been on offer for `age`.
-fn beside_an_offer(fake: &Fake, age: Nanos) -> Ways {
-    let ways = fake.ways();
-    ways.posts[1].0.core.store(2, Ordering::Relaxed);
+fn beside_an_offer(fake: &Fake, age: Nanos) -> CoreDemand {
+    let demand = fake.demand();
+    demand.posts[1].0.core.store(2, Ordering::Relaxed);
     let since = fake.now();
-    ways.posts[1].0.offers_since.store(since, Ordering::Relaxed);
+    demand.posts[1]
+        .0
+        .offers_since
+        .store(since, Ordering::Relaxed);
     fake.pass(age);
-    ways
+    demand
 }
 
 #[test]
 fn a_burst_has_the_machine_until_it_ends() {
     let fake = Fake::default();
-    let ways = beside_an_offer(&fake, TAKEN_UP);
-    Way::new(LEADER).lead(&ways, &|| false);
-    // Nobody ended it, so the leader slept for as long as a burst may take.
+    let demand = beside_an_offer(&fake, TAKEN_UP);
+    YieldPolicy::new(LEADER).lead(&demand, &|| false);
+    // It did not end, so the leader slept for as long as a burst may take.
     let slept = fake.slept();
     let most = BURST_MAX - TAKEN_UP;
-    assert!((most..most + NAP).contains(&slept), "{slept}");
-    assert_eq!(ways.take_given(), slept);
+    assert!((most..most + SLEEP).contains(&slept), "{slept}");
+    assert_eq!(demand.take_given(), slept);
 
-    let ways = beside_an_offer(&fake, TAKEN_UP);
-    ways.posts[1].0.offers_since.store(0, Ordering::Relaxed);
-    Way::new(LEADER).lead(&ways, &|| false);
+    let demand = beside_an_offer(&fake, TAKEN_UP);
+    demand.posts[1].0.offers_since.store(0, Ordering::Relaxed);
+    YieldPolicy::new(LEADER).lead(&demand, &|| false);
     assert_eq!(fake.slept(), slept, "it was given back");
 }
 
 #[test]
 fn a_burst_that_nobody_slows_keeps_no_leader() {
-    let check = |members: &[u64], pairs: &[([usize; 2], bool)], goes_on| {
+    // The burst is on core 1, beside the leader on core 0 and others on `members`.
+    let check = |members: &[usize], siblings: &[([usize; 2], bool)], goes_on| {
         let fake = Fake::default();
-        // The burst is on core 1, beside the leader on core 0.
-        let mut ways = beside_an_offer(&fake, TAKEN_UP);
+        let mut demand = beside_an_offer(&fake, TAKEN_UP);
         for &core in members {
             let post = Post::default();
-            post.core.store(core + 1, Ordering::Relaxed);
-            ways.posts.push(Alone(post));
+            post.core.store(core as u64 + 1, Ordering::Relaxed);
+            demand.posts.push(CachePadded(post));
         }
-        let mut way = Way::new(LEADER);
-        let now = fake.at();
-        for &(cores, are_apart) in pairs.iter().chain(pairs) {
-            let found = Found { cores, are_apart };
-            way.neighbours.note(Some(found), now);
-        }
-        way.lead(&ways, &|| false);
-        assert_eq!(fake.slept() == 0, goes_on, "{members:?} {pairs:?}");
+        *fake.0.siblings.lock().unwrap() = siblings.to_vec();
+        YieldPolicy::new(LEADER).lead(&demand, &|| false);
+        assert_eq!(fake.slept() == 0, goes_on, "{members:?} {siblings:?}");
     };
     check(&[], &[], false);
-    check(&[], &[([0, 1], true)], true);
-    check(&[], &[([0, 1], false)], false);
+    check(&[], &[([0, 1], false)], true);
+    check(&[], &[([0, 1], true)], false);
     // Two more members: one of them on the other thread of the burst's core.
-    let of_others = [([0, 1], true), ([1, 3], true), ([1, 5], false)];
+    let of_others = [([0, 1], false), ([3, 1], false), ([5, 1], true)];
     check(&[3, 5], &of_others, false);
     check(&[3], &of_others, true);
     check(&[3, 4], &of_others, false);
 }
 
 #[test]
+fn trials_count_where_the_system_does_not_know() {
+    let check = |found: bool, known: Option<bool>, goes_on| {
+        let fake = Fake::default();
+        let demand = beside_an_offer(&fake, TAKEN_UP);
+        let known_pairs = known.map(|siblings| [([0, 1], siblings), ([0, 0], true)]);
+        *fake.0.siblings.lock().unwrap() = known_pairs.into_iter().flatten().collect();
+        let mut policy = YieldPolicy::new(LEADER);
+        let (cores, are_apart) = ([0, 1], found);
+        for _ in 0..2 {
+            let found = Found { cores, are_apart };
+            policy.neighbours.note(Some(found), fake.at());
+        }
+        policy.lead(&demand, &|| false);
+        assert_eq!(fake.slept() == 0, goes_on, "{found} {known:?}");
+        assert_eq!(demand.needs_trials(), known.is_none());
+    };
+    check(true, None, true);
+    check(false, None, false);
+    check(true, Some(true), false);
+    check(false, Some(false), true);
+}
+
+#[test]
 fn a_leader_that_is_roused_goes_on_at_once() {
     let fake = Fake::default();
-    let ways = Arc::new(beside_an_offer(&fake, TAKEN_UP));
-    let theirs = ways.clone();
+    let demand = Arc::new(beside_an_offer(&fake, TAKEN_UP));
+    let theirs = demand.clone();
     let given_back = move || {
         let since = &theirs.posts[1].0.offers_since;
         since.store(0, Ordering::Relaxed);
     };
-    let after = 5 * NAP / 2;
+    let after = 5 * SLEEP / 2;
     *fake.0.rouses.lock().unwrap() = Some((fake.at() + after, Box::new(given_back)));
-    Way::new(LEADER).lead(&ways, &|| false);
+    YieldPolicy::new(LEADER).lead(&demand, &|| false);
     assert_eq!(fake.slept(), after);
 }
 
 #[test]
 fn a_leader_that_wakes_on_the_burst_s_core_naps_on() {
     let fake = Fake::default();
-    let ways = beside_an_offer(&fake, TAKEN_UP);
+    let demand = beside_an_offer(&fake, TAKEN_UP);
     let moved = fake.clone();
     let moves = move || moved.keep_off(0);
-    *fake.0.rouses.lock().unwrap() = Some((fake.at() + NAP / 2, Box::new(moves)));
-    Way::new(LEADER).lead(&ways, &|| false);
+    *fake.0.rouses.lock().unwrap() = Some((fake.at() + SLEEP / 2, Box::new(moves)));
+    YieldPolicy::new(LEADER).lead(&demand, &|| false);
     assert!(fake.slept() >= BURST_MAX - TAKEN_UP, "{}", fake.slept());
 }
 
 #[test]
 fn a_member_that_woke_knows_its_core_before_it_offers_it() {
     let fake = Fake::default();
-    let (ways, mut way) = (fake.ways(), Way::new(1));
-    assert_eq!(way.follow(&ways), Ok(()));
-    ways.sleeps(1);
-    assert!(!ways.is_on(1, fake.on()));
-    way.woke(&ways);
-    assert!(ways.is_on(1, fake.on()));
+    let (demand, mut policy) = (fake.demand(), YieldPolicy::new(1));
+    assert_eq!(policy.follow(&demand), Ok(()));
+    demand.sleeps(1);
+    assert!(!demand.is_on(1, fake.on()));
+    policy.woke(&demand);
+    assert!(demand.is_on(1, fake.on()));
 }
 
 #[test]
 fn an_offer_that_nobody_took_up_yet_or_that_is_no_burst_keeps_no_leader() {
     for age in [0, TAKEN_UP - 1, BURST_MAX] {
         let fake = Fake::default();
-        let ways = beside_an_offer(&fake, age);
-        Way::new(LEADER).lead(&ways, &|| false);
+        let demand = beside_an_offer(&fake, age);
+        YieldPolicy::new(LEADER).lead(&demand, &|| false);
         assert_eq!(fake.slept(), 0, "{age}");
     }
     // The leader itself has the core that is on offer.
     let fake = Fake::default();
-    let ways = beside_an_offer(&fake, TAKEN_UP);
+    let demand = beside_an_offer(&fake, TAKEN_UP);
     fake.keep_off(0);
-    Way::new(LEADER).lead(&ways, &|| false);
+    YieldPolicy::new(LEADER).lead(&demand, &|| false);
     assert_eq!(fake.slept(), 0);
 }
 
 #[test]
 fn a_leader_whose_step_is_over_naps_no_longer() {
     let fake = Fake::default();
-    let ways = beside_an_offer(&fake, TAKEN_UP);
-    Way::new(LEADER).lead(&ways, &|| fake.slept() > 0);
-    assert_eq!(fake.slept(), NAP);
+    let demand = beside_an_offer(&fake, TAKEN_UP);
+    YieldPolicy::new(LEADER).lead(&demand, &|| fake.slept() > 0);
+    assert_eq!(fake.slept(), SLEEP);
 }
 
 #[test]
 fn a_leader_leaves_a_core_that_was_taken_up_and_goes_on_when_it_is_given_back() {
     let fake = Fake::default();
-    let (ways, mut leader) = (fake.ways(), Way::new(0));
+    let (demand, mut leader) = (fake.demand(), YieldPolicy::new(0));
     fake.want(MILLISECOND);
     let due = fake.now() + MILLISECOND;
-    leader.lead(&ways, &|| false);
+    leader.lead(&demand, &|| false);
     assert_eq!((fake.now(), fake.on()), (due, 1));
     fake.pass(OFFER_AFTER);
-    leader.lead(&ways, &|| false);
+    leader.lead(&demand, &|| false);
     assert_eq!((fake.on(), fake.slept()), (1, 0), "nobody wants this one");
 }
 
 #[test]
 fn a_leader_offers_its_core_to_who_wants_it_after_a_burst_too() {
     let fake = Fake::default();
-    let (ways, mut leader) = (fake.ways(), Way::new(0));
+    let (demand, mut leader) = (fake.demand(), YieldPolicy::new(0));
     for _ in 0..100 {
         fake.want(BURST_MAX - MICROSECOND);
-        leader.lead(&ways, &|| false);
+        leader.lead(&demand, &|| false);
         fake.pass(OFFER_AFTER);
         let before = fake.0.offers.load(Ordering::Relaxed);
-        leader.lead(&ways, &|| false);
+        leader.lead(&demand, &|| false);
         assert_eq!(fake.0.offers.load(Ordering::Relaxed), before + 1);
         fake.pass(QUIET_MIN);
     }
@@ -383,20 +429,20 @@ fn a_leader_offers_its_core_to_who_wants_it_after_a_burst_too() {
 #[test]
 fn a_leader_whose_step_is_over_offers_no_longer() {
     let fake = Fake::default();
-    let (ways, mut leader) = (fake.ways(), Way::new(0));
+    let (demand, mut leader) = (fake.demand(), YieldPolicy::new(0));
     fake.never_rest();
-    leader.lead(&ways, &|| true);
+    leader.lead(&demand, &|| true);
     assert_eq!(fake.0.offers.load(Ordering::Relaxed), 1);
 }
 
 #[test]
 fn a_leader_shares_cores_that_are_always_wanted_by_turns() {
     let fake = Fake::default();
-    let (ways, mut way) = (fake.ways(), Way::new(0));
+    let (demand, mut policy) = (fake.demand(), YieldPolicy::new(0));
     let (mut worked, begin) = (0, fake.now());
     fake.never_rest();
     while fake.now() - begin < 1000 * MILLISECOND {
-        way.lead(&ways, &|| false);
+        policy.lead(&demand, &|| false);
         fake.pass(100 * MICROSECOND);
         worked += 100 * MICROSECOND;
     }
@@ -407,16 +453,16 @@ fn a_leader_shares_cores_that_are_always_wanted_by_turns() {
 #[test]
 fn a_member_leaves_the_leader_its_core() {
     let fake = Fake::default();
-    let (ways, mut way) = (fake.ways(), Way::new(1));
-    ways.note_core(LEADER);
-    assert_eq!((way.follow(&ways), fake.on()), (Ok(()), 1));
+    let (demand, mut policy) = (fake.demand(), YieldPolicy::new(1));
+    demand.note_core(LEADER);
+    assert_eq!((policy.follow(&demand), fake.on()), (Ok(()), 1));
     fake.pass(OFFER_AFTER);
-    assert_eq!((way.follow(&ways), fake.on()), (Ok(()), 1));
+    assert_eq!((policy.follow(&demand), fake.on()), (Ok(()), 1));
     // A leader that sleeps is on none.
     fake.keep_off(1);
-    ways.sleeps(LEADER);
+    demand.sleeps(LEADER);
     fake.pass(OFFER_AFTER);
-    assert_eq!((way.follow(&ways), fake.on()), (Ok(()), 0));
+    assert_eq!((policy.follow(&demand), fake.on()), (Ok(()), 0));
 }
 
 #[test]
@@ -424,26 +470,26 @@ fn members_on_one_core_are_no_reason_to_stay_away() {
     let fake = Fake::default();
     fake.pass(1000 * MILLISECOND);
     // Both are on core 1 all the time.
-    let ways = Ways::new(2, Box::new(Stuck(fake.clone())));
-    let mut way = Way::new(1);
-    ways.note_core(LEADER);
+    let demand = CoreDemand::new(2, Box::new(Stuck(fake.clone())));
+    let mut policy = YieldPolicy::new(1);
+    demand.note_core(LEADER);
     for _ in 0..100 {
         fake.pass(OFFER_AFTER_IDLE);
         fake.want(MILLISECOND);
-        assert_eq!(way.follow(&ways), Ok(()));
+        assert_eq!(policy.follow(&demand), Ok(()));
     }
-    assert_eq!((fake.slept(), ways.take_given()), (0, 0));
-    ways.sleeps(LEADER);
+    assert_eq!((fake.slept(), demand.take_given()), (0, 0));
+    demand.sleeps(LEADER);
     fake.pass(OFFER_AFTER_IDLE);
     fake.want(MILLISECOND);
-    assert_eq!(way.follow(&ways), Ok(()));
-    assert_eq!(ways.take_given(), MILLISECOND, "it was somebody else");
+    assert_eq!(policy.follow(&demand), Ok(()));
+    assert_eq!(demand.take_given(), MILLISECOND, "it was somebody else");
 }
 
 /// A machine that moves no thread.
 struct Stuck(Fake);
 
-impl Machine for Stuck {
+impl System for Stuck {
     fn now(&self) -> Nanos {
         self.0.now()
     }
@@ -456,12 +502,12 @@ impl Machine for Stuck {
         self.0.sleep(nanos);
     }
 
-    fn nap(&self, most: Nanos, goes_on: &dyn Fn() -> bool) {
-        self.0.nap(most, goes_on);
+    fn park_while(&self, most: Nanos, goes_on: &dyn Fn() -> bool) {
+        self.0.park_while(most, goes_on);
     }
 
-    fn rouse(&self) {
-        self.0.rouse();
+    fn unpark_all(&self) {
+        self.0.unpark_all();
     }
 
     fn core(&self) -> Option<usize> {
@@ -469,4 +515,8 @@ impl Machine for Stuck {
     }
 
     fn keep_off(&self, _core: usize) {}
+
+    fn are_siblings(&self, cores: [usize; 2]) -> Option<bool> {
+        self.0.are_siblings(cores)
+    }
 }

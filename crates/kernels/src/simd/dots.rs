@@ -1,38 +1,16 @@
-//! What an instruction set must be able to do.
+//! The operations of an instruction set for products of packed weights.
 
-use crate::activations::{Activations, Word};
-use crate::packed::{Layout, TILE};
+use super::token::InstructionSet;
 
-use super::Pieces;
+/// The int8 values of four columns.
+pub(crate) type Word = [u8; 4];
 
-/// Up to this many tokens at a time, arithmetic waits for the stream of weights.
-pub(super) const STREAMING: usize = 2;
-
-/// What a kernel reads to make one tile's outputs for some tokens.
-#[derive(Clone, Copy)]
-pub(super) struct Input<'a> {
-    pub(super) layout: &'a Layout,
-    pub(super) tile: &'a [u8],
-    pub(super) x: &'a Activations,
-    /// The first token.
-    pub(super) token: usize,
-    pub(super) pieces: Option<Pieces<'a>>,
-}
-
-/// The algorithm of one family of formats.
-pub(super) trait Kernel {
-    /// The outputs of rows `half × LANES ..` of a tile, for `T` tokens.
-    fn outputs<S: Lanes, const T: usize>(lanes: S, input: Input<'_>, half: usize)
-    -> [S::Floats; T];
-}
-
-/// A vector of [`LANES`](Lanes::LANES) output rows, and exact operations on it. A value of a type
-/// that implements it is the proof that the machine has the instructions.
+/// Exact operations on vectors of [`LANES`](Dots::LANES) output rows.
 ///
 /// Operations on integers wrap, which no block reaches; those on floats round to nearest, and the
 /// multiply-adds round once.
-pub(super) trait Lanes: Copy {
-    /// Output rows in a vector; divides [`TILE`].
+pub(crate) trait Dots: InstructionSet {
+    /// Output rows in a vector; divides the rows of a tile, 16.
     const LANES: usize;
     /// Tokens that share the unpacking of weights.
     const TOKENS: usize;
@@ -42,9 +20,6 @@ pub(super) trait Lanes: Copy {
     type Ints: Copy;
     /// An f32 a lane.
     type Floats: Copy;
-
-    /// Runs a kernel over a whole tile, compiled for this instruction set.
-    fn enter<K: Kernel, const T: usize>(self, input: Input<'_>, out: &mut [[f32; TILE]; T]);
 
     /// Asks for the memory a little behind `from`, without waiting. Changes no result.
     fn fetch_ahead(self, from: &[u8]);
@@ -57,7 +32,7 @@ pub(super) trait Lanes: Copy {
     /// Bitwise.
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
 
-    /// Where [`dot`](Lanes::dot)s begin for values of `BITS` bits that are `OFFSET` too high,
+    /// Where [`dot`](Dots::dot)s begin for values of `BITS` bits that are `OFFSET` too high,
     /// `sum` being the sum of the inputs: begun so, they add up to Σ (byte − OFFSET) × input.
     fn begin<const BITS: usize, const OFFSET: i32>(self, sum: i32) -> Self::Ints;
     /// Adds, in each lane, the products of 4 × 4 bytes of at most `BITS` bits with 16 inputs.
@@ -105,19 +80,4 @@ pub(super) trait Lanes: Copy {
     fn mul_sub_from(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats;
     /// Writes LANES floats.
     fn store(self, v: Self::Floats, to: &mut [f32]);
-}
-
-/// All halves of a tile.
-#[inline(always)]
-pub(super) fn whole_tile<S: Lanes, K: Kernel, const T: usize>(
-    lanes: S,
-    input: Input<'_>,
-    out: &mut [[f32; TILE]; T],
-) {
-    for half in 0..TILE / S::LANES {
-        let sums = K::outputs::<S, T>(lanes, input, half);
-        for (out, sum) in out.iter_mut().zip(sums) {
-            lanes.store(sum, &mut out[half * S::LANES..][..S::LANES]);
-        }
-    }
 }
