@@ -1,7 +1,7 @@
 use std::io;
 use std::time::Duration;
 
-use corpgrid_scheduler::{GenerateError, Reason, Refusal};
+use corpgrid_scheduler::{ChangeError, GenerateError, Reason, Refusal};
 use gogrid_host::HostError;
 
 /// Why a benchmark gives no figures.
@@ -11,6 +11,9 @@ pub enum BenchError {
     /// The pipeline refused a request.
     #[error("{0}")]
     Refused(#[from] Refusal),
+    /// The pipeline could not be paused, or could not go on.
+    #[error("{0}")]
+    Change(#[from] ChangeError),
     /// A generation failed.
     #[error("{0}")]
     Generate(#[from] GenerateError),

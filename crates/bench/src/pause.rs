@@ -106,7 +106,7 @@ impl PauseReport {
 /// Milliseconds from asking to the last advance.
 fn pause(pipeline: &HeterogeneousPipeline) -> Result<f64, BenchError> {
     let asked = now();
-    block_on(pipeline.pause());
+    block_on(pipeline.pause())?;
     let (mut last, mut used) = (now(), others_cpu()?.1);
     while now() - last < QUIET {
         sleep(LOOK_EVERY);
@@ -119,7 +119,7 @@ fn pause(pipeline: &HeterogeneousPipeline) -> Result<f64, BenchError> {
             return Err(BenchError::StillAtWork { waited });
         }
     }
-    block_on(pipeline.resume());
+    block_on(pipeline.resume())?;
     Ok((last - asked).as_secs_f64() * 1e3)
 }
 

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use corpgrid_scheduler::{Mode, Sampling};
+use gogrid_control::StageAt;
 use gogrid_units::WeightType;
 
 use crate::exit::EXIT_CODES;
@@ -336,6 +337,45 @@ pub(crate) enum LimitsCommand {
     },
     /// Accept nothing more; what was accepted runs to its end
     Finish,
+    /// Have the stages of the model stand on other devices, between two steps
+    Move(MoveArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct MoveArgs {
+    /// A device of those it was started with, the first piece that runs there, and one past the
+    /// last: cpu:0=0-10 cpu:1=10-62. All stages in order, from piece 0 to the last.
+    ///
+    /// The pieces of a model of N layers are numbered in the order they run: 0 is the embedding; then
+    /// come two for each layer, its attention and its feed-forward (1 and 2 for the first layer);
+    /// 2 N + 1 is the head. `gogrid limits get` shows where they stand.
+    #[arg(value_name = "DEVICE=FIRST-END", required = true)]
+    pub(crate) stages: Vec<StageArg>,
+}
+
+/// A stage, as it is written: `cpu:0=0-10`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct StageArg(pub(crate) StageAt);
+
+impl FromStr for StageArg {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let parsed = text.split_once('=').and_then(|(device, pieces)| {
+            let (first, end) = pieces.split_once('-')?;
+            Some(StageAt {
+                device: device.to_owned(),
+                first_piece: first.parse().ok()?,
+                end_piece: end.parse().ok()?,
+            })
+        });
+        let stage = parsed.filter(|stage| !stage.device.is_empty());
+        let stage = stage.filter(|stage| stage.first_piece < stage.end_piece);
+        let wrong = || {
+            "must be a device, its first piece and one past its last, such as cpu:0=0-10".to_owned()
+        };
+        stage.map(Self).ok_or_else(wrong)
+    }
 }
 
 #[derive(Debug, Args)]

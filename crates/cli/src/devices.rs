@@ -37,7 +37,7 @@ pub(crate) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
         out::line(&format!(
             "{id}: {}, {} cores, {} memory, {} free, reads {:.1} GB/s",
             device.name,
-            device.cores.len(),
+            device.cores().len(),
             Bytes(device.memory_total_bytes),
             Bytes(device.memory_free_bytes),
             row.read_bytes_per_second / 1e9
@@ -51,8 +51,8 @@ pub(crate) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
 
 fn row(device: &Device) -> Row<'_> {
     let probe = BandwidthProbe {
-        cores: CoreSet::new(device.cores.iter().copied()),
-        ..BandwidthProbe::new(device.cores.len())
+        cores: CoreSet::new(device.cores().iter().copied()),
+        ..BandwidthProbe::new(device.cores().len())
     };
     Row {
         id: device.to_string(),

@@ -4,7 +4,7 @@ use std::io;
 use std::process::ExitCode;
 
 use corpgrid_scheduler::{GenerateError, OpenError, Refusal};
-use gogrid_control::{Cause, ClientError};
+use gogrid_control::{Cause, ClientError, Refused};
 use gogrid_hub::{HubError, UnknownModel};
 use gogrid_model::ModelError;
 
@@ -60,24 +60,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
 
 fn of_open(error: &OpenError) -> u8 {
     match error {
-        _ if names_no_device(error) => DEVICE,
-        OpenError::Device { .. } => DEVICE,
-        OpenError::Config(_) | OpenError::BadOption { .. } => USAGE,
+        OpenError::BadDevice(_) | OpenError::Device { .. } => DEVICE,
+        OpenError::Config(_) | OpenError::NoCompute(_) | OpenError::BadOption { .. } => USAGE,
         OpenError::Model { .. } => INPUT,
         OpenError::DoesNotFit(_) => LIMIT,
         _ => INTERNAL,
     }
-}
-
-/// A `--device` that names none there is.
-fn names_no_device(error: &OpenError) -> bool {
-    matches!(
-        error,
-        OpenError::BadOption {
-            field: "device",
-            ..
-        }
-    )
 }
 
 fn of_refusal(refusal: &Refusal) -> u8 {
@@ -94,7 +82,7 @@ fn of_refusal(refusal: &Refusal) -> u8 {
 
 fn of_generate(error: &GenerateError) -> u8 {
     match error {
-        GenerateError::Stage { .. } => DEVICE,
+        GenerateError::Stage { .. } | GenerateError::NoPlaceLeft { .. } => DEVICE,
         GenerateError::Refused(refusal) => of_refusal(refusal),
         _ => INTERNAL,
     }
@@ -110,7 +98,7 @@ fn of_hub(error: &HubError) -> u8 {
 fn of_client(error: &ClientError) -> u8 {
     match error {
         ClientError::Refused(refused) => match refused.cause {
-            Cause::Settings | Cause::Request => USAGE,
+            Cause::Settings | Cause::Stages | Cause::Request => USAGE,
             Cause::Pipeline | Cause::Busy => LIMIT,
         },
         ClientError::Unreachable { .. } | ClientError::NoAnswer { .. } => NOT_RUNNING,
@@ -125,7 +113,7 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
                 "take a smaller model, add a --device, lower --context, or raise the cap with \
                  --mode default or aggressive",
             ),
-            error if names_no_device(error) => Some("`gogrid devices` lists what there is"),
+            OpenError::BadDevice(_) => Some("`gogrid devices` lists what there is"),
             _ => None,
         });
         let refusal = cause.downcast_ref().and_then(|error| match error {
@@ -137,11 +125,20 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
             }
             _ => None,
         });
+        let refused = cause
+            .downcast_ref()
+            .and_then(|refused: &Refused| match refused.cause {
+                Cause::Stages => Some(
+                    "`gogrid limits get` shows devices and pieces; stages follow one another from \
+                 piece 0 to the last",
+                ),
+                _ => None,
+            });
         let not_running = cause.is::<NotRunning>().then_some(
             "start one, such as `gogrid chat`, under the same user; each one that runs a model \
              listens",
         );
-        open.or(refusal).or(not_running)
+        open.or(refusal).or(refused).or(not_running)
     })
 }
 
@@ -190,14 +187,7 @@ mod tests {
             .into(),
             6,
         );
-        check(
-            OpenError::BadOption {
-                field: "device",
-                problem: "x".into(),
-            }
-            .into(),
-            6,
-        );
+        check(OpenError::BadDevice("x".into()).into(), 6);
         check(
             GenerateError::Refused(Refusal::PromptTooLong {
                 tokens: 9,

@@ -1,13 +1,21 @@
 //! A pipeline that commands of other processes and a watched file change while it runs.
 
 use std::ops::Deref;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
-use corpgrid_scheduler::{HeterogeneousPipeline, Mode, Settings};
+use corpgrid_scheduler::{
+    HeterogeneousPipeline, Machine, Mode, OpenError, PeerUse, PlacedSpan, Settings, Span,
+};
 use futures_executor::block_on;
-use gogrid_control::{Command, Control, Controlled, News, Server, SettingsFile, Watch};
+use gogrid_control::{
+    Cause, Command, Control, Controlled, News, Refused, Server, SettingsFile, StageAt, Watch,
+};
+use gogrid_units::Bytes;
 use serde_json::Value;
+
+use crate::costs::CostsFile;
+use crate::open::PipelineSpec;
 
 /// The name under which running processes are found.
 pub(crate) const PROGRAM: &str = "gogrid";
@@ -19,42 +27,50 @@ pub(crate) struct Live {
     /// The mode it was opened in.
     pub(crate) mode: Mode,
     pipeline: Arc<HeterogeneousPipeline>,
+    machine: Arc<Machine>,
+    costs: CostsFile,
 }
 
 impl Live {
-    pub(crate) fn new(
-        pipeline: HeterogeneousPipeline,
-        mode: Mode,
-        file: Option<SettingsFile>,
-    ) -> anyhow::Result<Self> {
-        let pipeline = Arc::new(pipeline);
-        let controlled = Handle {
-            pipeline: Arc::clone(&pipeline),
-        };
-        let control = Arc::new(Control::new(Arc::new(controlled)));
-        let watch = file
-            .map(|file| {
-                let path = file.path().display().to_string();
-                let report = move |news: &News| report(&path, news);
-                Watch::start(file, Arc::clone(&control), report)
-            })
-            .transpose()
-            .context("cannot watch the file of --limits")?;
-        let server = Server::start(PROGRAM, control).map_err(|error| {
-            // This process can do its work all the same.
-            eprintln!("warning: `gogrid limits` cannot reach this process: {error}");
+    /// Opens the machine, and the model on it. Other gogrids are told what it holds from the moment
+    /// on when it begins to load.
+    pub(crate) fn open(spec: PipelineSpec) -> anyhow::Result<Self> {
+        let costs = CostsFile::of_user();
+        let machine = Arc::new(spec.machine(&costs)?);
+        let handle = Arc::new(Handle {
+            machine: Arc::clone(&machine),
+            pipeline: OnceLock::new(),
         });
+        let controlled: Arc<dyn Controlled> = Arc::clone(&handle) as _;
+        let control = Arc::new(Control::new(controlled));
+        let server = Server::start(PROGRAM, Arc::clone(&control)).map_err(|error| {
+            // This process can do its work all the same.
+            eprintln!(
+                "warning: `gogrid limits` and other gogrids cannot reach this process: {error}"
+            );
+        });
+        let opened = HeterogeneousPipeline::open_on(&machine, &spec.path, &spec.options);
+        let opened = opened.map_err(|error| with_peers(error, &machine))?;
+        let pipeline = handle.pipeline.get_or_init(|| Arc::new(opened));
         Ok(Self {
             _server: server.ok(),
-            _watch: watch,
-            mode,
-            pipeline,
+            _watch: spec.file.map(|file| watch(file, control)).transpose()?,
+            mode: spec.mode,
+            pipeline: Arc::clone(pipeline),
+            machine,
+            costs,
         })
     }
 
     /// The pipeline, to be held by several owners.
     pub(crate) fn pipeline(&self) -> &Arc<HeterogeneousPipeline> {
         &self.pipeline
+    }
+}
+
+impl Drop for Live {
+    fn drop(&mut self) {
+        self.costs.keep(&self.machine.known_costs());
     }
 }
 
@@ -73,35 +89,110 @@ fn report(path: &str, news: &News) {
     }
 }
 
-/// The pipeline as commands see it.
+fn watch(file: SettingsFile, control: Arc<Control>) -> anyhow::Result<Watch> {
+    let path = file.path().display().to_string();
+    let report = move |news: &News| report(&path, news);
+    Watch::start(file, control, report).context("cannot watch the file of --limits")
+}
+
+/// Names what other gogrids hold beside an error that this may explain.
+pub(crate) fn with_peers(error: OpenError, machine: &Machine) -> anyhow::Error {
+    let is_full = matches!(error, OpenError::DoesNotFit(_));
+    let error = anyhow::Error::from(error);
+    if !is_full {
+        return error;
+    }
+    let memories = block_on(machine.status()).memories;
+    let shared = memories.iter().filter(|memory| memory.peers_bytes > 0);
+    let held = shared.map(|memory| {
+        let (theirs, name) = (Bytes(memory.peers_bytes), &memory.memory);
+        format!("other gogrids hold {theirs} of the memory {name}, until they end")
+    });
+    match held.collect::<Vec<_>>() {
+        held if held.is_empty() => error,
+        held => error.context(held.join(" and ")),
+    }
+}
+
+/// The machine and its model as commands see them.
 struct Handle {
-    pipeline: Arc<HeterogeneousPipeline>,
+    machine: Arc<Machine>,
+    /// Not there while it is being opened.
+    pipeline: OnceLock<Arc<HeterogeneousPipeline>>,
 }
 
 impl Controlled for Handle {
     fn settings(&self) -> Settings {
-        self.pipeline.settings()
+        self.machine.settings()
     }
 
     fn apply(&self, settings: Settings) -> Result<(), String> {
-        let applied = block_on(self.pipeline.set_settings(settings));
+        let applied = block_on(self.machine.set_settings(settings));
         applied.map_err(|error| error.to_string())
     }
 
     fn command(&self, command: Command) -> Result<(), String> {
-        block_on(async {
+        let done = block_on(async {
             match command {
-                Command::Pause => self.pipeline.pause().await,
-                Command::Resume => self.pipeline.resume().await,
-                Command::Snooze(time) => self.pipeline.snooze(time).await,
-                Command::Finish => self.pipeline.finish().await,
+                Command::Pause => self.machine.pause().await,
+                Command::Resume => self.machine.resume().await,
+                Command::Snooze(time) => self.machine.snooze(time).await,
+                Command::Finish => self.machine.finish().await,
             }
         });
-        Ok(())
+        done.map_err(|error| error.to_string())
+    }
+
+    fn move_stages(&self, stages: &[StageAt]) -> Result<(), Refused> {
+        let Some(pipeline) = self.pipeline.get() else {
+            let message = "the model is being opened; try again when it is".to_owned();
+            return Err(refused(Cause::Pipeline, message));
+        };
+        let devices = block_on(self.machine.status()).devices;
+        let names: Vec<_> = devices.iter().map(|device| &*device.device).collect();
+        let placed = stages.iter().map(|stage| placed(stage, &names));
+        let placed = placed.collect::<Result<_, _>>()?;
+        block_on(pipeline.move_to(placed)).map_err(|error| {
+            let cause = match error {
+                OpenError::BadDevice(_) | OpenError::BadOption { .. } => Cause::Stages,
+                _ => Cause::Pipeline,
+            };
+            refused(cause, format!("the stages stand where they stood: {error}"))
+        })
+    }
+
+    fn usage(&self) -> PeerUse {
+        self.machine.usage()
     }
 
     fn snapshot(&self) -> Value {
-        let status = block_on(self.pipeline.status());
-        serde_json::to_value(status).expect("a status is plain data with text for keys")
+        let status = match self.pipeline.get() {
+            Some(pipeline) => serde_json::to_value(block_on(pipeline.status())),
+            None => serde_json::to_value(block_on(self.machine.status())),
+        };
+        status.expect("a status is plain data with text for keys")
     }
+}
+
+/// A stage by its device's index, of devices with these names.
+fn placed(stage: &StageAt, names: &[&str]) -> Result<PlacedSpan, Refused> {
+    let (first, end) = (stage.first_piece, stage.end_piece);
+    let named = &stage.device;
+    let Some(device) = names.iter().position(|name| name == named) else {
+        let names = names.join(", ");
+        let message = format!("it runs on no device {named:?}, but on {names}");
+        return Err(refused(Cause::Stages, message));
+    };
+    if first >= end {
+        let message = format!("{named}: piece {end} is the end, and {first} the first");
+        return Err(refused(Cause::Stages, message));
+    }
+    Ok(PlacedSpan {
+        device,
+        span: Span::new(first, end),
+    })
+}
+
+fn refused(cause: Cause, message: String) -> Refused {
+    Refused { cause, message }
 }

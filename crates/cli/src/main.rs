@@ -6,6 +6,7 @@ mod args;
 mod bar;
 mod bench;
 mod chat;
+mod costs;
 mod devices;
 mod eval;
 mod exit;

@@ -2,14 +2,17 @@
 
 use std::path::PathBuf;
 
-use corpgrid_scheduler::{Device, HeterogeneousPipeline, Mode, Options, Settings, devices};
-use gogrid_control::SettingsFile;
+use corpgrid_scheduler::{
+    Device, Machine, MachineOptions, Mode, Options, Peers, Settings, devices,
+};
+use gogrid_control::{PeerWatch, SettingsFile};
 use gogrid_model::{Model, OpenOptions};
 
 use crate::args::RunArgs;
+use crate::costs::CostsFile;
 use crate::exit::BadInput;
 use crate::interrupt::Interrupt;
-use crate::live::Live;
+use crate::live::{Live, PROGRAM};
 use crate::model_file;
 
 /// Everything a pipeline is opened with.
@@ -19,7 +22,7 @@ pub(crate) struct PipelineSpec {
     pub(crate) options: Options,
     /// The mode asked for, or named by the file of settings.
     pub(crate) mode: Mode,
-    file: Option<SettingsFile>,
+    pub(crate) file: Option<SettingsFile>,
 }
 
 impl PipelineSpec {
@@ -64,9 +67,26 @@ impl PipelineSpec {
         self.options.limits.max_compute_usage_percent
     }
 
+    /// The devices under their limits, which other gogrids of the user's share.
+    pub(crate) fn machine(&self, costs: &CostsFile) -> anyhow::Result<Machine> {
+        let peers = PeerWatch::start(PROGRAM).map_err(|error| {
+            // Under a cap that others may fill as well, it runs all the same.
+            eprintln!("warning: other gogrids are not seen: {error}");
+        });
+        let peers = peers.ok().map(|peers| Box::new(peers) as Box<dyn Peers>);
+        let options = MachineOptions {
+            limits: self.options.limits.clone(),
+            away: self.options.away.clone(),
+            policy: self.options.policy.clone(),
+            threads: self.options.threads,
+            peers,
+            known_costs: costs.book().clone(),
+        };
+        Ok(Machine::open(&self.devices, options)?)
+    }
+
     pub(crate) fn open(self) -> anyhow::Result<Live> {
-        let pipeline = HeterogeneousPipeline::open(&self.devices, &self.path, self.options)?;
-        Live::new(pipeline, self.mode, self.file)
+        Live::open(self)
     }
 }
 

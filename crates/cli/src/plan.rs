@@ -4,13 +4,19 @@ use corpgrid_scheduler::{HeterogeneousPipeline, Prediction};
 use gogrid_units::Bytes;
 
 use crate::args::PlanArgs;
+use crate::costs::CostsFile;
 use crate::interrupt::Interrupt;
+use crate::live::with_peers;
 use crate::open::PipelineSpec;
 use crate::out;
 
 pub(crate) fn run(args: &PlanArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
     let spec = PipelineSpec::new(&args.run, interrupt)?;
-    let plan = HeterogeneousPipeline::plan_only(&spec.devices, &spec.path, &spec.options)?;
+    let costs = CostsFile::of_user();
+    let machine = spec.machine(&costs)?;
+    let plan = HeterogeneousPipeline::plan_on(&machine, &spec.path, &spec.options);
+    costs.keep(&machine.known_costs());
+    let plan = plan.map_err(|error| with_peers(error, &machine))?;
     if args.json.json {
         return out::json(&plan);
     }
@@ -28,6 +34,9 @@ fn table(plan: &Prediction, mode: &str) -> String {
         "{}, context {}, mode {mode}: decode {:.1} tok/s, prefill {:.1} tok/s\n",
         plan.model, plan.context, plan.decode_tok_s, plan.prefill_tok_s
     );
+    if plan.is_cut_short {
+        text += "the best placement that was found; a better one may be there\n";
+    }
     for (index, stage) in plan.stages.iter().enumerate() {
         text += &format!(
             "stage {index} on {}: {}; weights {}, scratch {}, KV {} a token\n",

@@ -86,6 +86,8 @@ async fn follow(
                 };
                 return Ok(Ended::Answered(Box::new(answer)));
             }
+            // Whatever else it tells is no part of an answer.
+            _ => {}
         }
     }
 }

@@ -39,6 +39,7 @@ impl Sandbox {
     fn gogrid(&self, args: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_gogrid"));
         command.args(args).stdin(Stdio::null());
+        command.env_remove("GOGRID_CACHE");
         for folder in ["XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "HOME", "TMPDIR"] {
             command.env(folder, self.folder.path());
         }
@@ -64,6 +65,15 @@ impl Sandbox {
         self.gogrid(&words).output().unwrap()
     }
 
+    /// What a command prints as JSON about the tiny model.
+    fn json(&self, command: &str, args: &[&str]) -> Value {
+        let model = self.path("model.gguf");
+        let first = [command, "--model", model.to_str().unwrap(), "--json"];
+        let output = self.gogrid(&[&first, args].concat()).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
     fn view(&self, chat: &Chat, args: &[&str]) -> Value {
         let output = self.limits(chat, &[args, &["--json"]].concat());
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
@@ -83,10 +93,21 @@ impl Chat {
     }
 }
 
+/// The next line that is not about other programs, of which any may run beside this test.
 fn line(said: &mut BufReader<ChildStderr>) -> String {
-    let mut line = String::new();
-    said.read_line(&mut line).unwrap();
-    line
+    loop {
+        let mut line = String::new();
+        said.read_line(&mut line).unwrap();
+        if !is_log(&line) {
+            return line;
+        }
+    }
+}
+
+fn is_log(line: &str) -> bool {
+    [" INFO ", " WARN "]
+        .iter()
+        .any(|level| line.starts_with(level))
 }
 
 fn stderr(output: &Output) -> String {
@@ -223,6 +244,166 @@ fn of_several_one_has_to_be_named() {
     for chat in chats {
         chat.end();
     }
+}
+
+#[test]
+fn two_gogrids_share_a_cap_and_the_second_sees_the_first() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.chat(&[]);
+    let memory = |chat: &Chat| sandbox.view(chat, &["get"])["status"]["memories"][0].clone();
+    let alone = memory(&first);
+    assert_eq!(alone["peers_bytes"], 0);
+    let second = sandbox.chat(&[]);
+    let beside = memory(&second);
+    assert_eq!(beside["peers_bytes"], alone["used_bytes"]);
+    let caps = [&alone, &beside].map(|memory| memory["cap_bytes"].as_u64().unwrap());
+    assert_eq!(caps[0], caps[1] + alone["used_bytes"].as_u64().unwrap());
+    let peers = &sandbox.view(&second, &["get"])["status"]["peers"];
+    assert_eq!(peers[0]["pid"], first.child.id());
+    assert_eq!(peers[0]["memory_bytes"][0][0], "system");
+    assert_eq!(peers[0]["is_busy"], false);
+    let table = sandbox.limits(&second, &["get"]);
+    let table = String::from_utf8(table.stdout).unwrap();
+    let evidence = [
+        format!("gogrid {} beside it: idle", first.child.id()),
+        "held by other gogrids".to_owned(),
+        "stage on cpu: pieces 0-".to_owned(),
+    ];
+    for part in evidence {
+        assert!(table.contains(&part), "no {part:?} in {table}");
+    }
+    first.end();
+    second.end();
+}
+
+#[test]
+fn a_cap_that_the_first_fills_refuses_the_second_until_the_first_ends() {
+    let sandbox = Sandbox::new();
+    let first = sandbox.chat(&[]);
+    let memory = sandbox.view(&first, &["get"])["status"]["memories"][0].clone();
+    first.end();
+    let bytes = |value: &Value| value.as_f64().unwrap();
+    let held = bytes(&memory["used_bytes"]);
+    let needed = bytes(&sandbox.json("plan", &[])["devices"][0]["memory_used_bytes"]);
+    // Room for one to open, and not for another beside what it holds.
+    let share = (needed + held / 2.0) / bytes(&memory["total_bytes"]);
+    let file = sandbox.path("limits.toml");
+    fs::write(&file, format!("limits.max_vram_usage_percent = {share}\n")).unwrap();
+    let limits = ["--limits", file.to_str().unwrap()];
+
+    let first = sandbox.chat(&limits);
+    let model = sandbox.path("model.gguf");
+    let words = ["generate", "x", "--max-tokens", "1", "--model"];
+    let generate = || {
+        let words = [&words[..], &[model.to_str().unwrap()], &limits].concat();
+        sandbox.gogrid(&words).output().unwrap()
+    };
+    check_fails(
+        &generate(),
+        4,
+        &["other gogrids hold", "the memory system", "does not fit"],
+    );
+    let plan = [&["plan", "--model", model.to_str().unwrap()], &limits[..]].concat();
+    let plan = || sandbox.gogrid(&plan).output().unwrap();
+    check_fails(&plan(), 4, &["other gogrids hold"]);
+    first.end();
+    let second = sandbox.chat(&limits);
+    second.end();
+    assert_eq!(plan().status.code(), Some(0));
+}
+
+#[test]
+fn stages_are_moved_and_where_they_cannot_stand_they_stay() {
+    let sandbox = Sandbox::new();
+    let devices = ["--device", "cpu:0", "--device", "cpu:1"];
+    let is_there = sandbox.gogrid(&["plan", "--device", "cpu:1"]).output();
+    if stderr(&is_there.unwrap()).contains("no core 1") {
+        eprintln!("skipped: one core here");
+        return;
+    }
+    let chat = sandbox.chat(&devices);
+    let stages = |view: &Value| {
+        let stages = view["status"]["stages"].as_array().unwrap().clone();
+        let stage = |stage: &Value| {
+            let piece = |key: &str| stage[key].as_u64().unwrap();
+            let device = stage["device"].as_str().unwrap().to_owned();
+            (device, piece("first_piece"), piece("end_piece"))
+        };
+        stages.iter().map(stage).collect::<Vec<_>>()
+    };
+    let end = stages(&sandbox.view(&chat, &["get"])).last().unwrap().2;
+    let (front, back) = (format!("cpu:1=0-{}", 3), format!("cpu:0=3-{end}"));
+    let moved = stages(&sandbox.view(&chat, &["move", &front, &back]));
+    let expected = [("cpu:1".to_owned(), 0, 3), ("cpu:0".to_owned(), 3, end)];
+    assert_eq!(moved, expected);
+    assert_eq!(stages(&sandbox.view(&chat, &["get"])), expected);
+
+    let short = format!("cpu:0=0-{}", end - 1);
+    let cases: [(&[&str], &str); 5] = [
+        (
+            &["cpu:7=0-3", &back],
+            "no device \"cpu:7\", but on cpu:0, cpu:1",
+        ),
+        (&[&short], "the stages stand where they stood: plan: "),
+        (
+            &[&back, &front],
+            "the stages stand where they stood: plan: ",
+        ),
+        (&["cpu:0=3-3"], "cpu:0=0-10"),
+        (&["cpu:0"], "cpu:0=0-10"),
+    ];
+    for (words, evidence) in cases {
+        let output = sandbox.limits(&chat, &[&["move"], words].concat());
+        check_fails(&output, 2, &[evidence]);
+    }
+    assert_eq!(stages(&sandbox.view(&chat, &["get"])), expected);
+    chat.end();
+}
+
+#[test]
+fn a_plan_is_made_while_all_work_is_stopped_and_says_that_it_guesses() {
+    let sandbox = Sandbox::new();
+    let mut exclusive = Command::new("sleep").arg("1000").spawn().unwrap();
+    let file = sandbox.path("limits.toml");
+    fs::write(&file, "policy.exclusive = [\"sleep\"]\n").unwrap();
+    let plan = sandbox.json("plan", &["--limits", file.to_str().unwrap()]);
+    exclusive.kill().unwrap();
+    exclusive.wait().unwrap();
+    assert_eq!(plan["is_sure"], false, "{plan}");
+    assert!(plan["decode_tok_s"].as_f64().unwrap() > 0.0, "{plan}");
+    let kept = sandbox.path("gogrid/models/known-costs.json");
+    assert!(!kept.exists(), "a guess is kept");
+}
+
+#[test]
+fn known_costs_are_kept_and_a_broken_file_is_ignored_with_a_warning() {
+    let sandbox = Sandbox::new();
+    let file = sandbox.path("gogrid/models/known-costs.json");
+    fs::create_dir_all(file.parent().unwrap()).unwrap();
+    for broken in ["", "{", "[]", "{\"version\":9}"] {
+        fs::write(&file, broken).unwrap();
+        let model = sandbox.path("model.gguf");
+        let words = ["plan", "--json", "--model", model.to_str().unwrap()];
+        let output = sandbox.gogrid(&words).output().unwrap();
+        let warning = stderr(&output);
+        assert_eq!(output.status.code(), Some(0), "{warning}");
+        let told = warning.lines().filter(|line| !is_log(line));
+        assert_eq!(told.count(), 1, "{warning}");
+        let path = file.to_str().unwrap();
+        assert!(
+            warning.contains("warning: ") && warning.contains(path),
+            "{warning}"
+        );
+        let plan: Value = serde_json::from_slice(&output.stdout).unwrap();
+        if plan["is_sure"] == true {
+            let kept: Value = serde_json::from_str(&fs::read_to_string(&file).unwrap()).unwrap();
+            assert_eq!(kept["entries"].as_array().unwrap().len(), 1, "{kept}");
+        } else {
+            assert_eq!(fs::read_to_string(&file).unwrap(), broken);
+        }
+    }
+    let folder = fs::read_dir(file.parent().unwrap()).unwrap();
+    assert_eq!(folder.count(), 1, "nothing is left beside it");
 }
 
 #[test]

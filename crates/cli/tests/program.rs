@@ -56,6 +56,7 @@ fn the_help_is_as_written_down() {
         "limits get",
         "limits set",
         "limits snooze",
+        "limits move",
     ];
     for command in commands {
         let args: Vec<_> = command.split_whitespace().chain(["--help"]).collect();

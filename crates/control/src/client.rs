@@ -1,7 +1,7 @@
 use gogrid_host::{HostError, SocketName, Stream};
 
 use crate::exchange::{LineError, read_line, write_line};
-use crate::limits::{ANSWER_BYTES_MAX, ANSWER_MAX, TRANSFER_MAX};
+use crate::limits::{ANSWER_BYTES_MAX, ANSWER_MAX, MOVED_MAX, TRANSFER_MAX};
 use crate::protocol::{Answer, Refused, Request, View, parse_answer, request_line};
 
 /// Why there is no answer, or none that helps.
@@ -43,6 +43,7 @@ pub fn ask(program: &str, pid: u32, request: &Request) -> Result<View, ClientErr
     let line = exchange(&mut stream, request).map_err(|error| no_answer(error.to_string()))?;
     match parse_answer(&line).map_err(no_answer)? {
         Answer::Done(view) => Ok(*view),
+        Answer::Usage(_) => Err(no_answer("it told something else".to_owned())),
         Answer::Refused(refused) => Err(refused.into()),
     }
 }
@@ -50,6 +51,10 @@ pub fn ask(program: &str, pid: u32, request: &Request) -> Result<View, ClientErr
 fn exchange(stream: &mut Stream, request: &Request) -> Result<Vec<u8>, LineError> {
     let asked = write_line(stream, &request_line(request), TRANSFER_MAX);
     // A caller that is refused before all is written finds the reason to read.
-    let answer = read_line(stream, ANSWER_BYTES_MAX, ANSWER_MAX);
+    let time_max = match request {
+        Request::Move(_) => MOVED_MAX,
+        _ => ANSWER_MAX,
+    };
+    let answer = read_line(stream, ANSWER_BYTES_MAX, time_max);
     asked.and(answer)
 }

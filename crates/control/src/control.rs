@@ -6,7 +6,7 @@ use corpgrid_scheduler::{Changes, Settings};
 
 use crate::controlled::{Command, Controlled};
 use crate::limits::SNOOZE_SECONDS_MAX;
-use crate::protocol::{Cause, FileStatus, Refused, Request, View};
+use crate::protocol::{Answer, Cause, FileStatus, Refused, Request, View};
 
 /// The way in for changes from outside, commands and a file, one change after another.
 pub struct Control {
@@ -29,15 +29,27 @@ impl Control {
         }
     }
 
+    /// The answer to a request that came over the socket.
+    pub(crate) fn reply(&self, request: Request) -> Answer {
+        if request == Request::Usage {
+            return Answer::Usage(self.controlled.usage());
+        }
+        match self.answer(request) {
+            Ok(view) => Answer::Done(Box::new(view)),
+            Err(refused) => Answer::Refused(refused),
+        }
+    }
+
     /// Does as asked, and shows the result.
     pub fn answer(&self, request: Request) -> Result<View, Refused> {
         match request {
-            Request::Get => Ok(()),
+            Request::Get | Request::Usage => Ok(()),
             Request::Set(changes) => self.set(&changes),
             Request::Pause => self.command(Command::Pause),
             Request::Resume => self.command(Command::Resume),
             Request::Snooze { seconds } => self.snooze(seconds),
             Request::Finish => self.command(Command::Finish),
+            Request::Move(stages) => self.controlled.move_stages(&stages),
         }?;
         Ok(View {
             settings: self.controlled.settings(),

@@ -1,6 +1,8 @@
 use std::time::Duration;
 
-use corpgrid_scheduler::Settings;
+use corpgrid_scheduler::{PeerUse, Settings};
+
+use crate::protocol::{Refused, StageAt};
 
 /// The pipeline that commands and files act upon, or something that stands for one. Called from
 /// several threads, one change at a time.
@@ -13,6 +15,13 @@ pub trait Controlled: Send + Sync {
 
     /// Carries out a command. The error is for people.
     fn command(&self, command: Command) -> Result<(), String>;
+
+    /// Has the stages stand on these devices, in order. Returns when they do, or stand where they
+    /// stood.
+    fn move_stages(&self, stages: &[StageAt]) -> Result<(), Refused>;
+
+    /// What the process takes of the machine. Asked for several times a second: must not wait.
+    fn usage(&self) -> PeerUse;
 
     /// Its status, for people and scripts.
     fn snapshot(&self) -> serde_json::Value;

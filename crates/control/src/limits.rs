@@ -14,6 +14,9 @@ pub(crate) const TRANSFER_MAX: Duration = Duration::from_secs(2);
 /// How long a caller waits for an answer: it may take threads that are started anew.
 pub(crate) const ANSWER_MAX: Duration = Duration::from_secs(10);
 
+/// The same for stages that move: weights may come from a slow disk.
+pub(crate) const MOVED_MAX: Duration = Duration::from_secs(10 * 60);
+
 /// Callers that are talked with at once; the next one is told to come back.
 pub(crate) const CALLERS_MAX: usize = 4;
 
@@ -29,3 +32,26 @@ pub(crate) const QUIET: Duration = Duration::from_millis(50);
 
 /// A file that never is quiet is read after so many changes.
 pub(crate) const UNREST_MAX: usize = 100;
+
+/// Other processes that are asked what they take; more than these are named as unknown.
+pub(crate) const PEERS_MAX: usize = 16;
+
+/// Bytes of such an answer: a hundred memories are a tenth of it.
+pub(crate) const USAGE_BYTES_MAX: usize = 64 << 10;
+
+/// How long one of them is waited for, and all of them together.
+pub(crate) const USAGE_MAX: Duration = Duration::from_millis(200);
+pub(crate) const ROUND_MAX: Duration = Duration::from_secs(1);
+
+/// Between two rounds of asking: with no other process there, and beside one.
+pub(crate) const ROUND_EVERY_IDLE: Duration = Duration::from_secs(5);
+pub(crate) const ROUND_EVERY_IDLE_BESIDE: Duration = Duration::from_secs(2);
+/// The same while this process has requests.
+pub(crate) const ROUND_EVERY_BUSY: Duration = Duration::from_secs(1);
+pub(crate) const ROUND_EVERY_BUSY_BESIDE: Duration = Duration::from_millis(250);
+
+/// Letters of the reason why a process is unknown: it may be text of that process's.
+pub(crate) const REASON_MAX: usize = 200;
+
+const _: () = assert!(USAGE_MAX.as_nanos() < ROUND_MAX.as_nanos());
+const _: () = assert!(USAGE_BYTES_MAX < ANSWER_BYTES_MAX);

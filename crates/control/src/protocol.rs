@@ -5,11 +5,13 @@
 //! {"version":1,"request":{"set":{"mode":"default","away":{"max_batch_size":8}}}}
 //! {"version":1,"answer":{"done":{"settings":{...},"settings_file":null,"status":{...}}}}
 //! {"version":1,"answer":{"refused":{"cause":"settings","message":"..."}}}
+//! {"version":1,"request":"usage"}
+//! {"version":1,"answer":{"usage":{"pid":7,"memory_bytes":[["system",4096]],...}}}
 //! ```
 
 use std::path::PathBuf;
 
-use corpgrid_scheduler::{Changes, Settings};
+use corpgrid_scheduler::{Changes, PeerUse, Settings};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -36,6 +38,23 @@ pub enum Request {
     },
     /// Accept nothing more; requests that were accepted run to their end.
     Finish,
+    /// Have the stages of its model stand elsewhere.
+    Move(Vec<StageAt>),
+    /// What the process takes of the machine, for another one under the same caps. Changes nothing
+    /// and waits for nothing.
+    Usage,
+}
+
+/// A stage and the device it is to stand on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StageAt {
+    /// The device's name.
+    pub device: String,
+    /// The first piece it runs.
+    pub first_piece: usize,
+    /// One past the last piece it runs.
+    pub end_piece: usize,
 }
 
 /// A running gogrid, after it did as asked.
@@ -76,6 +95,8 @@ pub enum Cause {
     Request,
     /// Settings that cannot be: an unknown key, a wrong type, a value out of its range.
     Settings,
+    /// Stages that cannot stand like that: an unknown device, pieces that are missing or twice.
+    Stages,
     /// The pipeline did not take it.
     Pipeline,
     /// Too many callers at once.
@@ -86,6 +107,7 @@ pub enum Cause {
 #[serde(rename_all = "snake_case")]
 pub(crate) enum Answer {
     Done(Box<View>),
+    Usage(PeerUse),
     Refused(Refused),
 }
 
@@ -164,6 +186,15 @@ mod tests {
                 r#"{"snooze":{"seconds":60}}"#,
             ),
             (mode, r#"{"set":{"mode":"default"}}"#),
+            (Request::Usage, r#""usage""#),
+            (
+                Request::Move(vec![StageAt {
+                    device: "cpu:0".to_owned(),
+                    first_piece: 0,
+                    end_piece: 10,
+                }]),
+                r#"{"move":[{"device":"cpu:0","first_piece":0,"end_piece":10}]}"#,
+            ),
         ];
         for (request, text) in cases {
             let line = request_line(&request);

@@ -8,7 +8,7 @@ use gogrid_host::{HostError, Listener, SocketName, Stream};
 use crate::control::{Control, refused};
 use crate::exchange::{LineError, read_line, write_line};
 use crate::limits::{AFTER_ERROR, CALLERS_MAX, REQUEST_BYTES_MAX, TRANSFER_MAX};
-use crate::protocol::{Answer, Cause, Request, answer_line, parse_request};
+use crate::protocol::{Answer, Cause, answer_line, parse_request};
 
 /// Listens for commands until it is dropped. While nobody calls, its thread sleeps.
 pub struct Server {
@@ -99,18 +99,11 @@ fn converse(stream: &mut Stream, control: &Control) {
         Err(LineError::Io(_)) => return,
         Err(error) => Answer::Refused(refused(Cause::Request, format!("no request: {error}"))),
         Ok(line) => match parse_request(&line) {
-            Ok(request) => done(control, request),
+            Ok(request) => control.reply(request),
             Err(error) => Answer::Refused(refused(Cause::Request, format!("no request: {error}"))),
         },
     };
     reply(stream, &answer);
-}
-
-fn done(control: &Control, request: Request) -> Answer {
-    match control.answer(request) {
-        Ok(view) => Answer::Done(Box::new(view)),
-        Err(refused) => Answer::Refused(refused),
-    }
 }
 
 fn reply(stream: &mut Stream, answer: &Answer) {

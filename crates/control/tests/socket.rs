@@ -7,7 +7,9 @@ use std::process;
 use std::sync::Arc;
 
 use corpgrid_scheduler::{Changes, Mode, Settings};
-use gogrid_control::{Cause, ClientError, Control, Refused, Request, Server, View, ask, running};
+use gogrid_control::{
+    Cause, ClientError, Control, Refused, Request, Server, StageAt, View, ask, running,
+};
 use gogrid_host::{SocketName, Stream};
 use serde_json::{Value, json};
 
@@ -129,6 +131,28 @@ fn what_cannot_be_is_refused_and_changes_nothing() {
     let view = rig.ask(&Request::Get).unwrap();
     assert_eq!(view.settings, Settings::of(Mode::Conservative));
     assert_eq!(view.status, json!({"commands": []}));
+}
+
+#[test]
+fn a_move_and_a_question_of_use_reach_what_is_controlled() {
+    let rig = Rig::start("test-move");
+    let on = |device: &str| {
+        Request::Move(vec![StageAt {
+            device: device.to_owned(),
+            first_piece: 0,
+            end_piece: 4,
+        }])
+    };
+    assert!(rig.ask(&on("cpu")).is_ok());
+    let refused = refused(rig.ask(&on("tpu")));
+    assert_eq!(
+        (refused.cause, &*refused.message),
+        (Cause::Stages, "no device tpu")
+    );
+    let line = b"{\"version\":1,\"request\":\"usage\"}\n";
+    let usage = reply(rig.call(), line)["answer"]["usage"].clone();
+    assert_eq!(usage["pid"], process::id());
+    assert_eq!(usage["memory_bytes"], json!([["system", 4096]]));
 }
 
 #[test]

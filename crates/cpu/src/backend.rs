@@ -3,13 +3,13 @@ use std::sync::Arc;
 
 use gogrid_kernels::{Isa, KvLayer, attention_scratch};
 use gogrid_lease::{Kind, Ledger};
-use gogrid_model::{Attention, Decoder, Model};
-use gogrid_pipeline::{Backend, Costs, Footprint, Opening, Stage, StageError};
-use gogrid_units::{Bytes, Piece, PlainThreads, Span, Spawn};
+use gogrid_model::{Attention, Decoder, KvGroup, Model};
+use gogrid_pipeline::{Backend, Footprint, Opening, Stage, StageError};
+use gogrid_units::{Bytes, Piece, PlainThreads, Span, Spawn, TeamPace};
 
 use crate::buffers::{Buffers, Widths};
-use crate::kv::Pool;
-use crate::measure;
+use crate::kv::{GroupLayers, Pool};
+use crate::pace::StagePace;
 use crate::stage::{CpuStage, Memory, Shape};
 use crate::team::SharedTeam;
 use crate::weights::{Common, Loader, Shared, span_bytes};
@@ -23,17 +23,28 @@ pub struct CpuOptions {
     pub isa: Isa,
     /// Starts the team's threads but the driver.
     pub spawn: Arc<dyn Spawn>,
+    /// The ledger of the device's memory.
+    pub memory: Ledger,
+    /// The pace its work keeps.
+    pub pace: Arc<dyn TeamPace>,
 }
 
 impl CpuOptions {
     /// `threads` threads, started plainly, and the best instructions there are.
-    pub fn threads(threads: usize) -> Self {
+    pub fn new(threads: usize, memory: Ledger, pace: Arc<dyn TeamPace>) -> Self {
         Self {
             threads,
             isa: Isa::detect(),
             spawn: Arc::new(PlainThreads),
+            memory,
+            pace,
         }
     }
+}
+
+/// The instructions that a CPU device computes with here, as `Avx512`: its speed depends on them.
+pub fn instructions() -> String {
+    format!("{:?}", Isa::detect())
 }
 
 /// One CPU device: a thread team, and the packed matrices its stages share.
@@ -41,6 +52,8 @@ pub struct CpuBackend {
     team: SharedTeam,
     isa: Isa,
     threads: usize,
+    memory: Ledger,
+    pace: Arc<dyn TeamPace>,
     shared: Shared,
 }
 
@@ -55,6 +68,8 @@ impl CpuBackend {
             team,
             isa: options.isa,
             threads: options.threads,
+            memory: options.memory.clone(),
+            pace: Arc::clone(&options.pace),
             shared: Shared::default(),
         })
     }
@@ -64,14 +79,14 @@ impl CpuBackend {
         self.threads
     }
 
-    pub(crate) fn open_stage(&mut self, request: &Opening<'_>) -> Result<CpuStage, StageError> {
+    fn open_stage(&mut self, request: &Opening<'_>) -> Result<CpuStage, StageError> {
         let Opening {
             model,
             span,
-            memory,
             rows_max,
             ..
         } = *request;
+        let memory = &self.memory;
         let decoder = model.decoder();
         let plan = StagePlan::of(model, span, rows_max);
         let scratch = memory.reserve(Kind::Scratch, plan.scratch)?;
@@ -94,17 +109,17 @@ impl CpuBackend {
         };
         Ok(CpuStage {
             shape,
-            pools: group_layers(decoder, span)
-                .iter()
-                .map(|layers| Pool::new(layers))
-                .collect(),
+            pools: pools(decoder, span),
             pieces,
             ropes,
             buffers,
             attention: self.team.keep_for_attention(plan.attention),
             team: self.team.clone(),
             isa: self.isa,
-            pace: Arc::clone(&request.pace),
+            pace: StagePace {
+                device: Arc::clone(&self.pace),
+                cancel: request.cancel.clone(),
+            },
             open: None,
             tickets: 0,
             footprint: Memory {
@@ -118,23 +133,17 @@ impl CpuBackend {
 impl Backend for CpuBackend {
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint {
         let plan = StagePlan::of(model, span, rows_max);
-        let kv_block = group_layers(model.decoder(), span).into_iter();
+        let pools = pools(model.decoder(), span);
         Footprint {
             weights: plan.weights,
             scratch: plan.scratch,
-            kv_block: kv_block
-                .map(|layers| Pool::new(&layers).block_bytes())
-                .collect(),
-            kv_blocks_held: vec![0; model.decoder().kv_groups.len()],
+            kv_block: pools.iter().map(Pool::block_bytes).collect(),
+            kv_blocks_held: vec![0; pools.len()],
         }
     }
 
-    fn measure(&mut self, model: &Model, memory: &Ledger) -> Result<Costs, StageError> {
-        measure::costs(self, model, memory)
-    }
-
-    fn open(&mut self, request: Opening<'_>) -> Result<Box<dyn Stage>, StageError> {
-        Ok(Box::new(self.open_stage(&request)?))
+    fn open(&mut self, opening: Opening<'_>) -> Result<Box<dyn Stage>, StageError> {
+        Ok(Box::new(self.open_stage(&opening)?))
     }
 }
 
@@ -196,16 +205,22 @@ fn kv_layer(spec: &Attention) -> KvLayer {
     }
 }
 
-/// The layers of a span by KV group, in the order of their slots.
-fn group_layers(decoder: &Decoder, span: Span) -> Vec<Vec<KvLayer>> {
-    let mut groups = vec![Vec::new(); decoder.kv_groups.len()];
+/// The pool of each KV group, empty, for the layers of a span.
+fn pools(decoder: &Decoder, span: Span) -> Vec<Pool> {
+    let group = |group: &KvGroup| GroupLayers {
+        window: group.window,
+        layers: Vec::new(),
+    };
+    let mut groups: Vec<_> = decoder.kv_groups.iter().map(group).collect();
     for piece in span.pieces(decoder.layers.len()) {
         if let Piece::Mixer(layer) = piece {
             let spec = &decoder.layers[layer].mixer;
-            groups[spec.kv_group].push(kv_layer(spec));
+            let layers = &mut groups[spec.kv_group].layers;
+            layers.push((layer, kv_layer(spec)));
         }
     }
-    groups
+    let pools = groups.iter().enumerate();
+    pools.map(|(index, of)| Pool::new(index, of)).collect()
 }
 
 /// What attention needs to share one row's work out, for the longest sequence.

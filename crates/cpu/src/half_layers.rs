@@ -1,14 +1,16 @@
 //! The arithmetic of each piece on the rows of a step.
 
+use std::ops::Range;
+
 use gogrid_kernels::{
     Abandoned, Attention, AttentionRows, Embed, GateKind, KvBlock, KvRows, Ops, RmsNorm, RopeRows,
     RotaryPairs,
 };
 use gogrid_model::{Activation, RopePairs, Vector};
-use gogrid_pipeline::{BLOCK_TOKENS, SequenceRows};
+use gogrid_pipeline::{BLOCK_TOKENS, BlockId, Rows, SequenceRows};
 
 use crate::buffers::Buffers;
-use crate::kv::Taken;
+use crate::kv::{Pool, Taken};
 use crate::weights::{EmbeddingPart, FeedForwardPart, HalfLayer, LinearPart, MixerPart};
 
 /// A step on its way through a stage's pieces. The residual stream is in `buffers.x`.
@@ -16,7 +18,9 @@ pub(crate) struct Run<'a, 'o> {
     pub(crate) ops: &'a mut Ops<'o>,
     pub(crate) buffers: &'a mut Buffers,
     pub(crate) sequences: &'a [SequenceRows],
-    /// By KV group.
+    /// What sequences read, by KV group.
+    pub(crate) pools: &'a [Pool],
+    /// What they write, by KV group.
     pub(crate) taken: &'a mut [Taken],
     pub(crate) rows: usize,
     pub(crate) width: usize,
@@ -24,12 +28,32 @@ pub(crate) struct Run<'a, 'o> {
 }
 
 impl Run<'_, '_> {
-    /// `x = table[ids] * scale`.
-    pub(crate) fn embed(&mut self, part: &EmbeddingPart, ids: &[u32]) -> Result<(), Abandoned> {
-        let x = &mut self.buffers.x[..self.rows * self.width];
+    /// `x = table[ids] * scale`, and what rows bring themselves as it is.
+    pub(crate) fn embed(&mut self, part: &EmbeddingPart, rows: &Rows) -> Result<(), Abandoned> {
+        let width = self.width;
+        let mut done = 0;
+        for run in &rows.embedded {
+            self.look_up(part, &rows.ids, done..run.rows.start)?;
+            let x = &mut self.buffers.x[run.rows.start * width..run.rows.end * width];
+            x.copy_from_slice(&run.values);
+            done = run.rows.end;
+        }
+        self.look_up(part, &rows.ids, done..self.rows)
+    }
+
+    fn look_up(
+        &mut self,
+        part: &EmbeddingPart,
+        ids: &[u32],
+        rows: Range<usize>,
+    ) -> Result<(), Abandoned> {
+        if rows.is_empty() {
+            return Ok(());
+        }
+        let x = &mut self.buffers.x[rows.start * self.width..rows.end * self.width];
         let embed = Embed {
             table: &part.table.packed,
-            ids,
+            ids: &ids[rows],
             scale: part.scale,
         };
         self.ops.embed(embed, x)
@@ -128,13 +152,12 @@ impl Run<'_, '_> {
         let taken = &mut self.taken[part.spec.kv_group];
         for (rows, blocks) in self.sequences.iter().zip(taken) {
             let (mut position, end) = (rows.start, rows.start + rows.wants.len());
-            for block in &mut blocks[rows.start / BLOCK_TOKENS..] {
+            for block in blocks {
                 let slot = position % BLOCK_TOKENS;
                 let count = (BLOCK_TOKENS - slot).min(end - position);
                 let (keys_here, keys_after) = keys.split_at(count * width);
                 let (values_here, values_after) = values.split_at(count * width);
                 (keys, values) = (keys_after, values_after);
-                let block = block.as_mut().expect("checked when the step came in");
                 writes.push(KvRows {
                     block,
                     slot,
@@ -150,9 +173,11 @@ impl Run<'_, '_> {
     fn attend(&mut self, part: &MixerPart) -> Result<(), Abandoned> {
         let spec = &part.spec;
         let width = spec.heads * spec.head_dim;
-        let blocks: Vec<Vec<Option<&KvBlock>>> = self.taken[spec.kv_group]
+        let blocks: Vec<Vec<Option<&KvBlock>>> = self
+            .sequences
             .iter()
-            .map(|blocks| blocks.iter().map(Option::as_ref).collect())
+            .zip(&self.taken[spec.kv_group])
+            .map(|(rows, written)| blocks_of(rows, (&self.pools[spec.kv_group], written)))
             .collect();
         let Buffers { q, attended, .. } = &mut *self.buffers;
         let (mut q, mut out) = (&q[..], &mut attended[..]);
@@ -228,6 +253,18 @@ impl Run<'_, '_> {
             None => self.ops.add(x, output),
         }
     }
+}
+
+/// A sequence's blocks in the order of its table: those before its rows from the pool, then those
+/// that its rows are written to.
+fn blocks_of<'b>(
+    rows: &SequenceRows,
+    (pool, written): (&'b Pool, &'b [KvBlock]),
+) -> Vec<Option<&'b KvBlock>> {
+    let before = &rows.tables[pool.group()][..rows.start / BLOCK_TOKENS];
+    let read = |entry: &Option<BlockId>| entry.and_then(|id| pool.get(id));
+    let blocks = before.iter().map(read);
+    blocks.chain(written.iter().map(Some)).collect()
 }
 
 pub(crate) fn rms_norm(norm: &Vector, epsilon: f32) -> RmsNorm<'_> {

@@ -4,9 +4,14 @@
 //! the team, since the device's driver runs one step at a time.
 //!
 //! ```
-//! use gogrid_cpu::{CpuBackend, CpuOptions};
+//! use std::sync::Arc;
 //!
-//! let backend = CpuBackend::new(&CpuOptions::threads(2))?;
+//! use gogrid_cpu::{CpuBackend, CpuOptions};
+//! use gogrid_lease::Ledger;
+//! use gogrid_units::{Bytes, FullSpeed};
+//!
+//! let options = CpuOptions::new(2, Ledger::new(Bytes::gib(1)), Arc::new(FullSpeed));
+//! let backend = CpuBackend::new(&options)?;
 //! assert_eq!(backend.threads(), 2);
 //! # Ok::<(), std::io::Error>(())
 //! ```
@@ -15,11 +20,12 @@
 
 mod backend;
 mod buffers;
+mod check;
 mod half_layers;
 mod kv;
-mod measure;
+mod pace;
 mod stage;
 mod team;
 mod weights;
 
-pub use backend::{CpuBackend, CpuOptions};
+pub use backend::{CpuBackend, CpuOptions, instructions};

@@ -8,13 +8,16 @@ use gogrid_kernels::{Abandoned, Isa, Ops, Rotary};
 use gogrid_lease::Lease;
 use gogrid_model::Rope;
 use gogrid_pipeline::{
-    BLOCK_TOKENS, BlockId, Footprint, Input, OutputBuf, Stage, StageError, Step, Ticket, Want,
+    BlockId, Footprint, Input, LayerKv, OutputBuf, Positions, Rows, Stage, StageError, Step,
+    Ticket, Want,
 };
-use gogrid_units::{Bytes, TeamPace};
+use gogrid_units::Bytes;
 
 use crate::buffers::{Buffers, HEAD_ROWS};
+use crate::check::Takes;
 use crate::half_layers::{Run, rms_norm};
 use crate::kv::{Pool, Taken};
+use crate::pace::StagePace;
 use crate::team::{Keeping, SharedTeam};
 use crate::weights::{HeadPart, Pieces};
 
@@ -31,7 +34,7 @@ pub(crate) struct CpuStage {
     #[expect(dead_code, reason = "held until the stage is dropped")]
     pub(crate) attention: Keeping,
     pub(crate) isa: Isa,
-    pub(crate) pace: Arc<dyn TeamPace>,
+    pub(crate) pace: StagePace,
     pub(crate) open: Option<Open>,
     pub(crate) tickets: u64,
     pub(crate) footprint: Memory,
@@ -51,7 +54,7 @@ pub(crate) struct Open {
     ticket: Ticket,
     step: Arc<Step>,
     /// Empty where the stage takes the residual stream.
-    ids: Vec<u32>,
+    rows: Rows,
 }
 
 /// Bytes of the stage, with the lease on its scratch.
@@ -76,12 +79,17 @@ impl Stage for CpuStage {
 
     fn submit(&mut self, step: &Arc<Step>, input: Input<'_>) -> Result<Ticket, StageError> {
         assert!(self.open.is_none(), "one step at a time");
-        self.check(step, input)?;
-        let ids = match input {
-            Input::Ids(ids) => ids.to_vec(),
-            Input::Hidden(rows) => {
-                self.buffers.x[..rows.len()].copy_from_slice(rows);
-                Vec::new()
+        let takes = Takes {
+            shape: &self.shape,
+            has_embedding: self.pieces.embedding.is_some(),
+            groups: self.pools.len(),
+        };
+        takes.check(step, input)?;
+        let rows = match input {
+            Input::Rows(rows) => rows.clone(),
+            Input::Hidden(hidden) => {
+                self.buffers.x[..hidden.len()].copy_from_slice(hidden);
+                Rows::default()
             }
         };
         self.tickets += 1;
@@ -89,7 +97,7 @@ impl Stage for CpuStage {
         self.open = Some(Open {
             ticket,
             step: Arc::clone(step),
-            ids,
+            rows,
         });
         Ok(ticket)
     }
@@ -98,18 +106,34 @@ impl Stage for CpuStage {
         let open = self.open.take().filter(|open| open.ticket == ticket);
         let open = open.expect("a ticket is polled until it is done, and then no more");
         let sequences = &open.step.sequences;
-        let mut taken: Vec<Taken> = (self.pools.iter_mut().enumerate())
-            .map(|(group, pool)| pool.take(group, sequences))
-            .collect();
-        let done = self.run(&open, &mut taken, out);
-        for (group, (pool, taken)) in self.pools.iter_mut().zip(taken).enumerate() {
-            pool.put_back(group, sequences, taken);
+        let mut taken: Vec<Taken> = self.pools.iter().map(|_| Taken::new()).collect();
+        let mut pools = self.pools.iter_mut().zip(&mut taken);
+        let ready = pools.try_for_each(|(pool, taken)| pool.take(sequences, taken));
+        let done = ready.and_then(|()| {
+            let run = self.run(&open, &mut taken, out);
+            run.map_err(|Abandoned| StageError::Abandoned)
+        });
+        for (pool, taken) in self.pools.iter_mut().zip(taken) {
+            pool.put_back(sequences, taken, done.is_ok());
         }
-        Poll::Ready(done.map_err(|Abandoned| StageError::Abandoned))
+        Poll::Ready(done)
     }
 
     fn release(&mut self, group: usize, blocks: &[BlockId]) {
         self.pools[group].release(blocks);
+    }
+
+    fn export(&mut self, group: usize, block: BlockId) -> Result<Vec<LayerKv>, StageError> {
+        self.pools[group].export(block)
+    }
+
+    fn import(
+        &mut self,
+        group: usize,
+        block: BlockId,
+        layers: &[LayerKv],
+    ) -> Result<(), StageError> {
+        self.pools[group].import(block, layers)
     }
 
     fn renew_threads(&mut self, renewal: u64) {
@@ -128,6 +152,7 @@ impl CpuStage {
             shape,
             pieces,
             ropes,
+            pools,
             buffers,
             team,
             isa,
@@ -135,7 +160,7 @@ impl CpuStage {
             ..
         } = self;
         let step = &*open.step;
-        team.lock().team.step(pace.as_ref(), *isa, |ops| {
+        team.lock().team.step(pace, *isa, |ops| {
             rotations(ops, ropes, step, buffers)?;
             let Shape { width, epsilon, .. } = *shape;
             let (sequences, rows) = (&step.sequences[..], step.rows());
@@ -143,13 +168,14 @@ impl CpuStage {
                 ops,
                 buffers,
                 sequences,
+                pools,
                 taken,
                 rows,
                 width,
                 epsilon,
             };
             if let Some(part) = &pieces.embedding {
-                run.embed(part, &open.ids)?;
+                run.embed(part, &open.rows)?;
             }
             for half in &pieces.halves {
                 run.half_layer(half)?;
@@ -169,47 +195,6 @@ impl CpuStage {
             }
         })
     }
-
-    /// Whether the step fits the stage; what it says of positions and blocks is checked here once.
-    fn check(&self, step: &Step, input: Input<'_>) -> Result<(), StageError> {
-        let rows = step.rows();
-        let shape_error = |what, takes: String, has: String| StageError::Shape { what, takes, has };
-        if rows == 0 || rows > self.shape.rows_max {
-            let takes = format!("1 to {}", self.shape.rows_max);
-            return Err(shape_error("rows", takes, rows.to_string()));
-        }
-        let (takes, has) = match (input, &self.pieces.embedding) {
-            (Input::Ids(ids), Some(_)) => {
-                if let Some(id) = ids.iter().find(|&&id| id as usize >= self.shape.vocab) {
-                    let takes = format!("ids below {}", self.shape.vocab);
-                    return Err(shape_error("token id", takes, id.to_string()));
-                }
-                (format!("{rows} ids"), format!("{} ids", ids.len()))
-            }
-            (Input::Hidden(x), None) => {
-                let takes = format!("{} values", rows * self.shape.width);
-                (takes, format!("{} values", x.len()))
-            }
-            (Input::Ids(_), None) => ("the residual stream".to_owned(), "ids".to_owned()),
-            (Input::Hidden(_), Some(_)) => ("ids".to_owned(), "the residual stream".to_owned()),
-        };
-        if takes != has {
-            return Err(shape_error("input", takes, has));
-        }
-        for rows in &step.sequences {
-            let written =
-                rows.start / BLOCK_TOKENS..(rows.start + rows.wants.len()).div_ceil(BLOCK_TOKENS);
-            for table in &rows.tables[..] {
-                let blocks = table.get(written.clone());
-                if !blocks.is_some_and(|blocks| blocks.iter().all(Option::is_some)) {
-                    let takes = format!("a block for each of {written:?}");
-                    let has = format!("{} blocks", table.iter().flatten().count());
-                    return Err(shape_error("block table", takes, has));
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// Turns the step's positions into each distinct rotation.
@@ -219,10 +204,21 @@ fn rotations(
     step: &Step,
     buffers: &mut Buffers,
 ) -> Result<(), Abandoned> {
-    let sequences = step.sequences.iter();
-    let positions: Vec<usize> = sequences
-        .flat_map(|rows| rows.start..rows.start + rows.wants.len())
-        .collect();
+    let mut positions = Vec::with_capacity(step.rows());
+    for rows in &step.sequences {
+        match &rows.positions {
+            Positions::Sequential => positions.extend(rows.start..rows.start + rows.wants.len()),
+            // A row's axes are equal, as was checked; a u32 fits a usize.
+            Positions::Given { axes, values } => {
+                positions.extend(
+                    values
+                        .iter()
+                        .step_by(*axes)
+                        .map(|&position| position as usize),
+                );
+            }
+        }
+    }
     for (rope, out) in ropes.iter().zip(&mut buffers.rotations) {
         let Rope {
             frequencies,

@@ -3,15 +3,17 @@
 use gogrid_cpu::{CpuBackend, CpuOptions};
 use gogrid_pipeline::Backend;
 use gogrid_testkit::conformance::{
-    Subject, Tolerance, check_abandoned_steps, check_batches, check_chunks, check_cuts,
-    check_meaning, check_memory, check_quantised_while_opening, check_rests_and_widths,
-    check_wants,
+    DeviceContext, Subject, Tolerance, check_abandoned_steps, check_batches, check_chunks,
+    check_cuts, check_embeddings, check_meaning, check_memory, check_moved_blocks, check_positions,
+    check_quantised_while_opening, check_rests_and_widths, check_shared_blocks,
+    check_unwritten_blocks, check_wants,
 };
 use gogrid_units::WeightType;
 
 const SUBJECT: Subject<'_> = Subject {
-    backend: &|| {
-        Box::new(CpuBackend::new(&CpuOptions::threads(2)).expect("two threads")) as Box<dyn Backend>
+    backend: &|DeviceContext { memory, pace }| {
+        let backend = CpuBackend::new(&CpuOptions::new(2, memory, pace));
+        Box::new(backend.expect("two threads")) as Box<dyn Backend>
     },
     tolerance: &tolerance,
     is_exact: true,
@@ -71,4 +73,29 @@ fn rests_and_widths_change_no_bit() {
 #[test]
 fn memory_is_leased_as_predicted_and_given_back() {
     check_memory(&SUBJECT);
+}
+
+#[test]
+fn blocks_that_move_to_other_stages_serve_as_if_they_had_stayed() {
+    check_moved_blocks(&SUBJECT);
+}
+
+#[test]
+fn a_block_that_was_never_written_is_an_error() {
+    check_unwritten_blocks(&SUBJECT);
+}
+
+#[test]
+fn sequences_of_one_step_can_share_the_blocks_they_read() {
+    check_shared_blocks(&SUBJECT);
+}
+
+#[test]
+fn given_positions_turn_rows_as_the_reference_turns_them() {
+    check_positions(&SUBJECT);
+}
+
+#[test]
+fn rows_can_bring_their_own_embeddings() {
+    check_embeddings(&SUBJECT);
 }

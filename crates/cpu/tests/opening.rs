@@ -27,15 +27,13 @@ fn refusal(quantise: Option<WeightType>, cap: Bytes) -> StageError {
     };
     let model = Model::open(&path, &options).unwrap();
     let memory = Ledger::new(cap);
-    let mut backend = CpuBackend::new(&CpuOptions::threads(1)).unwrap();
-    let opening = Opening {
-        model: &model,
-        span: Span::whole_model(model.decoder().layers.len()),
-        memory: &memory,
-        pace: Arc::new(FullSpeed),
-        rows_max: 4,
-    };
-    let error = backend.open(opening).err().expect("refused");
+    let options = CpuOptions::new(1, memory.clone(), Arc::new(FullSpeed));
+    let mut backend = CpuBackend::new(&options).unwrap();
+    let span = Span::whole_model(model.decoder().layers.len());
+    let error = backend
+        .open(Opening::new(&model, span, 4))
+        .err()
+        .expect("refused");
     assert_eq!(
         memory.used(),
         Bytes::ZERO,

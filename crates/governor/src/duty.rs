@@ -18,7 +18,7 @@ const REST_NANOS_MAX: u64 = 50_000_000;
 /// Credit is kept up to so much CPU time for each core: a device may use later the time that it earns
 /// while it waits for another, or gives its cores to other programs. A share is passed by no more
 /// than this in any stretch of time: 2.5 points in a tenth of a second.
-const CREDIT_NANOS_A_CORE: i64 = 2_500_000;
+const CREDIT_NANOS_A_CORE: i64 = Duty::CREDIT_PER_CORE.as_nanos() as i64;
 
 /// Holds the CPU time of a device's threads to a share of wall time.
 ///
@@ -54,6 +54,9 @@ pub struct Duty {
 }
 
 impl Duty {
+    /// The most CPU time of each core that is kept as credit.
+    pub const CREDIT_PER_CORE: Duration = Duration::from_micros(2_500);
+
     /// No debt and no credit, on a device of `cores` cores. `share` is in 0..=1; at 1 there is
     /// never a rest, and at 0 there is nothing else once a slice is used.
     ///

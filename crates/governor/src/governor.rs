@@ -2,7 +2,6 @@ use std::time::Duration;
 
 use gogrid_units::Moment;
 
-use crate::hysteresis::after;
 use crate::state::{Ask, Look, State};
 use crate::{Decision, Manual, Policy, Presence, Profile, Reason, Situation, Verdict};
 
@@ -99,7 +98,7 @@ impl Governor {
         } else if watching {
             (Profile::Present, None)
         } else {
-            let away_at = after(situation.now, away_after - idle);
+            let away_at = situation.now.after(away_after - idle);
             (Profile::Present, Some(away_at))
         }
     }
@@ -111,7 +110,7 @@ impl Governor {
         let changes = self.policy.schedule.iter().map(|w| w.next_change(time));
         let whole_minutes = u64::from(changes.min()?.saturating_sub(1));
         let wait = Duration::from_secs((whole_minutes * 60).max(5));
-        Some(after(situation.now, wait))
+        Some(situation.now.after(wait))
     }
 }
 
@@ -120,8 +119,8 @@ fn by_hand(situation: &Situation<'_>) -> Option<(Verdict, Option<Moment>)> {
     match situation.manual {
         Manual::Paused => Some((Verdict::Shut(Reason::Paused), None)),
         Manual::Snoozed { until } if until > situation.now => {
-            let left_ns = until.0 - situation.now.0;
-            let left_s = left_ns.div_ceil(1_000_000_000);
+            let left = until.since(situation.now);
+            let left_s = left.as_secs() + u64::from(left.subsec_nanos() > 0);
             Some((Verdict::Shut(Reason::Snoozed { left_s }), Some(until)))
         }
         Manual::Run | Manual::Snoozed { .. } | Manual::Finishing => None,

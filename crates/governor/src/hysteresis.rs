@@ -8,12 +8,6 @@ const FORGET_AFTER: Duration = Duration::from_secs(10);
 /// Differences below this are none, so that a figure that decays arrives.
 const SETTLED: f64 = 0.001;
 
-/// `duration` after `moment`, or the end of time.
-pub(crate) fn after(moment: Moment, duration: Duration) -> Moment {
-    let nanos = u64::try_from(duration.as_nanos()).unwrap_or(u64::MAX);
-    Moment(moment.0.saturating_add(nanos))
-}
-
 /// Trouble that begins at once, and ends when all has been well for a time without a break.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Latch {
@@ -48,7 +42,7 @@ impl Latch {
                 ends: None,
             };
         } else if self.on && signal.well {
-            let hold_ends = after(now, Duration::from_secs(hold_s.into()));
+            let hold_ends = now.after(Duration::from_secs(hold_s.into()));
             let ends = self.ends.map_or(hold_ends, |ends| ends.min(hold_ends));
             self.on = now < ends;
             self.ends = self.on.then_some(ends);
@@ -97,7 +91,7 @@ impl Smooth {
         by: Smoothing,
     ) -> Option<f64> {
         let told_at = self.told_at.map(|at| at.min(now));
-        let elapsed = told_at.map(|at| Duration::from_nanos(now.0 - at.0));
+        let elapsed = told_at.map(|at| now.since(at));
         self.told_at = told_at;
         match sample {
             Some(figure) => {

@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 /// Why less may be taken, or nothing; in the order in which a stop is reported.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "reason", rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Reason {
     /// By hand.
     Paused,
@@ -62,6 +63,11 @@ pub enum Reason {
     },
     /// Somebody present has an application full screen.
     FullScreen,
+    /// Nobody holds the limits any more, so nothing may be taken, for good.
+    Failed {
+        /// What happened.
+        problem: String,
+    },
 }
 
 impl Reason {
@@ -80,6 +86,7 @@ impl Reason {
             Self::OthersCpu { .. } => "others_cpu",
             Self::OthersGpu { .. } => "others_gpu",
             Self::FullScreen => "full_screen",
+            Self::Failed { .. } => "failed",
         }
     }
 }
@@ -137,6 +144,7 @@ impl fmt::Display for Reason {
             }
             Self::OthersGpu { others } => write!(f, "others use {} of the GPU", Percent(*others)),
             Self::FullScreen => write!(f, "an application is full screen"),
+            Self::Failed { problem } => write!(f, "nobody holds the limits: {problem}"),
         }
     }
 }

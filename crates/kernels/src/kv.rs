@@ -141,6 +141,51 @@ impl KvBlock {
         }
     }
 
+    /// The keys and values of the first `slots` tokens of a layer, as bits: `[32, heads, head_dim]`
+    /// each, with zeros for the tokens after them.
+    pub fn layer_bits(&self, layer: usize, slots: usize) -> (Vec<u16>, Vec<u16>) {
+        assert!(slots <= KV_TOKENS, "{slots} slots of {KV_TOKENS}");
+        let KvLayer { heads, head_dim } = self.layout.layer(layer);
+        let width = heads * head_dim;
+        let (mut keys, mut values) = (vec![0; KV_TOKENS * width], vec![0; KV_TOKENS * width]);
+        for head in 0..heads {
+            let (from_keys, from_values) = self.head(layer, head);
+            for slot in 0..slots {
+                let to = slot * width + head * head_dim..slot * width + (head + 1) * head_dim;
+                let column = from_keys[slot..].iter().step_by(KV_TOKENS);
+                for (to, from) in keys[to.clone()].iter_mut().zip(column) {
+                    *to = *from;
+                }
+                let row = &from_values[slot * head_dim..(slot + 1) * head_dim];
+                values[to].copy_from_slice(row);
+            }
+        }
+        (keys, values)
+    }
+
+    /// Takes the keys and values of a layer as [`layer_bits`](Self::layer_bits) gives them.
+    pub fn set_layer_bits(&mut self, layer: usize, (keys, values): (&[u16], &[u16])) {
+        let layout = self.layout.clone();
+        let KvLayer { heads, head_dim } = layout.layer(layer);
+        let width = heads * head_dim;
+        assert_eq!(keys.len(), KV_TOKENS * width, "keys of a block");
+        assert_eq!(values.len(), KV_TOKENS * width, "values of a block");
+        for head in 0..heads {
+            let (_, start) = layout.head(layer, head);
+            let len = head_dim * KV_TOKENS;
+            let (to_keys, to_values) = self.halves_mut()[start..start + 2 * len].split_at_mut(len);
+            for slot in 0..KV_TOKENS {
+                let from = slot * width + head * head_dim..slot * width + (head + 1) * head_dim;
+                let column = to_keys[slot..].iter_mut().step_by(KV_TOKENS);
+                for (to, from) in column.zip(&keys[from.clone()]) {
+                    *to = *from;
+                }
+                let row = &mut to_values[slot * head_dim..(slot + 1) * head_dim];
+                row.copy_from_slice(&values[from]);
+            }
+        }
+    }
+
     /// Reads back what [`write`](Self::write) wrote.
     pub fn read(&self, layer: usize, slot: usize, (keys, values): (&mut [f32], &mut [f32])) {
         assert!(slot < KV_TOKENS, "slot {slot} of {KV_TOKENS}");
@@ -203,6 +248,49 @@ mod tests {
                 assert_eq!(got_v, v.iter().map(half).collect::<Vec<_>>());
             }
         }
+    }
+
+    #[test]
+    fn bits_move_to_another_place_in_another_block() {
+        let shape = KvLayer {
+            heads: 2,
+            head_dim: 16,
+        };
+        let other = KvLayer {
+            heads: 1,
+            head_dim: 8,
+        };
+        let mut block = KvBlock::new(&KvLayout::new(&[shape]));
+        let row = |slot: usize, sign: f32| -> Vec<f32> {
+            (0..32)
+                .map(|i| sign * (slot * 32 + i) as f32 * 0.37)
+                .collect()
+        };
+        for slot in 0..KV_TOKENS {
+            block.write(0, slot, (&row(slot, 1.0), &row(slot, -1.0)));
+        }
+        let (keys, values) = block.layer_bits(0, 20);
+        assert_eq!(keys[3 * 32 + 17], f16::from_f32(row(3, 1.0)[17]).to_bits());
+        assert_eq!(
+            values[19 * 32 + 5],
+            f16::from_f32(row(19, -1.0)[5]).to_bits()
+        );
+        assert!(
+            keys[20 * 32..]
+                .iter()
+                .chain(&values[20 * 32..])
+                .all(|&bits| bits == 0)
+        );
+        let mut moved = KvBlock::new(&KvLayout::new(&[other, shape]));
+        moved.set_layer_bits(1, (&keys, &values));
+        assert_eq!(moved.layer_bits(1, KV_TOKENS), (keys, values));
+        assert!(
+            moved
+                .layer_bits(0, KV_TOKENS)
+                .0
+                .iter()
+                .all(|&bits| bits == 0)
+        );
     }
 
     #[test]

@@ -1,67 +1,143 @@
-//! A device's driver thread: takes flights in, runs them through the device's stages in order of
-//! arrival, and hands them on.
+//! A device's driver thread: takes flights in, runs them through the stages that stand on the device
+//! in order of arrival, and hands them on. It sleeps on its inbox alone.
 
 use std::collections::VecDeque;
+use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
-use std::task::Poll;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::{Arc, Weak};
+use std::task::{Poll, Waker};
 
-use gogrid_units::{Span, Spawn, hand_over};
+use gogrid_lease::Permits;
+use gogrid_units::{LoopEnd, Renewal, Spawn, ThreadLoop, panic_text, start_loop};
 
-use crate::runner::{Finished, Flight, Line, Message, Payload, Renewal, StageFailure};
+use crate::line::{
+    Flight, LINES_MAX, MESSAGES_MAX, Mailbox, Message, Payload, Release, Take, TakenStage,
+};
 use crate::stage::{Stage, StageError, Ticket};
 use crate::step::Input;
 
-/// How long a driver waits for messages before it polls a stage again that waits for its device.
-const POLL_AGAIN: Duration = Duration::from_micros(100);
+/// Told when a driver's thread ends by a panic, before the jobs there end with errors, and of each
+/// stage whose drop panics as it ends; with the panic's message, on that thread.
+pub type OnDeath = Arc<dyn Fn(&str) + Send + Sync>;
 
-/// What a driver's thread is called.
-pub(crate) const NAME: &str = "driver";
+/// The owner's end of a device's driver thread, which drives the stages of every pipeline that
+/// stands on the device. Dropping it stops the thread after the step it is in.
+pub struct DeviceDriver {
+    mailbox: Arc<Mailbox>,
+}
 
-/// A stage, what waits for it, and what it has open.
+impl DeviceDriver {
+    /// Starts the thread.
+    ///
+    /// # Errors
+    /// When the system refuses one.
+    pub fn start(spawn: &Arc<dyn Spawn>, on_death: OnDeath) -> io::Result<Self> {
+        let (sender, inbox) = sync_channel(MESSAGES_MAX);
+        let mailbox = Arc::new(Mailbox {
+            sender,
+            lines: Permits::new(LINES_MAX as u32),
+            renewals: Permits::new(1),
+            is_woken: AtomicBool::new(false),
+            wake_ups: AtomicU64::new(0),
+            has_ended: AtomicBool::new(false),
+        });
+        let driver = Driver {
+            stages: Vec::new(),
+            inbox,
+            mailbox: Arc::downgrade(&mailbox),
+            spawn: Arc::clone(spawn),
+            on_death,
+            renewals: 0,
+        };
+        start_loop(driver)?;
+        Ok(Self { mailbox })
+    }
+
+    /// What a stage of this device wakes when it is worth polling again.
+    pub fn waker(&self) -> Waker {
+        Waker::from(Arc::clone(&self.mailbox))
+    }
+
+    /// Has the driver start its own thread, and those its stages compute with, anew: it hands what
+    /// it has to a fresh thread once it is between two steps, and nothing in flight is lost. Where a
+    /// fresh thread is refused the one before goes on. Gives the renewal back while another waits.
+    pub fn renew(&self, renewal: Renewal) -> Result<(), Renewal> {
+        match self.mailbox.renewals.take() {
+            Some(place) => {
+                self.mailbox.send(Message::Renew(renewal, place));
+                Ok(())
+            }
+            None => Err(renewal),
+        }
+    }
+
+    /// How often its thread came out of its sleep so far.
+    pub fn wake_ups(&self) -> u64 {
+        self.mailbox.wake_ups.load(Ordering::Relaxed)
+    }
+
+    /// Has the thread end by a panic, for fault injection.
+    #[doc(hidden)]
+    pub fn inject_panic(&self) {
+        self.mailbox.send(Message::Panic);
+    }
+
+    /// Whether its thread has ended by a panic, so that nothing runs on the device any more.
+    pub fn has_ended(&self) -> bool {
+        self.mailbox.has_ended.load(Ordering::Acquire)
+    }
+
+    pub(crate) fn mailbox(&self) -> &Arc<Mailbox> {
+        &self.mailbox
+    }
+}
+
+impl Drop for DeviceDriver {
+    fn drop(&mut self) {
+        let (answer, ended) = sync_channel(1);
+        self.mailbox.send(Message::Stop(answer));
+        // A thread that panicked has told of it, and is joined by nobody.
+        if let Ok(thread) = ended.recv() {
+            let _ = thread.join();
+        }
+    }
+}
+
+/// A stage of a line, what waits for it, and what it has open.
 pub(crate) struct DriverStage {
+    line: u64,
     index: usize,
-    span: Span,
     stage: Box<dyn Stage>,
-    waiting: VecDeque<Flight>,
-    open: VecDeque<(Ticket, Flight)>,
+    waiting: VecDeque<Box<Flight>>,
+    open: VecDeque<(Ticket, Box<Flight>)>,
+    /// Whether the oldest open ticket waits for its device, so that polling it is of no use.
+    is_pending: bool,
     /// Set by a panic: the stage's state cannot be trusted, so it takes no further step.
     broken: Option<String>,
 }
 
-pub(crate) struct Driver {
-    device: usize,
+struct Driver {
     stages: Vec<DriverStage>,
     inbox: Receiver<Message>,
-    line: Arc<Line>,
+    mailbox: Weak<Mailbox>,
     spawn: Arc<dyn Spawn>,
+    on_death: OnDeath,
     renewals: u64,
-    /// The thread that drove before this one, which ends or has ended. Joined when this one ends or
-    /// is followed itself: waiting for it at once could take as long as its priority is low.
-    before: Option<JoinHandle<()>>,
-}
-
-/// What a driver does after it has taken its messages.
-enum Next {
-    Work,
-    Renew(Renewal),
-    Stop(SyncSender<JoinHandle<()>>),
 }
 
 impl DriverStage {
-    pub(crate) fn new(index: usize, span: Span, stage: Box<dyn Stage>) -> Self {
-        let (waiting, open) = (VecDeque::new(), VecDeque::new());
-        Self {
+    pub(crate) fn new(line: u64, index: usize, stage: Box<dyn Stage>) -> Box<Self> {
+        Box::new(Self {
+            line,
             index,
-            span,
             stage,
-            waiting,
-            open,
+            waiting: VecDeque::new(),
+            open: VecDeque::new(),
+            is_pending: false,
             broken: None,
-        }
+        })
     }
 
     /// Runs a call into the stage; a panic in it breaks the stage and becomes an error.
@@ -70,7 +146,7 @@ impl DriverStage {
         call: impl FnOnce(&mut dyn Stage) -> Result<T, StageError>,
     ) -> Result<T, StageError> {
         if let Some(why) = &self.broken {
-            return Err(StageError::Device(why.clone()));
+            return Err(StageError::Broken(why.clone()));
         }
         let stage = self.stage.as_mut();
         catch_unwind(AssertUnwindSafe(|| call(stage))).unwrap_or_else(|payload| {
@@ -80,31 +156,36 @@ impl DriverStage {
         })
     }
 
-    /// Moves one waiting flight in, if the stage has room for it.
-    fn submit_next(&mut self) -> Option<Result<(), (Flight, StageError)>> {
+    /// Moves one waiting flight in, if the stage has room for it. Says whether one moved.
+    fn submit_next(&mut self) -> bool {
         if self.open.len() >= self.stage.depth() {
-            return None;
+            return false;
         }
-        let flight = self.waiting.pop_front()?;
+        let Some(flight) = self.waiting.pop_front() else {
+            return false;
+        };
         let submitted = self.guarded(|stage| {
             let input = match &flight.payload {
-                Payload::Ids(ids) => Input::Ids(ids),
+                Payload::Rows(rows) => Input::Rows(rows),
                 Payload::Hidden(out) => Input::Hidden(&out.hidden),
             };
             stage.submit(&flight.step, input)
         });
-        Some(match submitted {
-            Ok(ticket) => {
-                self.open.push_back((ticket, flight));
-                Ok(())
-            }
-            Err(error) => Err((flight, error)),
-        })
+        match submitted {
+            Ok(ticket) => self.open.push_back((ticket, flight)),
+            Err(error) => flight.fail(error),
+        }
+        true
     }
 
-    /// Polls the oldest open ticket; `None` when it waits for its device or none is open.
-    fn poll_oldest(&mut self) -> Option<(Flight, Result<(), StageError>)> {
-        let (ticket, mut flight) = self.open.pop_front()?;
+    /// Polls the oldest open ticket unless it waits for its device. Says whether it ended.
+    fn poll_oldest(&mut self) -> bool {
+        if self.is_pending {
+            return false;
+        }
+        let Some((ticket, mut flight)) = self.open.pop_front() else {
+            return false;
+        };
         flight.spare.clear();
         let spare = &mut flight.spare;
         let polled = self.guarded(|stage| match stage.poll(ticket, spare) {
@@ -112,52 +193,115 @@ impl DriverStage {
             Poll::Pending => Ok(false),
         });
         match polled {
-            Ok(true) => Some((flight, Ok(()))),
+            Ok(true) => flight.go_on(),
             Ok(false) => {
                 self.open.push_front((ticket, flight));
-                None
+                self.is_pending = true;
+                return false;
             }
-            Err(error) => Some((flight, Err(error))),
+            Err(error) => flight.fail(error),
+        }
+        true
+    }
+}
+
+impl ThreadLoop for Driver {
+    const NAME: &'static str = "driver";
+
+    fn spawn(&self) -> Arc<dyn Spawn> {
+        Arc::clone(&self.spawn)
+    }
+
+    /// Takes in messages one by one, with a round of work before each, and sleeps when no stage can
+    /// go on.
+    fn run(&mut self) -> LoopEnd {
+        loop {
+            let is_busy = self.advance();
+            let message = match self.inbox.try_recv() {
+                Ok(message) => message,
+                Err(_) if is_busy => continue,
+                Err(_) => self.sleep(),
+            };
+            if let Some(end) = self.take(message) {
+                return end;
+            }
+        }
+    }
+
+    fn failed(&mut self, problem: &str) {
+        if let Some(mailbox) = self.mailbox.upgrade() {
+            mailbox.has_ended.store(true, Ordering::Release);
+        }
+        (self.on_death)(problem);
+    }
+}
+
+impl Drop for Driver {
+    /// Drops each stage on its own, since two panics at once end the process.
+    fn drop(&mut self) {
+        for stage in self.stages.drain(..) {
+            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(stage))) {
+                (self.on_death)(panic_text(&*payload));
+            }
         }
     }
 }
 
 impl Driver {
-    pub(crate) fn new(
-        (device, stages): (usize, Vec<DriverStage>),
-        inbox: Receiver<Message>,
-        line: Arc<Line>,
-        spawn: Arc<dyn Spawn>,
-    ) -> Self {
-        Self {
-            device,
-            stages,
-            inbox,
-            line,
-            spawn,
-            renewals: 0,
-            before: None,
+    /// Waits for a message.
+    fn sleep(&self) -> Message {
+        let message = self.inbox.recv();
+        self.count_wake_up();
+        message.expect("the owner stops the thread before it drops its end")
+    }
+
+    fn count_wake_up(&self) {
+        if let Some(mailbox) = self.mailbox.upgrade() {
+            mailbox.wake_ups.fetch_add(1, Ordering::Relaxed);
         }
     }
 
-    /// Drives on the calling thread, whose handle is `own`, until it is told to stop or a fresh
-    /// thread has taken over.
-    pub(crate) fn run(mut self, mut own: JoinHandle<()>) {
-        loop {
-            match self.take_messages() {
-                Next::Work => (0..self.stages.len()).for_each(|index| self.advance(index)),
-                Next::Renew(renewal) => match self.renew(own, renewal) {
-                    Some(kept) => (self, own) = kept,
-                    None => return,
-                },
-                Next::Stop(answer) => return self.stop(own, answer),
+    /// Does what a message says; the end of its time on this thread, if it is that.
+    fn take(&mut self, message: Message) -> Option<LoopEnd> {
+        match message {
+            Message::Place(stage) => self.place(*stage),
+            Message::Run(flight) => {
+                let its = |s: &&mut DriverStage| (s.line, s.index) == (flight.line.id, flight.at);
+                match self.stages.iter_mut().find(its) {
+                    Some(stage) => stage.waiting.push_back(flight),
+                    // Its line has been taken off this driver, which is well.
+                    None => flight.fail(StageError::Abandoned),
+                }
             }
+            Message::Release(release) => self.release(&release),
+            Message::Wake => self.wake(),
+            Message::Take(take) => self.give_up(&take),
+            Message::Renew(renewal, _place) => {
+                self.renew_stages();
+                return Some(LoopEnd::Renewed(renewal));
+            }
+            Message::Stop(answer) => return Some(LoopEnd::Stopped(answer)),
+            Message::Panic => panic!("injected"),
         }
+        None
     }
 
-    /// Goes on in a fresh thread, with the stages' threads fresh too. Gives back what it took where
-    /// there is no such thread.
-    fn renew(mut self, own: JoinHandle<()>, renewal: Renewal) -> Option<(Self, JoinHandle<()>)> {
+    /// Drives a stage from here on. Its threads are those that renewals so far have asked for.
+    fn place(&mut self, mut stage: DriverStage) {
+        let renewals = self.renewals;
+        if renewals > 0 {
+            let renewed = |stage: &mut dyn Stage| {
+                stage.renew_threads(renewals);
+                Ok(())
+            };
+            // A stage that panics here takes no step.
+            let _ = stage.guarded(renewed);
+        }
+        self.stages.push(stage);
+    }
+
+    /// Has the stages start their threads anew.
+    fn renew_stages(&mut self) {
         self.renewals += 1;
         let renewals = self.renewals;
         for stage in &mut self.stages {
@@ -168,163 +312,58 @@ impl Driver {
             // A broken stage takes no step.
             let _ = stage.guarded(renewed);
         }
-        let spawn = Arc::clone(&self.spawn);
-        let state = (self, own, renewal);
-        let go_on = |(mut driver, before, renewal): (Self, _, _), own| {
-            drop(renewal);
-            driver.follow(before);
-            driver.run(own);
-        };
-        let (driver, own, _) = hand_over(&*spawn, NAME, state, go_on).err()?.0;
-        Some((driver, own))
     }
 
-    /// Keeps the handle of the thread before, and joins the one before that.
-    fn follow(&mut self, before: JoinHandle<()>) {
-        if let Some(ended) = self.before.replace(before) {
-            // A panic in it was reported on its own thread.
-            let _ = ended.join();
+    /// What was sent before the release and names one of its blocks has ended: the caller of
+    /// [`Runner::release`](crate::Runner::release) sees to it.
+    fn release(&mut self, release: &Release) {
+        for stage in self.stages.iter_mut().filter(|s| s.line == release.line) {
+            let forget = |stage: &mut dyn Stage| {
+                stage.release(release.group, &release.blocks);
+                Ok(())
+            };
+            // A broken stage's memory goes with it.
+            let _ = stage.guarded(forget);
         }
     }
 
-    fn stop(mut self, own: JoinHandle<()>, answer: SyncSender<JoinHandle<()>>) {
-        if let Some(ended) = self.before.take() {
-            let _ = ended.join();
+    /// Stages that waited for the device may be asked again.
+    fn wake(&mut self) {
+        if let Some(mailbox) = self.mailbox.upgrade() {
+            // Before the stages are polled, so that a wake that comes meanwhile is another; it sees
+            // what was written before the wakes that this one stands for.
+            mailbox.is_woken.swap(false, Ordering::AcqRel);
         }
-        // There is room for every driver's.
-        let _ = answer.try_send(own);
-    }
-
-    /// Takes in messages until one says what to do next or there are none; waits for one when there
-    /// is nothing else to do.
-    fn take_messages(&mut self) -> Next {
-        let busy = self
-            .stages
-            .iter()
-            .any(|s| !s.open.is_empty() || !s.waiting.is_empty());
-        let first = if busy {
-            self.inbox.recv_timeout(POLL_AGAIN)
-        } else {
-            self.inbox
-                .recv()
-                .map_err(|_| RecvTimeoutError::Disconnected)
-        };
-        let mut message = match first {
-            Err(RecvTimeoutError::Timeout) => return Next::Work,
-            Err(RecvTimeoutError::Disconnected) => unreachable!("the line has a sender"),
-            Ok(message) => message,
-        };
-        loop {
-            match self.take(message) {
-                Next::Work => {}
-                next => return next,
-            }
-            match self.inbox.try_recv() {
-                Ok(another) => message = another,
-                Err(_) => return Next::Work,
-            }
+        for stage in &mut self.stages {
+            stage.is_pending = false;
         }
     }
 
-    fn take(&mut self, message: Message) -> Next {
-        match message {
-            Message::Run(flight) => {
-                let stage = self.stages.iter_mut().find(|s| s.index == flight.stage);
-                stage
-                    .expect("flights are routed by stage")
-                    .waiting
-                    .push_back(flight);
+    /// Gives the stages of a line to the caller that wants them. A broken one goes with its memory.
+    fn give_up(&mut self, take: &Take) {
+        let mut taken = Vec::new();
+        for mut its in (self.stages).extract_if(.., |stage| stage.line == take.line) {
+            let open = its.open.drain(..).map(|(_, flight)| flight);
+            for flight in its.waiting.drain(..).chain(open) {
+                flight.fail(StageError::Abandoned);
             }
-            Message::Release {
-                group,
-                blocks,
-                place,
-            } => {
-                // What was sent before the release runs before it.
-                for index in 0..self.stages.len() {
-                    self.advance(index);
-                    let release = |stage: &mut dyn Stage| {
-                        stage.release(group, &blocks);
-                        Ok(())
-                    };
-                    // A broken stage's memory goes with it.
-                    let _ = self.stages[index].guarded(release);
-                }
-                drop(place);
-            }
-            Message::Renew(renewal, _place) => return Next::Renew(renewal),
-            Message::Stop(answer) => return Next::Stop(answer),
-        }
-        Next::Work
-    }
-
-    /// Runs what a stage has until it waits for its device or has nothing left.
-    fn advance(&mut self, index: usize) {
-        loop {
-            let stage = &mut self.stages[index];
-            let submitted = stage.submit_next();
-            let moved = submitted.is_some();
-            if let Some(Err((flight, error))) = submitted {
-                self.fail(index, &flight, error);
-                continue;
-            }
-            match self.stages[index].poll_oldest() {
-                Some((flight, Ok(()))) => self.pass_on(flight),
-                Some((flight, Err(error))) => self.fail(index, &flight, error),
-                None if moved => {}
-                None => return,
+            if its.broken.is_none() {
+                let DriverStage { index, stage, .. } = its;
+                taken.push(TakenStage { index, stage });
             }
         }
+        // The caller may not want them any more.
+        let _ = take.answer.try_send(taken);
     }
 
-    /// Hands a flight to the next stage, or gives its output to the caller.
-    fn pass_on(&self, flight: Flight) {
-        let Flight {
-            id,
-            stage,
-            step,
-            payload,
-            spare,
-        } = flight;
-        if self.line.is_last(stage) {
-            return self.line.finish(Finished {
-                id,
-                result: Ok(spare),
-            });
+    /// One step further in every stage that can go on; says whether some stage could.
+    fn advance(&mut self) -> bool {
+        let mut is_busy = false;
+        for stage in &mut self.stages {
+            let moved = stage.submit_next();
+            let ended = stage.poll_oldest();
+            is_busy |= moved || ended;
         }
-        let used = match payload {
-            Payload::Ids(_) => Default::default(),
-            Payload::Hidden(buffer) => buffer,
-        };
-        let payload = Payload::Hidden(spare);
-        self.line.hand_over(Flight {
-            id,
-            stage: stage + 1,
-            step,
-            payload,
-            spare: used,
-        });
+        is_busy
     }
-
-    fn fail(&self, index: usize, flight: &Flight, error: StageError) {
-        let DriverStage {
-            index: stage, span, ..
-        } = self.stages[index];
-        let failure = StageFailure {
-            stage,
-            device: self.device,
-            span,
-            error,
-        };
-        self.line.finish(Finished {
-            id: flight.id,
-            result: Err(failure),
-        });
-    }
-}
-
-fn panic_text(payload: &(dyn std::any::Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }

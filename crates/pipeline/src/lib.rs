@@ -8,22 +8,37 @@
 //!
 //! // Three prompt rows of one sequence; only the last wants logits.
 //! let wants = vec![Want::Nothing, Want::Nothing, Want::Logits];
-//! let rows = SequenceRows { tables: Default::default(), start: 0, wants };
+//! let positions = Default::default();
+//! let rows = SequenceRows { tables: Default::default(), start: 0, positions, wants };
 //! assert_eq!(Step { sequences: vec![rows] }.rows(), 3);
 //! ```
 
 #![forbid(unsafe_code)]
 
+mod costs;
 mod driver;
+mod line;
+mod measure;
 mod plan;
 mod runner;
 mod stage;
 mod step;
 
+pub use costs::{CostBook, CostBookError, CostKey};
+pub use driver::{DeviceDriver, OnDeath};
+pub use line::{FLIGHTS_MAX, LINES_MAX, STAGES_MAX};
+pub use measure::{Meter, measure};
 pub use plan::{
-    BoundBy, DeviceLoad, Limit, LimitCost, Objective, PLAN_DEVICES_MAX, PieceBytes, PlacedSpan,
-    Plan, PlanDevice, PlanError, PlanRequest, Workload, plan, plan_by_hand, what_limits_cost,
+    BoundBy, DeviceLoad, Limit, LimitCost, MemoryNeed, Objective, PLAN_DEVICES_MAX,
+    PLAN_EFFORT_MAX, PieceBytes, PlacedSpan, Plan, PlanDevice, PlanDuty, PlanError, PlanLink,
+    PlanMemory, PlanRequest, Workload, check_stages, plan, plan_by_hand, plan_with_effort,
+    what_limits_cost,
 };
-pub use runner::{Finished, Hooks, Job, PlacedStage, Renewal, Runner, StageFailure};
-pub use stage::{Backend, Costs, Footprint, Opening, Stage, StageError, Ticket};
-pub use step::{BLOCK_TOKENS, BlockId, Input, OutputBuf, SequenceRows, Step, Want};
+pub use runner::{
+    Finished, Hooks, Job, PlacedStage, RetiringStages, Runner, RunnerError, StageFailure,
+};
+pub use stage::{Backend, Cancel, Costs, Footprint, Opening, Stage, StageError, Ticket};
+pub use step::{
+    AXES_MAX, BLOCK_TOKENS, BlockId, EmbeddedRows, Input, LayerKv, OutputBuf, Positions, Rows,
+    SequenceRows, Step, Want,
+};

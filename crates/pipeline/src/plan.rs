@@ -1,17 +1,32 @@
 //! Where the pieces of a model stand: ordered contiguous spans on devices, chosen exactly.
 
 mod by_hand;
+mod corridor;
+mod covering;
+mod describe;
+mod effort;
+mod floor;
+mod fluid;
 mod limits;
 mod one_stream;
+mod priced;
+mod reaches;
+mod refusal;
+mod remaining;
+mod select;
 mod table;
 mod throughput;
+mod window;
 
 use gogrid_units::{Bytes, Span};
 
 use crate::stage::Costs;
 
-pub use by_hand::plan_by_hand;
+pub use by_hand::{check_stages, plan_by_hand};
+pub use effort::PLAN_EFFORT_MAX;
+use effort::{Effort, Spent};
 pub use limits::{Limit, LimitCost, what_limits_cost};
+pub use refusal::{MemoryNeed, PlanError};
 use table::Table;
 
 /// The most devices the exact search takes.
@@ -22,8 +37,13 @@ pub const PLAN_DEVICES_MAX: usize = 8;
 pub struct PlanRequest {
     /// The devices, at most [`PLAN_DEVICES_MAX`].
     pub devices: Vec<PlanDevice>,
-    /// Seconds for one row of the residual stream to cross from a device to another.
-    pub crossing_seconds: f64,
+    /// The memories that the devices name.
+    pub memories: Vec<PlanMemory>,
+    /// The link from each device (a row) to each device (a column). A device's link to itself is
+    /// not looked at.
+    pub links: Vec<Vec<PlanLink>>,
+    /// Bytes of one row of the residual stream.
+    pub row_bytes: Bytes,
     /// The rows that are planned for.
     pub workload: Workload,
     /// What is minimised.
@@ -40,11 +60,61 @@ pub struct PlanDevice {
     /// Of the bytes of the first piece and of the last, those that are the same bytes when both
     /// are on this device: a tied embedding table. Zero when it is not tied.
     pub tied: Bytes,
-    /// Bytes it may hold: its memory cap less what is leased already. Each device's own: where
-    /// devices share a memory, a plan is exact only if its bytes together are within it.
-    pub room: Bytes,
+    /// Index of its memory in the request. Several devices may name one.
+    pub memory: usize,
+    /// The share of wall time it may be busy.
+    pub duty: PlanDuty,
+}
+
+/// How a device keeps to its share of time, as `governor::Duty` does it.
+///
+/// A device that waits earns the right to be busy later, its credit. In any `t` seconds it is busy
+/// for at most `credit + share * t`, and never more than `burst * t`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlanDuty {
     /// The share of wall time it may be busy, above 0 and at most 1.
-    pub duty: f64,
+    pub share: f64,
+    /// The share of its speed that it works with while it has credit, from `share` to 1: a team of
+    /// threads is then one thread wider than its share pays for, and other devices have all of it.
+    pub burst: f64,
+    /// The most seconds of work it may have earned by waiting; not negative, and may be infinite.
+    pub credit: f64,
+}
+
+impl PlanDuty {
+    /// No limit.
+    pub const FULL: Self = Self {
+        share: 1.0,
+        burst: 1.0,
+        credit: 0.0,
+    };
+}
+
+/// A memory, which one device has or several share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PlanMemory {
+    /// Bytes that stages may hold there: the memory's cap less what is leased already.
+    pub room: Bytes,
+}
+
+/// The way from a device to another. A unit of work crosses it at once: in the latency, and its
+/// rows' bytes over the bandwidth.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PlanLink {
+    /// Seconds that a crossing takes whatever its size.
+    pub latency: f64,
+    /// Above zero; infinite where the rows stay in the same memory.
+    pub bytes_per_second: f64,
+}
+
+impl PlanLink {
+    /// A link within a memory.
+    pub const fn same_memory(latency: f64) -> Self {
+        Self {
+            latency,
+            bytes_per_second: f64::INFINITY,
+        }
+    }
 }
 
 /// Bytes that one piece holds on a device.
@@ -102,14 +172,17 @@ pub struct Plan {
     /// What was minimised.
     pub objective: Objective,
     /// Seconds from one unit of work to the next with the pipeline full: the largest of the
-    /// devices' busy seconds divided by their duty, and of one crossing.
+    /// devices' busy seconds divided by their share, and of what any link carries.
     pub period: f64,
-    /// Seconds from one unit of work to the next with one in flight: all busy seconds and
-    /// crossings, or the largest of the devices' busy seconds divided by their duty if that is
-    /// more.
+    /// Seconds from one unit of work to the next with one in flight: the devices' seconds in turn
+    /// ([`DeviceLoad::in_turn`]) and the crossings, or the largest of the devices' busy seconds
+    /// divided by their share if that is more.
     pub latency: f64,
     /// What the minimised seconds are made of.
     pub bound_by: BoundBy,
+    /// Whether the search was through, so that no placement is better. Not so where it was cut short
+    /// by the most effort that it may make, and for a plan by hand, which is compared with no other.
+    pub is_proven: bool,
     /// One for each device of the request.
     pub loads: Vec<DeviceLoad>,
 }
@@ -127,9 +200,9 @@ impl Plan {
 /// What the minimised seconds of a plan are made of: the limit that shows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum BoundBy {
-    /// Busy seconds of this device, divided by its duty.
+    /// Busy seconds of this device, divided by its share.
     Device(usize),
-    /// One crossing.
+    /// The crossings of one link.
     Crossing,
     /// Every device and crossing in turn.
     Chain,
@@ -140,8 +213,13 @@ pub enum BoundBy {
 pub struct DeviceLoad {
     /// Seconds of work.
     pub busy: f64,
-    /// Seconds that the work and the rest it owes take.
+    /// Seconds that the work and the rest it owes take: a unit comes no faster than this.
     pub paced: f64,
+    /// Wall seconds of one unit of work when the device has waited for the others before: the
+    /// paced seconds less what credit spares, and at least the work itself.
+    ///
+    /// A device that a plan by hand has twice counts as if its stages followed one another.
+    pub in_turn: f64,
     /// Packed weights.
     pub weights: Bytes,
     /// Keys and values.
@@ -157,102 +235,50 @@ impl DeviceLoad {
     }
 }
 
-/// Why there is no plan.
-#[derive(Clone, Debug, PartialEq, thiserror::Error)]
-pub enum PlanError {
-    /// The request names no device.
-    #[error("no device to plan for")]
-    NoDevices,
-    /// The exact search does not take so many.
-    #[error("{given} devices; a plan is made for at most {PLAN_DEVICES_MAX}, choose among them")]
-    TooManyDevices {
-        /// Devices in the request.
-        given: usize,
-    },
-    /// A figure of the request cannot be used.
-    #[error("device {device}: {what}")]
-    Figure {
-        /// Index of the device.
-        device: usize,
-        /// What is wrong.
-        what: String,
-    },
-    /// No placement keeps every device within its room.
-    #[error(
-        "the model needs {needed} on one device and does not fit; room: {}; the first \
-         {pieces_placed} of {pieces} pieces would fit, {placed}",
-        list(rooms)
-    )]
-    DoesNotFit {
-        /// Bytes of the whole model on the device that packs it smallest.
-        needed: Bytes,
-        /// Room on each device.
-        rooms: Vec<Bytes>,
-        /// Bytes of the longest beginning of the model that fits over all devices.
-        placed: Bytes,
-        /// Its pieces.
-        pieces_placed: usize,
-        /// Pieces of the model.
-        pieces: usize,
-    },
-    /// A plan written by hand names a device that is not there.
-    #[error("stage {stage} is on device {device}, and there are {devices}")]
-    UnknownDevice {
-        /// Index of the stage.
-        stage: usize,
-        /// The device it names.
-        device: usize,
-        /// Devices in the request.
-        devices: usize,
-    },
-    /// A plan written by hand leaves out pieces, or has some twice.
-    #[error("stage {stage} has {span}; it must have at least one piece and begin at {begins}")]
-    NotInOrder {
-        /// Index of the stage.
-        stage: usize,
-        /// Its span.
-        span: Span,
-        /// The piece after those of the stages before it.
-        begins: usize,
-    },
-    /// A plan written by hand ends before the model or after it.
-    #[error("the stages end at piece {end} of {pieces}")]
-    NotTheWhole {
-        /// Where the last stage ends.
-        end: usize,
-        /// Pieces of the model.
-        pieces: usize,
-    },
-    /// A plan written by hand puts more on a device than it may hold.
-    #[error("device {device} would hold {needed}, and has room for {room}")]
-    OverRoom {
-        /// Index of the device.
-        device: usize,
-        /// Bytes of its stages.
-        needed: Bytes,
-        /// Its room.
-        room: Bytes,
-    },
-}
-
 /// The best placement that uses each device at most once; of equal ones, the one with the fewest
 /// devices, and of those the one whose devices come first in the request.
 ///
-/// Exact: a dynamic programme over sets of devices, for up to [`PLAN_DEVICES_MAX`] devices. Costs
-/// are taken to 50 binary places of their total, so that sums do not depend on their order.
+/// Exact: a dynamic programme over sets of devices, for up to [`PLAN_DEVICES_MAX`] devices, and
+/// where devices share a memory a best-first search that the programme guides. Costs are taken to
+/// 48 binary places of their total, so that sums do not depend on their order.
+///
+/// Where that would take more effort than [`PLAN_EFFORT_MAX`], the best placement found until then,
+/// which [`Plan::is_proven`] tells.
 pub fn plan(request: &PlanRequest) -> Result<Plan, PlanError> {
+    plan_with_effort(request, PLAN_EFFORT_MAX)
+}
+
+/// As [`plan`], with another bound on the effort.
+pub fn plan_with_effort(request: &PlanRequest, effort_max: usize) -> Result<Plan, PlanError> {
     let table = Table::new(request)?;
-    let stages = match request.objective {
-        Objective::Throughput => throughput::search(&table),
-        Objective::OneStream => one_stream::search(&table),
+    let effort = Effort::new(effort_max);
+    let found = match request.objective {
+        Objective::Throughput => throughput::search(&table, &effort),
+        Objective::OneStream => one_stream::search(&table, &effort),
+    };
+    let (stages, is_proven) = match found {
+        Ok(stages) => (stages, true),
+        Err(Spent) => (best_or_any(&table, effort, effort_max)?, false),
     };
     match stages {
-        Some(stages) => Ok(table.describe(request, stages)),
-        None => Err(table.does_not_fit(request)),
+        Some(stages) => Ok(Plan {
+            is_proven,
+            ..table.describe(request, stages)
+        }),
+        None => Err(refusal::does_not_fit(&table, request)),
     }
 }
 
-fn list(rooms: &[Bytes]) -> String {
-    let rooms: Vec<_> = rooms.iter().map(Bytes::to_string).collect();
-    rooms.join(", ")
+/// The best plan that a search found until it was cut short, or else any that fits; `None` when
+/// there is none.
+fn best_or_any(
+    table: &Table,
+    effort: Effort,
+    effort_max: usize,
+) -> Result<Option<Vec<PlacedSpan>>, PlanError> {
+    if let Some(stages) = effort.into_best() {
+        return Ok(Some(stages));
+    }
+    let any = throughput::any_that_fits(table, Effort::new(effort_max));
+    any.map_err(|Spent| PlanError::CutShort { effort: effort_max })
 }

@@ -1,25 +1,19 @@
-//! Runs steps through the stages: one driver thread for each device, bounded channels between.
-//!
-//! A job in flight stands in exactly one channel, and a channel keeps room for every job that may
-//! be in flight, so a hand-over never waits and drivers cannot block each other in a ring.
+//! Runs steps through the stages of one pipeline, each driven by its device's thread.
 
-use std::any::Any;
-use std::collections::BTreeMap;
-use std::io;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::JoinHandle;
+use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
+use std::sync::mpsc::{Receiver, sync_channel};
 
 use gogrid_lease::{Permit, Permits};
-use gogrid_units::{Span, Spawn, hand_over};
+use gogrid_units::Span;
 
-use crate::driver::{Driver, DriverStage, NAME};
+use crate::driver::{DeviceDriver, DriverStage};
+use crate::line::{
+    FLIGHTS_MAX, Flight, LINES_MAX, Line, Mailbox, Message, RELEASES_MAX, Release, ReleasePlace,
+    STAGES_MAX, Stop, Take, TakenStage,
+};
 use crate::stage::{Stage, StageError};
-use crate::step::{BlockId, OutputBuf, Step};
-
-/// Releases and renewals that wait in a driver's channel at most.
-const WORDS_MAX: u32 = 8;
+use crate::step::{BlockId, OutputBuf, Rows, Step};
 
 /// A stage with its place: which device drives it, and which pieces it runs.
 pub struct PlacedStage {
@@ -31,15 +25,15 @@ pub struct PlacedStage {
     pub stage: Box<dyn Stage>,
 }
 
-/// A step to run, with the token ids of its rows.
+/// A step to run, with what goes into the first stage.
 #[derive(Debug)]
 pub struct Job {
     /// The caller's own number; comes back in [`Finished`].
     pub id: u64,
     /// Rows, positions, block tables.
     pub step: Arc<Step>,
-    /// One for each row.
-    pub ids: Vec<u32>,
+    /// As many as the step has.
+    pub rows: Rows,
 }
 
 /// The end of a job.
@@ -65,237 +59,214 @@ pub struct StageFailure {
     pub error: StageError,
 }
 
-/// Dropped by each driver when a renewal is done.
-pub type Renewal = Arc<dyn Any + Send + Sync>;
-
-/// What a runner calls.
-pub struct Hooks {
-    /// Called on a driver thread with each job's end; must not block.
-    pub finished: Box<dyn Fn(Finished) + Send + Sync>,
-    /// What starts the driver thread of a device, by its index, under the name `driver`.
-    pub spawn: Box<dyn Fn(usize) -> Arc<dyn Spawn>>,
+/// Why stages could not be put on their drivers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum RunnerError {
+    /// A device drives as many pipelines as it may.
+    #[error("device {device} drives {LINES_MAX} pipelines already")]
+    TooManyPipelines {
+        /// Index of the device.
+        device: usize,
+    },
+    /// More stages than a pipeline may have.
+    #[error("{stages} stages; a pipeline has 1 to {STAGES_MAX}")]
+    Stages {
+        /// Stages that were given.
+        stages: usize,
+    },
 }
 
-/// Stages in a row, each driven by its device's thread. Dropping it stops the drivers after the
-/// step each is in; jobs still in flight end without a call.
+/// What a runner calls, on a driver's thread, or on the thread that submits or releases where the
+/// driver is gone; neither may block. A panic in one ends the driver.
+#[derive(Clone)]
+pub struct Hooks {
+    /// With each job's end.
+    pub finished: Arc<dyn Fn(Finished) + Send + Sync>,
+    /// When a release that was given back finds a place.
+    pub has_room: Arc<dyn Fn() + Send + Sync>,
+}
+
+/// The stages of one pipeline in a row, on their drivers. Dropping it takes them off after the step
+/// each is in; jobs still in flight end with [`StageError::Lost`].
 pub struct Runner {
     line: Arc<Line>,
-    in_flight_max: usize,
+    /// One for each distinct device, with its place there.
+    drivers: Vec<LineOnDriver>,
 }
 
-/// What all drivers share.
-pub(crate) struct Line {
-    /// For each stage, the channel of its driver.
-    routes: Vec<SyncSender<Message>>,
-    /// For each distinct device, the same channel once.
-    devices: Vec<DeviceChannel>,
-    in_flight: AtomicUsize,
-    finished: Box<dyn Fn(Finished) + Send + Sync>,
+struct LineOnDriver {
+    mailbox: Arc<Mailbox>,
+    /// Places for releases in its channel.
+    releases: Permits,
+    place: Permit,
 }
 
-/// The channel of one driver.
-struct DeviceChannel {
-    sender: SyncSender<Message>,
-    /// Places for releases and renewals in it.
-    words: Permits,
-}
-
-/// What a driver is told.
-pub(crate) enum Message {
-    Run(Flight),
-    Release {
-        group: usize,
-        blocks: Arc<[BlockId]>,
-        /// Its place in the channel, until it is done.
-        place: Permit,
-    },
-    Renew(Renewal, Permit),
-    /// Answered with the thread that ends.
-    Stop(SyncSender<JoinHandle<()>>),
-}
-
-/// A job on its way.
-pub(crate) struct Flight {
-    pub(crate) id: u64,
-    pub(crate) stage: usize,
-    pub(crate) step: Arc<Step>,
-    pub(crate) payload: Payload,
-    /// A buffer the next stage fills; the two change places at every hand-over.
-    pub(crate) spare: OutputBuf,
-}
-
-/// What crosses from stage to stage.
-pub(crate) enum Payload {
-    Ids(Vec<u32>),
-    Hidden(OutputBuf),
-}
+/// Numbers lines, so that drivers tell them apart.
+static LINES_MADE: AtomicU64 = AtomicU64::new(0);
 
 impl Runner {
-    /// Starts a driver for each device named by `stages`, which are in pipeline order and not
-    /// empty. At most `in_flight_max` jobs may be in flight.
-    pub fn start(stages: Vec<PlacedStage>, in_flight_max: usize, hooks: Hooks) -> io::Result<Self> {
-        assert!(
-            !stages.is_empty() && in_flight_max > 0,
-            "a runner needs a stage and a job"
-        );
-        let mut channels = BTreeMap::new();
-        for placed in &stages {
-            // One more for the word to stop.
-            let room = in_flight_max + WORDS_MAX as usize + 1;
-            channels
-                .entry(placed.device)
-                .or_insert_with(|| sync_channel(room));
+    /// Puts `stages`, which are in pipeline order, on the drivers of their devices: `drivers[i]` is
+    /// that of device `i`. As many jobs may be in flight as the stages' depths add up to.
+    ///
+    /// # Errors
+    /// When a device has no place for another pipeline, or there are no stages or too many; the
+    /// stages are dropped.
+    pub fn open(
+        stages: Vec<PlacedStage>,
+        drivers: &[&DeviceDriver],
+        hooks: Hooks,
+    ) -> Result<Self, RunnerError> {
+        if !(1..=STAGES_MAX).contains(&stages.len()) {
+            let stages = stages.len();
+            return Err(RunnerError::Stages { stages });
         }
-        let line = Arc::new(Line {
-            routes: stages
-                .iter()
-                .map(|s| channels[&s.device].0.clone())
-                .collect(),
-            devices: channels
-                .values()
-                .map(|(sender, _)| DeviceChannel {
-                    sender: sender.clone(),
-                    words: Permits::new(WORDS_MAX),
-                })
-                .collect(),
-            in_flight: AtomicUsize::new(0),
-            finished: hooks.finished,
-        });
-        let receivers = channels
-            .into_iter()
-            .map(|(device, (_, receiver))| (device, receiver));
-        let runner = Self {
-            line,
-            in_flight_max,
+        let depth: usize = stages.iter().map(|placed| placed.stage.depth()).sum();
+        let stop = |placed: &PlacedStage| Stop {
+            device: placed.device,
+            span: placed.span,
+            driver: Arc::clone(drivers[placed.device].mailbox()),
         };
-        runner.spawn_drivers(stages, receivers, &hooks.spawn)?;
-        Ok(runner)
+        let line = Arc::new(Line {
+            id: LINES_MADE.fetch_add(1, Ordering::Relaxed),
+            stops: stages.iter().map(stop).collect(),
+            in_flight_max: depth.clamp(1, FLIGHTS_MAX),
+            in_flight: AtomicUsize::new(0),
+            hooks,
+            wants_room: AtomicBool::new(false),
+        });
+        let drivers = places(&line)?;
+        for (index, placed) in stages.into_iter().enumerate() {
+            let stage = DriverStage::new(line.id, index, placed.stage);
+            line.stops[index].driver.send(Message::Place(stage));
+        }
+        Ok(Self { line, drivers })
     }
 
-    fn spawn_drivers(
-        &self,
-        stages: Vec<PlacedStage>,
-        receivers: impl Iterator<Item = (usize, Receiver<Message>)>,
-        spawn: &dyn Fn(usize) -> Arc<dyn Spawn>,
-    ) -> io::Result<()> {
-        let mut by_device: BTreeMap<usize, Vec<DriverStage>> = BTreeMap::new();
-        for (index, placed) in stages.into_iter().enumerate() {
-            let stages = by_device.entry(placed.device).or_default();
-            stages.push(DriverStage::new(index, placed.span, placed.stage));
-        }
-        for (device, inbox) in receivers {
-            let stages = by_device
-                .remove(&device)
-                .expect("every channel has a stage");
-            let line = Arc::clone(&self.line);
-            let spawn = spawn(device);
-            let driver = Driver::new((device, stages), inbox, line, Arc::clone(&spawn));
-            hand_over(&*spawn, NAME, driver, Driver::run).map_err(|(_, error)| error)?;
-        }
-        Ok(())
+    /// Jobs that may be in flight: the depths of its stages together.
+    pub fn depth(&self) -> usize {
+        self.line.in_flight_max
     }
 
     /// Sends a job to the first stage; gives it back when as many as may be are in flight.
     pub fn submit(&self, job: Job) -> Result<(), Job> {
-        if !self.line.enter(self.in_flight_max) {
+        let (rows, wanted) = (job.rows.len(), job.step.rows());
+        assert_eq!(rows, wanted, "one row of input for each of the step");
+        if !self.line.enter() {
             return Err(job);
         }
-        let Job { id, step, ids } = job;
-        assert_eq!(ids.len(), step.rows(), "one id for each row");
-        let payload = Payload::Ids(ids);
-        self.line.hand_over(Flight {
-            id,
-            stage: 0,
-            step,
-            payload,
-            spare: OutputBuf::default(),
-        });
+        let Job { id, step, rows } = job;
+        Flight::begin(id, step, rows, Arc::clone(&self.line)).hand_over();
         Ok(())
     }
 
-    /// Tells every stage to forget blocks. Jobs submitted before keep them until they are done,
-    /// since each driver works in order. Gives the blocks back, and tells no stage, when as many
-    /// releases as may be wait for some driver; the caller tries again with the next job's end.
+    /// Tells every stage to forget blocks. No job in flight may name one of them: a block belongs to
+    /// sequences, and goes when the last of them is in no step. Gives the blocks back, and tells no
+    /// stage, when as many releases as may be wait for some driver; [`Hooks::has_room`] is called
+    /// when it is worth trying again.
     pub fn release(&self, group: usize, blocks: Arc<[BlockId]>) -> Result<(), Arc<[BlockId]>> {
-        let told = self.tell_all(|place| Message::Release {
-            group,
-            blocks: Arc::clone(&blocks),
-            place,
-        });
-        if told { Ok(()) } else { Err(blocks) }
-    }
-
-    /// Has every driver start its own thread, and those its stages compute with, anew: each hands
-    /// what it has to a fresh thread once it is between two steps, and nothing in flight is lost.
-    /// Where a fresh thread is refused the one before goes on. Gives the renewal back as
-    /// [`release`](Self::release) does.
-    pub fn renew(&self, renewal: Renewal) -> Result<(), Renewal> {
-        let told = self.tell_all(|place| Message::Renew(Arc::clone(&renewal), place));
-        if told { Ok(()) } else { Err(renewal) }
-    }
-
-    /// Sends every driver a word, unless some driver's channel has no place for it.
-    fn tell_all(&self, word: impl Fn(Permit) -> Message) -> bool {
-        let devices = &self.line.devices;
-        let places: Option<Vec<_>> = devices.iter().map(|d| d.words.take()).collect();
-        let Some(places) = places else {
-            return false;
+        let Some(places) = self.release_places() else {
+            return Err(blocks);
         };
-        for (channel, place) in devices.iter().zip(places) {
-            match channel.sender.try_send(word(place)) {
-                // A driver that is gone needs no telling.
-                Ok(()) | Err(TrySendError::Disconnected(_)) => {}
-                Err(TrySendError::Full(_)) => unreachable!("a channel has room for every word"),
-            }
+        for (driver, place) in self.drivers.iter().zip(places) {
+            driver.mailbox.send(Message::Release(Release {
+                line: self.line.id,
+                group,
+                blocks: Arc::clone(&blocks),
+                _place: ReleasePlace::new(place, &self.line),
+            }));
         }
-        true
+        Ok(())
+    }
+
+    /// A place for a release in the channel of every driver, or a call when there may be.
+    fn release_places(&self) -> Option<Vec<Permit>> {
+        let take = || self.drivers.iter().map(|driver| driver.releases.take());
+        let places: Option<Vec<_>> = take().collect();
+        places.or_else(|| {
+            self.line.wants_room.store(true, Ordering::Release);
+            // One that came free before the line was told calls nobody.
+            take().collect()
+        })
+    }
+
+    /// Takes the stages off their drivers, in order with what was sent before. Ask for it when no
+    /// job is in flight: one that is ends with an error.
+    pub fn retire(mut self) -> RetiringStages {
+        let asked = self.take_off();
+        let stops = self.line.stops.iter();
+        RetiringStages {
+            places: stops.map(|stop| (stop.device, stop.span)).collect(),
+            asked,
+        }
+    }
+
+    /// Asks every driver for the line's stages; there is nothing left to ask for after that.
+    fn take_off(&mut self) -> Vec<Receiver<Vec<TakenStage>>> {
+        let line = self.line.id;
+        let take = |driver: LineOnDriver| {
+            let (answer, taken) = sync_channel(1);
+            driver.mailbox.send(Message::Take(Take {
+                line,
+                answer,
+                _place: driver.place,
+            }));
+            taken
+        };
+        self.drivers.drain(..).map(take).collect()
     }
 }
 
 impl Drop for Runner {
     fn drop(&mut self) {
-        let (ends, ended) = sync_channel(self.line.devices.len());
-        for channel in &self.line.devices {
-            // A driver that is gone needs no telling.
-            let _ = channel.sender.send(Message::Stop(ends.clone()));
-        }
-        drop(ends);
-        for thread in ended {
-            let _ = thread.join();
+        for taken in self.take_off() {
+            // Stages that were retired, or whose driver is gone, are not there.
+            drop(taken.recv());
         }
     }
 }
 
-impl Line {
-    fn enter(&self, most: usize) -> bool {
-        let one_more = |now: usize| (now < most).then_some(now + 1);
-        self.in_flight
-            .fetch_update(Ordering::AcqRel, Ordering::Acquire, one_more)
-            .is_ok()
-    }
+/// Stages on their way off their drivers.
+pub struct RetiringStages {
+    places: Vec<(usize, Span)>,
+    asked: Vec<Receiver<Vec<TakenStage>>>,
+}
 
-    /// Sends a flight to the driver of its stage.
-    pub(crate) fn hand_over(&self, flight: Flight) {
-        match self.routes[flight.stage].try_send(Message::Run(flight)) {
-            Ok(()) => {}
-            Err(TrySendError::Full(_)) => unreachable!("a channel has room for every job"),
-            // The runner is being dropped.
-            Err(TrySendError::Disconnected(_)) => self.leave(),
+impl RetiringStages {
+    /// Waits until every driver has given its stages up. A stage that panicked, or whose driver
+    /// ended, is missing.
+    pub fn wait(self) -> Vec<PlacedStage> {
+        let answers = self.asked.into_iter().filter_map(|taken| taken.recv().ok());
+        let mut taken: Vec<_> = answers.flatten().collect();
+        taken.sort_by_key(|taken| taken.index);
+        let places = self.places;
+        let placed = taken.into_iter().map(|TakenStage { index, stage }| {
+            let (device, span) = places[index];
+            PlacedStage {
+                device,
+                span,
+                stage,
+            }
+        });
+        placed.collect()
+    }
+}
+
+/// A place on each distinct driver of the line.
+fn places(line: &Line) -> Result<Vec<LineOnDriver>, RunnerError> {
+    let mut drivers: Vec<LineOnDriver> = Vec::new();
+    for stop in &line.stops {
+        let known = |driver: &LineOnDriver| Arc::ptr_eq(&driver.mailbox, &stop.driver);
+        if drivers.iter().any(known) {
+            continue;
         }
+        let device = stop.device;
+        let place = stop.driver.lines.take();
+        drivers.push(LineOnDriver {
+            mailbox: Arc::clone(&stop.driver),
+            releases: Permits::new(RELEASES_MAX as u32),
+            place: place.ok_or(RunnerError::TooManyPipelines { device })?,
+        });
     }
-
-    /// Whether `stage` is the last one.
-    pub(crate) fn is_last(&self, stage: usize) -> bool {
-        stage + 1 == self.routes.len()
-    }
-
-    /// Ends a job. The place is free before the caller hears of it, so it can submit at once.
-    pub(crate) fn finish(&self, finished: Finished) {
-        self.leave();
-        (self.finished)(finished);
-    }
-
-    fn leave(&self) {
-        self.in_flight.fetch_sub(1, Ordering::AcqRel);
-    }
+    Ok(drivers)
 }

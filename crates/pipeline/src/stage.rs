@@ -1,20 +1,22 @@
 //! The two seams: running half-layers on rows, and opening half-layers on a device.
 
 use std::sync::Arc;
-use std::task::Poll;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::task::{Poll, Waker};
 
-use gogrid_lease::Ledger;
 use gogrid_model::Model;
-use gogrid_units::{Bytes, Span, TeamPace};
+use gogrid_units::{Bytes, Span};
+use serde::{Deserialize, Serialize};
 
-use crate::step::{BlockId, Input, OutputBuf, Step};
+use crate::step::{BlockId, Input, LayerKv, OutputBuf, Step};
 
 /// A run of half-layers on one device, and the keys and values of its layers.
 ///
-/// The device's driver thread is the only caller. It submits at most [`depth`](Stage::depth) steps
-/// before it polls the oldest, and polls in the order it submitted. `step`, `input` and `out` are
-/// the runner's; nothing of them is kept past the call, except by a stage that copies.
-/// Dropping a stage frees its memory and its leases, whatever is open.
+/// One thread at a time calls it: the device's driver, or whoever moves its layers while it is off
+/// its driver. It is given at most [`depth`](Stage::depth) steps before the oldest is polled, and
+/// polled in the order they were submitted. `step`, `input` and `out` are the runner's; nothing of
+/// them is kept past the call, except by a stage that copies. Dropping a stage frees its memory and
+/// its leases, whatever is open.
 pub trait Stage: Send {
     /// Bytes it holds, by kind.
     fn footprint(&self) -> Footprint;
@@ -26,11 +28,30 @@ pub trait Stage: Send {
     fn submit(&mut self, step: &Arc<Step>, input: Input<'_>) -> Result<Ticket, StageError>;
 
     /// Goes on with the step until it is done or would wait for a device; a CPU computes here.
-    /// After [`StageError::Abandoned`] the same step may be submitted again and gives equal bits.
+    /// A stage that answers `Pending` wakes the [`Opening::waker`] it was opened with when it is
+    /// worth asking again; nobody asks before. After [`StageError::Abandoned`] the same step may be
+    /// submitted again and gives equal bits.
     fn poll(&mut self, ticket: Ticket, out: &mut OutputBuf) -> Poll<Result<(), StageError>>;
 
-    /// Forgets what blocks of a KV group hold and frees their memory.
+    /// Forgets what blocks of a KV group hold and frees their memory. Other tickets may be open, but
+    /// none whose step names one of the blocks.
     fn release(&mut self, group: usize, blocks: &[BlockId]);
+
+    /// What a block holds in each of the stage's layers of its group, in the order of the layers.
+    /// No ticket is open.
+    ///
+    /// # Errors
+    /// [`StageError::Block`] where no row of it was written.
+    fn export(&mut self, group: usize, block: BlockId) -> Result<Vec<LayerKv>, StageError>;
+
+    /// Takes in a block as [`export`](Stage::export) gives it, with each of the stage's layers of
+    /// the group once. No ticket is open.
+    fn import(
+        &mut self,
+        group: usize,
+        block: BlockId,
+        layers: &[LayerKv],
+    ) -> Result<(), StageError>;
 
     /// Starts the threads anew that it computes with, if it has any, between two calls. Stages that
     /// share threads are told one after the other, with one number; numbers count from 1.
@@ -54,19 +75,16 @@ pub struct Footprint {
     pub kv_blocks_held: Vec<usize>,
 }
 
-/// Opens stages on one device: the second seam.
+/// Opens stages on one device: the second seam. It is made with what the device's owner lends it:
+/// the ledger of the device's memory, and the pace its work keeps.
 pub trait Backend: Send {
     /// What the device would hold for `span` and steps of at most `rows_max` rows, without opening
     /// it. No part of a span holds more of any kind than the span.
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint;
 
-    /// Seconds that each piece takes, measured on this device with this model's own weights. What it
-    /// needs meanwhile is leased from `memory`.
-    fn measure(&mut self, model: &Model, memory: &Ledger) -> Result<Costs, StageError>;
-
-    /// Reads, packs and keeps the weights of `span`, every byte of weights and scratch leased from
-    /// `memory`. KV bytes are leased by whoever hands out block numbers.
-    fn open(&mut self, request: Opening<'_>) -> Result<Box<dyn Stage>, StageError>;
+    /// Reads, packs and keeps the weights of a span, every byte of weights and scratch leased from
+    /// the device's ledger. KV bytes are leased by whoever hands out block numbers.
+    fn open(&mut self, opening: Opening<'_>) -> Result<Box<dyn Stage>, StageError>;
 }
 
 /// What [`Backend::open`] is given.
@@ -76,27 +94,62 @@ pub struct Opening<'a> {
     pub model: &'a Model,
     /// The pieces.
     pub span: Span,
-    /// The device's ledger.
-    pub memory: &'a Ledger,
-    /// How fast its arithmetic may go.
-    pub pace: Arc<dyn TeamPace>,
     /// The most rows a step will have.
     pub rows_max: usize,
+    /// Woken by a stage that answered `Pending`, from any thread.
+    pub waker: Waker,
+    /// Asked at every pause point, beside the device's pace.
+    pub cancel: Cancel,
+}
+
+impl<'a> Opening<'a> {
+    /// The pieces `span` of `model`, for a stage that nobody cancels and that never waits.
+    pub fn new(model: &'a Model, span: Span, rows_max: usize) -> Self {
+        Self {
+            model,
+            span,
+            rows_max,
+            waker: Waker::noop().clone(),
+            cancel: Cancel::default(),
+        }
+    }
+}
+
+/// Makes the steps of some stages abandon, for good: their pipeline is being closed. Clones are the
+/// same.
+#[derive(Clone, Debug, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// From here on every pause point abandons.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::Release);
+    }
+
+    /// Whether it was cancelled.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// Seconds for each piece of the model on one device, in the order of [`Span`], for rows that
 /// follow 256 others of their sequence, or as many as the model's context leaves: attention counts,
 /// and longer sequences take more of it.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct Costs {
     /// One row alone: decode.
     pub decode: Vec<f64>,
     /// One row among many: prefill.
     pub prefill: Vec<f64>,
+    /// Whether the figures were found twice, but for a small part of their sum. Where they were not,
+    /// the device was disturbed while it was timed, and plans made of them are guesses.
+    pub is_sure: bool,
 }
 
 /// Why a stage could not do its work.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum StageError {
     /// The pace asked for it; nothing was kept, and the step can be run again.
     #[error("step abandoned at a pause point")]
@@ -120,7 +173,23 @@ pub enum StageError {
         /// What it was given.
         has: String,
     },
-    /// The device failed.
+    /// A block that is read but was never written there, or is not of this shape.
+    #[error("block {block} of group {group}: {what}")]
+    Block {
+        /// Its KV group.
+        group: usize,
+        /// Its number.
+        block: u32,
+        /// What is wrong.
+        what: String,
+    },
+    /// The device failed in this step.
     #[error("device failed: {0}")]
     Device(String),
+    /// The stage panicked in a step before this one and takes no further; another may be opened.
+    #[error("the stage takes no step: {0}")]
+    Broken(String),
+    /// The device is gone, with all that its stages held.
+    #[error("device lost: {0}")]
+    Lost(String),
 }

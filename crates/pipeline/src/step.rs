@@ -1,5 +1,6 @@
 //! What crosses a seam: the rows of one step, in and out.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 /// Tokens in one KV block. Attention's tiles are these blocks, on an absolute grid from position 0.
@@ -30,11 +31,33 @@ pub struct SequenceRows {
     /// `32 i .. 32 i + 32`. Every position the rows read or write has its block; an entry that
     /// has left a window is `None`.
     pub tables: Arc<Vec<Vec<Option<BlockId>>>>,
-    /// Position of the first row. Keys and values of all positions before it are in the blocks.
+    /// Index of the first row in its sequence. Keys and values of all rows before it are in the
+    /// blocks.
     pub start: usize,
+    /// Where the rows stand for the rotation.
+    pub positions: Positions,
     /// One for each row.
     pub wants: Vec<Want>,
 }
+
+/// Where rows stand for the rotation of queries and keys.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Positions {
+    /// A row's position is its index in the sequence.
+    #[default]
+    Sequential,
+    /// Positions on one to [`AXES_MAX`] axes, `[rows, axes]`: text, or text with images, whose rows
+    /// stand on a grid of time, height and width (Qwen2-VL's multimodal rotary embedding).
+    Given {
+        /// Axes of each row.
+        axes: usize,
+        /// Row after row.
+        values: Arc<[u32]>,
+    },
+}
+
+/// The most axes a row's position may have.
+pub const AXES_MAX: usize = 3;
 
 /// Work that every stage does once: all sequences' rows, one after the other.
 #[derive(Clone, Debug)]
@@ -55,13 +78,79 @@ impl Step {
     }
 }
 
-/// What a stage is given: ids where its span has the embedding, else the residual stream.
+/// Rows that go into a pipeline: a token id each, or an embedding from elsewhere.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Rows {
+    /// One for each row. The id of a row with an embedding is not looked at.
+    pub ids: Vec<u32>,
+    /// Runs of rows with embeddings of their own, such as an image's, in order and apart.
+    pub embedded: Vec<EmbeddedRows>,
+}
+
+/// A run of rows that come with their embeddings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EmbeddedRows {
+    /// Which rows they are.
+    pub rows: Range<usize>,
+    /// `[rows, width]`: what the embedding's table would give, scaled as the model's are.
+    pub values: Arc<[f32]>,
+}
+
+impl Rows {
+    /// Rows of token ids.
+    pub fn of_ids(ids: Vec<u32>) -> Self {
+        let embedded = Vec::new();
+        Self { ids, embedded }
+    }
+
+    /// Rows in all.
+    pub fn len(&self) -> usize {
+        self.ids.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.ids.is_empty()
+    }
+
+    /// Appends the rows `range` of another, whose embeddings are copied.
+    pub fn extend_from(&mut self, other: &Self, range: Range<usize>) {
+        let before = self.len();
+        self.ids.extend_from_slice(&other.ids[range.clone()]);
+        for run in &other.embedded {
+            let (start, end) = (run.rows.start.max(range.start), run.rows.end.min(range.end));
+            if start >= end {
+                continue;
+            }
+            let width = run.values.len() / run.rows.len();
+            let values = (start - run.rows.start) * width..(end - run.rows.start) * width;
+            self.embedded.push(EmbeddedRows {
+                rows: before + start - range.start..before + end - range.start,
+                values: run.values[values].into(),
+            });
+        }
+    }
+}
+
+/// What a stage is given: rows where its span has the embedding, else the residual stream.
 #[derive(Clone, Copy, Debug)]
 pub enum Input<'a> {
-    /// One token id for each row.
-    Ids(&'a [u32]),
+    /// What the embedding turns into the residual stream.
+    Rows(&'a Rows),
     /// `[rows, width]`, row after row.
     Hidden(&'a [f32]),
+}
+
+/// The keys and values of one KV block in one layer, as they cross from stage to stage: IEEE halves
+/// as bits, `[BLOCK_TOKENS, kv_heads, head_dim]` each. Tokens that were not written yet are zero.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LayerKv {
+    /// Index of the layer in the model.
+    pub layer: usize,
+    /// Rotated keys.
+    pub keys: Vec<u16>,
+    /// Values.
+    pub values: Vec<u16>,
 }
 
 /// What a stage gives. The runner owns it and hands it in again; `clear` keeps the memory.

@@ -3,7 +3,9 @@ use std::time::Duration;
 use gogrid_pipeline::StageError;
 use gogrid_units::Bytes;
 
-use crate::resource_manager::ConfigError;
+use crate::machine::ThreadFailure;
+use crate::resource_manager::{ConfigError, NoCompute};
+use crate::settings::SettingsError;
 
 /// Why a request does not start. Nothing of it was kept.
 #[derive(Clone, Debug, PartialEq, thiserror::Error)]
@@ -64,6 +66,9 @@ pub enum Refusal {
     /// The pipeline is shutting down.
     #[error("the pipeline has stopped")]
     Stopped,
+    /// A thread that is needed has ended by a panic: a bug.
+    #[error("nothing runs any more: {0}")]
+    ThreadFailed(ThreadFailure),
 }
 
 /// Why a generation that had started ends early.
@@ -85,12 +90,23 @@ pub enum GenerateError {
     /// The stages gave what cannot be right; a bug.
     #[error("{0}")]
     BadOutput(String),
-    /// It was never started.
+    /// It was never started, or its device was lost and there is no room for it on what is left.
     #[error(transparent)]
     Refused(#[from] Refusal),
     /// The pipeline was dropped.
     #[error("the pipeline has stopped")]
     Stopped,
+    /// A thread that is needed has ended by a panic: a bug.
+    #[error("nothing runs any more: {0}")]
+    ThreadFailed(ThreadFailure),
+    /// A device was lost, and the model has no place on what is left.
+    #[error("{lost}; {problem}")]
+    NoPlaceLeft {
+        /// Which device was lost, and how.
+        lost: String,
+        /// Why the model does not stand elsewhere.
+        problem: String,
+    },
 }
 
 /// Why a pipeline could not be opened.
@@ -102,8 +118,17 @@ pub enum OpenError {
     Config(#[from] ConfigError),
     /// A setting that makes no sense.
     #[error(transparent)]
-    Settings(#[from] crate::settings::SettingsError),
-    /// An option or a device that makes no sense.
+    Settings(#[from] SettingsError),
+    /// A share of compute with which nothing would ever end.
+    #[error(transparent)]
+    NoCompute(#[from] NoCompute),
+    /// A device that is not there, is named twice, or shares cores with another.
+    #[error("device: {0}")]
+    BadDevice(String),
+    /// Layers cannot be moved now.
+    #[error("layers stay where they are: {0}")]
+    NotMoved(String),
+    /// An option that makes no sense.
     #[error("{field}: {problem}")]
     BadOption {
         /// The option's name.
@@ -125,6 +150,24 @@ pub enum OpenError {
         /// What went wrong.
         problem: String,
     },
+}
+
+/// Why limits were not changed, or do not hold.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+#[non_exhaustive]
+pub enum ChangeError {
+    /// A limit out of its range. The old ones hold.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// A setting that makes no sense. The old ones hold.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A share of compute with which nothing would ever end. The old one holds.
+    #[error(transparent)]
+    NoCompute(#[from] NoCompute),
+    /// Nobody holds limits any more; all work has stopped for good.
+    #[error("not in force: {0}; all work is stopped, open the machine again")]
+    NotHeld(ThreadFailure),
 }
 
 impl OpenError {

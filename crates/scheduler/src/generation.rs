@@ -5,7 +5,7 @@ use futures_channel::mpsc;
 use futures_core::Stream;
 use serde::Serialize;
 
-use crate::bell::{Bell, RingOnDrop};
+use crate::engine::{Bell, RingOnDrop};
 use crate::error::GenerateError;
 
 /// A request under way: a stream of events that ends after [`Event::Finished`] or an error.
@@ -48,6 +48,7 @@ impl Stream for Generation {
 
 /// What a generation tells.
 #[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
 pub enum Event {
     /// Tokens were generated.
     Delta {
@@ -69,6 +70,7 @@ pub enum Event {
 /// Why a generation ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
+#[non_exhaustive]
 pub enum Finish {
     /// The model ended it, or the forced tokens did.
     Stop,

@@ -7,63 +7,46 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures_channel::{mpsc, oneshot};
-use gogrid_host::Clock;
-use gogrid_lease::{Kind, Ledger, Permit, Permits};
-use gogrid_model::{Message, Model, OpenOptions};
+use gogrid_lease::{Permit, Permits};
+use gogrid_model::{Message as ChatMessage, Model, OpenOptions};
 use gogrid_units::Bytes;
 
-use crate::bell::RingOnDrop;
-use crate::core::{Beginning, Room};
-use crate::device::{self, Device};
-use crate::engine::{Ask, Engine, Message as Tell, Stopped, View};
+use crate::core::Beginning;
+use crate::engine::{
+    self, Ask, Engine, EngineParts, Listener, Message, Relocator, RingOnDrop, Stopped,
+};
 use crate::error::{GenerateError, OpenError, Refusal};
-use crate::gate::Gate;
 use crate::generation::Generation;
-use crate::ground::{self, Ground, Held};
 use crate::intake::{Intake, Prepared};
-use crate::limits::{ASKS_MAX, QUEUED_MAX, TELLS_MAX};
-use crate::listener::Listener;
-use crate::observer::Observer;
-use crate::opening::{self, Opened};
+use crate::limits::{ASKS_MAX, QUEUED_MAX};
+use crate::machine::{Device, Machine, MachineOptions};
+use crate::opening::Opener;
 use crate::options::Options;
-use crate::pace::DutyPace;
-use crate::places::{Place, Places};
+use crate::places::Places;
 use crate::request::GenerateRequest;
 use crate::resource_manager::{ResourceConfig, ResourceStats};
-use crate::senses::{Machine, Senses};
-use crate::status::{DeviceStatus, Prediction, StageStatus, Status};
-use crate::threads::Threads;
+use crate::status::{Prediction, Status};
 
-/// A model whose stages stand on devices, and the engine that sends requests through them.
-/// It is shared by reference; many requests may be in flight at once. Dropping it ends them with
-/// [`GenerateError::Stopped`] and waits until every thread has ended.
+/// A model whose stages stand on a machine's devices, and the engine that sends requests through
+/// them. It is shared by reference; many requests may be in flight at once. Dropping it ends them with
+/// [`GenerateError::Stopped`] and waits until every thread of its own has ended; the last on its
+/// machine ends that too.
 pub struct HeterogeneousPipeline {
-    /// Ends before the engine does.
-    observer: Observer,
-    engine: Arc<Engine>,
-    gate: Arc<Gate>,
+    /// Ends first.
+    engine: Option<Engine>,
+    entered: u64,
+    relocator: Arc<Relocator>,
     intake: Intake,
-    room: Room,
-    stages: Vec<StageStatus>,
-    devices: Vec<Device>,
-    /// The memory of each device.
-    ledgers: Vec<Ledger>,
-    /// The pace of each device.
-    paces: Vec<Arc<DutyPace>>,
-    threads: Threads,
-    clock: Clock,
     places: Permits,
     asks: Places,
-    tells: Places,
-    /// For what the observer is told.
-    words: Places,
     requests: AtomicU64,
     refused_memory: AtomicU64,
+    machine: Arc<Machine>,
 }
 
 impl HeterogeneousPipeline {
-    /// Opens the model at `path` on `devices`, under `limits`, or the default ones. Loads the
-    /// weights: takes seconds, in which the limit on compute is not held yet.
+    /// Opens the model at `path` on `devices`, under `limits`, or the default ones, on a machine of
+    /// its own. Loads the weights: takes seconds, in which the limit on compute is not held yet.
     pub fn new(
         devices: &[Device],
         path: impl AsRef<Path>,
@@ -86,15 +69,22 @@ impl HeterogeneousPipeline {
         path: impl AsRef<Path>,
         options: Options,
     ) -> Result<Self, OpenError> {
-        options.limits.validate()?;
-        let threads = Threads::new(&options.limits)?;
-        let model = open_model(path.as_ref(), &options)?;
-        let (devices, its) = (devices.to_vec(), threads.clone());
-        threads.on_loader(move || {
-            let grounds = device::ground(&devices, &options, &its)?;
-            let senses = Box::new(Machine::new(its.clone()));
-            Self::under(Arc::new(model), grounds, &options, (its, senses))
-        })
+        let machine = Machine::open(devices, machine_options(&options))?;
+        Self::open_on(&Arc::new(machine), path, &options)
+    }
+
+    /// Opens the model at `path` on a machine, beside the others that are open there: together they
+    /// keep to its limits. What of the options is the machine's (limits, policy, threads) is not
+    /// looked at.
+    pub fn open_on(
+        machine: &Arc<Machine>,
+        path: impl AsRef<Path>,
+        options: &Options,
+    ) -> Result<Self, OpenError> {
+        let model = Arc::new(open_model(path.as_ref(), options)?);
+        let (machine, options) = (Arc::clone(machine), options.clone());
+        let threads = machine.hardware.threads.clone();
+        threads.on_loader(move || Self::under(&machine, model, &options))
     }
 
     /// Where the stages would stand and how fast they would be, without loading the weights.
@@ -103,55 +93,79 @@ impl HeterogeneousPipeline {
         path: impl AsRef<Path>,
         options: &Options,
     ) -> Result<Prediction, OpenError> {
-        options.limits.validate()?;
-        let threads = Threads::new(&options.limits)?;
-        let model = open_model(path.as_ref(), options)?;
-        let (devices, options, its) = (devices.to_vec(), options.clone(), threads.clone());
-        threads.on_loader(move || {
-            let grounds = device::ground(&devices, &options, &its)?;
-            opening::predict(&model, grounds, &options)
+        let machine = Machine::open(devices, machine_options(options))?;
+        Self::plan_on(&machine, path, options)
+    }
+
+    /// The same on a machine that is open, with what is free on it. Pieces that were timed for it are
+    /// among the machine's [`known_costs`](Machine::known_costs) afterwards.
+    pub fn plan_on(
+        machine: &Machine,
+        path: impl AsRef<Path>,
+        options: &Options,
+    ) -> Result<Prediction, OpenError> {
+        let model = Arc::new(open_model(path.as_ref(), options)?);
+        let opener = Opener::new(Arc::clone(&machine.hardware), model, options.clone());
+        machine.hardware.threads.on_loader(move || opener.foresee())
+    }
+
+    /// Opens a model on a machine; on the calling thread.
+    pub(crate) fn under(
+        machine: &Arc<Machine>,
+        model: Arc<Model>,
+        options: &Options,
+    ) -> Result<Self, OpenError> {
+        let hardware = Arc::clone(&machine.hardware);
+        let opener = Opener::new(Arc::clone(&hardware), Arc::clone(&model), options.clone());
+        let opener = Arc::new(opener);
+        let spans = opener.first_spans()?;
+        let foreseen = opener.placement(spans.clone(), opener.predict(&spans));
+        let name = (model.name().to_owned(), model.decoder().context);
+        let (inbox, ears) = engine::channel(name, foreseen);
+        let stages = opener.open_stages(&spans, &inbox)?;
+        let footprints = stages.iter().map(|placed| placed.stage.footprint());
+        let placement = opener.placement(spans, footprints.collect());
+        let standing = opener.stand(placement, stages, &inbox)?;
+        let thread_place = hardware.threads.place_of_model();
+        let relocator = Relocator::new(Arc::clone(&opener), inbox.clone(), thread_place.clone());
+        let engine = Engine::start(EngineParts {
+            hardware,
+            inbox: inbox.clone(),
+            ears,
+            shape: opener.engine_shape(),
+            limits: machine.settings().limits,
+            standing,
+            relocator: Arc::clone(&relocator),
+            cost_keys: opener.cost_keys(),
+            place: thread_place,
+        });
+        let engine = engine.map_err(|e| OpenError::Device {
+            device: "engine".to_owned(),
+            problem: format!("its thread could not be started: {e}"),
+        })?;
+        Ok(Self {
+            entered: machine.enter(&inbox),
+            engine: Some(engine),
+            relocator,
+            intake: Intake { model },
+            places: Permits::new(QUEUED_MAX as u32),
+            asks: Places::new(ASKS_MAX),
+            requests: AtomicU64::new(0),
+            refused_memory: AtomicU64::new(0),
+            machine: Arc::clone(machine),
         })
     }
 
-    /// Opens a model on devices whose backends are there, on a machine that tells what it is told to.
-    pub(crate) fn under(
-        model: Arc<Model>,
-        grounds: Vec<Ground>,
-        options: &Options,
-        (threads, senses): (Threads, Box<dyn Senses>),
-    ) -> Result<Self, OpenError> {
-        options.settings().validate()?;
-        let gate = Arc::clone(grounds[0].pace.gate());
-        let devices = grounds.iter().map(|ground| ground.device.clone()).collect();
-        let ledgers = grounds.iter().map(|ground| ground.ledger.clone()).collect();
-        let pace = |ground: &Ground| Arc::clone(&ground.pace);
-        let paces = grounds.iter().map(pace).collect();
-        let Opened {
-            engine,
-            observer,
-            room,
-            stages,
-            clock,
-        } = opening::open(&model, grounds, options, (&threads, senses))?;
-        Ok(Self {
-            observer,
-            engine,
-            gate,
-            intake: Intake { model },
-            room,
-            stages,
-            devices,
-            ledgers,
-            paces,
-            threads,
-            clock,
-            places: Permits::new(QUEUED_MAX as u32),
-            asks: Places::new(ASKS_MAX),
-            tells: Places::new(TELLS_MAX),
-            words: Places::new(TELLS_MAX),
-            requests: AtomicU64::new(0),
-            refused_memory: AtomicU64::new(0),
-        })
+    /// The machine it stands on.
+    pub fn machine(&self) -> &Arc<Machine> {
+        &self.machine
+    }
+
+    fn engine(&self) -> &engine::EngineInbox {
+        let engine = self.engine.as_ref();
+        engine
+            .expect("it is there until the pipeline is dropped")
+            .inbox()
     }
 
     /// The whole way of a request: admits it or says why not, waits for its start, runs it, and
@@ -162,7 +176,7 @@ impl HeterogeneousPipeline {
         // An event for each token, one for text held back, and the end.
         let (events, stream) = mpsc::channel(prepared.task.adds() + 2);
         self.submit(prepared, Listener::Generation(events))?;
-        Ok(Generation::new(stream, self.engine.bell()))
+        Ok(Generation::new(stream, self.engine().bell()))
     }
 
     /// The natural logarithm of the probability of each of `ids` but the first, given those before
@@ -170,10 +184,10 @@ impl HeterogeneousPipeline {
     pub async fn score(&self, ids: Vec<u32>) -> Result<Vec<f32>, GenerateError> {
         let prepared = self.intake.score(ids)?;
         // Dropped after the answer's receiver, so that the engine wakes to a closed channel.
-        let _ring = RingOnDrop(self.engine.bell());
+        let _ring = RingOnDrop(self.engine().bell());
         let (scores, answer) = oneshot::channel();
         self.submit(prepared, Listener::Scores(scores))?;
-        answer.await.unwrap_or(Err(GenerateError::Stopped))
+        answer.await.unwrap_or_else(|_| Err(self.ended().into()))
     }
 
     /// The token ids of a text: special tokens in it parsed, BOS before it where `bos` and the
@@ -184,14 +198,15 @@ impl HeterogeneousPipeline {
 
     /// A conversation as the model's chat template writes it, with the opening of the assistant's
     /// turn.
-    pub fn render_chat(&self, messages: &[Message]) -> Result<String, Refusal> {
+    pub fn render_chat(&self, messages: &[ChatMessage]) -> Result<String, Refusal> {
         self.intake.render(messages)
     }
 
     /// Whether some device has room under its cap for `estimated_vram_bytes` more. Reserves
     /// nothing.
     pub async fn check_resource_limits(&self, estimated_vram_bytes: u64) -> Result<(), Refusal> {
-        self.count_memory(self.room.check(Bytes(estimated_vram_bytes)))
+        let placement = self.engine().placement();
+        self.count_memory(placement.layout.room.check(Bytes(estimated_vram_bytes)))
     }
 
     /// Waits until a request may start, and marks the start. It is a credit that the next
@@ -200,9 +215,13 @@ impl HeterogeneousPipeline {
     pub async fn throttle_if_needed(&self) {
         let place = self.asks.take().await;
         // Dropped after the answer's receiver, so that the engine wakes to a closed channel.
-        let _ring = RingOnDrop(self.engine.bell());
+        let _ring = RingOnDrop(self.engine().bell());
         let (answer, start) = oneshot::channel();
-        if self.engine.send(Tell::Ask(Ask::new(answer, place))).is_ok() {
+        let ask = Ask {
+            answer,
+            _place: place,
+        };
+        if self.engine().send(Message::Ask(ask)).is_ok() {
             // An engine that stopped starts nothing, so there is nothing to wait for.
             let _ = start.await;
         }
@@ -210,62 +229,57 @@ impl HeterogeneousPipeline {
 
     /// What the starts came to.
     pub async fn get_resource_stats(&self) -> ResourceStats {
-        self.view()
-            .await
-            .map_or_else(ResourceStats::default, |view| view.stats)
+        self.engine().view().await.stats
     }
 
     /// Ends every request, waiting or running, with [`Finish::Cancelled`](crate::Finish).
     pub async fn cancel_all(&self) {
-        let _ = self.tell(Tell::CancelAll).await;
+        // An engine that has ended has none.
+        let _ = self.engine().tell(Message::CancelAll).await;
     }
 
-    /// What it is, holds and does.
+    /// What it is, holds and does, with what its machine holds and does for all models.
     pub async fn status(&self) -> Status {
-        let view = self.view().await.unwrap_or_else(View::stopped);
-        let model = &self.intake.model;
-        let holding = self.observer.holding();
-        let not_enforced = self.threads.not_enforced();
-        Status {
-            model: model.name().to_owned(),
-            context: model.decoder().context,
-            limits: holding.limits.clone(),
-            ruling: holding.ruling.clone(),
-            stages: self.stages.clone(),
-            devices: self.device_statuses(),
-            threads: self.threads.statuses(),
-            stats: view.stats,
-            queued: view.queued,
-            running: view.running,
-            refused_memory: self.refused_memory.load(Ordering::Relaxed),
-            not_enforced,
-            not_seen: holding.absent.clone(),
-            degraded: view.degraded,
-        }
+        let model = self.engine().status().await;
+        let refused = self.refused_memory.load(Ordering::Relaxed);
+        Status::of(self.machine.status_with(Vec::new()), model, refused)
     }
 
     fn submit(&self, prepared: Prepared, listener: Listener) -> Result<(), Refusal> {
-        let Prepared { ids, task, text } = prepared;
-        self.count_memory(self.room.refuse_what_never_fits(ids.len() + task.adds()))?;
-        if self.gate.refuses() {
+        let Prepared { prompt, task, text } = prepared;
+        let engine = self.engine();
+        let placement = engine.placement();
+        let room = &placement.layout.room;
+        self.count_memory(room.refuse_what_never_fits(prompt.rows.len() + task.adds()))?;
+        if let Some(failure) = engine.failure() {
+            return Err(Refusal::ThreadFailed(failure.clone()));
+        }
+        if self.machine.hardware.gate.refuses() {
             return Err(Refusal::Finishing);
         }
         let place = self.place()?;
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
         let beginning = Beginning {
             id,
-            ids,
+            prompt,
             task,
             text,
-            asked: self.clock.now(),
+            asked: self.machine.hardware.clock.now(),
         };
-        self.engine
-            .send(Tell::Submit {
-                beginning,
-                place,
-                listener,
-            })
-            .map_err(|Stopped| Refusal::Stopped)
+        let sent = engine.send(Message::Submit {
+            beginning,
+            place,
+            listener,
+        });
+        sent.map_err(|Stopped| self.ended())
+    }
+
+    /// Why nothing is answered any more.
+    fn ended(&self) -> Refusal {
+        match self.engine().failure() {
+            Some(failure) => Refusal::ThreadFailed(failure.clone()),
+            None => Refusal::Stopped,
+        }
     }
 
     fn place(&self) -> Result<Permit, Refusal> {
@@ -274,7 +288,13 @@ impl HeterogeneousPipeline {
 
     fn too_many(&self) -> Refusal {
         let queued = QUEUED_MAX - self.places.available() as usize;
-        let interval = Duration::from_millis(self.threads.asked().min_request_interval_ms);
+        let interval = Duration::from_millis(
+            self.machine
+                .hardware
+                .threads
+                .asked()
+                .min_request_interval_ms,
+        );
         let retry_after = (interval * queued as u32).max(Duration::from_secs(1));
         Refusal::TooManyQueued {
             queued,
@@ -288,43 +308,15 @@ impl HeterogeneousPipeline {
         }
         checked
     }
+}
 
-    async fn view(&self) -> Option<View> {
-        let (answer, view) = oneshot::channel();
-        self.tell(|place| Tell::Look(answer, place)).await.ok()?;
-        view.await.ok()
-    }
-
-    /// Tells the engine something, once there is a place for it.
-    async fn tell(&self, message: impl FnOnce(Place) -> Tell) -> Result<(), Stopped> {
-        self.engine.send(message(self.tells.take().await))
-    }
-
-    fn device_statuses(&self) -> Vec<DeviceStatus> {
-        let accounts = self.ledgers.iter().zip(&self.paces);
-        let both = self.devices.iter().zip(accounts);
-        let status = both.map(|(device, (ledger, pace))| {
-            let name = device.to_string();
-            // Devices on one memory share its account; stages say which part is whose.
-            let held = |kind, bytes: fn(&StageStatus) -> u64| {
-                let all: u64 = self.stages.iter().map(bytes).sum();
-                let its = self
-                    .stages
-                    .iter()
-                    .filter(|stage| stage.device == name)
-                    .map(bytes);
-                ledger
-                    .used_by(kind)
-                    .share(its.sum::<u64>() as f64 / all.max(1) as f64)
-            };
-            let held = Held {
-                weights: held(Kind::Weights, |stage| stage.weights_bytes),
-                kv: held(Kind::Kv, |stage| stage.kv_bytes_per_token),
-                scratch: held(Kind::Scratch, |stage| stage.scratch_bytes),
-            };
-            ground::device_status((device, ledger, pace), held)
-        });
-        status.collect()
+impl Drop for HeterogeneousPipeline {
+    fn drop(&mut self) {
+        self.machine.hardware.engines.leave(self.entered);
+        drop(self.engine.take());
+        self.relocator.join();
+        // What it held is free for requests of other models that wait for room.
+        self.machine.hardware.engines.ring();
     }
 }
 
@@ -333,7 +325,6 @@ impl fmt::Debug for HeterogeneousPipeline {
         let model = self.intake.model.name();
         f.debug_struct("HeterogeneousPipeline")
             .field("model", &model)
-            .field("stages", &self.stages)
             .finish_non_exhaustive()
     }
 }
@@ -345,13 +336,30 @@ fn open_model(path: &Path, options: &Options) -> Result<Model, OpenError> {
     Ok(Model::open(path, &OpenOptions { context, quantise })?)
 }
 
+fn machine_options(options: &Options) -> MachineOptions {
+    MachineOptions {
+        limits: options.limits.clone(),
+        away: options.away.clone(),
+        policy: options.policy.clone(),
+        threads: options.threads,
+        peers: None,
+        known_costs: options.known_costs.clone(),
+    }
+}
+
 mod controls;
 
 #[cfg(test)]
 mod agreement;
 #[cfg(test)]
+mod beside;
+#[cfg(test)]
 mod crowds;
 #[cfg(test)]
 mod live;
 #[cfg(test)]
+mod moves;
+#[cfg(test)]
 mod tests;
+#[cfg(test)]
+pub(crate) use tests::fake_cpu;

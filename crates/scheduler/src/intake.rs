@@ -1,3 +1,5 @@
+mod rows;
+
 use std::sync::Arc;
 
 use gogrid_model::{Message, Model, ModelError, SpecialTokens, TextDecoder};
@@ -7,8 +9,9 @@ use crate::error::Refusal;
 use crate::limits::{
     LAST_N_MAX, MESSAGES_MAX, PROMPT_BYTES_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX,
 };
-use crate::request::{Continuation, GenerateRequest, Prompt, Sampling};
+use crate::request::{Continuation, GenerateRequest, Prompt, PromptRows, Sampling};
 use crate::sampling::{Sampler, StopWatch};
+use rows::Takes;
 
 /// Turns requests into what the core takes, or refuses them: here they are checked, once.
 #[derive(Clone, Debug)]
@@ -18,7 +21,7 @@ pub(crate) struct Intake {
 
 /// A request that makes sense.
 pub(crate) struct Prepared {
-    pub(crate) ids: Vec<u32>,
+    pub(crate) prompt: PromptRows,
     pub(crate) task: Task,
     pub(crate) text: Text,
 }
@@ -45,23 +48,20 @@ impl Intake {
         if max_tokens == 0 {
             return Err(bad("max_tokens", "0; at least 1 token must be asked for"));
         }
-        let ids = self.prompt(prompt)?;
-        let (tokens, context) = (ids.len(), self.model.decoder().context);
-        if tokens >= context {
-            return Err(Refusal::PromptTooLong { tokens, context });
-        }
+        let prompt = self.prompt(prompt)?;
+        let room = self.takes().check(&prompt)?;
         let task = match continuation {
             Continuation::Sample => {
-                let most = max_tokens.min(context - tokens);
+                let most = max_tokens.min(room);
                 Task::Sample {
                     sampler: Box::new(Sampler::new(sampling.clone())),
                     most,
                 }
             }
-            Continuation::Forced(forced) => self.forced(forced, context - tokens)?,
+            Continuation::Forced(forced) => self.forced(forced, room)?,
         };
         Ok(Prepared {
-            ids,
+            prompt,
             task,
             text: self.text(sampling.stop),
         })
@@ -75,7 +75,7 @@ impl Intake {
         }
         let task = Task::Score(Vec::with_capacity(tokens));
         Ok(Prepared {
-            ids,
+            prompt: PromptRows::of_ids(ids),
             task,
             text: self.text(Vec::new()),
         })
@@ -114,14 +114,14 @@ impl Intake {
         template.render(messages, true).map_err(|e| unusable(&e))
     }
 
-    fn prompt(&self, prompt: Prompt) -> Result<Vec<u32>, Refusal> {
+    fn prompt(&self, prompt: Prompt) -> Result<PromptRows, Refusal> {
         let ids = match prompt {
             Prompt::Text(text) => self.tokenize(&text, true)?,
             Prompt::Chat(messages) => self.tokenize(&self.render(&messages)?, true)?,
             Prompt::Ids(ids) => ids,
+            Prompt::Rows(prompt) => return Ok(prompt),
         };
-        self.check_ids("prompt", &ids)?;
-        Ok(ids)
+        Ok(PromptRows::of_ids(ids))
     }
 
     fn forced(&self, forced: Vec<u32>, room: usize) -> Result<Task, Refusal> {
@@ -137,13 +137,22 @@ impl Intake {
     }
 
     fn check_ids(&self, field: &'static str, ids: &[u32]) -> Result<(), Refusal> {
-        let vocab = self.model.decoder().vocab;
+        let takes = self.takes();
         if ids.is_empty() {
             return Err(bad(field, "no tokens"));
         }
-        match ids.iter().find(|&&id| id as usize >= vocab) {
-            Some(id) => Err(bad(field, format!("token {id}; the model has {vocab}"))),
+        match ids.iter().find(|&&id| id as usize >= takes.vocab) {
+            Some(&id) => Err(takes.no_token(field, id)),
             None => Ok(()),
+        }
+    }
+
+    fn takes(&self) -> Takes {
+        let decoder = self.model.decoder();
+        Takes {
+            vocab: decoder.vocab,
+            width: decoder.width,
+            context: decoder.context,
         }
     }
 

@@ -1,8 +1,30 @@
 //! Language-model inference on computers that belong to someone else's working day.
 //!
-//! A [`HeterogeneousPipeline`] holds a model whose
-//! layers stand as stages on the machine's devices, and a
-//! [`ResourceConfig`] says how much of them it may take.
+//! A [`Machine`] owns devices, memories and limits. A [`HeterogeneousPipeline`] is a model whose layers
+//! stand as stages on a machine's devices, and a [`ResourceConfig`] says how much of them may be taken.
+//!
+//! ```no_run
+//! use corpgrid_scheduler::{
+//!     Event, GenerateRequest, HeterogeneousPipeline, Prompt, ResourceConfig, devices,
+//! };
+//! use futures_util::StreamExt;
+//!
+//! let limits = ResourceConfig::conservative();
+//! let pipeline = HeterogeneousPipeline::new(&devices(), "model.gguf", Some(limits))?;
+//! futures_executor::block_on(async {
+//!     let prompt = Prompt::Text("Once upon a time".to_owned());
+//!     let mut generation = pipeline.generate(GenerateRequest::new(prompt, 100)).await?;
+//!     while let Some(event) = generation.next().await {
+//!         match event? {
+//!             Event::Delta { text, .. } => print!("{text}"),
+//!             Event::Finished { figures, .. } => println!("\n{figures:?}"),
+//!             _ => {}
+//!         }
+//!     }
+//!     Ok::<(), Box<dyn std::error::Error>>(())
+//! })?;
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
 //!
 //! ```
 //! use corpgrid_scheduler::resource_manager::ResourceConfig;
@@ -14,43 +36,44 @@
 
 #![forbid(unsafe_code)]
 
-mod bell;
 mod core;
-mod device;
 mod engine;
 mod error;
-mod gate;
+#[cfg(test)]
+mod fixture;
 mod generation;
-mod ground;
 pub mod heterogeneous_pipeline;
 mod intake;
 mod limits;
-mod listener;
+mod machine;
 mod metrics;
-mod observer;
 mod opening;
 mod options;
-mod pace;
 mod places;
 mod placing;
 mod request;
 pub mod resource_manager;
 mod sampling;
-mod senses;
 mod settings;
-mod spawner;
 pub mod status;
-mod threads;
 
-pub use device::{Device, DeviceKind, devices};
-pub use error::{GenerateError, OpenError, Refusal};
+pub use error::{ChangeError, GenerateError, OpenError, Refusal};
 pub use generation::{Event, Figures, Finish, Generation};
-pub use gogrid_governor::{Policy, Profile, Reason, Verdict};
-pub use gogrid_model::Message;
-pub use gogrid_pipeline::{Objective, PlacedSpan};
+pub use gogrid_governor::{
+    BatteryRule, LoadRule, MemoryRule, Policy, PolicyError, PresenceRule, Profile, Reason,
+    TemperatureRule, TimeOfDay, Verdict, Weekday, Window,
+};
+pub use gogrid_model::{Message, ModelError};
+pub use gogrid_pipeline::{
+    CostBook, CostBookError, EmbeddedRows, Objective, PlacedSpan, Positions, Rows,
+};
+pub use gogrid_units::{Bytes, Span, WeightType};
 pub use heterogeneous_pipeline::HeterogeneousPipeline;
+pub use machine::{
+    Device, DeviceKind, Machine, MachineOptions, PeerUse, Peers, SeenPeers, ThreadFailure, devices,
+};
 pub use options::Options;
-pub use request::{Continuation, GenerateRequest, Prompt, Sampling};
-pub use resource_manager::{ConfigError, ResourceConfig, ResourceStats};
+pub use request::{Continuation, GenerateRequest, Prompt, PromptRows, Sampling};
+pub use resource_manager::{ConfigError, NoCompute, ResourceConfig, ResourceStats};
 pub use settings::{Changes, Mode, Settings, SettingsError};
-pub use status::{Prediction, Ruling, Status};
+pub use status::{MachineStatus, MemoryStatus, ModelStatus, Prediction, Ruling, Status};

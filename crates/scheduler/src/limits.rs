@@ -32,7 +32,7 @@ pub(crate) const EVENTS_MAX: usize = 1024;
 pub(crate) const SPAWNS_MAX: usize = 16;
 
 /// How long a start taken by `throttle_if_needed` is good for.
-pub(crate) const CREDIT_NANOS: u64 = 1_000_000_000;
+pub(crate) const CREDIT_LASTS: Duration = Duration::from_secs(1);
 
 /// Starts taken by `throttle_if_needed` and not used yet; the oldest goes first.
 pub(crate) const CREDITS_MAX: usize = 256;
@@ -51,6 +51,9 @@ pub(crate) const MESSAGES_MAX: usize = 4096;
 
 /// Bytes of one prompt's text.
 pub(crate) const PROMPT_BYTES_MAX: usize = 16 << 20;
+
+/// Runs of rows with embeddings in one prompt: each is looked at in every step.
+pub(crate) const EMBEDDED_RUNS_MAX: usize = 4096;
 
 /// Bytes of a file of settings.
 pub(crate) const SETTINGS_BYTES_MAX: usize = 64 << 10;

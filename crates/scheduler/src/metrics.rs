@@ -4,7 +4,7 @@ use gogrid_governor::{Profile, Verdict};
 use metrics::{Label, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::status::{DeviceStatus, Ruling, Status, ThreadStatus};
+use crate::status::{DeviceStatus, MemoryStatus, Ruling, Status, ThreadStatus};
 
 impl Status {
     /// The same as Prometheus text, every figure of it. Reads nothing but `self`. Seconds are
@@ -19,6 +19,7 @@ impl Status {
                 memory(device);
                 time(device);
             }
+            self.memories.iter().for_each(peers);
             self.threads.iter().for_each(thread);
         });
         recorder.handle().render()
@@ -124,6 +125,16 @@ fn limits(status: &Status) {
         status.not_seen.len() as f64,
         &[],
     );
+    let help = "Threads that ended by a panic";
+    let failures = status.failures.len() as f64;
+    set("inference_thread_failures", help, failures, &[]);
+}
+
+fn peers(status: &MemoryStatus) {
+    let memory = [("memory", status.memory.as_str())];
+    let help = "Bytes of a memory that other processes hold under the same cap";
+    let bytes = status.peers_bytes as f64;
+    set("inference_peers_memory_bytes", help, bytes, &memory);
 }
 
 /// Bytes are whole in an `f64` up to 8 PiB.
@@ -152,6 +163,13 @@ fn memory(status: &DeviceStatus) {
 
 fn time(status: &DeviceStatus) {
     let device = [("device", status.device.as_str())];
+    let lost = "1 while a device is lost";
+    set(
+        "inference_device_lost",
+        lost,
+        flag(status.lost.is_some()),
+        &device,
+    );
     let help = "CPU seconds used on a device since the weights were loaded";
     set("inference_busy_seconds", help, status.busy_s, &device);
     let help = "Seconds that threads have rested to hold the limit on compute";
@@ -209,6 +227,7 @@ mod tests {
             weights_bytes: 30,
             kv_bytes: 20,
             scratch_bytes: 10,
+            lost: None,
             busy_s: 1.5,
             rest_s: 2.5,
             yield_s: 0.25,
@@ -251,6 +270,15 @@ mod tests {
             not_enforced: vec!["priorities: one".to_owned()],
             not_seen: vec!["battery".to_owned(), "temperature".to_owned()],
             degraded: None,
+            memories: vec![MemoryStatus {
+                memory: "system".to_owned(),
+                total_bytes: 1000,
+                cap_bytes: 500,
+                used_bytes: 60,
+                peers_bytes: 7,
+            }],
+            failures: Vec::new(),
+            peers: Vec::new(),
         }
     }
 
@@ -320,6 +348,9 @@ mod tests {
                 "inference_memory_bytes{device=\"cpu\",kind=\"scratch\"}",
                 10.0,
             ),
+            ("inference_thread_failures", 0.0),
+            ("inference_peers_memory_bytes{memory=\"system\"}", 7.0),
+            ("inference_device_lost{device=\"cpu\"}", 0.0),
             ("inference_busy_seconds{device=\"cpu\"}", 1.5),
             ("inference_rest_seconds{device=\"cpu\"}", 2.5),
             (

@@ -1,9 +1,8 @@
 use gogrid_governor::Policy;
-use gogrid_pipeline::{Objective, PlacedSpan};
+use gogrid_pipeline::{CostBook, Objective, PlacedSpan};
 use gogrid_units::WeightType;
 
 use crate::resource_manager::ResourceConfig;
-use crate::settings::Settings;
 
 /// How a pipeline is opened, beyond its devices and its model.
 #[derive(Clone, Debug, PartialEq)]
@@ -25,17 +24,9 @@ pub struct Options {
     /// The placement, instead of the planner's: stages that follow one another from the first piece
     /// to the last, with indices into the devices. A device may have several.
     pub plan: Option<Vec<PlacedSpan>>,
-}
-
-impl Options {
-    /// What of them can be changed while it runs.
-    pub(crate) fn settings(&self) -> Settings {
-        Settings {
-            away: self.away.clone().unwrap_or_else(|| self.limits.clone()),
-            limits: self.limits.clone(),
-            policy: self.policy.clone(),
-        }
-    }
+    /// What pieces of models took before, as [`Machine::known_costs`](crate::Machine::known_costs)
+    /// gave it: where they are known, nothing is timed.
+    pub known_costs: CostBook,
 }
 
 impl Default for Options {
@@ -50,6 +41,7 @@ impl Default for Options {
             quantise: None,
             objective: Objective::OneStream,
             plan: None,
+            known_costs: CostBook::default(),
         }
     }
 }

@@ -1,23 +1,27 @@
+use gogrid_governor::Duty;
 use gogrid_model::Model;
 use gogrid_pipeline::{
-    BoundBy, Costs, Footprint, Limit, PieceBytes, PlacedSpan, Plan, PlanDevice, PlanError,
-    PlanRequest, Workload, plan, plan_by_hand, what_limits_cost,
+    BoundBy, Costs, DeviceLoad, Footprint, Limit, PLAN_EFFORT_MAX, PieceBytes, PlacedSpan, Plan,
+    PlanDevice, PlanDuty, PlanError, PlanLink, PlanMemory, PlanRequest, STAGES_MAX, Workload,
+    check_stages, plan, plan_by_hand, what_limits_cost,
 };
 use gogrid_units::{Bytes, Span};
 
 use crate::core::blocks_at_most;
 use crate::error::OpenError;
-use crate::ground::Ground;
-use crate::limits::{CROSSING_SECONDS, PLANNED_TOKENS_MAX, ROWS_IN_STEP_MAX};
+use crate::limits::{CROSSING_SECONDS, PLANNED_TOKENS_MAX, ROWS_IN_STEP_MAX, SLICE};
+use crate::machine::DeviceContext;
+use crate::opening::Opener;
 use crate::options::Options;
-use crate::resource_manager::ResourceConfig;
 
-/// Where the stages stand, and what it was worked out from.
+/// Where the stages stand, and what it was worked out from. Devices are counted among those that can
+/// be used.
 pub(crate) struct Placing {
     pub(crate) plan: Plan,
+    /// Whether the search for the best placement had to end before it was through.
+    pub(crate) is_cut_short: bool,
     request: PlanRequest,
-    /// The same, without room on devices that shared memory kept out.
-    searched: PlanRequest,
+    usable: Vec<usize>,
 }
 
 /// Whether the seconds of a plan matter.
@@ -29,137 +33,131 @@ pub(crate) enum Timing {
     Unmeasured,
 }
 
-/// Chooses where the pieces of `model` stand, or checks the placement written by hand.
+/// Chooses where the pieces of the model stand on the devices that can be used, or checks the
+/// placement written by hand.
 pub(crate) fn place(
-    model: &Model,
-    grounds: &mut [Ground],
+    opener: &Opener,
+    usable: &[usize],
     options: &Options,
     timing: Timing,
 ) -> Result<Placing, OpenError> {
-    check_compute(&options.limits)?;
-    let devices = grounds
-        .iter_mut()
-        .map(|ground| plan_device(model, ground, options, timing));
+    let devices = usable
+        .iter()
+        .map(|&index| plan_device(opener, &opener.hardware.devices[index], timing));
+    let devices: Vec<_> = devices.collect::<Result<_, _>>()?;
+    // What it takes to bring rows into a memory of a device's own is in the seconds measured there.
+    let link = PlanLink::same_memory(CROSSING_SECONDS);
+    let memories = opener.hardware.memories.iter().map(|memory| PlanMemory {
+        room: memory.ledger.room(),
+    });
     let request = PlanRequest {
-        devices: devices.collect::<Result<_, _>>()?,
-        crossing_seconds: CROSSING_SECONDS,
+        links: vec![vec![link; devices.len()]; devices.len()],
+        devices,
+        memories: memories.collect(),
+        row_bytes: Bytes(opener.model.decoder().width as u64 * 4),
         workload: Workload::TOKEN,
         objective: options.objective,
     };
-    let whole = [PlacedSpan {
-        device: 0,
-        span: Span::whole_model(model.decoder().layers.len()),
-    }];
-    let given = match (&options.plan, timing) {
-        (Some(stages), _) => Some(&stages[..]),
-        (None, Timing::Unmeasured) => Some(&whole[..]),
-        (None, Timing::Measured) => None,
+    let plan = match (&options.plan, timing) {
+        (Some(stages), _) => plan_by_hand(&request, &among(opener, stages, usable)?),
+        (None, Timing::Unmeasured) => plan_by_hand(&request, &[whole_on_first(opener)]),
+        (None, Timing::Measured) => plan(&request),
     };
-    // All devices' ledger: they are one memory.
-    let room = grounds[0].ledger.room();
-    let (plan, searched) = match given {
-        Some(stages) => {
-            let plan = plan_by_hand(&request, stages).map_err(|error| refused(error, grounds))?;
-            if bytes(&plan) > room {
-                return Err(over_shared(bytes(&plan), room));
-            }
-            (plan, request.clone())
-        }
-        None => choose(&request, room, grounds)?,
-    };
+    let plan = plan.map_err(refused)?;
+    let is_searched = options.plan.is_none() && timing == Timing::Measured;
     Ok(Placing {
+        is_cut_short: is_searched && !plan.is_proven,
         plan,
         request,
-        searched,
+        usable: usable.to_vec(),
     })
 }
 
-/// The best plan, and the request it is the best of.
-///
-/// The planner counts each device's room by itself, and these devices share `room`. Where the best
-/// plan's bytes pass it together, each choice of fewer devices is planned, and the best of those
-/// plans that fit is taken. So the search is exact only while shared memory does not bind: of one
-/// choice of devices it looks at no other cuts than the best.
-fn choose(
-    request: &PlanRequest,
-    room: Bytes,
-    grounds: &[Ground],
-) -> Result<(Plan, PlanRequest), OpenError> {
-    let best = plan(request).map_err(|error| refused(error, grounds))?;
-    let mut least = bytes(&best);
-    if least <= room {
-        return Ok((best, request.clone()));
-    }
-    let mut chosen: Option<(Plan, PlanRequest)> = None;
-    // At most `PLAN_DEVICES_MAX` devices have a plan.
-    for set in 1..(1_usize << request.devices.len()) - 1 {
-        let mut fewer = request.clone();
-        let devices = fewer.devices.iter_mut().enumerate();
-        for (_, device) in devices.filter(|(index, _)| set >> index & 1 == 0) {
-            device.room = Bytes::ZERO;
-        }
-        // A choice of devices that the model does not fit on is none.
-        let Ok(plan) = plan(&fewer) else {
-            continue;
-        };
-        least = least.min(bytes(&plan));
-        let better = |(best, _): &(Plan, PlanRequest)| plan.seconds() < best.seconds();
-        if bytes(&plan) <= room && chosen.as_ref().is_none_or(better) {
-            chosen = Some((plan, fewer));
-        }
-    }
-    match chosen {
-        Some(chosen) => Ok(chosen),
-        None => Err(over_shared(least, room)),
+fn whole_on_first(opener: &Opener) -> PlacedSpan {
+    PlacedSpan {
+        device: 0,
+        span: Span::whole_model(opener.shape.layers),
     }
 }
 
-/// Refuses a share of compute with which no step would ever end.
-pub(crate) fn check_compute(limits: &ResourceConfig) -> Result<(), OpenError> {
-    if limits.max_compute_usage_percent == 0.0 {
-        let problem = "0 leaves nothing to compute with".to_owned();
+/// Stages by index into the machine's devices, as counted among the usable ones.
+fn among(
+    opener: &Opener,
+    stages: &[PlacedSpan],
+    usable: &[usize],
+) -> Result<Vec<PlacedSpan>, OpenError> {
+    check_line(opener, stages)?;
+    let counted = |&PlacedSpan { device, span }: &PlacedSpan| {
+        let place = usable.iter().position(|&index| index == device);
+        let lost = || {
+            let name = &opener.hardware.devices[device].name;
+            OpenError::BadDevice(format!("{name} is lost"))
+        };
+        Ok(PlacedSpan {
+            device: place.ok_or_else(lost)?,
+            span,
+        })
+    };
+    stages.iter().map(counted).collect()
+}
+
+/// Whether stages follow one another over the whole model, on devices that are there.
+pub(crate) fn check_line(opener: &Opener, stages: &[PlacedSpan]) -> Result<(), OpenError> {
+    if stages.len() > STAGES_MAX {
+        let problem = format!(
+            "{} stages; a pipeline has at most {STAGES_MAX}",
+            stages.len()
+        );
         return Err(OpenError::BadOption {
-            field: "max_compute_usage_percent",
+            field: "plan",
             problem,
         });
     }
-    Ok(())
+    let pieces = Span::whole_model(opener.shape.layers).end;
+    check_stages(stages, opener.hardware.devices.len(), pieces).map_err(refused)
 }
 
 impl Placing {
-    /// Seconds of one row among many, and of one alone, with one request.
+    /// Whether every device's costs are sure.
+    pub(crate) fn is_sure(&self) -> bool {
+        self.request
+            .devices
+            .iter()
+            .all(|device| device.costs.is_sure)
+    }
+
+    /// The stages, by index into the machine's devices.
+    pub(crate) fn stages(&self) -> Vec<PlacedSpan> {
+        let stages = self.plan.stages.iter().map(|stage| PlacedSpan {
+            device: self.usable[stage.device],
+            span: stage.span,
+        });
+        stages.collect()
+    }
+
+    /// Seconds of one row of a prefill's chunks, and of one alone, with one request. The rows of a
+    /// chunk go the way of one row together, one chunk after the other.
     pub(crate) fn seconds(&self) -> (f64, f64) {
-        let prefill = Workload {
-            prefill_rows: 1,
+        let chunk = Workload {
+            // At most some thousands.
+            prefill_rows: ROWS_IN_STEP_MAX as u32,
             decode_rows: 0,
         };
         let request = PlanRequest {
-            workload: prefill,
+            workload: chunk,
             ..self.request.clone()
         };
         let prefill = plan_by_hand(&request, &self.plan.stages);
+        let rows = f64::from(chunk.prefill_rows);
         (
-            prefill.map_or(f64::NAN, |plan| one_stream(&plan)),
-            one_stream(&self.plan),
+            prefill.map_or(f64::NAN, |plan| plan.latency / rows),
+            self.plan.latency,
         )
     }
 
     /// Why it is this placement, a line for each reason.
     pub(crate) fn why(&self, names: &[String], by_hand: bool) -> Vec<String> {
-        let mut why = Vec::new();
-        for (name, (load, device)) in names
-            .iter()
-            .zip(self.plan.loads.iter().zip(&self.request.devices))
-        {
-            let (alone, room) = (device.costs.decode.iter().sum::<f64>(), device.room);
-            why.push(format!(
-                "{name}: the whole model would take {:.3} ms a token there; this plan gives it \
-                 {:.3} ms and {} of its {room}",
-                alone * 1e3,
-                load.busy * 1e3,
-                load.bytes(),
-            ));
-        }
+        let mut why = self.loads(names);
         let bound_by = match self.plan.bound_by {
             BoundBy::Device(device) => format!("the share of {}", names[device]),
             BoundBy::Crossing => "a crossing between devices".to_owned(),
@@ -171,18 +169,51 @@ impl Placing {
             why.push("the placement was given by hand".to_owned());
             return why;
         }
-        for cost in what_limits_cost(&self.searched).unwrap_or_default() {
-            let limit = match cost.limit {
-                Limit::Room => "memory",
-                Limit::Duty => "compute",
-            };
-            let (name, ratio) = (&names[cost.device], cost.ratio);
-            why.push(match ratio > 1.0005 {
-                true => format!("the {limit} limit of {name} costs a factor of {ratio:.2}"),
-                false => format!("the {limit} limit of {name} costs nothing"),
+        if self.is_cut_short {
+            why.push(format!(
+                "this placement is the best found in {PLAN_EFFORT_MAX} steps, and not proven to be \
+                 the best"
+            ));
+        }
+        for cost in what_limits_cost(&self.request).unwrap_or_default() {
+            let (limit, ratio) = (self.limit_in_words(cost.limit, names), cost.ratio);
+            why.push(match (ratio > 1.0005, cost.is_proven) {
+                (true, true) => format!("the {limit} costs a factor of {ratio:.2}"),
+                (true, false) => format!("the {limit} costs a factor of {ratio:.2} or more"),
+                (false, true) => format!("the {limit} costs nothing"),
+                (false, false) => format!("the {limit} is not known to cost anything"),
             });
         }
         why
+    }
+
+    /// What the plan gives each device.
+    fn loads(&self, names: &[String]) -> Vec<String> {
+        let devices = self.plan.loads.iter().zip(&self.request.devices);
+        let line = |(name, (load, device)): (&String, (&DeviceLoad, &PlanDevice))| {
+            format!(
+                "{name}: the whole model would take {:.3} ms a token there; this plan gives it \
+                 {:.3} ms, {:.3} ms with its rests, and {} of {}",
+                device.costs.decode.iter().sum::<f64>() * 1e3,
+                load.busy * 1e3,
+                load.in_turn * 1e3,
+                load.bytes(),
+                self.request.memories[device.memory].room,
+            )
+        };
+        names.iter().zip(devices).map(line).collect()
+    }
+
+    fn limit_in_words(&self, limit: Limit, names: &[String]) -> String {
+        match limit {
+            Limit::Room(memory) => {
+                let devices = names.iter().zip(&self.request.devices);
+                let its = devices.filter(|(_, device)| device.memory == memory);
+                let its: Vec<_> = its.map(|(name, _)| &**name).collect();
+                format!("memory limit of {}", its.join(" and "))
+            }
+            Limit::Duty(device) => format!("compute limit of {}", names[device]),
+        }
     }
 }
 
@@ -206,9 +237,10 @@ pub(crate) fn planned_kv(model: &Model, footprint: &Footprint) -> Bytes {
 /// planner counts the largest. So a piece has the scratch of the widest span whose largest it is:
 /// the embedding its own, a half-layer that of all pieces before the head, the head that of the
 /// whole model. No part of a span needs more scratch than the span, so this is enough for all.
-fn piece_bytes(model: &Model, ground: &Ground) -> Vec<PieceBytes> {
+fn piece_bytes(model: &Model, device: &DeviceContext) -> Vec<PieceBytes> {
     let whole = Span::whole_model(model.decoder().layers.len());
-    let predict = |span| ground.backend.predict(model, span, ROWS_IN_STEP_MAX);
+    let backend = device.backend();
+    let predict = |span| backend.predict(model, span, ROWS_IN_STEP_MAX);
     let (before_head, _) = whole.split_at(whole.end - 1);
     let (half_layer, head) = (predict(before_head).scratch, predict(whole).scratch);
     let pieces = (whole.start..whole.end).map(|piece| {
@@ -227,81 +259,61 @@ fn piece_bytes(model: &Model, ground: &Ground) -> Vec<PieceBytes> {
 }
 
 fn plan_device(
-    model: &Model,
-    ground: &mut Ground,
-    options: &Options,
+    opener: &Opener,
+    device: &DeviceContext,
     timing: Timing,
 ) -> Result<PlanDevice, OpenError> {
-    let whole = Span::whole_model(model.decoder().layers.len());
-    let pieces = piece_bytes(model, ground);
+    let model = &*opener.model;
+    let whole = Span::whole_model(opener.shape.layers);
+    let pieces = piece_bytes(model, device);
     let apart: Bytes = pieces.iter().map(|piece| piece.weights).sum();
-    let together = ground
-        .backend
-        .predict(model, whole, ROWS_IN_STEP_MAX)
-        .weights;
+    let backend = device.backend();
+    let together = backend.predict(model, whole, ROWS_IN_STEP_MAX).weights;
+    drop(backend);
     let costs = match timing {
         Timing::Unmeasured => Costs {
             decode: vec![1.0; whole.len()],
             prefill: vec![1.0; whole.len()],
+            is_sure: false,
         },
-        Timing::Measured => {
-            let measured = ground.backend.measure(model, &ground.ledger);
-            measured.map_err(|error| OpenError::of_stage(&ground.device.to_string(), error))?
-        }
+        Timing::Measured => opener.costs(device)?,
     };
     Ok(PlanDevice {
         costs,
         pieces,
         tied: apart.saturating_sub(together),
-        room: ground.ledger.room(),
-        duty: duty(ground.device.cores.len(), options),
+        memory: device.memory,
+        duty: duty((device.cores, device.lanes), opener.share()),
     })
 }
 
-/// Seconds of one request's unit of work. A device rests within its work, after every slice, so
-/// what it owes is not rested while others work, as [`Plan::latency`] has it.
-fn one_stream(plan: &Plan) -> f64 {
-    let paced: f64 = plan.loads.iter().map(|load| load.paced).sum();
-    let pairs = plan.stages.windows(2);
-    let crossings = pairs
-        .filter(|pair| pair[0].device != pair[1].device)
-        .count();
-    paced + CROSSING_SECONDS * crossings as f64
+/// How a device keeps to its share, with so many cores and threads. The limit is on cores' time, so
+/// fewer threads than cores may each work for more of it.
+fn duty((cores, threads): (usize, usize), share: f64) -> PlanDuty {
+    let cores_per_thread = cores as f64 / threads as f64;
+    let share_of_thread = (share * cores_per_thread).min(1.0);
+    let cores = u32::try_from(cores).expect("no machine has 2^32 cores");
+    // As wide as a team is that has no debt.
+    let width = Duty::new(share, cores, SLICE).width().min(threads);
+    PlanDuty {
+        share: share_of_thread,
+        burst: (width as f64 / threads as f64).max(share_of_thread),
+        credit: Duty::CREDIT_PER_CORE.as_secs_f64() * cores_per_thread,
+    }
 }
 
-/// The share of time that the threads of a device of `cores` cores may work. The limit is on cores'
-/// time, so fewer threads than cores may each work for more of it.
-fn duty(cores: usize, options: &Options) -> f64 {
-    let threads = options.threads.unwrap_or(cores);
-    let share = options.limits.max_compute_usage_percent;
-    (share * cores as f64 / threads as f64).min(1.0)
-}
-
-/// Bytes of all devices together.
-fn bytes(plan: &Plan) -> Bytes {
-    plan.loads.iter().map(|load| load.bytes()).sum()
-}
-
-fn over_shared(needed: Bytes, room: Bytes) -> OpenError {
-    let problem = format!("{needed} needed on all devices together, {room} under the cap");
-    OpenError::DoesNotFit(problem)
-}
-
-fn refused(error: PlanError, grounds: &[Ground]) -> OpenError {
+fn refused(error: PlanError) -> OpenError {
     match error {
-        PlanError::OverRoom {
-            device,
-            needed,
-            room,
-        } => {
-            let device = &grounds[device].device;
-            OpenError::DoesNotFit(format!("{device}: {needed} needed, {room} under the cap"))
+        PlanError::OverRoom { needed, room, .. } => {
+            let problem = format!("{needed} needed on all devices together, {room} under the cap");
+            OpenError::DoesNotFit(problem)
         }
-        PlanError::DoesNotFit { .. } => OpenError::DoesNotFit(error.to_string()),
-        PlanError::NoDevices | PlanError::TooManyDevices { .. } => OpenError::BadOption {
-            field: "device",
-            problem: error.to_string(),
-        },
+        PlanError::DoesNotFit { .. } | PlanError::CutShort { .. } => {
+            OpenError::DoesNotFit(error.to_string())
+        }
+        PlanError::NoDevices | PlanError::TooManyDevices { .. } => {
+            OpenError::BadDevice(error.to_string())
+        }
         other => OpenError::BadOption {
             field: "plan",
             problem: other.to_string(),

@@ -1,4 +1,5 @@
 use gogrid_model::Message;
+use gogrid_pipeline::{Positions, Rows};
 use serde::{Deserialize, Serialize};
 
 /// What to generate, from what, and how.
@@ -38,6 +39,41 @@ pub enum Prompt {
     Chat(Vec<Message>),
     /// Token ids, taken as they are.
     Ids(Vec<u32>),
+    /// Token ids and embeddings, taken as they are.
+    Rows(PromptRows),
+}
+
+/// The rows of a prompt as they go into the model: token ids, embeddings from elsewhere such as an
+/// image's, or both. The generated tokens stand after the largest position, on every axis.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PromptRows {
+    /// The rows, in order.
+    pub rows: Rows,
+    /// Where they stand for the rotation of queries and keys.
+    pub positions: Positions,
+}
+
+impl PromptRows {
+    /// Rows of token ids, one after the other.
+    pub fn of_ids(ids: Vec<u32>) -> Self {
+        Self {
+            rows: Rows::of_ids(ids),
+            positions: Positions::Sequential,
+        }
+    }
+
+    /// The ids that the model is given as tokens: those of rows without embeddings. The embedded
+    /// rows are in order.
+    pub(crate) fn tokens(&self) -> Vec<u32> {
+        let Rows { ids, embedded } = &self.rows;
+        let ends = embedded.iter().map(|run| run.rows.end);
+        let starts = embedded.iter().map(|run| run.rows.start).chain([ids.len()]);
+        let between = [0].into_iter().chain(ends).zip(starts);
+        between
+            .flat_map(|(end, start)| &ids[end..start])
+            .copied()
+            .collect()
+    }
 }
 
 /// Whether tokens are chosen or given.

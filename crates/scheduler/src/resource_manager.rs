@@ -131,6 +131,21 @@ impl ResourceConfig {
     }
 }
 
+/// A share of compute of 0.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("max_compute_usage_percent: 0 leaves nothing to compute with")]
+pub struct NoCompute;
+
+impl ResourceConfig {
+    /// Refuses a share of compute with which no step would ever end.
+    pub(crate) fn check_compute(&self) -> Result<(), NoCompute> {
+        match self.max_compute_usage_percent > 0.0 {
+            true => Ok(()),
+            false => Err(NoCompute),
+        }
+    }
+}
+
 impl Default for ResourceConfig {
     /// For a machine with mixed use.
     fn default() -> Self {

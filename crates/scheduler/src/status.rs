@@ -3,7 +3,67 @@
 use gogrid_governor::{Profile, Verdict};
 use serde::{Deserialize, Serialize};
 
+use crate::machine::{PeerUse, ThreadFailure};
 use crate::resource_manager::{ResourceConfig, ResourceStats};
+
+/// A machine at one moment, with every model that is open on it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MachineStatus {
+    /// The limits in force: those for while somebody is there, or for while nobody is.
+    pub limits: ResourceConfig,
+    /// What the policy says of this moment.
+    pub ruling: Ruling,
+    /// The memories, each with its cap and what is held of it.
+    pub memories: Vec<MemoryStatus>,
+    /// The devices, in the order they were given.
+    pub devices: Vec<DeviceStatus>,
+    /// Every thread that was made.
+    pub threads: Vec<ThreadStatus>,
+    /// The threads that ended by a panic.
+    pub failures: Vec<ThreadFailure>,
+    /// The limits that are not held yet, each with the reason.
+    pub not_enforced: Vec<String>,
+    /// What the policy asks for and this machine does not tell, each with the reason.
+    pub not_seen: Vec<String>,
+    /// Other processes under the same caps.
+    pub peers: Vec<PeerUse>,
+    /// The models, in the order they were opened.
+    pub models: Vec<ModelStatus>,
+}
+
+/// A model that is open on a machine.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct ModelStatus {
+    /// The model's name.
+    pub model: String,
+    /// Tokens a sequence may have.
+    pub context: usize,
+    /// The stages, in order, as they stand now.
+    pub stages: Vec<StageStatus>,
+    /// What the starts came to.
+    pub stats: ResourceStats,
+    /// Requests that wait.
+    pub queued: usize,
+    /// Sequences that advance.
+    pub running: usize,
+    /// The last failure of a stage, until a step passes again.
+    pub degraded: Option<String>,
+}
+
+/// A memory and what is held of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct MemoryStatus {
+    /// Its name: `system` for the memory of all CPU devices.
+    pub memory: String,
+    /// Its bytes in all.
+    pub total_bytes: u64,
+    /// What this process may hold: the cap less what other processes hold under it.
+    pub cap_bytes: u64,
+    /// What this process holds.
+    pub used_bytes: u64,
+    /// What other processes of the same user hold, as far as they tell.
+    pub peers_bytes: u64,
+}
 
 /// A pipeline at one moment.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -20,7 +80,9 @@ pub struct Status {
     pub stages: Vec<StageStatus>,
     /// The devices, in the order they were given.
     pub devices: Vec<DeviceStatus>,
-    /// Every thread the pipeline made.
+    /// The memories of the machine.
+    pub memories: Vec<MemoryStatus>,
+    /// Every thread of the pipeline's machine.
     pub threads: Vec<ThreadStatus>,
     /// What the starts came to.
     pub stats: ResourceStats,
@@ -36,6 +98,35 @@ pub struct Status {
     pub not_seen: Vec<String>,
     /// The last failure of a stage, until a step passes again.
     pub degraded: Option<String>,
+    /// The threads that ended by a panic.
+    pub failures: Vec<ThreadFailure>,
+    /// Other processes under the same caps.
+    pub peers: Vec<PeerUse>,
+}
+
+impl Status {
+    /// The part of one model in what its machine says.
+    pub(crate) fn of(machine: MachineStatus, model: ModelStatus, refused_memory: u64) -> Self {
+        Self {
+            model: model.model,
+            context: model.context,
+            limits: machine.limits,
+            ruling: machine.ruling,
+            stages: model.stages,
+            devices: machine.devices,
+            memories: machine.memories,
+            threads: machine.threads,
+            stats: model.stats,
+            queued: model.queued,
+            running: model.running,
+            refused_memory,
+            not_enforced: machine.not_enforced,
+            not_seen: machine.not_seen,
+            degraded: model.degraded,
+            failures: machine.failures,
+            peers: machine.peers,
+        }
+    }
 }
 
 /// What the policy says of a moment.
@@ -88,7 +179,9 @@ pub struct DeviceStatus {
     pub kv_bytes: u64,
     /// Of that, buffers.
     pub scratch_bytes: u64,
-    /// CPU seconds that the pipeline's threads have used on it since the weights were loaded. Over
+    /// Why nothing can run there at present.
+    pub lost: Option<String>,
+    /// Seconds of work on it since it was opened: for a CPU, the CPU time of its threads. Over
     /// a stretch of wall time, times the device's cores: the share that `max_compute_usage_percent`
     /// limits. 0 in a prediction.
     pub busy_s: f64,
@@ -128,10 +221,17 @@ pub struct Prediction {
     /// The devices, with what would be held of them with one sequence of `planned_tokens`.
     pub devices: Vec<DeviceStatus>,
     /// Tokens a second of one request's decode, with nothing else running, under the compute limit:
-    /// the seconds of every stage's work and of the rest it owes, and of the crossings.
+    /// from the planner's latency, which counts every stage's work, the rest that credit does not
+    /// spare, and the crossings.
     pub decode_tok_s: f64,
     /// Tokens a second of one request's prefill, in the same way. Sampling is in neither.
     pub prefill_tok_s: f64,
+    /// Whether the seconds it was worked out from were found twice; where not, the machine was
+    /// disturbed while they were timed, and the figures are guesses.
+    pub is_sure: bool,
+    /// Whether the search for the best placement had to end before it was through: this is then the
+    /// best that was found, and a better one may be there.
+    pub is_cut_short: bool,
     /// Why it is this placement, and what each limit cost.
     pub why: Vec<String>,
 }

@@ -46,7 +46,7 @@ fn pipeline(nice: i32) -> HeterogeneousPipeline {
     let devices = devices();
     let options = Options {
         limits: limits(nice),
-        threads: Some(devices[0].cores.len().min(3)),
+        threads: Some(devices[0].cores().len().min(3)),
         // Other tests run beside it.
         policy: Policy::server(),
         ..Options::default()
@@ -120,12 +120,12 @@ fn tokens_are_the_same_whatever_priorities_change_meanwhile() {
 fn everyone_is_listed_when_a_pipeline_is_handed_out() {
     let pipeline = pipeline(15);
     let status = block_on(pipeline.status());
-    let workers = devices()[0].cores.len().min(3) - 1;
+    let workers = devices()[0].cores().len().min(3) - 1;
     let names: Vec<_> = status.threads.iter().map(|t| t.name.as_str()).collect();
     // The one that starts them, the workers, the driver, the engine; the loader is gone.
     let mut expected = vec!["spawner".to_owned()];
     expected.extend((1..=workers).map(|worker| format!("cpu worker {worker}")));
-    expected.extend(["cpu driver", "engine", "observer"].map(str::to_owned));
+    expected.extend(["cpu driver", "observer", "engine"].map(str::to_owned));
     assert_eq!(names, expected);
     assert!(status.threads[0].excepted.is_some());
     for thread in &status.threads[1..] {

@@ -3,26 +3,24 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use gogrid_lease::Ledger;
 use gogrid_model::Model;
 use gogrid_pipeline::{
-    Backend, BlockId, Costs, Footprint, Input, Opening, OutputBuf, Stage, StageError, Step, Ticket,
+    Backend, BlockId, Footprint, Input, LayerKv, Opening, OutputBuf, Stage, StageError, Step,
+    Ticket,
 };
 use gogrid_testkit::conformance::{
-    Subject, Tolerance, check_batches, check_chunks, check_cuts, check_meaning,
-    check_rests_and_widths, check_wants,
+    DeviceContext, Subject, Tolerance, check_abandoned_steps, check_batches, check_chunks,
+    check_cuts, check_meaning, check_memory, check_moved_blocks, check_rests_and_widths,
+    check_shared_blocks, check_unwritten_blocks, check_wants,
 };
-use gogrid_testkit::fakes::{FakeBackend, Faults};
+use gogrid_testkit::fakes::{AcceleratorScript, FakeAccelerator, FakeBackend, RealTime};
 use gogrid_units::Span;
 
-fn fake() -> FakeBackend {
-    FakeBackend {
-        seconds: 1e-6,
-        faults: Faults::default(),
-    }
+fn fake(context: DeviceContext) -> FakeBackend {
+    FakeBackend::new(context.memory)
 }
 
-const fn subject(backend: &(dyn Fn() -> Box<dyn Backend> + Sync)) -> Subject<'_> {
+const fn subject(backend: &(dyn Fn(DeviceContext) -> Box<dyn Backend> + Sync)) -> Subject<'_> {
     Subject {
         backend,
         tolerance: &|_| Tolerance {
@@ -35,18 +33,56 @@ const fn subject(backend: &(dyn Fn() -> Box<dyn Backend> + Sync)) -> Subject<'_>
 
 #[test]
 fn a_stage_that_keeps_its_tokens_apart_passes() {
-    let right = subject(&|| Box::new(fake()));
+    let right = subject(&|context| Box::new(fake(context)));
     check_cuts(&right);
     check_chunks(&right);
     check_batches(&right);
     check_wants(&right);
     check_rests_and_widths(&right);
+    check_memory(&right);
+    check_moved_blocks(&right);
+    check_shared_blocks(&right);
+}
+
+/// An accelerator that answers at once, beside a thread that keeps its time.
+struct InRealTime {
+    inner: FakeAccelerator,
+    _time: RealTime,
+}
+
+impl Backend for InRealTime {
+    fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint {
+        self.inner.predict(model, span, rows_max)
+    }
+
+    fn open(&mut self, request: Opening<'_>) -> Result<Box<dyn Stage>, StageError> {
+        self.inner.open(request)
+    }
+}
+
+#[test]
+fn a_fake_accelerator_that_answers_later_passes() {
+    let right = subject(&|DeviceContext { memory, pace }| {
+        let inner = FakeAccelerator::new(memory, pace, AcceleratorScript::default());
+        let _time = inner.handle().in_real_time();
+        Box::new(InRealTime { inner, _time })
+    });
+    check_cuts(&right);
+    check_chunks(&right);
+    check_batches(&right);
+    check_wants(&right);
+    check_abandoned_steps(&right);
+    check_rests_and_widths(&right);
+    check_memory(&right);
+    check_moved_blocks(&right);
+    check_shared_blocks(&right);
+    check_unwritten_blocks(&right);
 }
 
 #[test]
 #[should_panic(expected = "reference: log-probabilities differ")]
 fn a_stage_that_means_something_else_is_found() {
-    check_meaning(&subject(&|| Box::new(fake())));
+    check_meaning(&subject(&|context| Box::new(fake(context))));
 }
 
 /// What is wrong with a stage.
@@ -72,10 +108,6 @@ struct WrongStage {
 impl Backend for WrongBackend {
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint {
         self.1.predict(model, span, rows_max)
-    }
-
-    fn measure(&mut self, model: &Model, memory: &Ledger) -> Result<Costs, StageError> {
-        self.1.measure(model, memory)
     }
 
     fn open(&mut self, request: Opening<'_>) -> Result<Box<dyn Stage>, StageError> {
@@ -119,28 +151,41 @@ impl Stage for WrongStage {
     fn release(&mut self, group: usize, blocks: &[BlockId]) {
         self.inner.release(group, blocks);
     }
+
+    fn export(&mut self, group: usize, block: BlockId) -> Result<Vec<LayerKv>, StageError> {
+        self.inner.export(group, block)
+    }
+
+    fn import(
+        &mut self,
+        group: usize,
+        block: BlockId,
+        layers: &[LayerKv],
+    ) -> Result<(), StageError> {
+        self.inner.import(group, block, layers)
+    }
 }
 
 #[test]
 #[should_panic(expected = "chunks of 1: bits differ")]
 fn a_stage_that_depends_on_chunks_is_found() {
-    check_chunks(&subject(&|| {
-        Box::new(WrongBackend(Wrong::ManyRows, fake()))
+    check_chunks(&subject(&|context| {
+        Box::new(WrongBackend(Wrong::ManyRows, fake(context)))
     }));
 }
 
 #[test]
 #[should_panic(expected = "in a batch: bits differ")]
 fn a_stage_that_depends_on_its_batch_is_found() {
-    check_batches(&subject(&|| {
-        Box::new(WrongBackend(Wrong::ManySequences, fake()))
+    check_batches(&subject(&|context| {
+        Box::new(WrongBackend(Wrong::ManySequences, fake(context)))
     }));
 }
 
 #[test]
 #[should_panic(expected = "cut at [1]: bits differ")]
 fn a_stage_that_depends_on_its_cut_is_found() {
-    check_cuts(&subject(&|| {
-        Box::new(WrongBackend(Wrong::LaterStage, fake()))
+    check_cuts(&subject(&|context| {
+        Box::new(WrongBackend(Wrong::LaterStage, fake(context)))
     }));
 }

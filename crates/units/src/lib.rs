@@ -14,15 +14,19 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod moment;
 mod pace;
 mod span;
 mod sparing;
 mod spawn;
+mod thread_loop;
 mod weight_type;
 
 pub use bytes::Bytes;
-pub use pace::{FullSpeed, Go, Moment, Pace, TeamPace, Work};
+pub use moment::Moment;
+pub use pace::{FullSpeed, Go, Pace, TeamPace, Work};
 pub use span::{Piece, Span};
 pub use sparing::Sparing;
 pub use spawn::{PlainThreads, Spawn, ThreadBody, hand_over, system_name};
+pub use thread_loop::{LoopEnd, Renewal, ThreadLoop, panic_text, start_loop};
 pub use weight_type::WeightType;

@@ -1,6 +1,4 @@
-/// A moment on a pace's own clock, in nanoseconds since that clock began.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Moment(pub u64);
+use crate::Moment;
 
 /// A piece of arithmetic about to be done, by what bounds it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

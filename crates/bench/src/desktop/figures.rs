@@ -67,7 +67,7 @@ pub struct Cores {
 impl Cores {
     /// Those that a pipeline on `devices` may take under a limit of `share`.
     pub fn of(devices: &[Device], share: f64) -> Result<Self, BenchError> {
-        let cores: usize = devices.iter().map(|device| device.cores.len()).sum();
+        let cores: usize = devices.iter().map(|device| device.cores().len()).sum();
         Ok(Self {
             machine: allowed_cores()?.cores().len(),
             devices: cores,

@@ -2,8 +2,8 @@
 
 use std::sync::Mutex;
 
-use corpgrid_scheduler::{Mode, Settings};
-use gogrid_control::{Command, Controlled};
+use corpgrid_scheduler::{Mode, PeerUse, Settings};
+use gogrid_control::{Cause, Command, Controlled, Refused, StageAt};
 use serde_json::{Value, json};
 
 pub(crate) struct Fake {
@@ -39,6 +39,25 @@ impl Controlled for Fake {
     fn command(&self, command: Command) -> Result<(), String> {
         self.commands.lock().unwrap().push(command);
         Ok(())
+    }
+
+    fn move_stages(&self, stages: &[StageAt]) -> Result<(), Refused> {
+        match &stages[0].device[..] {
+            "cpu" => Ok(()),
+            other => Err(Refused {
+                cause: Cause::Stages,
+                message: format!("no device {other}"),
+            }),
+        }
+    }
+
+    fn usage(&self) -> PeerUse {
+        PeerUse {
+            pid: std::process::id(),
+            memory_bytes: vec![("system".to_owned(), 4096)],
+            is_busy: true,
+            ..PeerUse::default()
+        }
     }
 
     fn snapshot(&self) -> Value {

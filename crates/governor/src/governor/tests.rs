@@ -72,7 +72,7 @@ impl Desk {
     }
 
     fn step(&mut self) -> Decision {
-        self.now = after(self.now, Duration::from_millis(250));
+        self.now = self.now.after(Duration::from_millis(250));
         self.look()
     }
 
@@ -131,7 +131,7 @@ fn stopped_by_hand() {
     );
     check_reason(
         |desk| {
-            let until = after(desk.now, Duration::from_millis(50_500));
+            let until = desk.now.after(Duration::from_millis(50_500));
             desk.manual = Manual::Snoozed { until };
         },
         0.0,
@@ -315,7 +315,7 @@ fn away_after_some_time_without_input_and_back_at_once() {
     };
     let decision = idle(&mut desk, 599);
     assert_eq!(decision.profile, Profile::Present);
-    let in_a_second = after(desk.now, Duration::from_secs(1));
+    let in_a_second = desk.now.after(Duration::from_secs(1));
     assert_eq!(decision.until, Some(in_a_second));
     assert_eq!(idle(&mut desk, 600).profile, Profile::Away);
     assert_eq!(idle(&mut desk, 0).profile, Profile::Present);
@@ -390,7 +390,7 @@ fn load_is_not_heeded_where_limits_say_so_but_the_machine_is() {
 #[test]
 fn a_snooze_ends_by_time_and_says_when() {
     let mut desk = Desk::new(Policy::desktop());
-    let until = after(desk.now, Duration::from_secs(10));
+    let until = desk.now.after(Duration::from_secs(10));
     desk.manual = Manual::Snoozed { until };
     assert_eq!(desk.look().until, Some(until));
     desk.now = Moment(until.0 - 1);
@@ -433,7 +433,7 @@ fn the_first_sample_and_a_moment_of_load_stop_nothing() {
     assert_eq!(desk.look().verdict, Verdict::Open);
     desk.see(|o| o.others_cpu = Some(0.0)).run(5);
     desk.see(|o| o.others_cpu = Some(1.0));
-    desk.now = after(desk.now, Duration::from_millis(50));
+    desk.now = desk.now.after(Duration::from_millis(50));
     assert_eq!(desk.look().verdict, Verdict::Open);
     assert_ne!(desk.step().verdict, Verdict::Open);
 }

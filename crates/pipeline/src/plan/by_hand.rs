@@ -3,17 +3,19 @@ use super::{PlacedSpan, Plan, PlanError, PlanRequest};
 
 /// The plan that has the given stages in the given order. A device may have several of them.
 ///
-/// Fails unless the stages hold all pieces in order, each once, and every device has the room.
+/// Fails unless the stages hold all pieces in order, each once, and every memory has the room.
 /// Takes any number of devices.
 pub fn plan_by_hand(request: &PlanRequest, stages: &[PlacedSpan]) -> Result<Plan, PlanError> {
     let table = Table::unlimited(request)?;
-    check_order(stages, request.devices.len(), table.pieces)?;
+    check_stages(stages, request.devices.len(), table.pieces)?;
     let plan = table.describe(request, stages.to_vec());
-    for (device, (load, given)) in plan.loads.iter().zip(&request.devices).enumerate() {
-        let (needed, room) = (load.bytes(), given.room);
+    for (memory, given) in request.memories.iter().enumerate() {
+        let devices = request.devices.iter().zip(&plan.loads);
+        let its = devices.filter(|(device, _)| device.memory == memory);
+        let (needed, room) = (its.map(|(_, load)| load.bytes()).sum(), given.room);
         if needed > room {
             return Err(PlanError::OverRoom {
-                device,
+                memory,
                 needed,
                 room,
             });
@@ -22,7 +24,8 @@ pub fn plan_by_hand(request: &PlanRequest, stages: &[PlacedSpan]) -> Result<Plan
     Ok(plan)
 }
 
-fn check_order(stages: &[PlacedSpan], devices: usize, pieces: usize) -> Result<(), PlanError> {
+/// Whether stages hold all `pieces` in order, each once, on devices below `devices`.
+pub fn check_stages(stages: &[PlacedSpan], devices: usize, pieces: usize) -> Result<(), PlanError> {
     let mut begins = 0;
     for (stage, &PlacedSpan { device, span }) in stages.iter().enumerate() {
         if device >= devices {

@@ -1,52 +1,55 @@
 use gogrid_units::Bytes;
 
-use super::{PlanError, PlanRequest, plan};
+use super::{PlanDuty, PlanError, PlanRequest, plan};
 
-/// A limit on one device.
+/// A limit of a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Limit {
-    /// The bytes it may hold.
-    Room,
-    /// The share of time it may be busy.
-    Duty,
+    /// The bytes that stages may hold in this memory.
+    Room(usize),
+    /// The share of time that this device may be busy.
+    Duty(usize),
 }
 
 /// What one limit costs: the best plan without it, against the best plan with it.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct LimitCost {
-    /// Index of the device.
-    pub device: usize,
-    /// The limit that was lifted there, all others kept.
+    /// The limit that was lifted, all others kept.
     pub limit: Limit,
     /// The minimised seconds without it.
     pub seconds_without: f64,
     /// The seconds with it over those without: 1 when it costs nothing.
     pub ratio: f64,
+    /// Whether the plan without it is proven to be the best. If not, the limit may cost more.
+    pub is_proven: bool,
 }
 
-/// For every device, what its room and its duty cost, by planning again without each.
+/// What the room of every memory and the duty of every device cost, by planning again without each.
 pub fn what_limits_cost(request: &PlanRequest) -> Result<Vec<LimitCost>, PlanError> {
     let seconds = plan(request)?.seconds();
-    let devices = 0..request.devices.len();
-    let limits = devices.flat_map(|device| [(device, Limit::Room), (device, Limit::Duty)]);
-    limits
-        .map(|(device, limit)| {
+    let rooms = (0..request.memories.len()).map(Limit::Room);
+    let duties = (0..request.devices.len()).map(Limit::Duty);
+    rooms
+        .chain(duties)
+        .map(|limit| {
             let mut without = request.clone();
             match limit {
-                Limit::Room => without.devices[device].room = Bytes(u64::MAX),
-                Limit::Duty => without.devices[device].duty = 1.0,
+                Limit::Room(memory) => without.memories[memory].room = Bytes(u64::MAX),
+                Limit::Duty(device) => without.devices[device].duty = PlanDuty::FULL,
             }
-            let seconds_without = plan(&without)?.seconds();
+            let plan_without = plan(&without)?;
+            // A plan with the limit is one without it.
+            let seconds_without = plan_without.seconds().min(seconds);
             let ratio = if seconds_without > 0.0 {
                 seconds / seconds_without
             } else {
                 1.0
             };
             Ok(LimitCost {
-                device,
                 limit,
                 seconds_without,
                 ratio,
+                is_proven: plan_without.is_proven,
             })
         })
         .collect()

@@ -1,214 +1,345 @@
 use gogrid_units::{Bytes, Span};
 
-use super::{
-    BoundBy, DeviceLoad, Objective, PLAN_DEVICES_MAX, PieceBytes, PlacedSpan, Plan, PlanDevice,
-    PlanError, PlanRequest,
-};
+use super::{PLAN_DEVICES_MAX, PlacedSpan, PlanDevice, PlanDuty, PlanError, PlanLink, PlanRequest};
 
-/// The request, made ready for searching.
+/// Bytes of a device's pieces together, and of a room, are taken to be no more: so that sums over
+/// all devices stay within 64 bits.
+const BYTES_MAX: u64 = 1 << 56;
+
+/// The request, made ready for searching. Seconds are whole multiples of one unit, so small that
+/// nobody sees it and so large that every sum of them is exact in any order.
 pub(super) struct Table {
     pub(super) pieces: usize,
     pub(super) lanes: Vec<Lane>,
-    /// Seconds of one crossing of the whole workload.
-    pub(super) crossing: f64,
+    /// Seconds in which the whole workload crosses from each device to each.
+    pub(super) links: Vec<Vec<f64>>,
+    /// Bytes of each memory.
+    pub(super) rooms: Vec<u64>,
 }
 
 /// One device.
+#[derive(Clone)]
 pub(super) struct Lane {
     /// Busy seconds of the pieces before each index.
-    pub(super) before: Vec<f64>,
-    /// For each first piece, where the longest span that fits in memory ends.
-    fit: Vec<usize>,
-    duty: f64,
+    pub(super) busy: Vec<f64>,
+    /// Wall seconds of the same while there is credit.
+    pub(super) at_once: Vec<f64>,
+    /// Wall seconds of the same without credit.
+    pub(super) paced: Vec<f64>,
+    /// Paced seconds that full credit spares.
+    pub(super) credit: f64,
+    pub(super) memory: usize,
+    /// Weights, keys and values of the pieces before each index.
+    pub(super) held: Vec<u64>,
+    pub(super) scratch: Vec<u64>,
+    /// Bytes of the whole model that it holds once and not twice.
+    pub(super) tied: u64,
+    /// For each first piece, where the longest span that fits in an empty memory ends.
+    pub(super) fit: Vec<usize>,
 }
 
 impl Table {
     pub(super) fn new(request: &PlanRequest) -> Result<Self, PlanError> {
-        let table = Self::unlimited(request)?;
         match request.devices.len() {
-            0..=PLAN_DEVICES_MAX => Ok(table),
+            0..=PLAN_DEVICES_MAX => Self::unlimited(request),
             given => Err(PlanError::TooManyDevices { given }),
         }
     }
 
     /// A table of any number of devices, which no search takes.
     pub(super) fn unlimited(request: &PlanRequest) -> Result<Self, PlanError> {
-        let first = request.devices.first().ok_or(PlanError::NoDevices)?;
-        let pieces = first.pieces.len();
-        for (device, given) in request.devices.iter().enumerate() {
-            check(given, pieces, request.crossing_seconds)
-                .map_err(|what| PlanError::Figure { device, what })?;
-        }
-        let rows = request.workload.prefill_rows + request.workload.decode_rows;
-        let crossing = request.crossing_seconds * f64::from(rows);
+        check_request(request)?;
+        let crossings = crossings(request);
         let seconds: Vec<_> = request
             .devices
             .iter()
-            .map(|d| seconds(d, request))
+            .map(|device| seconds(device, request))
             .collect();
-        let grid = grid(&seconds, crossing);
+        let grid = grid(request, &seconds, &crossings);
+        let rooms: Vec<_> = request
+            .memories
+            .iter()
+            .map(|memory| memory.room.0.min(BYTES_MAX))
+            .collect();
         let lanes = request.devices.iter().zip(&seconds);
         Ok(Self {
-            pieces,
+            pieces: request.devices[0].pieces.len(),
             lanes: lanes
-                .map(|(device, seconds)| Lane::new(device, seconds, grid))
+                .map(|(device, seconds)| {
+                    Lane::new(device, seconds, grid).fitted(rooms[device.memory])
+                })
                 .collect(),
-            crossing: round_to(grid, crossing),
+            links: crossings
+                .iter()
+                .map(|row| row.iter().map(|&s| round_to(grid, s)).collect())
+                .collect(),
+            rooms,
         })
     }
 
-    /// The plan that has these stages.
-    pub(super) fn describe(&self, request: &PlanRequest, stages: Vec<PlacedSpan>) -> Plan {
-        let loads: Vec<_> = (0..self.lanes.len())
-            .map(|index| self.load(index, &request.devices[index], &stages))
-            .collect();
-        let slowest = (0..loads.len())
-            .reduce(|a, b| {
-                if loads[b].paced > loads[a].paced {
-                    b
-                } else {
-                    a
-                }
-            })
-            .expect("a plan has a device");
+    /// The table of the first `pieces` pieces, fewer than all.
+    pub(super) fn beginning(&self, pieces: usize) -> Self {
+        let lanes = self.lanes.iter().map(|lane| {
+            Lane {
+                busy: lane.busy[..=pieces].to_vec(),
+                at_once: lane.at_once[..=pieces].to_vec(),
+                paced: lane.paced[..=pieces].to_vec(),
+                held: lane.held[..=pieces].to_vec(),
+                scratch: lane.scratch[..pieces].to_vec(),
+                tied: 0,
+                fit: Vec::new(),
+                ..*lane
+            }
+            .fitted(self.rooms[lane.memory])
+        });
+        Self {
+            pieces,
+            lanes: lanes.collect(),
+            links: self.links.clone(),
+            rooms: self.rooms.clone(),
+        }
+    }
+
+    /// The table of some of the devices.
+    pub(super) fn only(&self, devices: &[usize]) -> Self {
+        let row = |&from: &usize| devices.iter().map(|&to| self.links[from][to]).collect();
+        Self {
+            pieces: self.pieces,
+            lanes: devices
+                .iter()
+                .map(|&device| self.lanes[device].clone())
+                .collect(),
+            links: devices.iter().map(row).collect(),
+            rooms: self.rooms.clone(),
+        }
+    }
+
+    /// The table in which a plan is cut only at some pieces, the first and the end among them. Its
+    /// plans are plans of this one.
+    pub(super) fn cut_at(&self, cuts: &[usize]) -> Self {
+        let lanes = self.lanes.iter().map(|lane| {
+            let sums = |sums: &[f64]| cuts.iter().map(|&cut| sums[cut]).collect();
+            let scratch = cuts.windows(2).map(|cut| {
+                let pieces = lane.scratch[cut[0]..cut[1]].iter();
+                pieces.copied().max().unwrap_or(0)
+            });
+            Lane {
+                busy: sums(&lane.busy),
+                at_once: sums(&lane.at_once),
+                paced: sums(&lane.paced),
+                held: cuts.iter().map(|&cut| lane.held[cut]).collect(),
+                scratch: scratch.collect(),
+                fit: Vec::new(),
+                ..*lane
+            }
+            .fitted(self.rooms[lane.memory])
+        });
+        Self {
+            pieces: cuts.len() - 1,
+            lanes: lanes.collect(),
+            links: self.links.clone(),
+            rooms: self.rooms.clone(),
+        }
+    }
+
+    /// The longest crossing between two devices.
+    pub(super) fn crossing_max(&self) -> f64 {
+        self.links.iter().flatten().copied().fold(0.0, f64::max)
+    }
+
+    /// The shortest crossing between two devices; zero when there is one device.
+    pub(super) fn crossing_min(&self) -> f64 {
+        let others = self.links.iter().enumerate().flat_map(|(from, row)| {
+            let others = row.iter().enumerate().filter(move |(to, _)| *to != from);
+            others.map(|(_, &link)| link)
+        });
+        others.reduce(f64::min).unwrap_or(0.0)
+    }
+
+    /// The memories that these stages hold too much of.
+    pub(super) fn overfilled(&self, stages: &[PlacedSpan]) -> Vec<usize> {
+        let over = |&memory: &usize| {
+            let its = stages
+                .iter()
+                .filter(|stage| self.lanes[stage.device].memory == memory);
+            let held = its.map(|stage| self.lanes[stage.device].bytes(stage.span));
+            held.sum::<u64>() > self.rooms[memory]
+        };
+        (0..self.rooms.len()).filter(over).collect()
+    }
+
+    /// The longest of the stages' paced seconds and of their crossings.
+    pub(super) fn period(&self, stages: &[PlacedSpan]) -> f64 {
+        let paced = |stage: &PlacedSpan| self.lanes[stage.device].paced(stage.span);
         let crossings = stages
             .windows(2)
-            .filter(|two| two[0].device != two[1].device)
-            .count();
-        // At most as many as there are stages: exact in a double.
-        let crossing_sum = self.crossing * crossings as f64;
-        let crossing_one = if crossings > 0 { self.crossing } else { 0.0 };
-        let chain = loads.iter().map(|load| load.busy).sum::<f64>() + crossing_sum;
-        let paced = loads[slowest].paced;
-        let bound_by = match request.objective {
-            Objective::Throughput if crossing_one > paced => BoundBy::Crossing,
-            Objective::OneStream if chain > paced => BoundBy::Chain,
-            _ => BoundBy::Device(slowest),
-        };
-        let (period, latency) = (paced.max(crossing_one), paced.max(chain));
-        Plan {
-            stages,
-            objective: request.objective,
-            period,
-            latency,
-            bound_by,
-            loads,
-        }
-    }
-
-    fn load(&self, index: usize, device: &PlanDevice, stages: &[PlacedSpan]) -> DeviceLoad {
-        let mut load = DeviceLoad::default();
-        let mut ends = 0;
-        for stage in stages.iter().filter(|stage| stage.device == index) {
-            let bytes = bytes(device, stage.span);
-            load.busy += self.lanes[index].busy(stage.span);
-            load.weights += bytes.weights;
-            load.kv += bytes.kv;
-            load.scratch += bytes.scratch;
-            ends += usize::from(stage.span.start == 0) + usize::from(stage.span.end == self.pieces);
-        }
-        if ends == 2 {
-            load.weights = load.weights.saturating_sub(device.tied);
-        }
-        load.paced = load.busy / self.lanes[index].duty;
-        load
-    }
-
-    pub(super) fn does_not_fit(&self, request: &PlanRequest) -> PlanError {
-        let whole = Span::new(0, self.pieces);
-        let needed = request
-            .devices
+            .map(|pair| self.links[pair[0].device][pair[1].device]);
+        stages
             .iter()
-            .map(|device| total(device, whole))
-            .min();
-        let (end, placed) = self.longest_beginning(request);
-        PlanError::DoesNotFit {
-            needed: needed.unwrap_or_default(),
-            rooms: request.devices.iter().map(|device| device.room).collect(),
-            placed,
-            pieces_placed: end,
-            pieces: self.pieces,
-        }
+            .map(paced)
+            .chain(crossings)
+            .fold(0.0, f64::max)
     }
 
-    /// The most pieces from the first on that fit over all devices, and their bytes there.
-    fn longest_beginning(&self, request: &PlanRequest) -> (usize, Bytes) {
-        let mut best = vec![(0, Bytes::ZERO); 1 << self.lanes.len()];
-        for set in 1..best.len() {
-            for device in (0..self.lanes.len()).filter(|device| set >> device & 1 == 1) {
-                let (start, placed) = best[set & !(1 << device)];
-                let end = self.lanes[device].fit[start];
-                if end > best[set].0 {
-                    let span = Span::new(start, end);
-                    best[set] = (end, placed + total(&request.devices[device], span));
-                }
-            }
-            // A set is as good as its best part, where no device of it adds a piece.
-            for device in (0..self.lanes.len()).filter(|device| set >> device & 1 == 1) {
-                if best[set & !(1 << device)].0 > best[set].0 {
-                    best[set] = best[set & !(1 << device)];
-                }
-            }
-        }
-        best[best.len() - 1]
+    /// The memories in which some plan could hold too much although each span fits there alone.
+    pub(super) fn contended(&self) -> Vec<usize> {
+        let contended = |&memory: &usize| {
+            let lanes = self.lanes.iter().filter(|lane| lane.memory == memory);
+            let most = lanes.map(|lane| {
+                let ends = lane.fit.iter().enumerate().take(self.pieces);
+                let spans = ends.filter(|&(start, &end)| start < end);
+                spans
+                    .map(|(start, &end)| lane.bytes(Span::new(start, end)))
+                    .max()
+                    .unwrap_or(0)
+            });
+            most.sum::<u64>() > self.rooms[memory]
+        };
+        (0..self.rooms.len()).filter(contended).collect()
     }
 }
 
 impl Lane {
     fn new(device: &PlanDevice, seconds: &[f64], grid: f64) -> Self {
-        let mut before = vec![0.0; seconds.len() + 1];
-        for (index, &seconds) in seconds.iter().enumerate() {
-            before[index + 1] = before[index] + round_to(grid, seconds);
+        let PlanDuty {
+            share,
+            burst,
+            credit,
+        } = device.duty;
+        let sums = |divisor: f64| {
+            let mut before = vec![0.0];
+            for (index, &seconds) in seconds.iter().enumerate() {
+                before.push(before[index] + round_to(grid, seconds / divisor));
+            }
+            before
+        };
+        let mut held = vec![0];
+        for (index, piece) in device.pieces.iter().enumerate() {
+            held.push(held[index] + piece.weights.0 + piece.kv.0);
         }
+        let paced = sums(share);
         Self {
-            before,
-            fit: fit(device),
-            duty: device.duty,
+            busy: sums(1.0),
+            at_once: sums(burst),
+            // More credit than the whole model takes is no use.
+            credit: round_to(grid, (credit / share).min(paced[seconds.len()])),
+            paced,
+            memory: device.memory,
+            held,
+            scratch: device.pieces.iter().map(|piece| piece.scratch.0).collect(),
+            tied: device.tied.0,
+            fit: Vec::new(),
         }
     }
 
-    pub(super) fn busy(&self, span: Span) -> f64 {
-        self.before[span.end] - self.before[span.start]
+    /// Finds where the longest spans end. The end never moves back as the start moves on.
+    fn fitted(mut self, room: u64) -> Self {
+        let pieces = self.scratch.len();
+        let (mut end, mut largest) = (0, 0);
+        let mut fit = Vec::with_capacity(pieces + 1);
+        for start in 0..pieces {
+            end = end.max(start);
+            if largest < start {
+                let rest = start..end.max(start + 1);
+                largest = rest
+                    .max_by_key(|&piece| self.scratch[piece])
+                    .unwrap_or(start);
+            }
+            while end < pieces {
+                let grown = self.scratch[end].max(self.scratch[largest]);
+                if self.bytes_with(Span::new(start, end + 1), grown) > room {
+                    break;
+                }
+                if self.scratch[end] == grown {
+                    largest = end;
+                }
+                end += 1;
+            }
+            fit.push(end);
+        }
+        fit.push(pieces);
+        self.fit = fit;
+        self
+    }
+
+    pub(super) fn bytes(&self, span: Span) -> u64 {
+        let scratch = self.scratch[span.start..span.end].iter().copied().max();
+        self.bytes_with(span, scratch.unwrap_or(0))
+    }
+
+    /// Bytes of a span whose largest scratch is known.
+    pub(super) fn bytes_with(&self, span: Span, scratch: u64) -> u64 {
+        let whole = span.len() == self.scratch.len();
+        let tied = if whole { self.tied } else { 0 };
+        self.held[span.end] - self.held[span.start] + scratch - tied
     }
 
     pub(super) fn paced(&self, span: Span) -> f64 {
-        self.busy(span) / self.duty
+        self.paced[span.end] - self.paced[span.start]
+    }
+
+    /// The most paced seconds of one span that fits.
+    pub(super) fn longest_paced(&self) -> f64 {
+        let ends = self.fit.iter().enumerate();
+        let spans = ends.map(|(start, &end)| self.paced[end] - self.paced[start]);
+        spans.fold(0.0, f64::max)
+    }
+
+    /// Wall seconds of a unit of work of a span, after waiting.
+    pub(super) fn in_turn(&self, span: Span) -> f64 {
+        let at_once = self.at_once[span.end] - self.at_once[span.start];
+        in_turn(at_once, self.paced(span), self.credit)
     }
 
     /// For each first piece, where the longest span ends that fits in memory and takes at most
     /// `bound` paced seconds. Returns the least bound above this one that would change any.
     pub(super) fn reach(&self, bound: f64, reach: &mut [usize]) -> f64 {
-        let budget = self.budget(bound);
         let mut blocked = f64::INFINITY;
         let mut end = 0;
         for (start, (slot, &fit)) in reach.iter_mut().zip(&self.fit).enumerate() {
             end = end.max(start);
-            while end < fit && self.before[end + 1] - self.before[start] <= budget {
+            let before = self.paced[start];
+            while end < fit && self.paced[end + 1] - before <= bound {
                 end += 1;
             }
             if end < fit {
-                blocked = blocked.min(self.before[end + 1] - self.before[start]);
+                blocked = blocked.min(self.paced[end + 1] - before);
             }
             *slot = end;
         }
-        blocked / self.duty
-    }
-
-    /// The most busy seconds whose paced seconds, as computed, are at most `bound`.
-    fn budget(&self, bound: f64) -> f64 {
-        let mut busy = bound * self.duty;
-        while busy / self.duty > bound {
-            busy = busy.next_down();
-        }
-        while busy.is_finite() && busy.next_up() / self.duty <= bound {
-            busy = busy.next_up();
-        }
-        busy
+        blocked
     }
 }
 
-fn check(device: &PlanDevice, pieces: usize, crossing: f64) -> Result<(), String> {
-    let PlanDevice { costs, duty, .. } = device;
+/// The one formula of a device's time: wall seconds of a unit of work that begins with full credit.
+///
+/// `governor::Duty` lets a device be busy for `credit + share * t` seconds of any `t`, so `busy`
+/// seconds of work end when `busy = credit + share * t`: after `busy / share - credit / share`. All
+/// the while it works with at most `burst` of its speed, so no sooner than after `busy / burst`. A
+/// device may be in debt by up to a slice before it rests, so the work's end may come earlier, by at
+/// most the rest of one slice.
+///
+/// The credit is full when the device waits for others long enough in every unit, and where it does
+/// not, a unit comes every `busy / share` seconds. So the period of one stream is the larger of the
+/// two: see [`Plan::latency`](super::Plan::latency).
+pub(super) fn in_turn(at_once: f64, paced: f64, credit: f64) -> f64 {
+    at_once.max(paced - credit)
+}
+
+fn check_request(request: &PlanRequest) -> Result<(), PlanError> {
+    let first = request.devices.first().ok_or(PlanError::NoDevices)?;
+    let devices = request.devices.len();
+    for (device, given) in request.devices.iter().enumerate() {
+        let links = request.links.get(device).map_or(&[][..], |row| &row[..]);
+        check(given, first.pieces.len(), request.memories.len())
+            .and_then(|()| check_links(links, device, devices))
+            .map_err(|what| PlanError::Figure { device, what })?;
+    }
+    Ok(())
+}
+
+fn check(device: &PlanDevice, pieces: usize, memories: usize) -> Result<(), String> {
+    let PlanDevice { costs, memory, .. } = device;
     let lengths = [device.pieces.len(), costs.decode.len(), costs.prefill.len()];
     if pieces < 2 || lengths != [pieces; 3] {
         return Err(format!(
@@ -219,23 +350,75 @@ fn check(device: &PlanDevice, pieces: usize, crossing: f64) -> Result<(), String
             pieces.max(2)
         ));
     }
-    let seconds = costs.decode.iter().chain(&costs.prefill).chain([&crossing]);
-    if let Some(bad) = seconds.copied().find(|s| !(s.is_finite() && *s >= 0.0)) {
-        return Err(format!("a piece or crossing that takes {bad} seconds"));
+    let mut seconds = costs.decode.iter().chain(&costs.prefill);
+    if let Some(bad) = seconds.find(|s| !(s.is_finite() && **s >= 0.0)) {
+        return Err(format!("a piece that takes {bad} seconds"));
     }
-    if !(*duty > 0.0 && *duty <= 1.0) {
-        return Err(format!("a duty of {duty}; above 0 and at most 1 expected"));
+    if *memory >= memories {
+        return Err(format!("memory {memory}, and there are {memories}"));
     }
-    let ends = device.pieces[0]
-        .weights
-        .min(device.pieces[pieces - 1].weights);
+    check_duty(device.duty)?;
+    check_bytes(device)
+}
+
+fn check_duty(duty: PlanDuty) -> Result<(), String> {
+    let PlanDuty {
+        share,
+        burst,
+        credit,
+    } = duty;
+    if !(share > 0.0 && share <= 1.0) {
+        return Err(format!("a duty of {share}; above 0 and at most 1 expected"));
+    }
+    if !(burst >= share && burst <= 1.0) {
+        return Err(format!("a burst of {burst}; {share} to 1 expected"));
+    }
+    if credit.is_nan() || credit < 0.0 {
+        return Err(format!("a credit of {credit} seconds"));
+    }
+    Ok(())
+}
+
+fn check_bytes(device: &PlanDevice) -> Result<(), String> {
+    let pieces = &device.pieces;
+    let [first, .., last] = &pieces[..] else {
+        unreachable!("there are two pieces at least");
+    };
+    let ends = first.weights.min(last.weights);
     if device.tied > ends {
         return Err(format!(
             "a tied table of {} in an embedding or head of {ends}",
             device.tied
         ));
     }
+    let of = |piece: &super::PieceBytes| {
+        [piece.weights, piece.kv, piece.scratch].map(|bytes| u128::from(bytes.0))
+    };
+    let sum: u128 = pieces.iter().flat_map(of).sum();
+    if sum > u128::from(BYTES_MAX) {
+        let most = Bytes(BYTES_MAX);
+        return Err(format!("{sum} bytes of pieces; at most {most} expected"));
+    }
     Ok(())
+}
+
+fn check_links(links: &[PlanLink], device: usize, devices: usize) -> Result<(), String> {
+    if links.len() != devices {
+        let given = links.len();
+        return Err(format!("links to {given} devices; {devices} expected"));
+    }
+    let mut others = links.iter().enumerate().filter(|(to, _)| *to != device);
+    let bad = others.find(|(_, link)| {
+        let latency = link.latency.is_finite() && link.latency >= 0.0;
+        !(latency && link.bytes_per_second > 0.0)
+    });
+    match bad {
+        Some((to, link)) => Err(format!(
+            "a link to device {to} of {} seconds and {} bytes a second",
+            link.latency, link.bytes_per_second
+        )),
+        None => Ok(()),
+    }
 }
 
 /// Seconds of each piece for the whole workload.
@@ -248,14 +431,29 @@ fn seconds(device: &PlanDevice, request: &PlanRequest) -> Vec<f64> {
         .collect()
 }
 
-/// The unit seconds are rounded to: so small that nobody sees it, so large that every sum of them
-/// has at most 53 binary digits and is exact in any order.
-fn grid(seconds: &[Vec<f64>], crossing: f64) -> f64 {
-    let largest = seconds
-        .iter()
-        .map(|s| s.iter().sum::<f64>())
+/// Seconds in which the whole workload crosses from each device to each, at once.
+fn crossings(request: &PlanRequest) -> Vec<Vec<f64>> {
+    let rows = u64::from(request.workload.prefill_rows) + u64::from(request.workload.decode_rows);
+    // Far below 2^53.
+    let bytes = rows as f64 * request.row_bytes.0 as f64;
+    let row = |(from, links): (usize, &Vec<PlanLink>)| {
+        let crossing = |(to, link): (usize, &PlanLink)| match to == from {
+            true => 0.0,
+            false => link.latency + bytes / link.bytes_per_second,
+        };
+        links.iter().enumerate().map(crossing).collect()
+    };
+    request.links.iter().enumerate().map(row).collect()
+}
+
+/// The unit that seconds are rounded to.
+fn grid(request: &PlanRequest, seconds: &[Vec<f64>], crossings: &[Vec<f64>]) -> f64 {
+    let paced = request.devices.iter().zip(seconds);
+    let largest = paced
+        .map(|(device, seconds)| seconds.iter().sum::<f64>() / device.duty.share)
         .fold(0.0, f64::max);
-    let total = largest + crossing * seconds.len() as f64;
+    let crossing = crossings.iter().flatten().copied().fold(0.0, f64::max);
+    let total = largest + crossing;
     if total > 0.0 {
         2.0_f64.powi(total.log2().ceil() as i32 - 48)
     } else {
@@ -265,60 +463,4 @@ fn grid(seconds: &[Vec<f64>], crossing: f64) -> f64 {
 
 fn round_to(grid: f64, seconds: f64) -> f64 {
     (seconds / grid).round() * grid
-}
-
-/// Bytes of a span on a device; a tied table that it has at both ends counts once.
-fn bytes(device: &PlanDevice, span: Span) -> PieceBytes {
-    let mut sum = PieceBytes::default();
-    for piece in &device.pieces[span.start..span.end] {
-        sum.weights += piece.weights;
-        sum.kv += piece.kv;
-        sum.scratch = sum.scratch.max(piece.scratch);
-    }
-    sum
-}
-
-fn total(device: &PlanDevice, span: Span) -> Bytes {
-    let bytes = bytes(device, span);
-    let whole = span.len() == device.pieces.len();
-    let tied = if whole { device.tied } else { Bytes::ZERO };
-    (bytes.weights + bytes.kv + bytes.scratch).saturating_sub(tied)
-}
-
-/// For each first piece, where the longest span that fits in the device's room ends. The end
-/// never moves back as the start moves on, so one pass finds all.
-fn fit(device: &PlanDevice) -> Vec<usize> {
-    let pieces = &device.pieces;
-    let (mut held, mut scratch) = (0_u128, 0_u64);
-    let mut end = 0;
-    let mut ends = Vec::with_capacity(pieces.len() + 1);
-    for start in 0..pieces.len() {
-        if end < start {
-            (end, held, scratch) = (start, 0, 0);
-        }
-        while let Some(next) = pieces.get(end) {
-            let whole = start == 0 && end + 1 == pieces.len();
-            let tied = if whole { device.tied.0 } else { 0 };
-            let grown = held + sum(next) - u128::from(tied);
-            if grown + u128::from(scratch.max(next.scratch.0)) > u128::from(device.room.0) {
-                break;
-            }
-            (held, scratch) = (held + sum(next), scratch.max(next.scratch.0));
-            end += 1;
-        }
-        ends.push(end);
-        if end > start {
-            held -= sum(&pieces[start]);
-            if pieces[start].scratch.0 == scratch {
-                let rest = pieces[start + 1..end].iter();
-                scratch = rest.map(|piece| piece.scratch.0).max().unwrap_or(0);
-            }
-        }
-    }
-    ends.push(pieces.len());
-    ends
-}
-
-fn sum(piece: &PieceBytes) -> u128 {
-    u128::from(piece.weights.0) + u128::from(piece.kv.0)
 }

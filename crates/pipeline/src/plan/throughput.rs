@@ -1,168 +1,182 @@
-use gogrid_units::Span;
-
 use super::PlacedSpan;
+use super::corridor::{Corridor, Pass, TooMany};
+use super::covering::least_period;
+use super::effort::{Counted, Effort, Spent};
+use super::fluid::covering_prices;
+use super::reaches::Reaches;
+use super::remaining::{Aim, Costing, Remaining};
+use super::select::select;
 use super::table::Table;
 
 /// The stages of the shortest period, or `None` when the model does not fit.
 ///
-/// Whether a period is possible is a question of how far back from the end each set of devices
-/// reaches under it. The answer changes only at periods that some span takes, so the search jumps
-/// from one to another and ends at the least exactly.
-pub(super) fn search(table: &Table) -> Option<Vec<PlacedSpan>> {
-    let mut reaches = Reaches::new(table);
-    let mut high = reaches.try_period(f64::INFINITY).ok()?;
+/// The memories that devices share are left out at first. Where the best plan then holds too much
+/// of one, the search begins again with it counted.
+pub(super) fn search(table: &Table, effort: &Effort) -> Result<Option<Vec<PlacedSpan>>, Spent> {
+    let mut remaining = Remaining::new(table);
+    let mut shared = Vec::new();
     let mut low = 0.0;
-    while low < high {
-        let middle = low + (high - low) / 2.0;
-        match reaches.try_period(if middle < high { middle } else { low }) {
-            Ok(period) => high = period,
-            Err(next) => low = next,
+    loop {
+        let counted = Counted {
+            shared: &shared,
+            effort,
+        };
+        let mut search = Search::new(table, counted, &mut remaining);
+        search.low = low;
+        let Some(period) = search.close_in()? else {
+            return Ok(None);
+        };
+        let stages = search.select(period)?;
+        let over = table.overfilled(&stages);
+        if over.is_empty() {
+            return Ok(Some(stages));
         }
+        shared.extend(over);
+        low = period;
     }
-    reaches.try_period(high).ok()?;
-    Some(reaches.select())
 }
 
-/// What sets of devices reach under one period.
-pub(super) struct Reaches<'a> {
+/// Some plan that fits, whatever time it takes.
+pub(super) fn any_that_fits(
+    table: &Table,
+    effort: Effort,
+) -> Result<Option<Vec<PlacedSpan>>, Spent> {
+    let mut remaining = Remaining::new(table);
+    let counted = Counted {
+        shared: &table.contended(),
+        effort: &effort,
+    };
+    Search::new(table, counted, &mut remaining).try_period(f64::INFINITY)?;
+    Ok(effort.into_best())
+}
+
+/// How much more than the least period is tried first.
+const SLACKS: [f64; 5] = [1.003, 1.01, 1.03, 1.1, 1.5];
+
+/// The part of a period that a search closes in on before it tries to end.
+const NARROW: f64 = 0.01;
+
+/// What a look for a plan of a period found.
+enum Tried {
+    /// A plan of this period.
+    Found(f64),
+    /// No plan below this period, which is longer than the one that was tried.
+    NoneBelow(f64),
+}
+
+/// Whether a period is possible changes only at periods that some span or crossing takes, so the
+/// search jumps from one to another and ends at the least exactly.
+struct Search<'a, 'b> {
     table: &'a Table,
-    period: f64,
-    /// For each device and first piece, where its longest span ends.
-    pub(super) forward: Vec<Vec<usize>>,
-    /// For each device and end, where its longest span begins.
-    pub(super) backward: Vec<Vec<usize>>,
-    /// For each set of devices, the first piece of the longest run to the model's end, and the
-    /// device that begins it.
-    pub(super) first: Vec<(usize, usize)>,
-    /// For each set of devices, where the longest run from the model's first piece ends.
-    pub(super) last: Vec<usize>,
+    counted: Counted<'b>,
+    remaining: &'b mut Remaining<'a>,
+    corridor: Corridor<'b>,
+    low: f64,
 }
 
-impl<'a> Reaches<'a> {
-    pub(super) fn new(table: &'a Table) -> Self {
-        let rows = vec![vec![0; table.pieces + 1]; table.lanes.len()];
-        let sets = 1 << table.lanes.len();
-        let (first, last) = (vec![(table.pieces, 0); sets], vec![0; sets]);
+impl<'a, 'b> Search<'a, 'b> {
+    fn new(table: &'a Table, counted: Counted<'b>, remaining: &'b mut Remaining<'a>) -> Self
+    where
+        'a: 'b,
+    {
         Self {
             table,
-            period: 0.0,
-            forward: rows.clone(),
-            backward: rows,
-            first,
-            last,
+            counted,
+            remaining,
+            corridor: Corridor::new(table, counted),
+            low: 0.0,
         }
     }
 
-    /// The period of a plan that takes at most `period`; or, if there is none, the least period
-    /// above it that some plan might take.
-    fn try_period(&mut self, period: f64) -> Result<f64, f64> {
-        let next = self.set_period(period);
-        if self.crossing_allowed() {
-            if self.first[self.first.len() - 1].0 == 0 {
-                return Ok(self.found());
+    fn close_in(&mut self) -> Result<Option<f64>, Spent> {
+        let mut high = match self.counted.shared {
+            [] => self.first_by_reaches(),
+            _ => self.first()?,
+        };
+        let mut period = high.next_down();
+        let mut is_below = true;
+        while self.low < high {
+            match self.try_period(period)? {
+                Tried::Found(found) => high = found,
+                Tried::NoneBelow(next) => self.low = next,
             }
-            return Err(next);
+            // Nearer to the high end, since a look that finds a plan is quicker than one that finds none.
+            let between = self.low + (high - self.low) * 0.75;
+            // Once both are close, every other look tries to end it.
+            is_below = !is_below && high - self.low <= NARROW * high;
+            period = match is_below || between >= high {
+                true => high.next_down().max(self.low),
+                false => between,
+            };
         }
-        let alone = (0..self.table.lanes.len()).filter(|device| self.first[1 << device].0 == 0);
-        let whole = Span::new(0, self.table.pieces);
-        let best = alone
-            .map(|device| self.table.lanes[device].paced(whole))
-            .reduce(f64::min);
-        best.ok_or(next.min(self.table.crossing))
+        Ok(Some(high).filter(|&high| high < f64::INFINITY))
     }
 
-    /// Fills in what is reached under `period`, and returns the least period above it under which
-    /// some device reaches further.
-    pub(super) fn set_period(&mut self, period: f64) -> f64 {
-        self.period = period;
-        let mut next = f64::INFINITY;
-        for (device, lane) in self.table.lanes.iter().enumerate() {
-            next = next.min(lane.reach(period, &mut self.forward[device]));
-            let mut start = 0;
-            for (end, slot) in self.backward[device].iter_mut().enumerate() {
-                while self.forward[device][start] < end {
-                    start += 1;
-                }
-                *slot = start;
+    /// A period that some plan takes where each span that fits alone fits; infinite when none is
+    /// found.
+    fn first_by_reaches(&self) -> f64 {
+        match Reaches::new(self.table).search(self.low) {
+            Some((period, stages)) => {
+                self.counted.effort.offer(self.table, period, stages);
+                period
+            }
+            None => f64::INFINITY,
+        }
+    }
+
+    /// A period that some plan takes: tries a little more than pieces that need not be in order would
+    /// take. Infinite when the model does not fit.
+    fn first(&mut self) -> Result<f64, Spent> {
+        self.low = least_period(self.table, self.counted.shared).max(self.low);
+        let tries = SLACKS.map(|slack| slack * self.low);
+        for period in tries.into_iter().chain([f64::INFINITY]) {
+            match self.try_period(period)? {
+                Tried::Found(found) => return Ok(found),
+                Tried::NoneBelow(next) => self.low = self.low.max(next),
             }
         }
-        for set in 1..self.first.len() {
-            self.first[set] = devices(set)
-                .map(|device| {
-                    (
-                        self.backward[device][self.first[set & !(1 << device)].0],
-                        device,
-                    )
-                })
-                .min()
-                .expect("the set is not empty");
-        }
-        next
+        Ok(f64::INFINITY)
     }
 
-    /// Fills in `last` under the present period.
-    pub(super) fn set_last(&mut self) {
-        for set in 1..self.last.len() {
-            let ends = devices(set).map(|d| self.forward[d][self.last[set & !(1 << d)]]);
-            self.last[set] = ends.max().expect("the set is not empty");
-        }
-    }
-
-    fn crossing_allowed(&self) -> bool {
-        self.period >= self.table.crossing
-    }
-
-    /// The period of the run to the model's end that all devices together make.
-    fn found(&self) -> f64 {
-        let mut period: f64 = 0.0;
-        let mut set = self.first.len() - 1;
-        let mut stages = 0;
-        while set != 0 {
-            let (start, device) = self.first[set];
-            set &= !(1 << device);
-            let end = self.first[set].0;
-            period = period.max(self.table.lanes[device].paced(Span::new(start, end)));
-            stages += usize::from(end > start);
-        }
-        if stages > 1 {
-            period.max(self.table.crossing)
-        } else {
-            period
+    /// Looks for a plan that takes at most `period`.
+    fn try_period(&mut self, period: f64) -> Result<Tried, Spent> {
+        let effort = self.counted.effort;
+        effort.pass(self.table.lanes.len())?;
+        let prices = covering_prices(self.table, self.counted.shared, period);
+        let aim = aim(period, &prices);
+        let next = self.remaining.fill(aim);
+        match self.corridor.least(aim, self.remaining, usize::MAX) {
+            Ok(None) => Ok(Tried::NoneBelow(next)),
+            Ok(Some((_, stages))) => {
+                let found = self.table.period(&stages);
+                effort.offer(self.table, found, stages);
+                Ok(Tried::Found(found))
+            }
+            Err(TooMany(_)) => Err(Spent),
         }
     }
 
-    /// Of the plans that take at most the present period, the one with the fewest devices, and of
-    /// those the one whose devices come first.
-    fn select(&self) -> Vec<PlacedSpan> {
-        let sets = (1..self.first.len()).filter(|&set| self.first[set].0 == 0);
-        let count = sets.map(usize::count_ones).min().expect("a plan was found");
-        let (mut start, mut free) = (0, self.first.len() - 1);
-        let mut stages = Vec::new();
-        for left in (0..count).rev() {
-            let device = devices(free)
-                .find(|&device| {
-                    let end = self.forward[device][start];
-                    let others = free & !(1 << device);
-                    subsets(others).any(|s| s.count_ones() == left && self.first[s].0 <= end)
-                })
-                .expect("some device goes on");
-            let span = Span::new(start, self.forward[device][start]);
-            stages.push(PlacedSpan { device, span });
-            start = span.end;
-            free &= !(1 << device);
-        }
-        stages
+    fn select(&mut self, period: f64) -> Result<Vec<PlacedSpan>, Spent> {
+        self.counted.effort.pass(self.table.lanes.len())?;
+        let prices = covering_prices(self.table, self.counted.shared, period);
+        let aim = aim(period, &prices);
+        self.remaining.fill(aim);
+        select(
+            self.table,
+            self.counted,
+            Pass {
+                aim: &aim,
+                remaining: self.remaining,
+            },
+        )
     }
 }
 
-/// The devices of a set, in order.
-pub(super) fn devices(set: usize) -> impl Iterator<Item = usize> {
-    let sets = std::iter::successors(Some(set), |&set| Some(set & set.wrapping_sub(1)));
-    sets.take_while(|&set| set != 0)
-        .map(|set| set.trailing_zeros() as usize)
-}
-
-/// The subsets of a set, the set itself first and the empty one last.
-pub(super) fn subsets(set: usize) -> impl Iterator<Item = usize> {
-    std::iter::successors(Some(set), move |&sub| (sub != 0).then(|| (sub - 1) & set))
+fn aim(period: f64, prices: &[f64]) -> Aim<'_> {
+    Aim {
+        costing: Costing::Free,
+        bound: period,
+        limit: 0.0,
+        prices,
+    }
 }

@@ -67,6 +67,7 @@ async fn short(
                 let Figures { queue_s, .. } = figures;
                 return Ok((asked + queue_s, seen));
             }
+            _ => {}
         }
     }
     Err("the stream ended early".into())
@@ -89,7 +90,7 @@ async fn long(pipeline: &HeterogeneousPipeline) -> Fallible<Generation> {
 async fn token(generation: &mut Generation) -> Fallible<()> {
     match generation.next().await.ok_or("the stream ended early")?? {
         Event::Delta { .. } => Ok(()),
-        Event::Finished { reason, .. } => Err(format!("it ended: {reason:?}").into()),
+        other => Err(format!("not a token: {other:?}").into()),
     }
 }
 
@@ -147,7 +148,7 @@ pub(crate) async fn pauses(pipeline: &HeterogeneousPipeline, clock: Clock) -> Fa
         // Somewhere else in a step each time.
         thread::park_timeout(Duration::from_micros(370) * (number % 16));
         took_ms.push(pause(pipeline, clock).await?);
-        pipeline.resume().await;
+        pipeline.resume().await?;
     }
     Ok(took_ms)
 }
@@ -169,7 +170,7 @@ async fn pause(pipeline: &HeterogeneousPipeline, clock: Clock) -> Fallible<f64> 
         }
     }
     if answered.is_none() {
-        pausing.await;
+        pausing.await?;
     }
     Ok((last - asked) * 1e3)
 }

@@ -53,7 +53,7 @@ pub(crate) fn compute_rows(table: &mut Table, compute: &Compute, limits: &Resour
     let [first, .., last] = &used[..] else {
         return table.row(["compute", "", "", "too few tokens"].map(str::to_owned));
     };
-    let cores: usize = devices().iter().map(|device| device.cores.len()).sum();
+    let cores: usize = devices().iter().map(|device| device.cores().len()).sum();
     let share =
         |from: &Used, to: &Used| (to.cpu_s - from.cpu_s) / (to.wall_s - from.wall_s) / cores as f64;
     // From each token to the first that is a tenth of a second later, or a little more.

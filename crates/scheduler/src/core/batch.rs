@@ -7,8 +7,8 @@ use crate::limits::ROWS_IN_STEP_MAX;
 pub(crate) struct Candidate {
     /// Its place among the running sequences, which stand in the order they started.
     pub(crate) place: usize,
-    /// Tokens of its prompt that are not written yet; zero when it decodes.
-    pub(crate) prompt_left: usize,
+    /// Rows that are not written yet before it decodes; zero when it does.
+    pub(crate) prefill_left: usize,
     /// The step it was in last, or that was the last when it started.
     pub(crate) last_step: u64,
 }
@@ -19,19 +19,19 @@ pub(crate) struct Candidate {
 pub(crate) fn choose(candidates: &[Candidate], batch_max: usize) -> Vec<(usize, usize)> {
     let prefill = candidates
         .iter()
-        .filter(|c| c.prompt_left > 0)
+        .filter(|c| c.prefill_left > 0)
         .min_by_key(|c| c.place);
-    let decodes = candidates.iter().filter(|c| c.prompt_left == 0);
+    let decodes = candidates.iter().filter(|c| c.prefill_left == 0);
     let mut chosen: Vec<&Candidate> = decodes.chain(prefill).collect();
     chosen.sort_unstable_by_key(|c| (c.last_step, c.place));
     chosen.truncate(batch_max.min(ROWS_IN_STEP_MAX - 1));
-    chosen.sort_unstable_by_key(|c| (Reverse(c.prompt_left == 0), c.place));
-    let rows_left = ROWS_IN_STEP_MAX - chosen.iter().filter(|c| c.prompt_left == 0).count();
+    chosen.sort_unstable_by_key(|c| (Reverse(c.prefill_left == 0), c.place));
+    let rows_left = ROWS_IN_STEP_MAX - chosen.iter().filter(|c| c.prefill_left == 0).count();
     let rows = |c: &Candidate| {
-        if c.prompt_left == 0 {
+        if c.prefill_left == 0 {
             1
         } else {
-            c.prompt_left.min(rows_left)
+            c.prefill_left.min(rows_left)
         }
     };
     chosen.into_iter().map(|c| (c.place, rows(c))).collect()
@@ -41,10 +41,10 @@ pub(crate) fn choose(candidates: &[Candidate], batch_max: usize) -> Vec<(usize, 
 mod tests {
     use super::*;
 
-    fn candidate(place: usize, prompt_left: usize, last_step: u64) -> Candidate {
+    fn candidate(place: usize, prefill_left: usize, last_step: u64) -> Candidate {
         Candidate {
             place,
-            prompt_left,
+            prefill_left,
             last_step,
         }
     }

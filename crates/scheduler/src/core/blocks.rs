@@ -1,35 +1,100 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
+use std::ops::Range;
 
 use gogrid_pipeline::{BLOCK_TOKENS, BlockId};
 
 use crate::limits::ROWS_IN_STEP_MAX;
 
-/// The block numbers of one KV group: the lowest free one is given first, so that they stay few.
-#[derive(Debug, Default)]
+/// The block numbers of one KV group, and how often each is referred to: the lowest free one is given
+/// first, so that they stay few.
+#[derive(Debug)]
 pub(crate) struct BlockNumbers {
+    window: Option<usize>,
     freed: BinaryHeap<Reverse<u32>>,
-    next: u32,
+    /// References to each number below the first that was never given; none to those that are free.
+    references: Vec<u32>,
 }
 
 impl BlockNumbers {
+    /// The numbers of a group with that window.
+    pub(crate) fn new(window: Option<usize>) -> Self {
+        Self {
+            window,
+            freed: BinaryHeap::new(),
+            references: Vec::new(),
+        }
+    }
+
+    /// A block with one reference, in which nothing is written.
     pub(crate) fn take(&mut self) -> BlockId {
-        let Reverse(number) = self.freed.pop().unwrap_or_else(|| {
-            self.next += 1;
-            Reverse(self.next - 1)
-        });
-        BlockId(number)
+        if let Some(Reverse(number)) = self.freed.pop() {
+            self.references[number as usize] = 1;
+            return BlockId(number);
+        }
+        self.references.push(1);
+        // What the blocks hold fills any memory long before their numbers end.
+        BlockId(self.references.len() as u32 - 1)
     }
 
-    pub(crate) fn give_back(&mut self, block: BlockId) {
-        debug_assert!(block.0 < self.next, "a block that was never given");
-        self.freed.push(Reverse(block.0));
+    /// Another reference to a block. From here on no step writes in it until the others are gone.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for prefix caches and forks"))]
+    pub(crate) fn share(&mut self, block: BlockId) {
+        let references = &mut self.references[block.0 as usize];
+        assert!(*references > 0, "{block:?} is free");
+        *references += 1;
     }
 
-    /// Numbers that are out.
+    /// Gives a reference back; says whether it was the last, so that the stages are to forget the
+    /// block.
+    pub(crate) fn give_back(&mut self, block: BlockId) -> bool {
+        let references = &mut self.references[block.0 as usize];
+        assert!(*references > 0, "{block:?} is free");
+        *references -= 1;
+        let is_last = *references == 0;
+        if is_last {
+            self.freed.push(Reverse(block.0));
+        }
+        is_last
+    }
+
+    /// Makes a table of the group hold every block that the rows read or write, and no more: takes
+    /// blocks for new positions, and gives back those that left the window. Answers with the blocks
+    /// that the stages are to forget.
+    ///
+    /// # Panics
+    /// When a block that the rows write in has another reference.
+    pub(crate) fn cover(
+        &mut self,
+        table: &mut Vec<Option<BlockId>>,
+        rows: Range<usize>,
+    ) -> Vec<BlockId> {
+        let before = |window| (rows.start + 1).saturating_sub(window);
+        let live = self.window.map_or(0, before) / BLOCK_TOKENS;
+        let left = table.iter_mut().take(live).filter_map(Option::take);
+        let gone = left.filter(|&block| self.give_back(block)).collect();
+        while table.len() < rows.end.div_ceil(BLOCK_TOKENS) {
+            table.push(Some(self.take()));
+        }
+        for &block in table[rows.start / BLOCK_TOKENS..].iter().flatten() {
+            let references = self.references[block.0 as usize];
+            assert!(
+                references == 1,
+                "{block:?} is written with {references} references"
+            );
+        }
+        gone
+    }
+
+    /// Blocks that are out.
     #[cfg(test)]
     pub(crate) fn out(&self) -> usize {
-        self.next as usize - self.freed.len()
+        self.references.len() - self.freed.len()
+    }
+
+    #[cfg(test)]
+    pub(crate) fn references(&self, block: BlockId) -> u32 {
+        self.references[block.0 as usize]
     }
 }
 
@@ -43,46 +108,77 @@ pub(crate) fn blocks_at_most(window: Option<usize>, tokens: usize) -> usize {
     all.min(positions.saturating_sub(1).div_ceil(BLOCK_TOKENS) + 1)
 }
 
-/// Makes a group's table hold every block that rows `start..end` read or write, and no more: takes
-/// blocks for new positions, and gives those that left the window.
-pub(crate) fn cover(
-    table: &mut Vec<Option<BlockId>>,
-    window: Option<usize>,
-    (start, end): (usize, usize),
-    numbers: &mut BlockNumbers,
-) -> Vec<BlockId> {
-    let oldest_seen = window.map_or(0, |window| (start + 1).saturating_sub(window));
-    let live = oldest_seen / BLOCK_TOKENS;
-    let gone: Vec<BlockId> = table
-        .iter_mut()
-        .take(live)
-        .filter_map(Option::take)
-        .collect();
-    gone.iter().for_each(|&block| numbers.give_back(block));
-    while table.len() < end.div_ceil(BLOCK_TOKENS) {
-        table.push(Some(numbers.take()));
-    }
-    gone
-}
-
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use proptest::prelude::*;
 
     use super::*;
 
     #[test]
     fn the_lowest_free_number_comes_first() {
-        let mut numbers = BlockNumbers::default();
+        let mut numbers = BlockNumbers::new(None);
         let given: Vec<_> = (0..3).map(|_| numbers.take()).collect();
         assert_eq!(given, [BlockId(0), BlockId(1), BlockId(2)]);
-        numbers.give_back(BlockId(1));
-        numbers.give_back(BlockId(0));
+        assert!(numbers.give_back(BlockId(1)) && numbers.give_back(BlockId(0)));
         assert_eq!(numbers.take(), BlockId(0));
         assert_eq!(numbers.out(), 2);
     }
 
+    #[test]
+    #[should_panic(expected = "is written with 2 references")]
+    fn a_block_that_is_shared_is_not_written() {
+        let (mut numbers, mut table) = (BlockNumbers::new(None), Vec::new());
+        numbers.cover(&mut table, 0..3);
+        numbers.share(table[0].expect("it was covered"));
+        numbers.cover(&mut table, 3..4);
+    }
+
+    #[test]
+    fn a_block_that_leaves_one_window_stays_for_the_other_reference() {
+        let (mut numbers, mut table) = (BlockNumbers::new(Some(10)), Vec::new());
+        numbers.cover(&mut table, 0..64);
+        let first = table[0].expect("it was covered");
+        numbers.share(first);
+        assert_eq!(numbers.cover(&mut table, 64..65), []);
+        assert_eq!(table[0], None);
+        assert!(numbers.give_back(first), "the last reference");
+    }
+
     proptest! {
+        /// A block is out while somebody refers to it, and freed once.
+        #[test]
+        fn references_add_up(steps in prop::collection::vec((0..3_u8, any::<prop::sample::Index>()), 1..300)) {
+            let mut numbers = BlockNumbers::new(None);
+            let mut held: BTreeMap<BlockId, u32> = BTreeMap::new();
+            for (step, which) in steps {
+                let block = (!held.is_empty()).then(|| *which.get(&held.keys().copied().collect::<Vec<_>>()));
+                match (step, block) {
+                    (1, Some(block)) => {
+                        numbers.share(block);
+                        *held.entry(block).or_default() += 1;
+                    }
+                    (2, Some(block)) => {
+                        let left = held[&block] - 1;
+                        prop_assert_eq!(numbers.give_back(block), left == 0);
+                        if left == 0 {
+                            held.remove(&block);
+                        } else {
+                            held.insert(block, left);
+                        }
+                    }
+                    _ => {
+                        let block = numbers.take();
+                        let lowest = (0..).map(BlockId).find(|free| !held.contains_key(free));
+                        prop_assert_eq!(Some(block), lowest);
+                        held.insert(block, 1);
+                    }
+                }
+                prop_assert_eq!(numbers.out(), held.len());
+            }
+        }
+
         /// Every row finds the blocks it reads, and the most that are held is what was leased.
         #[test]
         fn a_window_is_covered_within_the_lease(
@@ -90,11 +186,11 @@ mod tests {
             chunks in prop::collection::vec(1..=ROWS_IN_STEP_MAX, 1..30),
         ) {
             let tokens: usize = chunks.iter().sum();
-            let (mut numbers, mut table) = (BlockNumbers::default(), Vec::new());
+            let (mut numbers, mut table) = (BlockNumbers::new(window), Vec::new());
             let mut start = 0;
             for rows in chunks {
                 let end = start + rows;
-                cover(&mut table, window, (start, end), &mut numbers);
+                numbers.cover(&mut table, start..end);
                 for row in start..end {
                     let oldest = window.map_or(0, |w| (row + 1).saturating_sub(w));
                     let read = &table[oldest / BLOCK_TOKENS..=row / BLOCK_TOKENS];

@@ -66,8 +66,9 @@ impl Room {
         }
     }
 
-    /// Leases the whole of a sequence on every device, or nothing.
-    pub(crate) fn lease(&self, tokens: usize) -> Option<Vec<Lease>> {
+    /// Leases the whole of a sequence on every device, or nothing; the refusal is of the first device
+    /// that has no room for it now.
+    pub(crate) fn lease(&self, tokens: usize) -> Result<Vec<Lease>, Refusal> {
         let needed = self.needed(tokens);
         let asked: Vec<_> = self
             .accounts
@@ -75,7 +76,25 @@ impl Room {
             .zip(needed)
             .map(|(a, bytes)| (&a.ledger, Kind::Kv, bytes))
             .collect();
-        reserve_all(&asked).ok()
+        reserve_all(&asked).map_err(|(index, refusal)| {
+            let device = self.accounts[index].device.clone();
+            let gogrid_lease::Refusal { used, cap, .. } = refusal;
+            match used > cap {
+                true => Refusal::OverCap { device, used, cap },
+                false => Refusal::MemoryCap {
+                    device,
+                    needed: refusal.asked,
+                    room: cap.saturating_sub(used),
+                    cap,
+                },
+            }
+        })
+    }
+
+    /// Leases for a sequence that runs already and cannot wait for room.
+    pub(crate) fn lease_or_refuse(&self, tokens: usize) -> Result<Vec<Lease>, Refusal> {
+        self.refuse_what_never_fits(tokens)?;
+        self.lease(tokens)
     }
 
     /// Whether some device has room for `bytes` more now.

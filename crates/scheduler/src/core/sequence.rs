@@ -1,14 +1,16 @@
 use std::sync::Arc;
 
 use gogrid_lease::Lease;
-use gogrid_pipeline::{BlockId, SequenceRows, Want};
+use gogrid_pipeline::{BLOCK_TOKENS, BlockId, Rows, SequenceRows, Want};
 use gogrid_units::Moment;
 
 use super::Ending;
 use super::batch::Candidate;
-use super::blocks::{BlockNumbers, cover};
+use super::blocks::BlockNumbers;
+use super::content::Content;
 use crate::error::GenerateError;
 use crate::generation::{Figures, Finish};
+use crate::request::PromptRows;
 use crate::sampling::{Sampler, StopWatch};
 
 /// Turns token ids into text.
@@ -45,15 +47,16 @@ impl Task {
 pub(crate) struct Sequence {
     pub(crate) id: u64,
     /// The prompt and what was generated.
-    ids: Vec<u32>,
-    prompt: usize,
-    /// Tokens whose keys and values are in the blocks.
-    written: usize,
+    pub(super) content: Content,
+    /// Rows to write before it decodes: those of its prompt, or all it had when it began again.
+    prefill: usize,
+    /// Rows whose keys and values are in the blocks.
+    pub(super) written: usize,
     pub(crate) task: Task,
     text: Text,
-    tables: Arc<Vec<Vec<Option<BlockId>>>>,
+    pub(super) tables: Arc<Vec<Vec<Option<BlockId>>>>,
     /// Held for what dropping them does.
-    _leases: Vec<Lease>,
+    pub(crate) leases: Vec<Lease>,
     pub(crate) last_step: u64,
     pub(crate) in_flight: bool,
     /// Cancelled while in flight: ends with the step.
@@ -80,10 +83,17 @@ struct Times {
 /// How a sequence begins.
 pub(crate) struct Beginning {
     pub(crate) id: u64,
-    pub(crate) ids: Vec<u32>,
+    pub(crate) prompt: PromptRows,
     pub(crate) task: Task,
     pub(crate) text: Text,
     pub(crate) asked: Moment,
+}
+
+impl Beginning {
+    /// Rows that it may have at most.
+    pub(crate) fn rows_at_most(&self) -> usize {
+        self.prompt.rows.len() + self.task.adds()
+    }
 }
 
 /// What a step gave one sequence.
@@ -112,20 +122,20 @@ impl Sequence {
     ) -> Self {
         let Beginning {
             id,
-            ids,
+            prompt,
             task,
             text,
             asked,
         } = beginning;
         Self {
             id,
-            prompt: ids.len(),
-            ids,
+            prefill: prompt.rows.len(),
+            content: Content::new(prompt),
             written: 0,
             task,
             text,
             tables: Arc::new(vec![Vec::new(); groups]),
-            _leases: leases,
+            leases,
             last_step: step,
             in_flight: false,
             cancelled: false,
@@ -139,42 +149,47 @@ impl Sequence {
         }
     }
 
+    /// Rows that it may have at most.
+    pub(crate) fn rows_at_most(&self) -> usize {
+        self.content.prompt() + self.task.adds()
+    }
+
     /// How it stands for the next step; `None` while it is in one.
     pub(crate) fn candidate(&self, place: usize) -> Option<Candidate> {
-        let prompt_left = self.prompt.saturating_sub(self.written);
+        let prefill_left = self.prefill.saturating_sub(self.written);
         let last_step = self.last_step;
         (!self.in_flight).then_some(Candidate {
             place,
-            prompt_left,
+            prefill_left,
             last_step,
         })
     }
 
-    /// Its next rows, with their ids, and the blocks of each group that it gave back.
+    /// Its next rows, which it appends to `into`, and the blocks of each group that the stages are
+    /// to forget.
     pub(crate) fn rows(
         &mut self,
         count: usize,
-        windows: &[Option<usize>],
         numbers: &mut [BlockNumbers],
-    ) -> (SequenceRows, &[u32], Vec<Vec<BlockId>>) {
+        into: &mut Rows,
+    ) -> (SequenceRows, Vec<Vec<BlockId>>) {
         let (start, end) = (self.written, self.written + count);
         let tables = Arc::make_mut(&mut self.tables);
-        let groups = tables.iter_mut().zip(windows).zip(numbers);
-        let gone =
-            groups.map(|((table, &window), numbers)| cover(table, window, (start, end), numbers));
+        let groups = tables.iter_mut().zip(numbers);
+        let gone = groups.map(|(table, numbers)| numbers.cover(table, start..end));
         let gone = gone.collect();
-        let wants = (start..end).map(|position| self.want(position)).collect();
         let rows = SequenceRows {
             tables: Arc::clone(&self.tables),
             start,
-            wants,
+            positions: self.content.feed(start..end, into),
+            wants: (start..end).map(|row| self.want(row)).collect(),
         };
-        (rows, &self.ids[start..end], gone)
+        (rows, gone)
     }
 
-    fn want(&self, position: usize) -> Want {
-        match (&self.task, self.ids.get(position + 1)) {
-            (Task::Score(_), Some(&next)) => Want::LogProb(next),
+    fn want(&self, row: usize) -> Want {
+        match (&self.task, self.content.id(row + 1)) {
+            (Task::Score(_), Some(next)) => Want::LogProb(next),
             (Task::Score(_), None) | (_, Some(_)) => Want::Nothing,
             (_, None) => Want::Logits,
         }
@@ -187,17 +202,17 @@ impl Sequence {
         given: Given<'_>,
         (now, ends): (Moment, &[u32]),
     ) -> Result<Gain, GenerateError> {
-        self.decode_steps += usize::from(self.written >= self.prompt);
         self.written += rows;
         if let Task::Score(found) = &mut self.task {
             found.extend_from_slice(given.log_probs);
         }
-        if self.written < self.ids.len() {
+        if self.written < self.content.len() {
             return Ok(Gain::default());
         }
         self.times.first.get_or_insert(now);
         self.times.last = now;
-        let generated = self.ids.len() - self.prompt;
+        let generated = self.content.added();
+        self.decode_steps += usize::from(generated > 0);
         let (next, most, ignore_eos) = match &mut self.task {
             Task::Score(_) => return Ok(self.last_text(Finish::Stop)),
             Task::Force(ids) => match ids.get(generated) {
@@ -205,7 +220,7 @@ impl Sequence {
                 None => return Ok(self.last_text(Finish::Stop)),
             },
             Task::Sample { sampler, most } => {
-                let next = sampler.choose(given.logits, &self.ids, generated as u64);
+                let next = sampler.choose(given.logits, self.content.tokens(), generated as u64);
                 let next = next.ok_or_else(|| meaningless(self.written))?;
                 (next, *most, sampler.settings().ignore_eos)
             }
@@ -217,7 +232,7 @@ impl Sequence {
     }
 
     fn add(&mut self, id: u32, most: usize) -> Gain {
-        self.ids.push(id);
+        self.content.push(id);
         let decoded = self.text.decoder.push(id);
         let (text, met) = self.text.stops.push(&decoded);
         let mut gain = Gain {
@@ -227,7 +242,7 @@ impl Sequence {
         };
         if met {
             gain.finish = Some(Finish::StopString);
-        } else if self.ids.len() - self.prompt >= most {
+        } else if self.content.added() >= most {
             let last = self.last_text(Finish::Length);
             gain.text += &last.text;
             gain.finish = last.finish;
@@ -270,10 +285,10 @@ impl Sequence {
             first,
             last,
         } = self.times;
-        let seconds = |from: Moment, to: Moment| to.0.saturating_sub(from.0) as f64 * 1e-9;
+        let seconds = |from: Moment, to: Moment| to.since(from).as_secs_f64();
         Figures {
-            prompt_tokens: self.prompt,
-            generated_tokens: self.ids.len() - self.prompt,
+            prompt_tokens: self.content.prompt(),
+            generated_tokens: self.content.added(),
             decode_steps: self.decode_steps,
             queue_s: seconds(asked, started),
             prefill_s: first.map_or(0.0, |first| seconds(started, first)),
@@ -281,11 +296,31 @@ impl Sequence {
         }
     }
 
-    /// The blocks it holds in each group. It must not be in a step.
-    pub(crate) fn into_blocks(self) -> Vec<Vec<BlockId>> {
-        self.tables
-            .iter()
-            .map(|table| table.iter().flatten().copied().collect())
+    /// Blocks of each group in which it has written a row.
+    pub(crate) fn written_blocks(&self) -> impl Iterator<Item = impl Iterator<Item = BlockId>> {
+        let blocks = self.written.div_ceil(BLOCK_TOKENS);
+        let groups = self.tables.iter();
+        groups.map(move |table| table.iter().take(blocks).flatten().copied())
+    }
+
+    /// Begins again from its rows, without leases: no stage has keys and values of it any more. Says
+    /// which blocks of each group it held. It must not be in a step.
+    pub(crate) fn begin_again(&mut self) -> Vec<Vec<BlockId>> {
+        self.written = 0;
+        self.prefill = self.content.len();
+        if let Task::Score(found) = &mut self.task {
+            found.clear();
+        }
+        self.leases.clear();
+        self.take_blocks()
+    }
+
+    /// Takes the blocks it holds in each group from it. It must not be in a step.
+    pub(crate) fn take_blocks(&mut self) -> Vec<Vec<BlockId>> {
+        debug_assert!(!self.in_flight, "its blocks are in use");
+        let tables = Arc::make_mut(&mut self.tables).iter_mut();
+        tables
+            .map(|table| table.drain(..).flatten().collect())
             .collect()
     }
 }

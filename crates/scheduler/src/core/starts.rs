@@ -1,15 +1,16 @@
 use std::collections::VecDeque;
+use std::time::Duration;
 
 use gogrid_units::Moment;
 
-use crate::limits::{CREDIT_NANOS, CREDITS_MAX};
+use crate::limits::{CREDIT_LASTS, CREDITS_MAX};
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 
 /// The starts of requests: at least the interval apart, counted once each. Nobody's start has a
 /// moment before it comes, so who goes away leaves no gap and a changed interval counts at once.
 #[derive(Debug)]
 pub(crate) struct Starts {
-    interval_nanos: u64,
+    interval: Duration,
     throttling: bool,
     /// The last start that was counted.
     counted: Option<Moment>,
@@ -44,7 +45,7 @@ pub(crate) struct Turn {
 impl Starts {
     pub(crate) fn new(limits: &ResourceConfig) -> Self {
         Self {
-            interval_nanos: limits.min_request_interval_ms.saturating_mul(1_000_000),
+            interval: Duration::from_millis(limits.min_request_interval_ms),
             throttling: limits.enable_auto_throttle,
             counted: None,
             begun: None,
@@ -56,7 +57,7 @@ impl Starts {
     }
 
     pub(crate) fn set_limits(&mut self, limits: &ResourceConfig) {
-        self.interval_nanos = limits.min_request_interval_ms.saturating_mul(1_000_000);
+        self.interval = Duration::from_millis(limits.min_request_interval_ms);
         self.throttling = limits.enable_auto_throttle;
     }
 
@@ -106,7 +107,7 @@ impl Starts {
 
     /// The oldest credit that is still good, for a request submitted at `now`.
     pub(crate) fn credit(&mut self, now: Moment) -> Option<Credit> {
-        let lapsed = |credit: &mut Credit| now.0.saturating_sub(credit.0.0) > CREDIT_NANOS;
+        let lapsed = |credit: &mut Credit| now.since(credit.0) > CREDIT_LASTS;
         while self.credits.pop_front_if(lapsed).is_some() {}
         self.credits.pop_front()
     }
@@ -143,7 +144,7 @@ impl Starts {
     /// `since`, or as much later as it takes to be the interval after `last`.
     fn after(&self, last: Option<Moment>, since: Moment) -> Moment {
         match last.filter(|_| self.throttling) {
-            Some(last) => since.max(Moment(last.0.saturating_add(self.interval_nanos))),
+            Some(last) => since.max(last.after(self.interval)),
             None => since,
         }
     }
@@ -216,9 +217,11 @@ mod tests {
         let mut starts = starts(100, true);
         starts.ask(1, Moment(0));
         starts.grant(Moment(0), None);
-        let credit = starts.credit(Moment(CREDIT_NANOS)).expect("still good");
+        let credit = starts
+            .credit(Moment::default().after(CREDIT_LASTS))
+            .expect("still good");
         starts.give_back(credit);
-        assert!(starts.credit(Moment(CREDIT_NANOS + 1)).is_none());
+        assert!(starts.credit(Moment(1).after(CREDIT_LASTS)).is_none());
     }
 
     #[test]

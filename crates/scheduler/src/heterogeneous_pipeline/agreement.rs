@@ -9,15 +9,15 @@ use gogrid_cpu::{CpuBackend, CpuOptions};
 use gogrid_lease::Ledger;
 use gogrid_model::Model;
 use gogrid_pipeline::{
-    Backend, BlockId, Costs, Footprint, Input, Opening, OutputBuf, PlacedSpan, Stage, StageError,
-    Step, Ticket,
+    BLOCK_TOKENS, Backend, BlockId, EmbeddedRows, Footprint, Input, LayerKv, Opening, OutputBuf,
+    PlacedSpan, Positions, Rows, SequenceRows, Stage, StageError, Step, Ticket, Want,
 };
-use gogrid_units::Span;
+use gogrid_units::{Bytes, FullSpeed, Span};
 
-use super::tests::{collect, device, free, model, request};
+use super::tests::{collect, free, model, request};
 use super::*;
-use crate::request::{Continuation, Sampling};
-use crate::senses::Told;
+use crate::fixture::{TestDevice, TestMachine};
+use crate::request::{Continuation, Prompt, PromptRows, Sampling};
 
 /// All logits that left the last stage, row after row.
 type Heard = Arc<Mutex<Vec<f32>>>;
@@ -36,10 +36,6 @@ struct OverheardStage {
 impl Backend for Overheard {
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint {
         self.inner.predict(model, span, rows_max)
-    }
-
-    fn measure(&mut self, model: &Model, memory: &Ledger) -> Result<Costs, StageError> {
-        self.inner.measure(model, memory)
     }
 
     fn open(&mut self, request: Opening<'_>) -> Result<Box<dyn Stage>, StageError> {
@@ -70,37 +66,45 @@ impl Stage for OverheardStage {
     fn release(&mut self, group: usize, blocks: &[BlockId]) {
         self.inner.release(group, blocks);
     }
+
+    fn export(&mut self, group: usize, block: BlockId) -> Result<Vec<LayerKv>, StageError> {
+        self.inner.export(group, block)
+    }
+
+    fn import(
+        &mut self,
+        group: usize,
+        block: BlockId,
+        layers: &[LayerKv],
+    ) -> Result<(), StageError> {
+        self.inner.import(group, block, layers)
+    }
 }
 
 /// A pipeline with a stage for each span, on the device that stands before it.
 fn pipeline(model: &Arc<Model>, places: &[(usize, Span)]) -> (HeterogeneousPipeline, Heard) {
     let heard = Heard::default();
-    let ground = |core: usize| {
-        let inner = CpuBackend::new(&CpuOptions::threads(1)).expect("a team of one");
+    let device = |core: usize| {
         let heard = Arc::clone(&heard);
-        (
-            device(core),
-            Box::new(Overheard { inner, heard }) as Box<dyn Backend>,
-        )
+        TestDevice::cpu(core, move |loan| {
+            let options = CpuOptions {
+                spawn: loan.spawn,
+                ..CpuOptions::new(1, loan.memory, loan.pace)
+            };
+            let inner = CpuBackend::new(&options).expect("a team of one");
+            Box::new(Overheard { inner, heard }) as Box<dyn Backend>
+        })
     };
     let devices = places.iter().map(|place| place.0 + 1).max();
-    let grounds = (0..devices.unwrap_or(0)).map(ground).collect();
-    let plan = places
-        .iter()
-        .map(|&(device, span)| PlacedSpan { device, span })
-        .collect();
+    let devices = (0..devices.unwrap_or(0)).map(device).collect();
+    let plan = places.iter();
+    let plan = plan.map(|&(device, span)| PlacedSpan { device, span });
     let options = Options {
-        plan: Some(plan),
+        plan: Some(plan.collect()),
         ..free()
     };
-    let grounds = Ground::on_one_memory(grounds, &options.limits);
-    let threads = Threads::new(&options.limits).expect("a thread");
-    let pipeline = HeterogeneousPipeline::under(
-        Arc::clone(model),
-        grounds,
-        &options,
-        (threads, Box::<Told>::default()),
-    );
+    let machine = TestMachine::of(devices).open(&options);
+    let pipeline = HeterogeneousPipeline::under(&machine, Arc::clone(model), &options);
     (pipeline.expect("it opens"), heard)
 }
 
@@ -187,6 +191,139 @@ fn stages_company_and_batch_change_no_token() {
         alone,
         "first and last on one device"
     );
+}
+
+/// What the model's own embedding gives for each id.
+fn embeddings(model: &Model, ids: &[u32]) -> Vec<f32> {
+    let memory = Ledger::new(Bytes::gib(1));
+    let options = CpuOptions::new(1, memory, Arc::new(FullSpeed));
+    let mut backend = CpuBackend::new(&options).expect("a team of one");
+    let opening = Opening::new(model, Span::new(0, 1), ids.len());
+    let mut stage = backend.open(opening).expect("it fits");
+    let blocks = (0..ids.len().div_ceil(BLOCK_TOKENS)).map(|block| Some(BlockId(block as u32)));
+    let tables = vec![blocks.collect(); model.decoder().kv_groups.len()];
+    let sequence = SequenceRows {
+        tables: Arc::new(tables),
+        start: 0,
+        positions: Positions::Sequential,
+        wants: vec![Want::Nothing; ids.len()],
+    };
+    let step = Arc::new(Step {
+        sequences: vec![sequence],
+    });
+    let rows = Rows::of_ids(ids.to_vec());
+    let ticket = stage
+        .submit(&step, Input::Rows(&rows))
+        .expect("it is taken");
+    let mut out = OutputBuf::default();
+    let Poll::Ready(Ok(())) = stage.poll(ticket, &mut out) else {
+        panic!("a CPU computes when it is asked")
+    };
+    out.hidden
+}
+
+#[test]
+fn a_prompt_of_embeddings_and_positions_gives_the_logits_of_its_ids() {
+    let model = model();
+    let (ids, count) = (prompt(), prompt().len() as u32);
+    let whole = [(0, Span::whole_model(model.decoder().layers.len()))];
+    let (pipeline, heard) = pipeline(&model, &whole);
+    let logits = |prompt: Prompt| {
+        let request = GenerateRequest {
+            prompt,
+            ..request(Vec::new(), 24)
+        };
+        let generation = block_on(pipeline.generate(request)).expect("admitted");
+        let (tokens, ..) = block_on(collect(generation)).expect("it goes well");
+        let heard = std::mem::take(&mut *heard.lock().expect("no panic"));
+        assert_eq!(heard.len(), tokens.len() * model.decoder().vocab);
+        heard.into_iter().map(f32::to_bits).collect::<Vec<_>>()
+    };
+    let expected = logits(Prompt::Ids(ids.clone()));
+    // Both runs cross from one block to the next, and one ends in the middle of a prefill chunk.
+    let runs = [20..70, 90..140].map(|rows| EmbeddedRows {
+        values: embeddings(&model, &ids[rows.clone()]).into(),
+        rows,
+    });
+    let mut rows = Rows::of_ids(ids);
+    for run in runs {
+        rows.ids[run.rows.clone()].fill(u32::MAX);
+        rows.embedded.push(run);
+    }
+    let own = Positions::Given {
+        axes: 3,
+        values: (0..count).flat_map(|position| [position; 3]).collect(),
+    };
+    for positions in [Positions::Sequential, own] {
+        let rows = rows.clone();
+        let found = logits(Prompt::Rows(PromptRows { rows, positions }));
+        assert!(found == expected);
+    }
+    // Positions count: the same rows elsewhere are another prompt.
+    let positions = Positions::Given {
+        axes: 1,
+        values: (0..count).map(|position| position / 2).collect(),
+    };
+    assert!(logits(Prompt::Rows(PromptRows { rows, positions })) != expected);
+}
+
+/// On CPU stages: what moves is the keys and values that real arithmetic wrote.
+#[test]
+fn layers_that_move_between_cpu_devices_change_no_token() {
+    let model = model();
+    let pieces = Span::whole_model(model.decoder().layers.len());
+    let end = pieces.end;
+    let wish = |seed: u64| GenerateRequest {
+        sampling: Sampling {
+            temperature: 0.9,
+            seed,
+            ignore_eos: true,
+            ..Sampling::default()
+        },
+        ..request(prompt(), 60)
+    };
+    let ids = |moves: bool| {
+        let (pipeline, _) = pipeline(
+            &model,
+            &[(0, pieces.split_at(3).0), (1, pieces.split_at(3).1)],
+        );
+        block_on(async {
+            let mut running = Vec::new();
+            for seed in 0..3 {
+                running.push((
+                    pipeline.generate(wish(seed)).await.expect("admitted"),
+                    Vec::new(),
+                ));
+            }
+            let placed = |device, start, end| PlacedSpan {
+                device,
+                span: Span::new(start, end),
+            };
+            let plans = [
+                vec![placed(0, 0, end)],
+                vec![placed(1, 0, 6), placed(0, 6, end)],
+                vec![placed(0, 0, 2), placed(1, 2, 5), placed(0, 5, end)],
+            ];
+            for plan in plans.iter().cycle().take(if moves { 9 } else { 0 }) {
+                for (generation, ids) in &mut running {
+                    if let Some(Ok(crate::Event::Delta { ids: new, .. })) = generation.next().await
+                    {
+                        ids.extend(new);
+                    }
+                }
+                pipeline.move_to(plan.clone()).await.expect("there is room");
+            }
+            let mut all = Vec::new();
+            for (generation, mut ids) in running {
+                ids.extend(collect(generation).await.expect("it goes well").0);
+                all.push(ids);
+            }
+            let ledger = &pipeline.machine().hardware.memories[0].ledger;
+            assert_eq!(ledger.used_by(gogrid_lease::Kind::Kv), Bytes::ZERO);
+            all
+        })
+    };
+    assert_eq!(ids(true), ids(false));
 }
 
 /// On CPU stages, whose pause points are where the steps rest and are given up.

@@ -1,97 +1,77 @@
-//! What can be changed while a pipeline runs.
+//! What can be changed while a pipeline runs. Limits are its machine's; these are the same calls.
 
 use std::time::Duration;
 
 use futures_channel::oneshot;
-use gogrid_governor::Manual;
-use gogrid_units::Moment;
+use gogrid_pipeline::PlacedSpan;
 
 use super::HeterogeneousPipeline;
-use crate::error::OpenError;
-use crate::observer::{Answer, Word};
-use crate::placing;
+use crate::error::{ChangeError, OpenError};
 use crate::resource_manager::ResourceConfig;
 use crate::settings::Settings;
 use crate::status::Ruling;
 
 impl HeterogeneousPipeline {
-    /// Changes the limits while it runs, to the same whether somebody is there or not; the policy
-    /// stays. In effect at the next pause point. Nothing in flight is lost; memory held over a
-    /// lowered cap goes as requests end, and what waits meanwhile is refused. Other priorities are
-    /// given to every thread at once; where the system refuses that, threads that have them take
-    /// over between two steps, and this returns when they have.
-    /// [`Status::not_enforced`](crate::Status) names what did not take.
-    pub async fn set_limits(&self, limits: ResourceConfig) -> Result<(), OpenError> {
-        limits.validate()?;
-        placing::check_compute(&limits)?;
-        self.say(|answer| Word::Limits(limits, answer)).await;
-        Ok(())
+    /// As [`Machine::set_limits`](crate::Machine::set_limits), for all that is open on the machine.
+    pub async fn set_limits(&self, limits: ResourceConfig) -> Result<(), ChangeError> {
+        self.machine.set_limits(limits).await
     }
 
-    /// Changes everything that may be taken and when, as [`set_limits`](Self::set_limits) does.
-    pub async fn set_settings(&self, settings: Settings) -> Result<(), OpenError> {
-        settings.validate()?;
-        placing::check_compute(&settings.limits)?;
-        placing::check_compute(&settings.away)?;
-        let settings = Box::new(settings);
-        self.say(|answer| Word::Settings(settings, answer)).await;
-        Ok(())
+    /// As [`Machine::set_settings`](crate::Machine::set_settings).
+    pub async fn set_settings(&self, settings: Settings) -> Result<(), ChangeError> {
+        self.machine.set_settings(settings).await
     }
 
     /// The settings in force.
     pub fn settings(&self) -> Settings {
-        self.observer.holding().settings.clone()
+        self.machine.settings()
     }
 
     /// What the policy says of this moment.
     pub fn ruling(&self) -> Ruling {
-        self.observer.holding().ruling.clone()
+        self.machine.ruling()
     }
 
-    /// Stops all work at the next pause point, until [`resume`](Self::resume). Requests keep their
-    /// memory, and new ones wait.
-    pub async fn pause(&self) {
-        self.stop(Manual::Paused).await;
+    /// As [`Machine::pause`](crate::Machine::pause).
+    pub async fn pause(&self) -> Result<(), ChangeError> {
+        self.machine.pause().await
     }
 
-    /// As [`pause`](Self::pause), for so long.
-    pub async fn snooze(&self, time: Duration) {
-        // 2^64 nanoseconds are 584 years.
-        let nanos = u64::try_from(time.as_nanos()).unwrap_or(u64::MAX);
-        let until = Moment(self.clock.now().0.saturating_add(nanos));
-        self.stop(Manual::Snoozed { until }).await;
+    /// As [`Machine::snooze`](crate::Machine::snooze).
+    pub async fn snooze(&self, time: Duration) -> Result<(), ChangeError> {
+        self.machine.snooze(time).await
     }
 
-    /// Refuses new requests, and finishes those it has accepted.
-    pub async fn finish(&self) {
-        // At once: the observer, told next, may wait for a core.
-        self.gate.refuse();
-        self.say(|answer| Word::Manual(Manual::Finishing, answer))
-            .await;
+    /// As [`Machine::finish`](crate::Machine::finish).
+    pub async fn finish(&self) -> Result<(), ChangeError> {
+        self.machine.finish().await
     }
 
-    /// Ends a pause, a snooze, and a finish.
-    pub async fn resume(&self) {
-        self.say(|answer| Word::Manual(Manual::Run, answer)).await;
+    /// As [`Machine::resume`](crate::Machine::resume).
+    pub async fn resume(&self) -> Result<(), ChangeError> {
+        self.machine.resume().await
     }
 
-    async fn stop(&self, manual: Manual) {
-        // Threads that compute look at it; the observer, told next, may wait for a core.
-        self.gate.stop();
-        self.say(|answer| Word::Manual(manual, answer)).await;
+    /// Where its stages stand now, with indices into the machine's devices.
+    pub fn stages(&self) -> Vec<PlacedSpan> {
+        self.engine().placement().spans.clone()
     }
 
-    /// Tells the observer something, once there is a place for it, and waits until it holds.
-    async fn say(&self, word: impl FnOnce(Answer) -> Word) {
-        let (waits, held) = oneshot::channel();
-        let place = self.words.take().await;
-        let answer = Answer {
-            _waits: waits,
-            _place: place,
-        };
-        // An observer that has ended has nothing to hold.
-        if self.observer.tell(word(answer)).is_ok() {
-            let _ = held.await;
-        }
+    /// Has its stages stand elsewhere, between two steps: stages that follow one another from the
+    /// first piece to the last, with indices into the machine's devices. Requests go on with the
+    /// keys and values they have; on CPU devices they get the same tokens, bit for bit. Both the old
+    /// stages and the new ones have their memory while blocks are copied, so there must be room for
+    /// what moves.
+    ///
+    /// # Errors
+    /// [`OpenError::NotMoved`] and others; then the stages stand where they stood.
+    pub async fn move_to(&self, stages: Vec<PlacedSpan>) -> Result<(), OpenError> {
+        let (answer, moved) = oneshot::channel();
+        self.relocator.move_to(stages, move |done| {
+            // The caller may have gone.
+            let _ = answer.send(done);
+        });
+        let no_thread = || OpenError::NotMoved("no thread could be started for it".to_owned());
+        moved.await.unwrap_or_else(|_| Err(no_thread()))
     }
 }

@@ -6,34 +6,22 @@ use std::thread;
 
 use futures_executor::block_on;
 use futures_util::future::join_all;
-use gogrid_testkit::fakes::{FakeBackend, Faults};
+use gogrid_testkit::fakes::Faults;
 
-use super::tests::{device, model};
+use super::tests::{fake_cpu, model};
 use super::*;
-use crate::senses::Told;
+use crate::fixture::TestMachine;
+use crate::limits::TELLS_MAX;
 
 const CROWD: usize = 300;
 
 fn pipeline(min_request_interval_ms: u64) -> HeterogeneousPipeline {
-    let limits = every(min_request_interval_ms);
-    let faults = Faults::default();
-    let backend = FakeBackend {
-        seconds: 1e-3,
-        faults,
-    };
-    let grounds = Ground::on_one_memory(vec![(device(0), Box::new(backend))], &limits);
-    let threads = Threads::new(&limits).expect("a thread");
     let options = Options {
-        limits,
+        limits: every(min_request_interval_ms),
         ..Options::default()
     };
-    HeterogeneousPipeline::under(
-        model(),
-        grounds,
-        &options,
-        (threads, Box::<Told>::default()),
-    )
-    .expect("it opens")
+    let machine = TestMachine::of(vec![fake_cpu(0, Faults::default())]).open(&options);
+    HeterogeneousPipeline::under(&machine, model(), &options).expect("it opens")
 }
 
 fn every(min_request_interval_ms: u64) -> ResourceConfig {
@@ -93,8 +81,10 @@ fn limits_set_from_two_sides_at_once_are_one_sides() {
             scope.spawn(|| set(0.75));
         });
         let limits = block_on(pipeline.status()).limits;
-        let memory = pipeline.devices[0].memory_total_bytes;
-        assert_eq!(pipeline.ledgers[0].cap(), ground::cap(memory, &limits));
-        assert_eq!(pipeline.threads.asked(), limits);
+        let hardware = &pipeline.machine.hardware;
+        let total = hardware.memories[0].total;
+        let cap = total.share(limits.max_vram_usage_percent);
+        assert_eq!(hardware.memories[0].ledger.cap(), cap);
+        assert_eq!(hardware.threads.asked(), limits);
     }
 }

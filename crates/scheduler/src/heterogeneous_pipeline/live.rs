@@ -34,14 +34,14 @@ fn is_silent(generation: &mut Generation) -> bool {
 fn a_pause_stops_what_runs_and_what_waits_and_loses_nothing() {
     let (pipeline, fake) = pipeline_that_sees(Observation::default(), free(), Faults::default());
     let ids = block_on(async {
-        pipeline.pause().await;
+        pipeline.pause().await.unwrap();
         assert_eq!(pipeline.ruling().verdict, Verdict::Shut(Reason::Paused));
         assert_eq!(pipeline.ruling().compute_share, 0.0);
         let mut generation = pipeline.generate(request(vec![1, 2], 8)).await.unwrap();
         let status = pipeline.status().await;
         assert_eq!((status.queued, status.running), (1, 0));
         assert!(is_silent(&mut generation));
-        pipeline.resume().await;
+        pipeline.resume().await.unwrap();
         collect(generation).await.expect("it ends").0
     });
     assert_eq!(ids, super::tests::greedy(&fake, &[1, 2], 8));
@@ -52,7 +52,7 @@ fn a_pause_stops_what_runs_and_what_waits_and_loses_nothing() {
 fn a_snooze_ends_by_itself() {
     let (pipeline, _) = pipeline_that_sees(Observation::default(), free(), Faults::default());
     block_on(async {
-        pipeline.snooze(Duration::from_millis(30)).await;
+        pipeline.snooze(Duration::from_millis(30)).await.unwrap();
         let verdict = pipeline.ruling().verdict;
         assert!(
             matches!(verdict, Verdict::Shut(Reason::Snoozed { .. })),
@@ -69,13 +69,13 @@ fn a_snooze_ends_by_itself() {
 fn who_finishes_accepts_nothing_and_ends_what_was_accepted() {
     let (pipeline, _) = pipeline_that_sees(Observation::default(), free(), Faults::default());
     block_on(async {
-        pipeline.pause().await;
+        pipeline.pause().await.unwrap();
         let accepted = pipeline.generate(request(vec![1], 4)).await.unwrap();
-        pipeline.finish().await;
+        pipeline.finish().await.unwrap();
         let refused = pipeline.generate(request(vec![1], 4)).await;
         assert_eq!(refused.map(drop), Err(Refusal::Finishing));
         assert_eq!(collect(accepted).await.expect("it ends").0.len(), 4);
-        pipeline.resume().await;
+        pipeline.resume().await.unwrap();
         let again = pipeline.generate(request(vec![1], 4)).await.unwrap();
         assert_eq!(collect(again).await.expect("it ends").0.len(), 4);
     });
@@ -85,12 +85,12 @@ fn who_finishes_accepts_nothing_and_ends_what_was_accepted() {
 fn a_snooze_does_not_undo_a_finish() {
     let (pipeline, _) = pipeline_that_sees(Observation::default(), free(), Faults::default());
     block_on(async {
-        pipeline.finish().await;
-        pipeline.snooze(Duration::from_secs(3600)).await;
+        pipeline.finish().await.unwrap();
+        pipeline.snooze(Duration::from_secs(3600)).await.unwrap();
         let refused = pipeline.generate(request(vec![1], 4)).await;
         assert_eq!(refused.map(drop), Err(Refusal::Finishing));
         assert!(!pipeline.ruling().admits);
-        pipeline.resume().await;
+        pipeline.resume().await.unwrap();
         let generation = pipeline.generate(request(vec![1], 4)).await.unwrap();
         assert_eq!(collect(generation).await.expect("it ends").0.len(), 4);
     });
@@ -176,13 +176,13 @@ fn callers_who_change_their_minds_at_once_leave_one_answer() {
                 for turn in 0..40 {
                     block_on(async {
                         match (caller + turn) % 4 {
-                            0 => pipeline.pause().await,
-                            1 => pipeline.finish().await,
+                            0 => pipeline.pause().await.unwrap(),
+                            1 => pipeline.finish().await.unwrap(),
                             2 => pipeline
                                 .set_limits(pipeline.settings().limits)
                                 .await
                                 .unwrap(),
-                            _ => pipeline.resume().await,
+                            _ => pipeline.resume().await.unwrap(),
                         }
                     });
                 }
@@ -190,7 +190,7 @@ fn callers_who_change_their_minds_at_once_leave_one_answer() {
         }
     });
     block_on(async {
-        pipeline.resume().await;
+        pipeline.resume().await.unwrap();
         let generation = pipeline.generate(request(vec![1], 4)).await.unwrap();
         assert_eq!(collect(generation).await.expect("it ends").0.len(), 4);
     });

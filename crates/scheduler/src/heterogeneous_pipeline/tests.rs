@@ -3,51 +3,22 @@
 use futures_executor::block_on;
 use futures_util::StreamExt;
 use gogrid_governor::Observation;
-use gogrid_pipeline::{Backend, PlacedSpan};
+use gogrid_lease::Kind;
+use gogrid_pipeline::{Backend, PlacedSpan, Positions};
 use gogrid_testkit::fakes::{FakeBackend, FakeModel, Faults};
-use gogrid_testkit::{Family, RandomModel, Spec};
-use gogrid_units::{Span, WeightType};
+use gogrid_units::Span;
 
 use super::*;
-use crate::device::DeviceKind;
+use crate::fixture::{TestDevice, TestMachine};
+pub(super) use crate::fixture::{free, model};
 use crate::generation::{Event, Figures, Finish};
-use crate::request::{Continuation, Prompt, Sampling};
-use crate::senses::Told;
+use crate::request::{Continuation, Prompt, PromptRows, Sampling};
 
-pub(super) fn model() -> Arc<Model> {
-    let spec = Spec {
-        family: Family::Gemma3,
-        weights: WeightType::Q4_0,
-        seed: 1,
-    };
-    let folder = tempfile::tempdir().expect("a folder");
-    let path = folder.path().join("tiny.gguf");
-    RandomModel::new(spec)
-        .write_gguf(&path)
-        .expect("it is written");
-    Arc::new(Model::open(&path, &OpenOptions::default()).expect("it opens"))
-}
-
-pub(super) fn free() -> Options {
-    let limits = ResourceConfig {
-        min_request_interval_ms: 0,
-        ..ResourceConfig::default()
-    };
-    Options {
-        limits,
-        ..Options::default()
-    }
-}
-
-pub(super) fn device(core: usize) -> Device {
-    Device {
-        kind: DeviceKind::Cpu,
-        cores: vec![core],
-        whole: false,
-        name: "fake".to_owned(),
-        memory_total_bytes: 1 << 30,
-        memory_free_bytes: 1 << 30,
-    }
+/// A CPU of one core whose stages are fakes.
+pub(crate) fn fake_cpu(core: usize, faults: Faults) -> TestDevice {
+    TestDevice::cpu(core, |loan| {
+        Box::new(FakeBackend::new(loan.memory).with_faults(faults)) as Box<dyn Backend>
+    })
 }
 
 /// A pipeline of two devices with the model cut in the middle, and what the model would say.
@@ -64,33 +35,18 @@ pub(super) fn pipeline_that_sees(
     let model = model();
     let layers = model.decoder().layers.len();
     let (front, back) = Span::whole_model(layers).split_at(layers);
-    let backend = |core: usize, faults: Faults| {
-        let backend = FakeBackend {
-            seconds: 1e-3,
-            faults,
-        };
-        (device(core), Box::new(backend) as Box<dyn Backend>)
-    };
-    let devices = vec![backend(0, Faults::default()), backend(1, faults)];
-    let grounds = Ground::on_one_memory(devices, &options.limits);
-    let plan = vec![
-        PlacedSpan {
-            device: 0,
-            span: front,
-        },
-        PlacedSpan {
-            device: 1,
-            span: back,
-        },
-    ];
+    let plan = [(0, front), (1, back)].map(|(device, span)| PlacedSpan { device, span });
     let options = Options {
-        plan: Some(plan),
+        plan: Some(plan.to_vec()),
         ..options
     };
+    let devices = vec![fake_cpu(0, Faults::default()), fake_cpu(1, faults)];
+    let machine = TestMachine {
+        seen,
+        ..TestMachine::of(devices)
+    };
     let fake = FakeModel::of(model.decoder());
-    let threads = Threads::new(&options.limits).expect("a thread");
-    let pipeline =
-        HeterogeneousPipeline::under(model, grounds, &options, (threads, Box::new(Told(seen))));
+    let pipeline = HeterogeneousPipeline::under(&machine.open(&options), model, &options);
     (pipeline.expect("it opens"), fake)
 }
 
@@ -209,7 +165,9 @@ fn dropping_the_stream_gives_everything_back() {
         collect(after).await.expect("it goes well");
         while pipeline.status().await.running > 0 {}
         assert_eq!(
-            pipeline.room.accounts[0].ledger.used_by(Kind::Kv),
+            pipeline.machine.hardware.memories[0]
+                .ledger
+                .used_by(Kind::Kv),
             Bytes::ZERO
         );
     });
@@ -324,6 +282,13 @@ fn bad_requests_are_refused_by_field() {
     check(request(vec![], 1), "prompt: no tokens");
     check(request(vec![1], 0), "max_tokens: 0");
     check(request(vec![u32::MAX], 1), "prompt: token 4294967295");
+    let mut own = PromptRows::of_ids(vec![1, 2]);
+    own.positions = Positions::Given {
+        axes: 4,
+        values: [0; 8].into(),
+    };
+    let rows = |own| GenerateRequest::new(Prompt::Rows(own), 1);
+    check(rows(own), "prompt.positions: 4 axes");
     check(
         request(vec![1; context], 1),
         &format!("prompt of {context} tokens does not fit"),
@@ -448,22 +413,21 @@ fn dropping_the_pipeline_ends_every_stream() {
     );
 }
 
+/// What would be done on devices where every piece takes so many seconds.
+fn prediction(seconds: &[f64], options: Options) -> Prediction {
+    let devices = (0..seconds.len()).map(|core| fake_cpu(core, Faults::default()));
+    let machine = TestMachine::of(devices.collect()).open(&options);
+    let opener = Opener::new(Arc::clone(&machine.hardware), model(), options);
+    opener.know_costs(seconds);
+    opener.foresee().expect("it fits")
+}
+
 #[test]
 fn a_prediction_says_where_how_fast_and_why() {
-    let model = model();
-    let pieces = 2 * model.decoder().layers.len() + 2;
+    let pieces = 2 * model().decoder().layers.len() + 2;
     let mut options = free();
     options.limits.max_compute_usage_percent = 1.0;
-    let backend = |core: usize, seconds: f64| {
-        let backend = FakeBackend {
-            seconds,
-            faults: Faults::default(),
-        };
-        (device(core), Box::new(backend) as Box<dyn Backend>)
-    };
-    let devices = vec![backend(0, 2e-3), backend(1, 1e-3)];
-    let grounds = Ground::on_one_memory(devices, &options.limits);
-    let prediction = opening::predict(&model, grounds, &options).expect("it fits");
+    let prediction = prediction(&[2e-3, 1e-3], options);
     // One stream: the faster device takes all of it, since nothing else limits.
     let [stage] = &prediction.stages[..] else {
         panic!("{prediction:?}")
@@ -472,13 +436,14 @@ fn a_prediction_says_where_how_fast_and_why() {
         (&*stage.device, stage.first_piece, stage.end_piece),
         ("cpu:1", 0, pieces)
     );
-    let paced = pieces as f64 * 1e-3 / options.limits.max_compute_usage_percent;
+    let seconds = pieces as f64 * 1e-3;
     assert!(
-        (prediction.decode_tok_s * paced - 1.0).abs() < 1e-9,
+        (prediction.decode_tok_s * seconds - 1.0).abs() < 1e-9,
         "{prediction:?}"
     );
     assert_eq!(prediction.devices[0].memory_used_bytes, 0);
     assert!(prediction.devices[1].kv_bytes > 0);
+    assert!(prediction.is_sure);
     assert!(
         prediction
             .why
@@ -488,31 +453,21 @@ fn a_prediction_says_where_how_fast_and_why() {
 }
 
 #[test]
-fn a_prediction_counts_the_rest_that_every_stage_owes() {
-    let model = model();
-    let pieces = Span::whole_model(model.decoder().layers.len());
-    let (front, back) = pieces.split_at(3);
+fn a_prediction_counts_the_rest_that_credit_does_not_spare() {
+    let (front, back) = Span::whole_model(model().decoder().layers.len()).split_at(3);
     let mut options = free();
     options.limits.max_compute_usage_percent = 0.5;
     let spans = [(0, front), (1, back)];
-    options.plan = Some(
-        spans
-            .map(|(device, span)| PlacedSpan { device, span })
-            .to_vec(),
-    );
-    let backend = |core: usize| {
-        let seconds = 1e-3;
-        let faults = Faults::default();
-        (
-            device(core),
-            Box::new(FakeBackend { seconds, faults }) as Box<dyn Backend>,
-        )
-    };
-    let grounds = Ground::on_one_memory(vec![backend(0), backend(1)], &options.limits);
-    let prediction = opening::predict(&model, grounds, &options).expect("it fits");
-    let paced = pieces.len() as f64 * 1e-3 / 0.5 + crate::limits::CROSSING_SECONDS;
+    let spans = spans.map(|(device, span)| PlacedSpan { device, span });
+    options.plan = Some(spans.to_vec());
+    let prediction = prediction(&[1e-3; 2], options);
+    // While the other works, each earns credit for 2.5 ms of work.
+    let busy = [front, back].map(|span| span.len() as f64 * 1e-3);
+    let in_turn = busy.map(|busy| busy.max((busy - 2.5e-3) / 0.5));
+    let chain = in_turn.iter().sum::<f64>() + crate::limits::CROSSING_SECONDS;
+    let token = busy.iter().fold(chain, |most, busy| most.max(busy / 0.5));
     assert!(
-        (prediction.decode_tok_s * paced - 1.0).abs() < 1e-9,
+        (prediction.decode_tok_s * token - 1.0).abs() < 1e-9,
         "{prediction:?}"
     );
 }
@@ -543,24 +498,15 @@ fn placements_that_cannot_be_are_refused() {
     let model = model();
     let pieces = Span::whole_model(model.decoder().layers.len());
     let open = |limits: ResourceConfig, plan: Vec<PlacedSpan>| {
-        let backend = FakeBackend {
-            seconds: 1e-3,
-            faults: Faults::default(),
-        };
-        let backend = Box::new(backend) as Box<dyn Backend>;
-        let grounds = Ground::on_one_memory(vec![(device(0), backend)], &limits);
         let options = Options {
-            limits: limits.clone(),
+            limits,
             plan: Some(plan),
             ..Options::default()
         };
-        let threads = Threads::new(&limits).expect("a thread");
-        let opened = HeterogeneousPipeline::under(
-            Arc::clone(&model),
-            grounds,
-            &options,
-            (threads, Box::<Told>::default()),
-        );
+        let machine = TestMachine::of(vec![fake_cpu(0, Faults::default())]).try_open(&options);
+        let opened = machine.and_then(|machine| {
+            HeterogeneousPipeline::under(&machine, Arc::clone(&model), &options)
+        });
         opened.expect_err("refused")
     };
     let whole = vec![PlacedSpan {

@@ -1,37 +1,19 @@
 //! What is planned for is what opening takes, with the figures of the CPU backend.
 
 use gogrid_cpu::{CpuBackend, CpuOptions};
+use std::sync::Arc;
+
 use gogrid_lease::Ledger;
 use gogrid_model::OpenOptions;
-use gogrid_pipeline::{Backend, DeviceLoad, Objective, Opening, Stage, StageError};
+use gogrid_pipeline::{Backend, DeviceLoad, Objective};
 use gogrid_testkit::{Family, RandomModel, Spec};
-use gogrid_units::WeightType;
+use gogrid_units::{FullSpeed, WeightType};
 
 use super::*;
-use crate::device::{Device, DeviceKind};
+use crate::fixture::{TestDevice, TestMachine};
+use crate::resource_manager::ResourceConfig;
 
-/// Says what a CPU backend would hold, and that every piece takes a second.
-struct Slow(CpuBackend);
-
-impl Backend for Slow {
-    fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint {
-        self.0.predict(model, span, rows_max)
-    }
-
-    fn measure(&mut self, model: &Model, _memory: &Ledger) -> Result<Costs, StageError> {
-        let pieces = Span::whole_model(model.decoder().layers.len()).len();
-        Ok(Costs {
-            decode: vec![1.0; pieces],
-            prefill: vec![1.0; pieces],
-        })
-    }
-
-    fn open(&mut self, request: Opening<'_>) -> Result<Box<dyn Stage>, StageError> {
-        self.0.open(request)
-    }
-}
-
-fn model(family: Family) -> Model {
+fn model(family: Family) -> Arc<Model> {
     let spec = Spec {
         family,
         weights: WeightType::Q4K,
@@ -42,7 +24,7 @@ fn model(family: Family) -> Model {
     RandomModel::mixed(spec, WeightType::Q8_0)
         .write_gguf(&path)
         .expect("it is written");
-    Model::open(&path, &OpenOptions::default()).expect("it opens")
+    Arc::new(Model::open(&path, &OpenOptions::default()).expect("it opens"))
 }
 
 fn options(plan: Option<Vec<PlacedSpan>>) -> Options {
@@ -58,33 +40,37 @@ fn options(plan: Option<Vec<PlacedSpan>>) -> Options {
     }
 }
 
-/// Devices of one core on one memory.
-fn grounds(devices: usize, memory: Bytes) -> Vec<Ground> {
+fn backend(memory: Ledger) -> CpuBackend {
+    let options = CpuOptions::new(1, memory, Arc::new(FullSpeed));
+    CpuBackend::new(&options).expect("a team of one")
+}
+
+/// Devices of one core on one memory, where every piece takes a second.
+fn opener(model: &Arc<Model>, devices: usize, memory: Bytes) -> (Opener, Vec<usize>) {
     let device = |core: usize| {
-        let device = Device {
-            kind: DeviceKind::Cpu,
-            cores: vec![core],
-            whole: false,
-            name: "slow".to_owned(),
-            memory_total_bytes: memory.0,
-            memory_free_bytes: memory.0,
-        };
-        let backend = CpuBackend::new(&CpuOptions::threads(1)).expect("a team of one");
-        (device, Box::new(Slow(backend)) as Box<dyn Backend>)
+        TestDevice::cpu(core, |loan| {
+            Box::new(backend(loan.memory)) as Box<dyn Backend>
+        })
     };
-    Ground::on_one_memory((0..devices).map(device).collect(), &options(None).limits)
+    let machine = TestMachine {
+        memories: vec![memory],
+        ..TestMachine::of((0..devices).map(device).collect())
+    };
+    let hardware = Arc::clone(&machine.open(&options(None)).hardware);
+    let opener = Opener::new(hardware, Arc::clone(model), options(None));
+    opener.know_costs(&[1.0; 8][..devices]);
+    (opener, (0..devices).collect())
 }
 
 /// What opening `span` leases.
 fn footprint(model: &Model, span: Span) -> Footprint {
-    let backend = CpuBackend::new(&CpuOptions::threads(1)).expect("a team of one");
-    backend.predict(model, span, ROWS_IN_STEP_MAX)
+    backend(Ledger::new(Bytes::gib(1))).predict(model, span, ROWS_IN_STEP_MAX)
 }
 
 /// What is planned for one device that has the whole model.
-fn planned_once(model: &Model) -> DeviceLoad {
-    let mut grounds = grounds(1, Bytes::gib(1));
-    let placing = place(model, &mut grounds, &options(None), Timing::Unmeasured);
+fn planned_once(model: &Arc<Model>) -> DeviceLoad {
+    let (opener, usable) = opener(model, 1, Bytes::gib(1));
+    let placing = place(&opener, &usable, &options(None), Timing::Unmeasured);
     placing.expect("it fits").plan.loads[0]
 }
 
@@ -93,7 +79,7 @@ fn no_span_holds_more_than_it_is_planned_with() {
     for family in Family::ALL {
         let model = model(family);
         let whole = Span::whole_model(model.decoder().layers.len());
-        let mut grounds = grounds(3, Bytes::gib(1));
+        let (opener, usable) = opener(&model, 3, Bytes::gib(1));
         let spans =
             (0..whole.end).flat_map(|start| (start + 1..=whole.end).map(move |e| (start, e)));
         for (start, end) in spans {
@@ -104,7 +90,7 @@ fn no_span_holds_more_than_it_is_planned_with() {
                 span: Span::new(start, end),
             });
             let options = options(Some(by_hand.collect()));
-            let placing = place(&model, &mut grounds, &options, Timing::Unmeasured);
+            let placing = place(&opener, &usable, &options, Timing::Unmeasured);
             let planned = placing.expect("it fits").plan.loads[1].bytes();
             let footprint = footprint(&model, Span::new(start, end));
             let kv = planned_kv(&model, &footprint);
@@ -128,13 +114,14 @@ fn a_model_that_fits_once_in_shared_memory_stands_on_fewer_devices() {
     let model = model(Family::Gemma3);
     let once = planned_once(&model).bytes();
     let placed = |devices, memory| {
-        let mut grounds = grounds(devices, memory);
-        let placing = place(&model, &mut grounds, &options(None), Timing::Measured);
+        let (opener, usable) = opener(&model, devices, memory);
+        let placing = place(&opener, &usable, &options(None), Timing::Measured);
         placing.map(|placing| placing.plan)
     };
     let stages = |memory| placed(3, memory).map(|plan| plan.stages.len());
     assert_eq!(stages(Bytes::gib(1)).expect("it fits"), 3);
-    let two = bytes(&placed(2, Bytes::gib(1)).expect("it fits"));
+    let on_two = placed(2, Bytes::gib(1)).expect("it fits");
+    let two = on_two.loads.iter().map(DeviceLoad::bytes).sum();
     assert_eq!(stages(two).expect("it fits on two devices"), 2);
     assert_eq!(stages(once).expect("it fits on one device"), 1);
     let refused = stages(Bytes(once.0 - 1)).unwrap_err().to_string();
@@ -144,10 +131,43 @@ fn a_model_that_fits_once_in_shared_memory_stands_on_fewer_devices() {
 #[test]
 fn memory_that_keeps_a_device_out_is_said_to_cost() {
     let model = model(Family::Gemma3);
-    let mut grounds = grounds(2, planned_once(&model).bytes());
-    let placing = place(&model, &mut grounds, &options(None), Timing::Measured);
+    let (opener, usable) = opener(&model, 2, planned_once(&model).bytes());
+    let placing = place(&opener, &usable, &options(None), Timing::Measured);
     let names = ["first".to_owned(), "second".to_owned()];
     let why = placing.expect("it fits on one").why(&names, false);
-    let costs = |line: &&String| line.starts_with("the memory limit of second costs a factor of 2");
+    let costs = |line: &&String| {
+        line.starts_with("the memory limit of first and second costs a factor of 2")
+    };
     assert_eq!(why.iter().filter(costs).count(), 1, "{why:?}");
+}
+
+#[test]
+fn a_placement_whose_search_was_cut_short_is_said_to_be_unproven() {
+    let model = model(Family::Gemma3);
+    let (opener, usable) = opener(&model, 2, planned_once(&model).bytes());
+    let placing = place(&opener, &usable, &options(None), Timing::Measured);
+    let mut placing = placing.expect("it fits on one");
+    let names = ["first".to_owned(), "second".to_owned()];
+    let is_said = |placing: &Placing| {
+        let why = placing.why(&names, false);
+        why.iter()
+            .any(|line| line.contains("not proven to be the best"))
+    };
+    assert!(!is_said(&placing));
+    placing.is_cut_short = true;
+    assert!(is_said(&placing));
+}
+
+#[test]
+fn a_device_with_credit_works_as_wide_as_its_team() {
+    let duty_of =
+        |cores, threads: Option<usize>, share| duty((cores, threads.unwrap_or(cores)), share);
+    let check = |duty: PlanDuty, expected: (f64, f64, f64)| {
+        assert_eq!((duty.share, duty.burst, duty.credit), expected);
+    };
+    check(duty_of(1, None, 0.5), (0.5, 1.0, 2.5e-3));
+    // A share of half pays for 4 of 8 threads, and credit for one more.
+    check(duty_of(8, None, 0.5), (0.5, 0.625, 2.5e-3));
+    check(duty_of(8, Some(4), 0.25), (0.5, 0.75, 5e-3));
+    check(duty_of(8, Some(2), 0.5), (1.0, 1.0, 1e-2));
 }

@@ -1,15 +1,15 @@
 use gogrid_pipeline::Want;
 
-use super::Subject;
 use super::cases::{Case, VARIED, allowed, assert_same};
 use super::rig::{Rig, Sequence};
+use super::{DeviceContext, Subject};
 use crate::reference::log_softmax;
 
 /// In whatever chunks a prompt is fed, row by row too, it gives the same.
 pub fn check_chunks(subject: &Subject<'_>) {
     for &case in VARIED {
         let case = Case::open(case);
-        let mut backend = (subject.backend)();
+        let mut backend = (subject.backend)(DeviceContext::default());
         let mut rig = Rig::whole(&mut *backend, &case);
         let at_once = rig.run(&case.ids, usize::MAX);
         for chunk in [1, 7, 16, 31, 32, 33, 64] {
@@ -25,7 +25,7 @@ pub fn check_chunks(subject: &Subject<'_>) {
 pub fn check_batches(subject: &Subject<'_>) {
     for &case in VARIED {
         let case = Case::open(case);
-        let mut backend = (subject.backend)();
+        let mut backend = (subject.backend)(DeviceContext::default());
         let all_ids = [2, 3, 4].map(|seed| case.other_ids(seed));
         let mut rig = Rig::whole(&mut *backend, &case);
         let alone = all_ids.each_ref().map(|ids| rig.run(ids, usize::MAX));
@@ -85,7 +85,7 @@ fn next_batch<'s>(
 pub fn check_wants(subject: &Subject<'_>) {
     for &case in VARIED {
         let case = Case::open(case);
-        let mut backend = (subject.backend)();
+        let mut backend = (subject.backend)(DeviceContext::default());
         let mut rig = Rig::whole(&mut *backend, &case);
         let all = rig.run(&case.ids, usize::MAX);
         let mut sequence = rig.sequence(case.ids.clone());

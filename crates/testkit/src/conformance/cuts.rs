@@ -1,15 +1,15 @@
 use gogrid_units::Span;
 
-use super::Subject;
 use super::cases::{Case, VARIED, assert_same};
 use super::rig::Rig;
+use super::{DeviceContext, Subject};
 
 /// However a model is cut into stages, it gives what one stage gives: cut in two before every
 /// piece, and in three at some.
 pub fn check_cuts(subject: &Subject<'_>) {
     for &case in VARIED {
         let case = Case::open(case);
-        let mut backend = (subject.backend)();
+        let mut backend = (subject.backend)(DeviceContext::default());
         let one = Rig::whole(&mut *backend, &case).run(&case.ids, 33);
         for cuts in cuts_of(case.model.decoder().layers.len()) {
             let ours = Rig::cut(&mut *backend, &case, &cuts).run(&case.ids, 33);

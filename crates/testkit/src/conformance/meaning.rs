@@ -2,7 +2,7 @@ use gogrid_units::WeightType;
 
 use super::cases::{Case, assert_near};
 use super::rig::Rig;
-use super::{Subject, Tolerance};
+use super::{DeviceContext, Subject, Tolerance};
 use crate::random::Family;
 
 /// Pairs of types that the mixed recipes of llama.cpp put into one model.
@@ -48,7 +48,7 @@ pub fn check_quantised_while_opening(subject: &Subject<'_>) {
 }
 
 fn check_case(subject: &Subject<'_>, case: &Case) {
-    let mut backend = (subject.backend)();
+    let mut backend = (subject.backend)(DeviceContext::default());
     let ours = Rig::whole(&mut *backend, case).run(&case.ids, usize::MAX);
     assert_near(subject, case, "reference", [&ours, &case.reference()]);
 }

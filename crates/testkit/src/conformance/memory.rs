@@ -1,12 +1,10 @@
-use std::sync::Arc;
-
 use gogrid_lease::{Kind, Ledger};
 use gogrid_pipeline::{Opening, StageError};
-use gogrid_units::{Bytes, FullSpeed, Span};
+use gogrid_units::{Bytes, Span};
 
-use super::Subject;
 use super::cases::{Case, VARIED};
 use super::rig::{ROWS_MAX, Rig};
+use super::{DeviceContext, Subject};
 
 /// A stage leases what it says it holds, before it opens and after; gives it back when dropped;
 /// is refused where there is no room; and forgets released blocks.
@@ -20,18 +18,15 @@ pub fn check_memory(subject: &Subject<'_>) {
 
 fn check_leases(subject: &Subject<'_>, case: &Case) {
     let name = &case.name;
-    let mut backend = (subject.backend)();
     let span = Span::whole_model(case.model.decoder().layers.len());
     let memory = Ledger::new(Bytes::gib(1));
-    let mut open = |memory: &Ledger| {
-        backend.open(Opening {
-            model: &case.model,
-            span,
-            memory,
-            pace: Arc::new(FullSpeed),
-            rows_max: ROWS_MAX,
+    let backend = |memory: &Ledger| {
+        (subject.backend)(DeviceContext {
+            memory: memory.clone(),
+            ..DeviceContext::default()
         })
     };
+    let open = |memory: &Ledger| backend(memory).open(Opening::new(&case.model, span, ROWS_MAX));
     let stage = open(&memory).unwrap_or_else(|error| panic!("{name}: {error}"));
     let held = stage.footprint();
     assert!(held.weights > Bytes::ZERO, "{name}: no weights");
@@ -52,7 +47,7 @@ fn check_leases(subject: &Subject<'_>, case: &Case) {
     let refused = matches!(open(&short), Err(StageError::Memory(_)));
     assert!(refused, "{name}: opened in less than its weights");
     assert_eq!(short.used(), Bytes::ZERO, "{name}: a refusal holds nothing");
-    let predicted = backend.predict(&case.model, span, ROWS_MAX);
+    let predicted = backend(&memory).predict(&case.model, span, ROWS_MAX);
     assert_eq!(predicted.weights, held.weights, "{name}: predicted weights");
     assert_eq!(
         predicted.kv_block, held.kv_block,
@@ -61,7 +56,7 @@ fn check_leases(subject: &Subject<'_>, case: &Case) {
 }
 
 fn check_blocks(subject: &Subject<'_>, case: &Case) {
-    let mut backend = (subject.backend)();
+    let mut backend = (subject.backend)(DeviceContext::default());
     let mut rig = Rig::whole(&mut *backend, case);
     let mut sequence = rig.sequence(case.ids.clone());
     let rows = sequence.left();

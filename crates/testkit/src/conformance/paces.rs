@@ -2,9 +2,9 @@ use std::sync::Arc;
 
 use gogrid_units::TeamPace;
 
-use super::Subject;
 use super::cases::{Case, VARIED, assert_same};
 use super::rig::Rig;
+use super::{DeviceContext, Subject};
 use crate::fakes::PaceScript;
 
 /// A step that was abandoned at any pause point, early or late, and is run again gives what it
@@ -12,12 +12,11 @@ use crate::fakes::PaceScript;
 pub fn check_abandoned_steps(subject: &Subject<'_>) {
     for &case in VARIED {
         let case = Case::open(case);
-        let mut backend = (subject.backend)();
         let cut = case.model.decoder().layers.len();
         let through = Arc::new(PaceScript::new(Vec::new()));
-        let mut run = |pace: &Arc<PaceScript>| {
-            let pace = Arc::clone(pace) as Arc<dyn TeamPace>;
-            let mut rig = Rig::paced(&mut *backend, &case, &[cut], &pace);
+        let run = |pace: &Arc<PaceScript>| {
+            let mut backend = (subject.backend)(at_pace(Arc::clone(pace) as _));
+            let mut rig = Rig::cut(&mut *backend, &case, &[cut]);
             (rig.run(&case.ids, 40), rig.abandoned)
         };
         let (at_once, _) = run(&through);
@@ -43,10 +42,9 @@ pub fn check_abandoned_steps(subject: &Subject<'_>) {
 pub fn check_rests_and_widths(subject: &Subject<'_>) {
     for &case in VARIED {
         let case = Case::open(case);
-        let mut backend = (subject.backend)();
-        let mut run = |pace: PaceScript| {
-            let pace = Arc::new(pace) as Arc<dyn TeamPace>;
-            Rig::paced(&mut *backend, &case, &[], &pace).run(&case.ids, 40)
+        let run = |pace: PaceScript| {
+            let mut backend = (subject.backend)(at_pace(Arc::new(pace)));
+            Rig::whole(&mut *backend, &case).run(&case.ids, 40)
         };
         let free = run(PaceScript::new(Vec::new()));
         for (what, pace) in [
@@ -56,5 +54,13 @@ pub fn check_rests_and_widths(subject: &Subject<'_>) {
         ] {
             assert_same(subject, &case, what, [&run(pace), &free]);
         }
+    }
+}
+
+/// A device that keeps this pace.
+pub(crate) fn at_pace(pace: Arc<dyn TeamPace>) -> DeviceContext {
+    DeviceContext {
+        pace,
+        ..DeviceContext::default()
     }
 }

@@ -1,17 +1,33 @@
-use gogrid_lease::Ledger;
+use gogrid_lease::{Kind, Lease, Ledger};
 use gogrid_model::Model;
-use gogrid_pipeline::{Backend, Costs, Footprint, Opening, Stage, StageError};
-use gogrid_units::Span;
+use gogrid_pipeline::{Backend, Footprint, Opening, Stage, StageError};
+use gogrid_units::{Bytes, Span};
 
 use super::{FakeModel, FakeStage, Faults};
 
-/// Opens [`FakeStage`]s of the shape of a real model, and says each piece takes the same time.
+/// Opens [`FakeStage`]s of the shape of a real model: a device that computes when it is polled, as
+/// CPU cores do.
 #[derive(Clone, Debug)]
 pub struct FakeBackend {
-    /// Seconds a row that every piece is said to take.
-    pub seconds: f64,
     /// What goes wrong in the stages it opens.
     pub faults: Faults,
+    /// The ledger of its memory.
+    pub memory: Ledger,
+}
+
+impl FakeBackend {
+    /// A device of this memory where nothing goes wrong.
+    pub fn new(memory: Ledger) -> Self {
+        Self {
+            faults: Faults::default(),
+            memory,
+        }
+    }
+
+    /// The same device with these faults.
+    pub fn with_faults(self, faults: Faults) -> Self {
+        Self { faults, ..self }
+    }
 }
 
 impl Backend for FakeBackend {
@@ -20,17 +36,20 @@ impl Backend for FakeBackend {
         FakeStage::new(model, span, Faults::default()).footprint()
     }
 
-    fn measure(&mut self, model: &Model, _memory: &Ledger) -> Result<Costs, StageError> {
-        let pieces = Span::whole_model(model.decoder().layers.len()).len();
-        Ok(Costs {
-            decode: vec![self.seconds; pieces],
-            prefill: vec![self.seconds; pieces],
-        })
-    }
-
     fn open(&mut self, request: Opening<'_>) -> Result<Box<dyn Stage>, StageError> {
         let model = FakeModel::of(request.model.decoder());
-        let faults = self.faults.clone();
-        Ok(Box::new(FakeStage::new(model, request.span, faults)))
+        let stage = FakeStage::new(model, request.span, self.faults.clone());
+        let leases = lease(&self.memory, &stage.footprint())?;
+        Ok(Box::new(stage.waking(request.waker).holding(leases)))
     }
+}
+
+/// Leases what a stage holds, KV aside.
+pub(super) fn lease(memory: &Ledger, footprint: &Footprint) -> Result<Vec<Lease>, StageError> {
+    let reserve = |(kind, bytes): (Kind, Bytes)| Ok(memory.reserve(kind, bytes)?);
+    let parts = [
+        (Kind::Weights, footprint.weights),
+        (Kind::Scratch, footprint.scratch),
+    ];
+    parts.into_iter().map(reserve).collect()
 }

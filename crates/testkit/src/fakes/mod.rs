@@ -1,5 +1,6 @@
 //! Stand-ins for clocks, paces and devices, for simulations that must come out the same each time.
 
+mod accelerator;
 mod backend;
 mod clock;
 mod model;
@@ -7,6 +8,7 @@ mod pace;
 mod runner;
 mod stage;
 
+pub use self::accelerator::{AcceleratorHandle, AcceleratorScript, FakeAccelerator, RealTime};
 pub use self::backend::FakeBackend;
 pub use self::clock::ManualClock;
 pub use self::model::FakeModel;

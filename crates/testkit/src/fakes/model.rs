@@ -1,4 +1,5 @@
 use gogrid_model::Decoder;
+use gogrid_pipeline::Rows;
 
 use crate::rng::{Rng, mix};
 
@@ -35,7 +36,12 @@ impl FakeModel {
     /// The logits after the last of `ids`, which are not empty: what any right way of running the
     /// model gives, bit for bit.
     pub fn logits(&self, ids: &[u32]) -> Vec<f32> {
-        let mut states: Vec<State> = ids.iter().map(|&id| Self::embed(id)).collect();
+        self.logits_of(&Rows::of_ids(ids.to_vec()))
+    }
+
+    /// The same after the last of `rows`, which may bring embeddings.
+    pub fn logits_of(&self, rows: &Rows) -> Vec<f32> {
+        let mut states = Self::embed_rows(rows);
         for (layer, &group) in self.groups.iter().enumerate() {
             let before = states.clone();
             for (position, state) in states.iter_mut().enumerate() {
@@ -62,6 +68,20 @@ impl FakeModel {
 
     pub(crate) const fn embed(id: u32) -> State {
         mix(id as u64 + 1)
+    }
+
+    /// The states of rows, those with embeddings of their own by every bit of these.
+    pub(crate) fn embed_rows(rows: &Rows) -> Vec<State> {
+        let mut states: Vec<State> = rows.ids.iter().map(|&id| Self::embed(id)).collect();
+        for run in &rows.embedded {
+            let width = run.values.len() / run.rows.len();
+            let values = run.values.chunks_exact(width);
+            for (state, values) in states[run.rows.clone()].iter_mut().zip(values) {
+                let bits = values.iter().map(|value| State::from(value.to_bits()));
+                *state = bits.fold(0xE3B, |sum, bits| mix(sum ^ bits));
+            }
+        }
+        states
     }
 
     /// `seen` are the states of the tokens from position `first` to the row's own.

@@ -7,7 +7,7 @@ use gogrid_pipeline::{
 };
 use gogrid_units::Moment;
 
-use super::ManualClock;
+use super::{AcceleratorHandle, ManualClock};
 
 /// A runner without threads, in virtual time: a job's arithmetic is done when its end is asked
 /// for, and its end is when the clock says so.
@@ -18,6 +18,7 @@ pub struct FakeRunner {
     in_flight_max: usize,
     free_at: Moment,
     queue: VecDeque<Queued>,
+    devices: Vec<AcceleratorHandle>,
 }
 
 enum Queued {
@@ -35,12 +36,20 @@ impl FakeRunner {
             in_flight_max: 4,
             free_at: Moment(0),
             queue: VecDeque::new(),
+            devices: Vec::new(),
         }
     }
 
     /// The same runner with room for `most` jobs; without this there is room for four.
     pub fn in_flight_max(mut self, most: usize) -> Self {
         self.in_flight_max = most;
+        self
+    }
+
+    /// The same runner for stages of these devices too: while a stage waits for one, each does its
+    /// oldest work.
+    pub fn beside(mut self, devices: Vec<AcceleratorHandle>) -> Self {
+        self.devices = devices;
         self
     }
 
@@ -98,11 +107,11 @@ impl FakeRunner {
         let mut given = OutputBuf::default();
         for (index, placed) in self.stages.iter_mut().enumerate() {
             let input = match index {
-                0 => Input::Ids(&job.ids),
+                0 => Input::Rows(&job.rows),
                 _ => Input::Hidden(&given.hidden),
             };
             let mut out = OutputBuf::default();
-            if let Err(error) = run_stage(placed, &job.step, input, &mut out) {
+            if let Err(error) = run_stage((placed, &self.devices), &job.step, input, &mut out) {
                 let failure = StageFailure {
                     stage: index,
                     device: placed.device,
@@ -124,7 +133,7 @@ impl FakeRunner {
 }
 
 fn run_stage(
-    placed: &mut PlacedStage,
+    (placed, devices): (&mut PlacedStage, &[AcceleratorHandle]),
     step: &Arc<Step>,
     input: Input<'_>,
     out: &mut OutputBuf,
@@ -134,16 +143,25 @@ fn run_stage(
         if let Poll::Ready(done) = placed.stage.poll(ticket, out) {
             return done;
         }
+        if devices.iter().any(AcceleratorHandle::hangs) {
+            return Err(StageError::Device("it hangs".to_owned()));
+        }
+        for device in devices {
+            device.answer();
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use gogrid_pipeline::{SequenceRows, Want};
-    use gogrid_units::Span;
+    use gogrid_lease::Ledger;
+    use gogrid_model::{Model, OpenOptions};
+    use gogrid_pipeline::{Backend, Opening, Positions, Rows, SequenceRows, Want};
+    use gogrid_units::{Bytes, FullSpeed, Span, WeightType};
 
     use super::*;
-    use crate::fakes::{FakeModel, FakeStage, Faults};
+    use crate::fakes::{AcceleratorScript, FakeAccelerator, FakeModel, FakeStage, Faults};
+    use crate::random::{Family, RandomModel, Spec};
 
     #[test]
     fn jobs_end_in_order_when_the_clock_gets_there() {
@@ -161,17 +179,6 @@ mod tests {
         });
         let clock = ManualClock::new();
         let mut runner = FakeRunner::new(stages.into(), clock.clone(), 100).in_flight_max(2);
-        let job = |id, start, ids: &[u32]| Job {
-            id,
-            step: Arc::new(Step {
-                sequences: vec![SequenceRows {
-                    tables: Arc::new(vec![vec![Some(BlockId(0))]]),
-                    start,
-                    wants: vec![Want::Logits; ids.len()],
-                }],
-            }),
-            ids: ids.to_vec(),
-        };
         assert!(runner.submit(job(1, 0, &[4, 5])).is_ok());
         assert!(runner.submit(job(2, 2, &[6])).is_ok());
         assert!(runner.submit(job(3, 3, &[7])).is_err());
@@ -182,5 +189,66 @@ mod tests {
         assert_eq!(ends.each_ref().map(|end| end.id), [1, 2]);
         let [_, last] = ends.map(|end| end.result.expect("both ran"));
         assert_eq!(last.logits, model.logits(&[4, 5, 6]));
+    }
+
+    #[test]
+    fn stages_of_an_accelerator_run_in_virtual_time() {
+        let model = tiny_model();
+        let script = AcceleratorScript {
+            nanos_per_row: 1_000,
+            lost_at: vec![1],
+            ..AcceleratorScript::default()
+        };
+        let memory = Ledger::new(Bytes::gib(1));
+        let mut fake = FakeAccelerator::new(memory, Arc::new(FullSpeed), script);
+        let span = Span::whole_model(model.decoder().layers.len());
+        let stage = fake.open(Opening::new(&model, span, 4));
+        let stages = vec![PlacedStage {
+            device: 0,
+            span,
+            stage: stage.expect("there is memory"),
+        }];
+        let device = fake.handle();
+        let clock = ManualClock::new();
+        let mut runner = FakeRunner::new(stages, clock.clone(), 100).beside(vec![device.clone()]);
+        for id in 0..2 {
+            assert!(runner.submit(job(id, 0, &[4, 5])).is_ok());
+        }
+        clock.advance(400);
+        let first = runner.poll().expect("it has ended").result;
+        let logits = first.expect("it ran").logits;
+        let fake = FakeModel::of(model.decoder());
+        assert_eq!(logits[fake.vocab..], fake.logits(&[4, 5]));
+        assert_eq!(device.busy_nanos(), 2_000);
+        let lost = runner.poll().expect("it has ended").result;
+        assert!(matches!(lost.unwrap_err().error, StageError::Lost(_)));
+    }
+
+    fn tiny_model() -> Model {
+        let spec = Spec {
+            family: Family::Llama,
+            weights: WeightType::Q8_0,
+            seed: 1,
+        };
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("tiny.gguf");
+        let written = RandomModel::new(spec).write_gguf(&path);
+        written.expect("a tiny model is written");
+        Model::open(&path, &OpenOptions::default()).expect("it opens")
+    }
+
+    fn job(id: u64, start: usize, ids: &[u32]) -> Job {
+        Job {
+            id,
+            step: Arc::new(Step {
+                sequences: vec![SequenceRows {
+                    tables: Arc::new(vec![vec![Some(BlockId(0))]]),
+                    start,
+                    positions: Positions::Sequential,
+                    wants: vec![Want::Logits; ids.len()],
+                }],
+            }),
+            rows: Rows::of_ids(ids.to_vec()),
+        }
     }
 }

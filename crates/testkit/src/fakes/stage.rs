@@ -1,10 +1,11 @@
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::task::Poll;
+use std::task::{Poll, Waker};
 
+use gogrid_lease::Lease;
 use gogrid_pipeline::{
-    BLOCK_TOKENS, BlockId, Footprint, Input, OutputBuf, SequenceRows, Stage, StageError, Step,
-    Ticket, Want,
+    BLOCK_TOKENS, BlockId, Footprint, Input, LayerKv, OutputBuf, SequenceRows, Stage, StageError,
+    Step, Ticket, Want,
 };
 use gogrid_units::{Bytes, Piece, Span};
 
@@ -19,20 +20,23 @@ pub struct Faults {
     pub fail: Vec<u64>,
     /// These end with [`StageError::Abandoned`] and leave no trace.
     pub abandon: Vec<u64>,
-    /// Polls of each submission that answer [`Poll::Pending`] before the one that does the work.
+    /// Polls of each submission that answer [`Poll::Pending`], and wake at once, before the one that
+    /// does the work.
     pub pending: usize,
 }
 
 /// A stage of a [`FakeModel`]. It keeps one state for each token and layer, in blocks, and finds
 /// them only through the step's block tables. Reading what was never written, or was released, is
-/// a [`StageError::Device`] that says where.
+/// a [`StageError::Block`] that says where.
 pub struct FakeStage {
     model: FakeModel,
     span: Span,
     faults: Faults,
+    waker: Waker,
     next: u64,
     open: Option<Open>,
     blocks: HashMap<(usize, BlockId), Block>,
+    _leases: Vec<Lease>,
 }
 
 /// For each layer of the group, the states of 32 positions.
@@ -52,9 +56,24 @@ impl FakeStage {
             model,
             span,
             faults,
+            waker: Waker::noop().clone(),
             next: 0,
             open: None,
             blocks: HashMap::new(),
+            _leases: Vec::new(),
+        }
+    }
+
+    /// The same stage, which wakes this when it answered [`Poll::Pending`].
+    pub(super) fn waking(self, waker: Waker) -> Self {
+        Self { waker, ..self }
+    }
+
+    /// The same stage with leases on what it holds.
+    pub(super) fn holding(self, leases: Vec<Lease>) -> Self {
+        Self {
+            _leases: leases,
+            ..self
         }
     }
 
@@ -63,6 +82,12 @@ impl FakeStage {
     }
 
     fn run(&mut self, step: &Step, mut states: Vec<State>) -> Result<Vec<State>, StageError> {
+        for group in 0..self.model.windows.len() {
+            if self.layers_of(group).next().is_some() {
+                (0..step.sequences.len()).try_for_each(|index| check_apart(step, group, index))?;
+            }
+        }
+        self.check_written(step)?;
         for piece in self.span.pieces(self.layers()) {
             match piece {
                 Piece::Embedding | Piece::Head => {}
@@ -81,6 +106,24 @@ impl FakeStage {
             }
         }
         Ok(states)
+    }
+
+    /// Whether what the step's rows see before them was written, so that a step that cannot run
+    /// writes nothing.
+    fn check_written(&self, step: &Step) -> Result<(), StageError> {
+        let pieces = self.span.pieces(self.layers());
+        let layers = pieces.filter_map(|piece| match piece {
+            Piece::Mixer(layer) => Some(layer),
+            _ => None,
+        });
+        for layer in layers {
+            for sequence in &step.sequences {
+                let first = (self.model).first_seen(self.model.groups[layer], sequence.start);
+                let mut seen = first..sequence.start;
+                seen.try_for_each(|at| self.read(layer, sequence, at).map(drop))?;
+            }
+        }
+        Ok(())
     }
 
     /// Writes the rows' own states into their blocks, then mixes each with those it sees.
@@ -118,11 +161,10 @@ impl FakeStage {
         let block = block_at(sequence, group, position)?;
         let states = self.blocks.get(&(group, block)).and_then(|b| b.get(&layer));
         let state = states.and_then(|slots| slots[position % BLOCK_TOKENS]);
-        state.ok_or_else(|| {
-            let block = block.0;
-            StageError::Device(format!(
-                "position {position}: block {block} of group {group} was never written there"
-            ))
+        state.ok_or_else(|| StageError::Block {
+            group,
+            block: block.0,
+            what: format!("position {position} was never written there"),
         })
     }
 
@@ -167,10 +209,10 @@ impl Stage for FakeStage {
     fn submit(&mut self, step: &Arc<Step>, input: Input<'_>) -> Result<Ticket, StageError> {
         assert!(self.open.is_none(), "a step is open, and the depth is one");
         let states: Vec<State> = match input {
-            Input::Ids(ids) => ids.iter().map(|&id| FakeModel::embed(id)).collect(),
+            Input::Rows(rows) => FakeModel::embed_rows(rows),
             Input::Hidden(rows) => rows.chunks_exact(self.model.width).map(state_of).collect(),
         };
-        let is_ids = matches!(input, Input::Ids(_));
+        let is_ids = matches!(input, Input::Rows(_));
         if is_ids != self.span.has_embedding() || states.len() != step.rows() {
             return Err(StageError::Shape {
                 what: "input",
@@ -195,6 +237,7 @@ impl Stage for FakeStage {
         if open.pending > 0 {
             open.pending -= 1;
             self.open = Some(open);
+            self.waker.wake_by_ref();
             return Poll::Pending;
         }
         if self.faults.abandon.contains(&ticket.0) {
@@ -214,6 +257,41 @@ impl Stage for FakeStage {
             self.blocks.remove(&(group, block));
         }
     }
+
+    fn export(&mut self, group: usize, block: BlockId) -> Result<Vec<LayerKv>, StageError> {
+        let held = self.blocks.get(&(group, block));
+        let held = held.ok_or_else(|| StageError::Block {
+            group,
+            block: block.0,
+            what: "it was never written here".to_owned(),
+        })?;
+        let layers = self.layers_of(group).map(|layer| LayerKv {
+            layer,
+            keys: held.get(&layer).map_or_else(Vec::new, halves),
+            values: Vec::new(),
+        });
+        Ok(layers.collect())
+    }
+
+    fn import(
+        &mut self,
+        group: usize,
+        block: BlockId,
+        layers: &[LayerKv],
+    ) -> Result<(), StageError> {
+        let own: Vec<_> = self.layers_of(group).collect();
+        let given: Vec<_> = layers.iter().map(|kv| kv.layer).collect();
+        if own != given {
+            return Err(StageError::Block {
+                group,
+                block: block.0,
+                what: format!("layers {own:?} are here, {given:?} were given"),
+            });
+        }
+        let states = layers.iter().map(|kv| (kv.layer, states(&kv.keys)));
+        self.blocks.insert((group, block), states.collect());
+        Ok(())
+    }
 }
 
 impl FakeStage {
@@ -224,13 +302,68 @@ impl FakeStage {
         parts.into_iter().chain(std::iter::repeat_n(0.0, zeros))
     }
 
+    /// The layers of a group that it has.
+    fn layers_of(&self, group: usize) -> impl Iterator<Item = usize> + use<'_> {
+        let pieces = self.span.pieces(self.layers());
+        pieces.filter_map(move |piece| match piece {
+            Piece::Mixer(layer) if self.model.groups[layer] == group => Some(layer),
+            _ => None,
+        })
+    }
+
     /// Eight bytes a token and layer of the group.
     fn kv_block(&self, group: usize) -> Bytes {
-        let pieces = self.span.pieces(self.layers());
-        let own = pieces
-            .filter(|p| matches!(p, Piece::Mixer(layer) if self.model.groups[*layer] == group));
-        Bytes::of(8 * BLOCK_TOKENS * own.count())
+        Bytes::of(8 * BLOCK_TOKENS * self.layers_of(group).count())
     }
+}
+
+/// Each slot as five halves: whether it was written, and its state.
+fn halves(slots: &[Option<State>; BLOCK_TOKENS]) -> Vec<u16> {
+    let halves = slots.iter().flat_map(|slot| {
+        let state = slot.unwrap_or_default();
+        let parts = [0, 16, 32, 48].map(|shift| (state >> shift & 0xFFFF) as u16);
+        std::iter::once(u16::from(slot.is_some())).chain(parts)
+    });
+    halves.collect()
+}
+
+/// The inverse of `halves`; slots that were not given are not written.
+fn states(halves: &[u16]) -> [Option<State>; BLOCK_TOKENS] {
+    let mut slots = [None; BLOCK_TOKENS];
+    for (slot, halves) in slots.iter_mut().zip(halves.chunks_exact(5)) {
+        let parts = halves[1..].iter().enumerate();
+        let state = parts.fold(0, |state, (i, &part)| state | State::from(part) << (16 * i));
+        *slot = (halves[0] == 1).then_some(state);
+    }
+    slots
+}
+
+/// Whether no other sequence of the step has the blocks that sequence `index` writes.
+fn check_apart(step: &Step, group: usize, index: usize) -> Result<(), StageError> {
+    let used = |rows: &SequenceRows, start: usize| {
+        let end = (rows.start + rows.wants.len()).div_ceil(BLOCK_TOKENS);
+        let entries = rows.tables.get(group).into_iter().flatten();
+        let used = entries.take(end).skip(start).copied().flatten();
+        used.collect::<Vec<_>>()
+    };
+    let rows = &step.sequences[index];
+    let written = used(rows, rows.start / BLOCK_TOKENS);
+    for (_, other) in step
+        .sequences
+        .iter()
+        .enumerate()
+        .filter(|(i, _)| *i != index)
+    {
+        let theirs = used(other, 0);
+        if let Some(block) = written.iter().find(|block| theirs.contains(block)) {
+            return Err(StageError::Block {
+                group,
+                block: block.0,
+                what: "another sequence of the step writes it".to_owned(),
+            });
+        }
+    }
+    Ok(())
 }
 
 fn block_at(sequence: &SequenceRows, group: usize, position: usize) -> Result<BlockId, StageError> {
@@ -254,6 +387,8 @@ fn state_of(row: &[f32]) -> State {
 
 #[cfg(test)]
 mod tests {
+    use gogrid_pipeline::{Positions, Rows};
+
     use super::*;
 
     fn model() -> FakeModel {
@@ -272,13 +407,14 @@ mod tests {
             sequences: vec![SequenceRows {
                 tables: Arc::new(tables),
                 start,
+                positions: Positions::Sequential,
                 wants,
             }],
         })
     }
 
     fn run(stage: &mut FakeStage, step: &Arc<Step>, ids: &[u32]) -> Result<Vec<f32>, StageError> {
-        let ticket = stage.submit(step, Input::Ids(ids))?;
+        let ticket = stage.submit(step, Input::Rows(&Rows::of_ids(ids.to_vec())))?;
         let mut out = OutputBuf::default();
         match stage.poll(ticket, &mut out) {
             Poll::Ready(done) => done.map(|()| out.logits),
@@ -304,7 +440,7 @@ mod tests {
         let mut bad = good.clone();
         bad[0][0] = Some(BlockId(9));
         let lost = run(&mut stage, &step(bad, 33, 7), &ids[33..]);
-        assert!(matches!(lost, Err(StageError::Device(_))));
+        assert!(matches!(lost, Err(StageError::Block { .. })));
         let mut bad = good;
         bad[0].swap(0, 1);
         let swapped = run(&mut stage, &step(bad, 33, 7), &ids[33..]);
@@ -321,6 +457,6 @@ mod tests {
         stage.release(0, &[BlockId(0)]);
         assert_eq!(stage.footprint().kv_blocks_held, [0, 1]);
         let after = run(&mut stage, &step(tables, 2, 1), &[3]);
-        assert!(matches!(after, Err(StageError::Device(_))));
+        assert!(matches!(after, Err(StageError::Block { .. })));
     }
 }

@@ -1,6 +1,7 @@
 //! A decoder's forward pass over a whole sequence at once. No cache, no blocks, no batch.
 
 use gogrid_model::{Attention, Decoder, FeedForward, Linear, Model, ModelError, Weight};
+use gogrid_pipeline::Rows;
 
 use super::dequantise::dequantise;
 use super::math::{Matrix, activate, rms_norm, rotate, soft_cap, softmax};
@@ -50,15 +51,35 @@ impl Reference {
 
     /// The logits after each of `ids`, `[ids, vocab]`.
     pub fn logits(&self, ids: &[u32]) -> Vec<Vec<f32>> {
+        let positions: Vec<_> = (0..ids.len()).collect();
+        self.logits_at(&Rows::of_ids(ids.to_vec()), &positions)
+    }
+
+    /// The logits after each row of one sequence that stands at `positions` for the rotation,
+    /// `[rows, vocab]`. What a row sees goes by its index.
+    pub fn logits_at(&self, rows: &Rows, positions: &[usize]) -> Vec<Vec<f32>> {
         // x: [tokens, width], the residual stream
-        let mut x: Vec<Vec<f64>> = ids.iter().map(|&id| self.embed(id)).collect();
+        let mut x: Vec<Vec<f64>> = (0..rows.len()).map(|row| self.input(rows, row)).collect();
         for (layer, matrices) in self.decoder.layers.iter().zip(&self.layers) {
-            let mixed = self.attention(&layer.mixer, matrices, &x);
+            let mixed = self.attention(&layer.mixer, matrices, (&x, positions));
             add(&mut x, &mixed);
             let fed = self.feed_forward(&layer.feed_forward, matrices, &x);
             add(&mut x, &fed);
         }
         x.iter().map(|row| self.head(row)).collect()
+    }
+
+    /// A row's own embedding, or its id's: `[width]`
+    fn input(&self, rows: &Rows, row: usize) -> Vec<f64> {
+        let own = rows.embedded.iter().find(|run| run.rows.contains(&row));
+        match own {
+            Some(run) => {
+                let width = self.decoder.width;
+                let values = &run.values[(row - run.rows.start) * width..][..width];
+                values.iter().map(|&v| f64::from(v)).collect()
+            }
+            None => self.embed(rows.ids[row]),
+        }
     }
 
     /// id -> `[width]`
@@ -69,11 +90,16 @@ impl Reference {
     }
 
     /// `[tokens, width] -> [tokens, width]`
-    fn attention(&self, mixer: &Attention, m: &LayerMatrices, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
+    fn attention(
+        &self,
+        mixer: &Attention,
+        m: &LayerMatrices,
+        (x, positions): (&[Vec<f64>], &[usize]),
+    ) -> Vec<Vec<f64>> {
         let epsilon = self.decoder.norm_epsilon;
         // q: [tokens, heads * head_dim]; k, v: [tokens, kv_heads * head_dim]
         let (mut q, mut k, mut v) = (Vec::new(), Vec::new(), Vec::new());
-        for (position, row) in x.iter().enumerate() {
+        for (&position, row) in positions.iter().zip(x) {
             let normed = rms_norm(row, &mixer.norm.values, epsilon);
             let turned = |linear: &Linear, matrix: &Matrix, norm: Option<&[f32]>| {
                 let mut out = linear_out(linear, matrix, &normed);

@@ -321,7 +321,7 @@ proptest! {
         let mut kinds = Vec::new();
         for (side, wait_ms) in sides {
             (threshold.set)(&mut desk.observation, threshold.at + threshold.around * side);
-            desk.now = after(desk.now, Duration::from_millis(wait_ms));
+            desk.now = desk.now.after(Duration::from_millis(wait_ms));
             kinds.push(kind(&desk.look().verdict));
         }
         kinds.dedup();
@@ -341,7 +341,7 @@ proptest! {
         for (high, wait_ms) in ends {
             // From far on one side of the threshold to far on the other.
             (threshold.set)(&mut desk.observation, threshold.at * if high { 1.2 } else { 0.2 });
-            desk.now = after(desk.now, Duration::from_millis(wait_ms));
+            desk.now = desk.now.after(Duration::from_millis(wait_ms));
             let kind = kind(&desk.look().verdict);
             for left_at in left_at.iter_mut().take(before + 1).skip(kind + 1) {
                 let since = left_at.replace(desk.now);

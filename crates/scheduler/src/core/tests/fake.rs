@@ -1,16 +1,20 @@
-//! A model that is a hash, a stage that remembers tokens in blocks, and what a request alone gives.
+//! A model that is a hash, a stage that remembers rows in blocks, and what a request alone gives.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use gogrid_pipeline::{BLOCK_TOKENS, SequenceRows, Want};
+use gogrid_pipeline::{
+    BLOCK_TOKENS, BlockId, EmbeddedRows, Positions, Rows, SequenceRows, Step, Want,
+};
 
 use crate::core::sequence::Decode;
 use crate::generation::Finish;
-use crate::request::Sampling;
+use crate::request::{PromptRows, Sampling};
 use crate::sampling::Sampler;
 
 pub(super) const VOCAB: usize = 23;
 pub(super) const WINDOWS: [Option<usize>; 2] = [None, Some(40)];
+/// Values of an embedding.
+const WIDTH: usize = 2;
 
 /// SplitMix64.
 pub(super) struct Dice(pub(super) u64);
@@ -32,61 +36,143 @@ impl Dice {
     }
 }
 
+/// One row as the model takes it: a hash of its id or its embedding, and of where it stands.
+fn row(id: u32, embedding: Option<&[f32]>, positions: &[u32]) -> u64 {
+    let fold = |h: u64, &value: &u32| (h ^ u64::from(value)).wrapping_mul(0x0100_0000_01B3);
+    let content: Vec<u32> = match embedding {
+        None => vec![0, id],
+        Some(values) => values.iter().map(|value| value.to_bits()).collect(),
+    };
+    content
+        .iter()
+        .chain(positions)
+        .fold(0xCBF2_9CE4_8422_2325, fold)
+}
+
+fn embedding(rows: &Rows, row: usize) -> Option<&[f32]> {
+    let run = rows.embedded.iter().find(|run| run.rows.contains(&row))?;
+    Some(&run.values[(row - run.rows.start) * WIDTH..][..WIDTH])
+}
+
+/// The rows of a step, in order.
+pub(super) fn rows_of(step: &Step, rows: &Rows) -> Vec<u64> {
+    let mut found = Vec::new();
+    for sequence in &step.sequences {
+        for at in 0..sequence.wants.len() {
+            let place = found.len();
+            let positions = match &sequence.positions {
+                Positions::Sequential => vec![(sequence.start + at) as u32],
+                Positions::Given { axes, values } => values[at * axes..][..*axes].to_vec(),
+            };
+            found.push(row(rows.ids[place], embedding(rows, place), &positions));
+        }
+    }
+    found
+}
+
+/// A row of a prompt, or of the tokens after it.
+fn row_alone(prompt: &PromptRows, tokens: &[u32], at: usize) -> u64 {
+    let PromptRows { rows, positions } = prompt;
+    let token = at.checked_sub(rows.len());
+    let id = token.map_or_else(|| rows.ids[at], |token| tokens[token]);
+    let places = match (positions, token) {
+        (Positions::Sequential, _) => vec![at as u32],
+        (Positions::Given { axes, values }, None) => values[at * axes..][..*axes].to_vec(),
+        (Positions::Given { axes, values }, Some(token)) => {
+            let past = values.iter().max().expect("a prompt has rows") + 1;
+            vec![past + token as u32; *axes]
+        }
+    };
+    row(id, embedding(rows, at), &places)
+}
+
+pub(super) fn prompt_alone(prompt: &PromptRows) -> Vec<u64> {
+    let rows = 0..prompt.rows.len();
+    rows.map(|at| row_alone(prompt, &[], at)).collect()
+}
+
 /// Logits after a history: a hash of all of it.
-pub(super) fn logits(history: &[u32]) -> Vec<f32> {
-    let fold = |h: u64, &id: &u32| (h ^ u64::from(id)).wrapping_mul(0x0100_0000_01B3);
-    let mut dice = Dice(history.iter().fold(0xCBF2_9CE4_8422_2325, fold));
+pub(super) fn logits(history: &[u64]) -> Vec<f32> {
+    let fold = |h: u64, &row: &u64| {
+        (h ^ row)
+            .wrapping_mul(0x9E37_79B9_7F4A_7C15)
+            .rotate_left(29)
+    };
+    let mut dice = Dice(history.iter().fold(0, fold));
     (0..VOCAB)
         .map(|_| dice.below(8000) as f32 / 1000.0 - 4.0)
         .collect()
 }
 
-/// Blocks of all groups, by group and number, with the token of each position that was written.
-#[derive(Default)]
+/// Blocks of all groups, by group and number, with each row that was written.
+#[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
-    blocks: HashMap<(usize, u32), [Option<u32>; BLOCK_TOKENS]>,
+    blocks: BTreeMap<(usize, BlockId), [Option<u64>; BLOCK_TOKENS]>,
 }
 
 impl Memory {
-    pub(super) fn release(&mut self, group: usize, blocks: impl Iterator<Item = u32>) {
-        for block in blocks {
+    pub(super) fn release(&mut self, group: usize, blocks: &[BlockId]) {
+        for &block in blocks {
             self.blocks.remove(&(group, block));
         }
     }
 
+    /// The blocks it holds.
+    pub(super) fn held(&self) -> BTreeSet<(usize, BlockId)> {
+        self.blocks.keys().copied().collect()
+    }
+
+    /// A memory elsewhere with the same rows in the blocks of each group.
+    pub(super) fn export(&self, groups: &[Vec<BlockId>]) -> Self {
+        let mut copy = Self::default();
+        for (group, blocks) in groups.iter().enumerate() {
+            for &block in blocks {
+                let rows = self.blocks[&(group, block)];
+                assert!(rows.iter().any(Option::is_some), "a block without a row");
+                copy.blocks.insert((group, block), rows);
+            }
+        }
+        copy
+    }
+
     /// Writes rows, and gives the values that were wanted: logits, log-probabilities.
-    pub(super) fn run(&mut self, rows: &SequenceRows, ids: &[u32]) -> (Vec<f32>, Vec<f32>) {
+    pub(super) fn run(&mut self, rows: &SequenceRows, contents: &[u64]) -> (Vec<f32>, Vec<f32>) {
         let (mut all_logits, mut log_probs) = (Vec::new(), Vec::new());
-        for (row, (&id, want)) in ids.iter().zip(&rows.wants).enumerate() {
-            let position = rows.start + row;
+        for (row, (&content, want)) in contents.iter().zip(&rows.wants).enumerate() {
+            let index = rows.start + row;
             for (group, table) in rows.tables.iter().enumerate() {
-                let block = table[position / BLOCK_TOKENS].expect("a block for what is written");
-                let slots = self.blocks.entry((group, block.0)).or_default();
-                slots[position % BLOCK_TOKENS] = Some(id);
+                let block = table[index / BLOCK_TOKENS].expect("a block for what is written");
+                let slots = self.blocks.entry((group, block)).or_default();
+                slots[index % BLOCK_TOKENS] = Some(content);
             }
             match *want {
                 Want::Nothing | Want::Hidden => {}
-                Want::Logits => all_logits.extend(logits(&self.history(rows, position))),
+                Want::Logits => all_logits.extend(logits(&self.history(rows, index))),
                 Want::LogProb(next) => {
-                    log_probs.push(logits(&self.history(rows, position))[next as usize]);
+                    log_probs.push(logits(&self.history(rows, index))[next as usize]);
                 }
             }
         }
         (all_logits, log_probs)
     }
 
-    /// The tokens up to a position; a window's blocks must hold the same ones.
-    fn history(&self, rows: &SequenceRows, position: usize) -> Vec<u32> {
-        let read = |group: usize, at: usize| {
-            let block = rows.tables[group][at / BLOCK_TOKENS].expect("a block for what is read");
-            self.blocks[&(group, block.0)][at % BLOCK_TOKENS].expect("it was written")
+    /// The rows up to one; a window's blocks must hold the same ones.
+    fn history(&self, rows: &SequenceRows, last: usize) -> Vec<u64> {
+        let read = |group: usize, first: usize| {
+            let mut found = Vec::new();
+            for index in first / BLOCK_TOKENS..=last / BLOCK_TOKENS {
+                let block = rows.tables[group][index].expect("a block for what is read");
+                let slots = &self.blocks[&(group, block)];
+                let before = index * BLOCK_TOKENS;
+                let read = first.saturating_sub(before)..BLOCK_TOKENS.min(last + 1 - before);
+                found.extend(slots[read].iter().map(|slot| slot.expect("it was written")));
+            }
+            found
         };
-        let all: Vec<u32> = (0..=position).map(|at| read(0, at)).collect();
+        let all = read(0, 0);
         let window = WINDOWS[1].expect("the second group has one");
-        let first = (position + 1).saturating_sub(window);
-        for (at, &id) in all.iter().enumerate().skip(first) {
-            assert_eq!(read(1, at), id, "the groups disagree");
-        }
+        let first = (last + 1).saturating_sub(window);
+        assert_eq!(read(1, first), all[first..], "the groups disagree");
         all
     }
 }
@@ -95,12 +181,12 @@ impl Memory {
 #[derive(Clone, Debug)]
 pub(super) enum Wish {
     Sample {
-        ids: Vec<u32>,
+        prompt: PromptRows,
         most: usize,
         sampling: Sampling,
     },
     Force {
-        ids: Vec<u32>,
+        prompt: PromptRows,
         fed: Vec<u32>,
     },
     Score {
@@ -108,48 +194,96 @@ pub(super) enum Wish {
     },
 }
 
+impl Wish {
+    pub(super) fn prompt(&self) -> PromptRows {
+        match self {
+            Self::Sample { prompt, .. } | Self::Force { prompt, .. } => prompt.clone(),
+            Self::Score { ids } => PromptRows::of_ids(ids.clone()),
+        }
+    }
+
+    pub(super) fn rows_at_most(&self) -> usize {
+        match self {
+            Self::Sample { prompt, most, .. } => prompt.rows.len() + most,
+            Self::Force { prompt, fed } => prompt.rows.len() + fed.len(),
+            Self::Score { ids } => ids.len(),
+        }
+    }
+}
+
 pub(super) fn greedy(ids: Vec<u32>, most: usize) -> Wish {
     Wish::Sample {
-        ids,
+        prompt: PromptRows::of_ids(ids),
         most,
         sampling: Sampling::default(),
     }
 }
 
 pub(super) fn any_wish(dice: &mut Dice) -> Wish {
+    let prompt = any_prompt(dice);
+    match dice.below(10) {
+        0 => Wish::Score {
+            ids: prompt.rows.ids,
+        },
+        1 => Wish::Force {
+            prompt,
+            fed: vec![2; 1 + dice.below(20) as usize],
+        },
+        _ => any_sample(dice, prompt),
+    }
+}
+
+pub(super) fn any_sample(dice: &mut Dice, prompt: PromptRows) -> Wish {
+    let sampling = Sampling {
+        temperature: dice.below(3) as f32 * 0.7,
+        top_p: 0.9,
+        repetition_penalty: 1.1,
+        seed: dice.next(),
+        stop: if dice.chance(50) {
+            vec!["bc".into(), "dd".into()]
+        } else {
+            Vec::new()
+        },
+        ignore_eos: dice.chance(30),
+        ..Sampling::default()
+    };
+    Wish::Sample {
+        prompt,
+        most: 1 + dice.below(60) as usize,
+        sampling,
+    }
+}
+
+/// Ids, some with embeddings in their place, and some with positions of their own.
+fn any_prompt(dice: &mut Dice) -> PromptRows {
     let len = 1 + if dice.chance(20) {
         dice.below(400)
     } else {
         dice.below(50)
     };
     let ids: Vec<u32> = (0..len).map(|_| dice.below(VOCAB as u64) as u32).collect();
-    match dice.below(10) {
-        0 => Wish::Score { ids },
-        1 => Wish::Force {
-            ids,
-            fed: vec![2; 1 + dice.below(20) as usize],
-        },
-        _ => {
-            let sampling = Sampling {
-                temperature: dice.below(3) as f32 * 0.7,
-                top_p: 0.9,
-                repetition_penalty: 1.1,
-                seed: dice.next(),
-                stop: if dice.chance(50) {
-                    vec!["bc".into(), "dd".into()]
-                } else {
-                    Vec::new()
-                },
-                ignore_eos: dice.chance(30),
-                ..Sampling::default()
-            };
-            Wish::Sample {
-                ids,
-                most: 1 + dice.below(60) as usize,
-                sampling,
-            }
-        }
+    let mut prompt = PromptRows::of_ids(ids);
+    let len = len as usize;
+    let mut at = 0;
+    while dice.chance(25) && at < len {
+        let start = at + dice.below((len - at) as u64) as usize;
+        let end = start + 1 + dice.below((len - start) as u64) as usize;
+        let values = (0..(end - start) * WIDTH).map(|_| dice.below(100) as f32);
+        prompt.rows.embedded.push(EmbeddedRows {
+            rows: start..end,
+            values: values.collect(),
+        });
+        at = end;
     }
+    if dice.chance(30) {
+        let axes = 1 + dice.below(3) as usize;
+        let values = (0..len * axes).map(|_| dice.below(500) as u32);
+        prompt.positions = Positions::Given {
+            axes,
+            values: values.collect(),
+        };
+    }
+    prompt
 }
 
 /// One letter for each token.
@@ -169,41 +303,73 @@ fn letter(id: u32) -> char {
     char::from(b'a' + id as u8)
 }
 
-/// What a request gives when nothing else runs: tokens, text, reason.
-pub(super) fn alone(wish: &Wish) -> (Vec<u32>, String, Finish) {
+/// What a request gives when nothing else runs.
+#[derive(Debug, PartialEq)]
+pub(super) struct Alone {
+    pub(super) ids: Vec<u32>,
+    pub(super) text: String,
+    pub(super) reason: Finish,
+    pub(super) decode_steps: usize,
+    pub(super) scores: Vec<f32>,
+}
+
+impl Alone {
+    fn ended(ids: &[u32], text: String, reason: Finish) -> Self {
+        // The step that chooses an end token is one more.
+        let decode_steps = ids.len() - usize::from(reason != Finish::Stop);
+        Self {
+            ids: ids.to_vec(),
+            text,
+            reason,
+            decode_steps,
+            scores: Vec::new(),
+        }
+    }
+}
+
+pub(super) fn alone(wish: &Wish) -> Alone {
     let text = |ids: &[u32]| ids.iter().map(|&id| letter(id)).collect::<String>();
-    let (ids, most, sampling) = match wish {
+    match wish {
         Wish::Sample {
-            ids,
+            prompt,
             most,
             sampling,
-        } => (ids, *most, sampling),
-        Wish::Force { fed, .. } => return (fed.clone(), text(fed), Finish::Stop),
-        Wish::Score { .. } => return (Vec::new(), String::new(), Finish::Stop),
-    };
-    let mut history = ids.clone();
-    let mut sampler = Sampler::new(sampling.clone());
-    loop {
-        let made = history.len() - ids.len();
-        let next = sampler.choose(&logits(&history), &history, made as u64);
-        let next = next.expect("the logits are finite");
-        if next == 0 && !sampling.ignore_eos {
-            let made = history.split_off(ids.len());
-            return (made.clone(), text(&made), Finish::Stop);
+        } => sampled_alone(prompt, *most, sampling),
+        Wish::Force { fed, .. } => Alone::ended(fed, text(fed), Finish::Stop),
+        Wish::Score { ids } => {
+            let rows = prompt_alone(&wish.prompt());
+            let score = |at: usize| logits(&rows[..at])[ids[at] as usize];
+            Alone {
+                scores: (1..ids.len()).map(score).collect(),
+                ..Alone::ended(&[], String::new(), Finish::Stop)
+            }
         }
-        history.push(next);
-        let made = &history[ids.len()..];
-        let text = text(made);
-        if let Some(at) = sampling
-            .stop
-            .iter()
-            .filter_map(|stop| text.find(stop))
-            .min()
-        {
-            return (made.to_vec(), text[..at].to_owned(), Finish::StopString);
+    }
+}
+
+fn sampled_alone(prompt: &PromptRows, most: usize, sampling: &Sampling) -> Alone {
+    let is_token = |&row: &usize| embedding(&prompt.rows, row).is_none();
+    let tokens = (0..prompt.rows.len()).filter(is_token);
+    let mut seen: Vec<u32> = tokens.map(|row| prompt.rows.ids[row]).collect();
+    let mut sampler = Sampler::new(sampling.clone());
+    let (mut made, mut history) = (Vec::new(), prompt_alone(prompt));
+    loop {
+        let next = sampler.choose(&logits(&history), &seen, made.len() as u64);
+        let next = next.expect("the logits are finite");
+        let text: String = made.iter().map(|&id| letter(id)).collect();
+        if next == 0 && !sampling.ignore_eos {
+            return Alone::ended(&made, text, Finish::Stop);
+        }
+        made.push(next);
+        seen.push(next);
+        history.push(row_alone(prompt, &made, history.len()));
+        let text = text + &letter(next).to_string();
+        let met = sampling.stop.iter().filter_map(|stop| text.find(stop));
+        if let Some(at) = met.min() {
+            return Alone::ended(&made, text[..at].to_owned(), Finish::StopString);
         }
         if made.len() == most {
-            return (made.to_vec(), text, Finish::Length);
+            return Alone::ended(&made, text, Finish::Length);
         }
     }
 }

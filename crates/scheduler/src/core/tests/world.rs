@@ -1,14 +1,16 @@
-//! Everything around the core: callers, the stages' drivers, and the clock.
+//! Everything around the core: callers, the stages' drivers, the clock, and what goes wrong.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::AddAssign;
 use std::sync::Arc;
 
-use gogrid_lease::{Kind, Ledger, Permits};
-use gogrid_pipeline::{BlockId, OutputBuf, Step};
+use gogrid_lease::Permits;
+use gogrid_pipeline::{BLOCK_TOKENS, BlockId};
 use gogrid_units::{Bytes, Moment};
 
-use super::fake::{Dice, Letters, Memory, VOCAB, WINDOWS, Wish, alone, any_wish};
-use crate::core::{Account, Action, Beginning, Core, End, Ended, Input, Room, Shape, Task, Text};
+use super::fake::{Alone, Dice, Letters, VOCAB, WINDOWS, Wish, alone, any_sample, any_wish};
+use super::rig::{Chance, Memories, Op, Rig, Run, Site};
+use crate::core::{Action, Beginning, Core, End, Input, MoveLeases, Shape, Task, Text};
 use crate::error::GenerateError;
 use crate::generation::Finish;
 use crate::limits::ROWS_IN_STEP_MAX;
@@ -23,7 +25,15 @@ pub(super) struct Spice {
     pub(super) cancels: bool,
     pub(super) failures: bool,
     pub(super) abandons: bool,
+    /// Limits change, and caps fall.
     pub(super) limits: bool,
+    /// Memories are small.
+    pub(super) tight: bool,
+    pub(super) moves: bool,
+    /// Devices are lost and others take their stages.
+    pub(super) losses: bool,
+    /// Devices are lost for good.
+    pub(super) ends: bool,
 }
 
 impl Spice {
@@ -33,6 +43,10 @@ impl Spice {
             failures: true,
             abandons: true,
             limits: true,
+            tight: true,
+            moves: true,
+            losses: true,
+            ends: true,
         }
     }
 }
@@ -46,6 +60,34 @@ pub(super) struct Record {
     pub(super) end: Option<End>,
 }
 
+/// How far a move of the stages is.
+enum Move {
+    /// The steps in flight are to end first.
+    Waits,
+    /// Both places hold what the sequences need, for so many rounds.
+    Copies(Site, MoveLeases, u64),
+}
+
+/// How often things happened.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Tally {
+    pub(super) moves: u32,
+    pub(super) moves_refused: u32,
+    pub(super) replaced: u32,
+    pub(super) failed: u32,
+    pub(super) shared: u32,
+}
+
+impl AddAssign for Tally {
+    fn add_assign(&mut self, more: Self) {
+        self.moves += more.moves;
+        self.moves_refused += more.moves_refused;
+        self.replaced += more.replaced;
+        self.failed += more.failed;
+        self.shared += more.shared;
+    }
+}
+
 pub(super) struct World {
     pub(super) core: Core,
     dice: Dice,
@@ -54,9 +96,13 @@ pub(super) struct World {
     limits: ResourceConfig,
     advances: bool,
     places: Permits,
-    stages: Vec<Memory>,
-    /// What each stage's driver has to do, in order.
-    lines: Vec<VecDeque<Op>>,
+    pub(super) memories: Memories,
+    /// The memories that the accounts of the core's room are of.
+    accounts: Vec<usize>,
+    rig: Rig,
+    moving: Option<Move>,
+    has_failed: bool,
+    pub(super) tally: Tally,
     pub(super) records: BTreeMap<u64, Record>,
     asks_begun: u64,
     /// Callers that wait for a start.
@@ -64,55 +110,38 @@ pub(super) struct World {
     done: Vec<Input>,
 }
 
-#[derive(Clone)]
-enum Op {
-    Run {
-        id: u64,
-        step: Arc<Step>,
-        ids: Vec<u32>,
-    },
-    Release {
-        group: usize,
-        blocks: Vec<BlockId>,
-    },
-}
-
 impl World {
     pub(super) fn new(seed: u64, spice: Spice) -> Self {
         let mut dice = Dice(seed);
-        let stages = 1 + dice.below(3) as usize;
         let limits = ResourceConfig {
             min_request_interval_ms: [0, 10, 50][dice.below(3) as usize],
             max_batch_size: 1 + dice.below(4) as usize,
             ..ResourceConfig::default()
         };
-        let kv_block = vec![Bytes(10), Bytes(1)];
-        let ledger = Ledger::new(Bytes(200 + dice.below(600)));
-        let account = Account {
-            device: "fake".into(),
-            ledger,
-            kv_block,
-        };
-        let room = Room {
-            accounts: vec![account],
-            windows: WINDOWS.to_vec(),
-        };
+        let cap = if spice.tight { 200 } else { 100_000 };
+        let memories = Memories::new((0..3).map(|_| cap + dice.below(600)));
+        let Site {
+            layout,
+            memories: accounts,
+        } = memories.any_site(&mut dice);
         let shape = Shape {
             vocab: VOCAB,
             ends: Arc::new([0]),
-            depth: stages,
-            room,
         };
         Self {
-            core: Core::new(shape, &limits),
+            rig: Rig::new(layout.depth),
+            core: Core::new(shape, layout, &limits),
             dice,
             spice,
             now: Moment(0),
             limits,
             advances: true,
             places: Permits::new(1000),
-            stages: (0..stages).map(|_| Memory::default()).collect(),
-            lines: vec![VecDeque::new(); stages],
+            memories,
+            accounts,
+            moving: None,
+            has_failed: false,
+            tally: Tally::default(),
             records: BTreeMap::new(),
             asks_begun: 0,
             asks: BTreeSet::new(),
@@ -120,12 +149,10 @@ impl World {
         }
     }
 
-    pub(super) fn ledger(&self) -> &Ledger {
-        &self.core.shape.room.accounts[0].ledger
-    }
-
-    pub(super) fn set_cap(&mut self, cap: Bytes) {
-        self.ledger().set_cap(cap);
+    pub(super) fn set_caps(&mut self, cap: Bytes) {
+        for ledger in self.memories.ledgers() {
+            ledger.set_cap(cap);
+        }
     }
 
     pub(super) fn submit(&mut self, wish: Wish) {
@@ -148,11 +175,13 @@ impl World {
         for _ in 0..rounds {
             self.now.0 += self.dice.below(20 * MS);
             let mut inputs = self.outside();
-            for stage in 0..self.lines.len() {
+            for stage in 0..self.rig.len() {
                 if self.dice.chance(80) {
                     self.advance(stage);
                 }
             }
+            self.trouble(false);
+            self.share();
             inputs.append(&mut self.done);
             self.tick(inputs);
         }
@@ -160,14 +189,14 @@ impl World {
 
     /// Lets everything end; time passes only when nothing else can.
     pub(super) fn drain(&mut self) {
-        self.spice.failures = false;
-        self.spice.abandons = false;
+        self.spice = Spice::default();
         self.advances = true;
         self.done.push(self.order());
         loop {
-            (0..self.lines.len()).for_each(|stage| self.advance(stage));
+            (0..self.rig.len()).for_each(|stage| self.advance(stage));
+            self.trouble(true);
             let inputs = std::mem::take(&mut self.done);
-            let idle = inputs.is_empty() && self.lines.iter().all(VecDeque::is_empty);
+            let idle = inputs.is_empty() && self.rig.is_idle() && self.moving.is_none();
             if idle && self.core.counts() == (0, 0) && self.asks.is_empty() {
                 return;
             }
@@ -179,10 +208,16 @@ impl World {
         }
     }
 
+    fn advance(&mut self, stage: usize) {
+        let (dice, spice) = (&mut self.dice, self.spice);
+        let ended = self.rig.advance(stage, Chance { dice, spice });
+        self.done.extend(ended);
+    }
+
     fn outside(&mut self) -> Vec<Input> {
         let mut inputs = Vec::new();
         if self.dice.chance(35) {
-            let wish = any_wish(&mut self.dice);
+            let wish = self.any_wish();
             self.submit(wish);
         }
         if self.dice.chance(5) {
@@ -206,12 +241,23 @@ impl World {
             self.limits.max_batch_size = 1 + self.dice.below(5) as usize;
             self.limits.enable_auto_throttle = self.dice.chance(70);
             self.limits.min_request_interval_ms = self.dice.below(40);
+            let memory = self.dice.below(self.memories.ledgers().len() as u64) as usize;
             let cap = Bytes(60 + self.dice.below(600));
-            self.set_cap(cap);
+            self.memories.ledgers()[memory].set_cap(cap);
             self.advances = self.dice.chance(70);
             inputs.push(self.order());
         }
         inputs
+    }
+
+    /// Some ask what was asked before, so that sequences have blocks in common.
+    fn any_wish(&mut self) -> Wish {
+        let last = self.records.values().next_back();
+        let long = last.map(|record| record.wish.prompt());
+        match long.filter(|prompt| prompt.rows.len() > 2 * BLOCK_TOKENS) {
+            Some(prompt) if self.dice.chance(70) => any_sample(&mut self.dice, prompt),
+            _ => any_wish(&mut self.dice),
+        }
     }
 
     fn order(&self) -> Input {
@@ -221,36 +267,147 @@ impl World {
         }
     }
 
+    /// Devices go and stages move; what has begun ends soon where nothing else is to happen.
+    fn trouble(&mut self, ends_soon: bool) {
+        if self.spice.losses && !self.rig.is_lost() && self.dice.chance(2) {
+            let stage = self.dice.below(self.rig.len() as u64) as usize;
+            self.rig.lose(stage);
+        }
+        if self.spice.moves && self.moving.is_none() && self.dice.chance(8) {
+            self.core.hold_still(true);
+            self.moving = Some(Move::Waits);
+        }
+        if self.spice.ends && !self.has_failed && self.dice.below(3000) == 0 {
+            self.fail();
+        }
+        let can_go_on = self.core.steps_in_flight() == 0 && (ends_soon || self.dice.chance(50));
+        match (self.rig.is_lost(), self.moving.take()) {
+            (true, _) if can_go_on => self.replace(),
+            (false, Some(Move::Waits)) if can_go_on => self.begin_move(),
+            (false, Some(Move::Copies(site, leases, 0))) => self.end_move(site, leases),
+            (_, Some(Move::Copies(site, leases, rounds))) => {
+                let left = rounds.saturating_sub(1);
+                self.moving = Some(Move::Copies(site, leases, left));
+            }
+            (_, moving) => self.moving = moving,
+        }
+    }
+
+    fn fail(&mut self) {
+        let problem = "there is no device any more".to_owned();
+        self.done
+            .push(Input::Failed(GenerateError::BadOutput(problem)));
+        self.has_failed = true;
+        self.tally.failed += 1;
+    }
+
+    /// The stages of a lost device stand elsewhere, and so may the others; a move is off.
+    fn replace(&mut self) {
+        self.core.hold_still(false);
+        if self.spice.ends && self.dice.chance(5) && !self.has_failed {
+            return self.fail();
+        }
+        let Site { layout, memories } = self.memories.any_site(&mut self.dice);
+        self.rig = Rig::new(layout.depth);
+        self.accounts = memories;
+        self.done.push(Input::Replaced(layout));
+        self.tally.replaced += 1;
+    }
+
+    fn begin_move(&mut self) {
+        let site = self.memories.any_site(&mut self.dice);
+        let used = self.memories.used();
+        match self.core.lease_for(&site.layout.room) {
+            Ok(leases) => self.moving = Some(Move::Copies(site, leases, self.dice.below(4))),
+            Err(_) => {
+                self.core.hold_still(false);
+                self.done.push(self.order());
+                self.tally.moves_refused += 1;
+                self.check_leases();
+            }
+        }
+        self.check_caps(&used);
+    }
+
+    fn end_move(&mut self, site: Site, leases: MoveLeases) {
+        while !self.rig.is_idle() {
+            (0..self.rig.len()).for_each(|stage| self.advance(stage));
+        }
+        let written = self.core.written_blocks();
+        let memory = self.rig.memories()[0].export(&written);
+        self.rig = Rig::holding(&memory, site.layout.depth);
+        self.accounts = site.memories;
+        self.done.push(Input::Moved(site.layout, leases));
+        self.core.hold_still(false);
+        self.tally.moves += 1;
+    }
+
+    /// A sequence that has not begun takes over the blocks of another with the same prompt.
+    fn share(&mut self) {
+        let fresh = |s: &super::Sequence| {
+            let empty = s.tables.iter().all(Vec::is_empty);
+            let samples = matches!(self.records[&s.id].wish, Wish::Sample { .. });
+            empty && !s.in_flight && samples
+        };
+        let Some(place) = self.core.running.iter().position(fresh) else {
+            return;
+        };
+        let running = &self.core.running;
+        let prompt = self.records[&running[place].id].wish.prompt();
+        let from = running.iter().position(|other| {
+            other.written >= BLOCK_TOKENS && self.records[&other.id].wish.prompt() == prompt
+        });
+        let Some(from) = from else { return };
+        let blocks = running[from].written.min(prompt.rows.len() - 1) / BLOCK_TOKENS;
+        let start = blocks * BLOCK_TOKENS;
+        let mut tables = Vec::new();
+        for (table, window) in running[from].tables.iter().zip(WINDOWS) {
+            let live = window.map_or(0, |window| (start + 1).saturating_sub(window)) / BLOCK_TOKENS;
+            let mut shared = table[..blocks].to_vec();
+            shared[..live].fill(None);
+            if start == 0 || shared[live..].contains(&None) {
+                return;
+            }
+            tables.push(shared);
+        }
+        for (table, numbers) in tables.iter().zip(&mut self.core.numbers) {
+            table
+                .iter()
+                .flatten()
+                .for_each(|&block| numbers.share(block));
+        }
+        let sequence = &mut self.core.running[place];
+        (sequence.tables, sequence.written) = (Arc::new(tables), start);
+        self.tally.shared += 1;
+    }
+
     pub(super) fn tick(&mut self, mut inputs: Vec<Input>) {
         inputs.append(&mut self.done);
-        let (used, cap) = (self.ledger().used(), self.ledger().cap());
+        let used = self.memories.used();
         let actions = self.core.tick(self.now, inputs);
-        assert!(
-            self.ledger().used() <= used.max(cap),
-            "use rose above the cap"
-        );
+        self.check_caps(&used);
         for action in actions {
             self.act(action);
         }
         self.check_blocks();
+        self.check_leases();
         self.check_nobody_starves();
     }
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Run { id, step, ids } => {
-                assert_eq!(ids.len(), step.rows());
+            Action::Run { id, step, rows } => {
+                assert_eq!(rows.len(), step.rows());
                 assert!(self.advances, "a step begins though work is stopped");
+                assert!(self.moving.is_none(), "a step begins though stages move");
+                assert!(!self.has_failed, "a step begins though nothing can run it");
                 assert!(step.rows() <= ROWS_IN_STEP_MAX);
                 assert!(step.sequences.len() <= self.limits.max_batch_size);
-                assert!(self.core.steps.len() <= self.stages.len());
-                self.lines[0].push_back(Op::Run { id, step, ids });
+                assert!(self.core.steps.len() <= self.rig.len());
+                self.rig.run(Run { id, step, rows });
             }
             Action::Release { group, blocks } => {
-                let release = Op::Release { group, blocks };
-                self.lines
-                    .iter_mut()
-                    .for_each(|line| line.push_back(release.clone()));
+                self.rig.release(&Op::Release { group, blocks });
             }
             Action::Start(id) => assert!(self.asks.remove(&id), "nobody waits for it"),
             Action::Delta { id, ids, text } => {
@@ -271,67 +428,88 @@ impl World {
         self.records.get_mut(&id).expect("it was submitted")
     }
 
-    /// A stage's driver does the next thing in its line.
-    fn advance(&mut self, stage: usize) {
-        match self.lines[stage].pop_front() {
-            None => {}
-            Some(Op::Release { group, blocks }) => {
-                self.stages[stage].release(group, blocks.iter().map(|block| block.0));
-            }
-            Some(Op::Run { id, step, ids }) => self.run_step(stage, id, (step, ids)),
+    /// Use rises to no more than the cap.
+    fn check_caps(&self, before: &[Bytes]) {
+        for (ledger, &before) in self.memories.ledgers().iter().zip(before) {
+            assert!(
+                ledger.used() <= before.max(ledger.cap()),
+                "use rose above the cap"
+            );
         }
     }
 
-    fn run_step(&mut self, stage: usize, id: u64, (step, ids): (Arc<Step>, Vec<u32>)) {
-        if self.spice.failures && self.dice.chance(1) {
-            let problem = "it broke".to_owned();
-            return self.done.push(Input::Done(
-                id,
-                Ended::Failed(GenerateError::BadOutput(problem)),
-            ));
-        }
-        let abandons = self.spice.abandons && self.dice.chance(5);
-        let mut out = OutputBuf::default();
-        let mut rest = &ids[..];
-        for rows in &step.sequences {
-            let its = rest
-                .split_off(..rows.wants.len())
-                .expect("an id for each row");
-            let (logits, log_probs) = self.stages[stage].run(rows, its);
-            out.logits.extend(logits);
-            out.log_probs.extend(log_probs);
-            if abandons {
-                return self.done.push(Input::Done(id, Ended::Abandoned));
-            }
-        }
-        match self.lines.get_mut(stage + 1) {
-            Some(next) => next.push_back(Op::Run { id, step, ids }),
-            None => self.done.push(Input::Done(id, Ended::Output(out))),
-        }
-    }
-
-    /// No block belongs to two sequences, and no sequence is in two steps.
+    /// Blocks are out for as many as refer to them, a block that is written is one sequence's, and
+    /// stages hold what they should.
     fn check_blocks(&self) {
-        let mut seen = std::collections::HashSet::new();
-        let steps = self.core.steps.values();
-        for sequence in steps.flat_map(|flight| &flight.step.sequences) {
+        let mut owners: BTreeMap<(usize, BlockId), u32> = BTreeMap::new();
+        for sequence in &self.core.running {
             for (group, table) in sequence.tables.iter().enumerate() {
-                for block in table.iter().flatten() {
-                    assert!(
-                        seen.insert((group, block.0)),
-                        "block {block:?} has two owners"
-                    );
+                for &block in table.iter().flatten() {
+                    *owners.entry((group, block)).or_default() += 1;
                 }
             }
         }
-        let out = self.core.numbers.iter().zip([10, 1]);
-        let bytes: u64 = out
-            .map(|(numbers, bytes)| numbers.out() as u64 * bytes)
-            .sum();
-        assert!(
-            Bytes(bytes) <= self.ledger().used_by(Kind::Kv),
-            "more blocks than leased"
-        );
+        for (&(group, block), &count) in &owners {
+            assert_eq!(
+                self.core.numbers[group].references(block),
+                count,
+                "{block:?}"
+            );
+        }
+        let out: usize = self.core.numbers.iter().map(|numbers| numbers.out()).sum();
+        assert_eq!(out, owners.len(), "blocks are out that nobody has");
+        let steps = self.core.steps.values();
+        for sequence in steps.flat_map(|flight| &flight.step.sequences) {
+            for (group, table) in sequence.tables.iter().enumerate() {
+                for &block in table[sequence.start / BLOCK_TOKENS..].iter().flatten() {
+                    assert_eq!(owners[&(group, block)], 1, "{block:?} is written");
+                }
+            }
+        }
+        if self.core.steps_in_flight() == 0 && self.rig.is_idle() && !self.rig.is_lost() {
+            self.check_memory(&owners.into_keys().collect());
+        }
+    }
+
+    /// With nothing under way, stages hold what was written and nothing that nobody has.
+    fn check_memory(&self, out: &BTreeSet<(usize, BlockId)>) {
+        let written = self.core.written_blocks();
+        let groups = written.iter().enumerate();
+        let written = groups.flat_map(|(group, blocks)| blocks.iter().map(move |&b| (group, b)));
+        let written: BTreeSet<_> = written.collect();
+        for memory in self.rig.memories() {
+            let held = memory.held();
+            assert!(
+                written.is_subset(&held),
+                "{written:?} was written, {held:?} is held"
+            );
+            assert!(held.is_subset(out), "{held:?} is held, {out:?} are out");
+        }
+    }
+
+    /// What is leased is what sequences hold: those that run, the first that waits, and what a move
+    /// holds besides.
+    fn check_leases(&self) {
+        let mut expected = vec![Bytes::ZERO; self.memories.ledgers().len()];
+        let mut add = |(room, accounts): (&super::Room, &[usize]), rows: usize| {
+            for (&memory, bytes) in accounts.iter().zip(room.needed(rows)) {
+                expected[memory] += bytes;
+            }
+        };
+        let here = (&self.core.layout.room, &self.accounts[..]);
+        for sequence in &self.core.running {
+            add(here, sequence.rows_at_most());
+        }
+        for waiting in &self.core.queue {
+            add(here, waiting.rows_leased());
+        }
+        if let Some(Move::Copies(site, leases, _)) = &self.moving {
+            for id in leases.ids() {
+                let rows = self.records[&id].wish.rows_at_most();
+                add((&site.layout.room, &site.memories), rows);
+            }
+        }
+        assert_eq!(self.memories.kv(), expected);
     }
 
     /// A sequence that decodes is in a step again after a bounded number of steps.
@@ -340,9 +518,9 @@ impl World {
         let places = self.core.running.iter().enumerate();
         for candidate in places.filter_map(|(i, s)| s.candidate(i)) {
             let waited = self.core.steps_begun - candidate.last_step;
-            let bound = running.max(20) + self.stages.len() as u64;
+            let bound = running.max(20) + self.rig.len() as u64;
             assert!(
-                candidate.prompt_left > 0 || waited <= bound,
+                candidate.prefill_left > 0 || waited <= bound,
                 "waited {waited} steps"
             );
         }
@@ -351,29 +529,31 @@ impl World {
     /// Every request ended once, as it would have alone, and everything was given back.
     pub(super) fn check_all_ended(&self) {
         for record in self.records.values() {
-            let (ids, text, reason) = alone(&record.wish);
+            let alone = alone(&record.wish);
             match record.end.as_ref().expect("a request was lost") {
                 Ok(ending) if ending.reason != Finish::Cancelled => {
-                    assert_eq!(
-                        (&record.ids, &record.text),
-                        (&ids, &text),
-                        "{:?}",
-                        record.wish
-                    );
-                    assert_eq!(ending.reason, reason);
-                    assert_eq!(ending.figures.generated_tokens, ids.len());
+                    let figures = &ending.figures;
+                    let found = Alone {
+                        ids: record.ids.clone(),
+                        text: record.text.clone(),
+                        reason: ending.reason,
+                        decode_steps: figures.decode_steps,
+                        scores: ending.scores.clone(),
+                    };
+                    assert_eq!(found, alone, "{:?}", record.wish);
+                    assert_eq!(figures.generated_tokens, alone.ids.len());
+                    assert_eq!(figures.prompt_tokens, record.wish.prompt().rows.len());
                 }
                 _ => {
-                    assert!(ids.starts_with(&record.ids));
-                    let stopped = text.starts_with(&record.text);
+                    assert!(alone.ids.starts_with(&record.ids));
+                    let stopped = alone.text.starts_with(&record.text);
                     // Text held back for a stop string comes out when it is cancelled.
-                    assert!(
-                        stopped || record.text.starts_with(&text) || reason == Finish::StopString
-                    );
+                    let told_more = record.text.starts_with(&alone.text);
+                    assert!(stopped || told_more || alone.reason == Finish::StopString);
                 }
             }
         }
-        assert_eq!(self.ledger().used(), Bytes::ZERO);
+        assert!(self.memories.used().iter().all(|&used| used == Bytes::ZERO));
         assert!(self.core.numbers.iter().all(|numbers| numbers.out() == 0));
         assert_eq!(self.places.available(), 1000);
     }
@@ -394,28 +574,25 @@ impl World {
             "{starts:?}"
         );
     }
+
+    /// Every request went to its end.
+    pub(super) fn check_none_failed(&self, seed: u64) {
+        let finished = |r: &Record| matches!(&r.end, Some(Ok(e)) if e.reason != Finish::Cancelled);
+        assert!(self.records.values().all(finished), "seed {seed}");
+    }
 }
 
 /// A request as the core takes it.
 pub(super) fn beginning(id: u64, wish: Wish, asked: Moment) -> Beginning {
-    let (ids, task, stops) = match wish {
-        Wish::Sample {
-            ids,
-            most,
-            sampling,
-        } => {
+    let prompt = wish.prompt();
+    let (task, stops) = match wish {
+        Wish::Sample { most, sampling, .. } => {
             let stops = sampling.stop.clone();
-            (
-                ids,
-                Task::Sample {
-                    sampler: Box::new(Sampler::new(sampling)),
-                    most,
-                },
-                stops,
-            )
+            let sampler = Box::new(Sampler::new(sampling));
+            (Task::Sample { sampler, most }, stops)
         }
-        Wish::Force { ids, fed } => (ids, Task::Force(fed), Vec::new()),
-        Wish::Score { ids } => (ids, Task::Score(Vec::new()), Vec::new()),
+        Wish::Force { fed, .. } => (Task::Force(fed), Vec::new()),
+        Wish::Score { .. } => (Task::Score(Vec::new()), Vec::new()),
     };
     let text = Text {
         decoder: Box::new(Letters),
@@ -423,7 +600,7 @@ pub(super) fn beginning(id: u64, wish: Wish, asked: Moment) -> Beginning {
     };
     Beginning {
         id,
-        ids,
+        prompt,
         task,
         text,
         asked,

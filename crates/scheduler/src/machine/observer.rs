@@ -9,25 +9,19 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
-use futures_channel::oneshot;
 use gogrid_governor::{Caps, Decision, Governor, Manual, Observation, Profile, Situation, Verdict};
-use gogrid_host::Clock;
-use gogrid_lease::Ledger;
-use gogrid_pipeline::Renewal;
-use gogrid_units::{Moment, hand_over};
+use gogrid_units::{Bytes, LoopEnd, Moment, Renewal, Spawn, ThreadLoop, start_loop};
 
-use crate::device::Device;
-use crate::engine::{Engine, Message, Order};
-use crate::gate::Gate;
-use crate::ground;
+use super::hardware::{Hardware, cap};
+use super::health::ThreadFailure;
+use super::peers::{Peers, SeenPeers};
+use super::senses::Senses;
+use crate::engine::{Message, Order};
 use crate::limits::TELLS_MAX;
-use crate::pace::DutyPace;
 use crate::places::Place;
 use crate::resource_manager::ResourceConfig;
-use crate::senses::Senses;
 use crate::settings::Settings;
 use crate::status::Ruling;
-use crate::threads::Threads;
 
 /// Between two looks while there is work, and while there is none.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -35,36 +29,34 @@ const LOOK_EVERY_IDLE: Duration = Duration::from_secs(1);
 /// The same while work is stopped by hand: what the machine tells changes nothing then.
 const LOOK_EVERY_STOPPED: Duration = Duration::from_secs(10);
 
-const NAME: &str = "observer";
-
 /// What callers tell the observer. Each holds a place, so that there is room for every one.
-pub(crate) enum Word {
+pub(crate) enum Command {
     Settings(Box<Settings>, Answer),
     /// The limits alone: the same whether somebody is there or not.
     Limits(ResourceConfig, Answer),
     Manual(Manual, Answer),
+    /// A pipeline was opened, and is to hear what holds.
+    Joined(Answer),
     /// Its end; answered with the thread that ends.
     Stop(SyncSender<JoinHandle<()>>),
+    /// A fault, for tests.
+    #[cfg(test)]
+    Panic,
 }
 
-/// Who waits until something holds, and their place. They hear that it is gone, which the last to be
-/// done with it drops.
+/// What a caller waits on until its command holds, and its place. The caller hears that it is
+/// dropped; each thread that must know of the command drops its share when it does.
 pub(crate) struct Answer {
-    pub(crate) _waits: oneshot::Sender<()>,
-    pub(crate) _place: Place,
+    pub(crate) _waits: Box<dyn Any + Send + Sync>,
+    pub(crate) _place: Option<Place>,
 }
 
 /// What the observer is made of.
 pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) senses: Box<dyn Senses>,
-    pub(crate) devices: Vec<Device>,
-    pub(crate) ledgers: Vec<Ledger>,
-    pub(crate) paces: Vec<Arc<DutyPace>>,
-    pub(crate) gate: Arc<Gate>,
-    pub(crate) threads: Threads,
-    pub(crate) clock: Clock,
-    pub(crate) engine: Arc<Engine>,
+    pub(crate) peers: Option<Box<dyn Peers>>,
+    pub(crate) hardware: Arc<Hardware>,
 }
 
 /// What holds at the moment. Written by the observer, read by anybody without a lock.
@@ -76,53 +68,56 @@ pub(crate) struct Holding {
     pub(crate) ruling: Ruling,
     /// What the machine does not tell.
     pub(crate) absent: Vec<String>,
+    /// What other processes take.
+    pub(crate) peers: SeenPeers,
 }
 
 /// The callers' end. Dropping it ends the thread.
 pub(crate) struct Observer {
-    words: SyncSender<Word>,
+    commands: SyncSender<Command>,
     holding: Arc<ArcSwap<Holding>>,
 }
 
 impl Observer {
     /// Looks once and holds what the policy says before it returns.
     pub(crate) fn start(parts: Parts) -> io::Result<Self> {
-        // One more for the word to stop.
-        let (words, heard) = sync_channel(TELLS_MAX + 1);
-        let spawn = parts.threads.starter(None);
+        // One more for the command to stop.
+        let (commands, heard) = sync_channel(TELLS_MAX + 1);
         let limits = parts.settings.limits.clone();
         let holding = Holding {
-            ruling: ruling(&open(), &limits),
+            ruling: ruling(&open(), &limits, 1),
             limits,
             settings: parts.settings.clone(),
             absent: Vec::new(),
+            peers: SeenPeers::default(),
         };
         let holding = Arc::new(ArcSwap::from_pointee(holding));
-        let mut inside = Inside {
+        let mut state = State {
             governor: Governor::new(parts.settings.policy.clone()),
             parts,
             manual: Manual::Run,
             finishing: false,
             looked_at: None,
             seen: Observation::default(),
+            seen_peers: SeenPeers::default(),
             heard,
             holding: Arc::clone(&holding),
-            renewal: None,
             changes_at: None,
-            before: None,
             ordered: Weak::<()>::new(),
             unsent: false,
             renews: false,
         };
-        inside.look();
-        inside.rule(None);
-        hand_over(&*spawn, NAME, inside, Inside::run).map_err(|(_, error)| error)?;
-        Ok(Self { words, holding })
+        state.look();
+        let renewal = state.rule(None);
+        // Nothing runs yet that would have to be replaced.
+        drop(renewal);
+        start_loop(state)?;
+        Ok(Self { commands, holding })
     }
 
     /// Tells it something; gives it back when it has ended.
-    pub(crate) fn tell(&self, word: Word) -> Result<(), Word> {
-        self.words.send(word).map_err(|unsent| unsent.0)
+    pub(crate) fn tell(&self, command: Command) -> Result<(), Command> {
+        self.commands.send(command).map_err(|unsent| unsent.0)
     }
 
     pub(crate) fn holding(&self) -> Arc<Holding> {
@@ -133,8 +128,8 @@ impl Observer {
 impl Drop for Observer {
     fn drop(&mut self) {
         let (answer, ended) = sync_channel(1);
-        // A thread that panicked, which it reported itself, is joined by nobody.
-        if self.tell(Word::Stop(answer)).is_ok()
+        // A thread that panicked has told of it, and is joined by nobody.
+        if self.tell(Command::Stop(answer)).is_ok()
             && let Ok(thread) = ended.recv()
         {
             let _ = thread.join();
@@ -143,7 +138,7 @@ impl Drop for Observer {
 }
 
 /// What the observer's thread owns.
-struct Inside {
+struct State {
     parts: Parts,
     governor: Governor,
     /// A pause or a snooze.
@@ -153,16 +148,13 @@ struct Inside {
     /// When it last looked; `None` before the first look, and when what it saw counts no more.
     looked_at: Option<Moment>,
     seen: Observation,
-    heard: Receiver<Word>,
+    seen_peers: SeenPeers,
+    heard: Receiver<Command>,
     holding: Arc<ArcSwap<Holding>>,
-    /// To go on in a fresh thread.
-    renewal: Option<Renewal>,
     /// When time alone may change what the policy says.
     changes_at: Option<Moment>,
-    /// The thread it ran on before.
-    before: Option<JoinHandle<()>>,
-    /// What the engine was last ordered without anybody waiting, until it is done: so there is room
-    /// for every order.
+    /// What the engines were last ordered without anybody waiting, until it is done: so there is
+    /// room for every order.
     ordered: Weak<dyn Any + Send + Sync>,
     /// An order that waits for that.
     unsent: bool,
@@ -170,59 +162,56 @@ struct Inside {
     renews: bool,
 }
 
-impl Inside {
-    /// Runs on the calling thread, whose handle is `own`, until it is stopped or a fresh thread has
-    /// taken over.
-    fn run(mut self, mut own: JoinHandle<()>) {
+impl ThreadLoop for State {
+    const NAME: &'static str = "observer";
+
+    fn spawn(&self) -> Arc<dyn Spawn> {
+        self.parts.hardware.threads.starter(None)
+    }
+
+    fn run(&mut self) -> LoopEnd {
         loop {
-            match self.heard.recv_timeout(self.look_after()) {
-                Ok(Word::Stop(answer)) => {
-                    if let Some(ended) = self.before.take() {
-                        let _ = ended.join();
-                    }
-                    drop(self);
-                    let _ = answer.try_send(own);
-                    return;
-                }
-                Ok(word) => {
-                    let answer = self.hear(word);
+            let renewal = match self.heard.recv_timeout(self.look_after()) {
+                Ok(Command::Stop(answer)) => return LoopEnd::Stopped(answer),
+                Ok(command) => {
+                    let answer = self.hear(command);
                     self.look_if_due();
-                    self.rule(Some(answer));
+                    self.rule(Some(answer))
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.look_if_due();
-                    self.rule(None);
+                    self.rule(None)
                 }
-                Err(RecvTimeoutError::Disconnected) => return,
-            }
-            if let Some(renewal) = self.renewal.take() {
-                match self.renew(own, renewal) {
-                    Some(kept) => (self, own) = kept,
-                    None => return,
+                Err(RecvTimeoutError::Disconnected) => {
+                    unreachable!("the callers' end stops the thread before it goes")
                 }
+            };
+            if let Some(renewal) = renewal {
+                return LoopEnd::Renewed(renewal);
             }
         }
     }
 
-    /// Goes on in a fresh thread. Gives back what it took where there is none.
-    fn renew(self, own: JoinHandle<()>, renewal: Renewal) -> Option<(Self, JoinHandle<()>)> {
-        let spawn = self.parts.threads.starter(None);
-        let state = (self, own, renewal);
-        let go_on = |(mut inside, before, renewal): (Self, _, _), own| {
-            drop(renewal);
-            if let Some(ended) = inside.before.replace(before) {
-                let _ = ended.join();
-            }
-            inside.run(own);
-        };
-        let (inside, own, _) = hand_over(&*spawn, NAME, state, go_on).err()?.0;
-        Some((inside, own))
+    fn failed(&mut self, problem: &str) {
+        let Hardware {
+            health, engines, ..
+        } = &*self.parts.hardware;
+        let failure: ThreadFailure = health.note_governing(Self::NAME, problem);
+        for engine in engines.all() {
+            engine.fail(failure.clone());
+        }
+    }
+}
+
+impl State {
+    fn now(&self) -> Moment {
+        self.parts.hardware.clock.now()
     }
 
     /// The time to the next look, or to when the policy says something else without one.
     fn look_after(&self) -> Duration {
-        let now = self.parts.clock.now();
-        let until = |at: Moment| Duration::from_nanos(at.0.saturating_sub(now.0));
+        let now = self.now();
+        let until = |at: Moment| at.since(now);
         let look = until(self.look_at());
         self.changes_at.map_or(look, |at| look.min(until(at)))
     }
@@ -230,14 +219,13 @@ impl Inside {
     /// When the next look is due: at once, where what is stopped or idle goes on and the last was
     /// long ago.
     fn look_at(&self) -> Moment {
-        // 2^64 nanoseconds are 584 years.
-        let every = self.look_every().as_nanos() as u64;
-        let after = |looked: Moment| Moment(looked.0.saturating_add(every));
+        let every = self.look_every();
+        let after = |looked: Moment| looked.after(every);
         self.looked_at.map_or(Moment::default(), after)
     }
 
     fn look_every(&self) -> Duration {
-        match (self.manual, self.parts.gate.is_busy()) {
+        match (self.manual, self.parts.hardware.engines.is_busy()) {
             (Manual::Paused | Manual::Snoozed { .. }, _) => LOOK_EVERY_STOPPED,
             (_, true) => LOOK_EVERY,
             (_, false) => LOOK_EVERY_IDLE,
@@ -246,7 +234,7 @@ impl Inside {
 
     /// Words that come one after another keep it from no look.
     fn look_if_due(&mut self) {
-        if self.look_at() <= self.parts.clock.now() {
+        if self.look_at() <= self.now() {
             self.look();
         }
     }
@@ -258,16 +246,26 @@ impl Inside {
     fn look(&mut self) {
         let heeds_load = self.heeds_load();
         let Parts {
-            senses, settings, ..
+            senses,
+            settings,
+            peers,
+            hardware,
         } = &mut self.parts;
         self.seen = senses.observe(&settings.policy, heeds_load);
-        self.looked_at = Some(self.parts.clock.now());
+        if let Some(peers) = peers {
+            self.seen_peers = peers.look(hardware.engines.is_busy());
+            // What they take is under the caps that this process shares with them.
+            let theirs = self.seen_peers.cpu_share();
+            let others = self.seen.others_cpu;
+            self.seen.others_cpu = others.map(|others| (others - theirs).max(0.0));
+        }
+        self.looked_at = Some(self.now());
     }
 
-    fn hear(&mut self, word: Word) -> Answer {
+    fn hear(&mut self, command: Command) -> Answer {
         let settings = &mut self.parts.settings;
-        match word {
-            Word::Settings(asked, answer) => {
+        match command {
+            Command::Settings(asked, answer) => {
                 self.governor.set_policy(asked.policy.clone());
                 *settings = *asked;
                 // What the other policy asks for may not have been looked at.
@@ -275,12 +273,12 @@ impl Inside {
                 self.looked_at = None;
                 answer
             }
-            Word::Limits(limits, answer) => {
+            Command::Limits(limits, answer) => {
                 settings.away = limits.clone();
                 settings.limits = limits;
                 answer
             }
-            Word::Manual(manual, answer) => {
+            Command::Manual(manual, answer) => {
                 match manual {
                     Manual::Finishing => (self.manual, self.finishing) = (Manual::Run, true),
                     Manual::Run => (self.manual, self.finishing) = (manual, false),
@@ -288,13 +286,16 @@ impl Inside {
                 }
                 answer
             }
-            Word::Stop(_) => unreachable!("it ends by that"),
+            Command::Joined(answer) => answer,
+            Command::Stop(_) => unreachable!("it ends by that"),
+            #[cfg(test)]
+            Command::Panic => panic!("as a test asked"),
         }
     }
 
-    /// Asks the policy and holds what it says.
-    fn rule(&mut self, answer: Option<Answer>) {
-        let now = self.parts.clock.now();
+    /// Asks the policy and holds what it says. Gives the renewal of threads that this asks for.
+    fn rule(&mut self, answer: Option<Answer>) -> Option<Renewal> {
+        let now = self.now();
         if matches!(self.manual, Manual::Snoozed { until } if until <= now) {
             self.manual = Manual::Run;
         }
@@ -315,34 +316,35 @@ impl Inside {
             Profile::Present => settings.limits.clone(),
             Profile::Away => settings.away.clone(),
         };
-        self.hold(&decision, limits, answer);
+        self.hold(&decision, limits, answer)
     }
 
-    fn hold(&mut self, decision: &Decision, limits: ResourceConfig, answer: Option<Answer>) {
-        let Parts {
-            settings,
-            devices,
-            ledgers,
-            paces,
-            gate,
-            threads,
-            senses,
-            ..
-        } = &self.parts;
-        let ruling = ruling(decision, &limits);
-        gate.rule(
+    fn hold(
+        &mut self,
+        decision: &Decision,
+        limits: ResourceConfig,
+        answer: Option<Answer>,
+    ) -> Option<Renewal> {
+        let hardware = Arc::clone(&self.parts.hardware);
+        let ruling = ruling(decision, &limits, self.seen_peers.sharers());
+        let was_shut = hardware.gate.is_shut();
+        hardware.gate.rule(
             matches!(decision.verdict, Verdict::Shut(_)),
             self.manual != Manual::Run,
             decision.admits,
         );
-        for (device, ledger) in devices.iter().zip(ledgers) {
-            ledger.set_cap(ground::cap(device.memory_total_bytes, &limits));
+        let mut has_more_room = false;
+        for memory in &hardware.memories {
+            let theirs = Bytes(self.seen_peers.bytes_in(&memory.name));
+            let ours = cap(memory.total, &limits).saturating_sub(theirs);
+            has_more_room |= ours > memory.ledger.cap();
+            memory.ledger.set_cap(ours);
         }
         let before = self.holding.load_full();
         // A share that stays the same ends no rest.
         if before.ruling.compute_share != ruling.compute_share {
-            for pace in paces {
-                pace.set_share(ruling.compute_share);
+            for device in &hardware.devices {
+                device.pace.set_share(ruling.compute_share);
             }
         }
         tell_of(&before.ruling, &ruling);
@@ -351,42 +353,58 @@ impl Inside {
             || advances != (before.ruling.compute_share > 0.0)
             || answer.is_some()
             || self.unsent;
-        self.renews |= !threads.set_limits(&limits);
+        self.renews |= !hardware.threads.set_limits(&limits);
         self.holding.store(Arc::new(Holding {
-            settings: settings.clone(),
+            settings: self.parts.settings.clone(),
             limits: limits.clone(),
             ruling,
-            absent: senses.absent().to_vec(),
+            absent: self.parts.senses.absent().to_vec(),
+            peers: self.seen_peers.clone(),
         }));
-        if is_news {
-            self.order(limits, advances, answer);
+        if has_more_room || was_shut && !hardware.gate.is_shut() {
+            hardware.engines.ring();
         }
+        is_news.then(|| self.order(limits, advances, answer))?
     }
 
-    /// Has the engine go by other limits. Threads that could not be given their priorities are
+    /// Has the engines go by other limits. Threads that could not be given their priorities are
     /// replaced by fresh ones, this one too.
-    fn order(&mut self, limits: ResourceConfig, advances: bool, answer: Option<Answer>) {
+    fn order(
+        &mut self,
+        limits: ResourceConfig,
+        advances: bool,
+        answer: Option<Answer>,
+    ) -> Option<Renewal> {
         let waited_for = answer.is_some();
         self.unsent = !waited_for && self.ordered.strong_count() > 0;
         if self.unsent {
-            return;
+            return None;
         }
         let renewal: Renewal = Arc::new(answer);
         if !waited_for {
             self.ordered = Arc::downgrade(&renewal);
         }
         let renews = std::mem::take(&mut self.renews);
+        let hardware = &self.parts.hardware;
         if renews {
-            self.renewal = Some(Arc::clone(&renewal));
+            for device in &hardware.devices {
+                // Where another renewal waits already, the next order tries again.
+                let told = device.driver.renew(Arc::clone(&renewal));
+                self.renews |= told.is_err();
+            }
+            self.unsent = self.renews;
         }
-        let order = Order {
-            limits,
-            advances,
-            renews,
-            done: renewal,
-        };
-        // An engine that has ended has nothing to hold.
-        let _ = self.parts.engine.send(Message::Order(order));
+        for engine in hardware.engines.all() {
+            let order = Order {
+                limits: limits.clone(),
+                advances,
+                renews,
+                done: Arc::clone(&renewal),
+            };
+            // An engine that has ended has nothing to hold.
+            let _ = engine.send(Message::Order(order));
+        }
+        renews.then_some(renewal)
     }
 }
 
@@ -400,11 +418,12 @@ fn open() -> Decision {
     }
 }
 
-fn ruling(decision: &Decision, limits: &ResourceConfig) -> Ruling {
+/// What holds of a decision where so many processes share the machine's time.
+fn ruling(decision: &Decision, limits: &ResourceConfig, sharers: usize) -> Ruling {
     Ruling {
         profile: decision.profile,
         verdict: decision.verdict.clone(),
-        compute_share: decision.verdict.share(limits.max_compute_usage_percent),
+        compute_share: decision.verdict.share(limits.max_compute_usage_percent) / sharers as f64,
         admits: decision.admits,
     }
 }

@@ -9,14 +9,15 @@
 
 use std::cell::Cell;
 use std::io;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
 
 use gogrid_host::{
     CoreSet, Priority, Restraints, ThreadId, current_thread, pin_thread, restrain, restrain_thread,
 };
-use gogrid_units::{ThreadBody, system_name};
+use gogrid_units::{ThreadBody, panic_text, system_name};
 
 use crate::limits::SPAWNS_MAX;
 use crate::status::ThreadStatus;
@@ -45,6 +46,9 @@ enum Request {
     /// Answered with whether all listed threads have this priority.
     Restrain(Priority, SyncSender<bool>),
     Stop,
+    /// A fault, for tests.
+    #[cfg(test)]
+    Panic,
 }
 
 impl Spawner {
@@ -53,9 +57,13 @@ impl Spawner {
         let (requests, asked) = sync_channel(SPAWNS_MAX);
         let roster = Arc::new(Roster::default());
         let its = Arc::clone(&roster);
-        let thread = Builder::new()
-            .name(system_name("spawner"))
-            .spawn(move || run(&asked, &its, priority))?;
+        let thread = Builder::new().name(system_name("spawner")).spawn(move || {
+            let roster = Arc::clone(&its);
+            let ran = catch_unwind(AssertUnwindSafe(|| run(&asked, &its, priority)));
+            if let Err(payload) = ran {
+                roster.note_end(panic_text(&*payload));
+            }
+        })?;
         Ok(Self {
             requests,
             roster,
@@ -102,12 +110,20 @@ impl Spawner {
             name: "spawner".to_owned(),
             nice: None,
             io: None,
-            problems: vec![],
+            problems: self.roster.end().into_iter().collect(),
             excepted: Some("sleeps, and keeps the priorities that the process had".to_owned()),
         };
         let listed = self.roster.lock();
         let others = listed.iter().map(|listed| listed.status.clone());
         [own].into_iter().chain(others).collect()
+    }
+}
+
+#[cfg(test)]
+impl Spawner {
+    /// Kills the thread.
+    pub(crate) fn kill(&self) {
+        let _ = self.requests.send(Request::Panic);
     }
 }
 
@@ -133,6 +149,8 @@ fn run(requests: &Receiver<Request>, roster: &Arc<Roster>, mut priority: Priorit
                 let _ = answer.send(roster.restrain(priority));
             }
             Request::Stop => return,
+            #[cfg(test)]
+            Request::Panic => panic!("as a test asked"),
         }
     }
 }
@@ -172,6 +190,8 @@ thread_local! {
 #[derive(Debug, Default)]
 struct Roster {
     listed: Mutex<Vec<Listed>>,
+    /// Why the thread that starts the others has ended.
+    end: OnceLock<String>,
 }
 
 #[derive(Debug)]
@@ -195,6 +215,17 @@ impl Drop for Place {
 }
 
 impl Roster {
+    fn note_end(&self, problem: &str) {
+        tracing::error!("the thread `spawner` has ended: {problem}");
+        let told = format!("it has ended, and no thread can be started: {problem}");
+        // It ends once.
+        let _ = self.end.set(told);
+    }
+
+    fn end(&self) -> Option<String> {
+        self.end.get().cloned()
+    }
+
     /// Lists the calling thread, in the place of the one it takes over from.
     fn enter(self: &Arc<Self>, name: String) -> Place {
         let id = current_thread();

@@ -1,5 +1,6 @@
 use std::io;
-use std::panic::resume_unwind;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
@@ -7,12 +8,11 @@ use std::thread::JoinHandle;
 use gogrid_host::{
     CoreSet, CoreSiblings, IoPriority, Priority, current_core, pin_thread, thread_cpu_time,
 };
-use gogrid_units::{Spawn, ThreadBody};
+use gogrid_units::{Spawn, ThreadBody, panic_text};
 
-use crate::device::Device;
+use super::spawner::{Birth, Spawner};
 use crate::error::OpenError;
 use crate::resource_manager::ResourceConfig;
-use crate::spawner::{Birth, Spawner};
 use crate::status::ThreadStatus;
 
 /// The threads of a pipeline: how they are started, the priorities asked for, and those they got.
@@ -25,26 +25,39 @@ pub(crate) struct Threads {
 #[derive(Debug)]
 struct Shared {
     spawner: Spawner,
+    /// Models and loaders so far: their threads are told apart by number.
+    models: AtomicU64,
+    loaders: AtomicU64,
     /// A lock, held for a copy: by the observer when the limits change, and by callers who look.
     asked: Mutex<ResourceConfig>,
+}
+
+/// Where the threads of a device run.
+#[derive(Clone, Debug)]
+pub(crate) struct ThreadPlace {
+    /// The device's name.
+    pub(crate) name: String,
+    /// The cores they are kept to from their start.
+    pub(crate) pinned: Option<CoreSet>,
+    /// The cores they may run on.
+    pub(crate) cores: Option<CoreSet>,
 }
 
 /// Starts threads of one device, or of none.
 struct Starter {
     threads: Threads,
-    device: Option<Device>,
+    place: Option<ThreadPlace>,
     /// Of the device's cores.
     siblings: CoreSiblings,
 }
 
 impl Spawn for Starter {
     fn spawn(&self, name: &str, body: ThreadBody) -> io::Result<JoinHandle<()>> {
-        let device = self.device.as_ref();
-        let part = device.filter(|device| !device.whole);
+        let place = self.place.as_ref();
         self.threads.shared.spawner.spawn(Birth {
-            name: device.map_or(name.to_owned(), |device| format!("{device} {name}")),
+            name: place.map_or(name.to_owned(), |place| format!("{} {name}", place.name)),
             short_name: name.to_owned(),
-            cores: part.and_then(|device| CoreSet::new(device.cores.iter().copied())),
+            cores: place.and_then(|place| place.pinned.clone()),
             body,
         })
     }
@@ -54,8 +67,9 @@ impl Spawn for Starter {
     }
 
     fn keep_off(&self, core: usize) {
-        let Some(device) = &self.device else { return };
-        let others = device.cores.iter().copied().filter(|&c| c != core);
+        let cores = self.place.as_ref().and_then(|place| place.cores.as_ref());
+        let Some(cores) = cores else { return };
+        let others = cores.cores().iter().copied().filter(|&c| c != core);
         if let Some(others) = CoreSet::new(others) {
             // Where it is not so, the system places threads by itself.
             pin_thread(&others);
@@ -73,6 +87,8 @@ impl Threads {
         let spawner = Spawner::start(priority(limits)).map_err(|e| refused("spawner", &e))?;
         let shared = Shared {
             spawner,
+            models: AtomicU64::new(0),
+            loaders: AtomicU64::new(0),
             asked: Mutex::new(limits.clone()),
         };
         Ok(Self {
@@ -82,30 +98,53 @@ impl Threads {
 
     /// What starts threads that have the priorities asked for and are kept to the device's cores,
     /// each listed before it is handed out.
-    pub(crate) fn starter(&self, device: Option<&Device>) -> Arc<dyn Spawn> {
-        let cores = device.and_then(|device| CoreSet::new(device.cores.iter().copied()));
+    pub(crate) fn starter(&self, place: Option<&ThreadPlace>) -> Arc<dyn Spawn> {
+        let cores = place.and_then(|place| place.cores.as_ref());
         Arc::new(Starter {
             threads: self.clone(),
-            device: device.cloned(),
-            siblings: cores.as_ref().map(CoreSiblings::read).unwrap_or_default(),
+            place: place.cloned(),
+            siblings: cores.map(CoreSiblings::read).unwrap_or_default(),
+        })
+    }
+
+    /// What tells the threads of the next model that is opened from those of others. The first has
+    /// plain names.
+    pub(crate) fn place_of_model(&self) -> Option<ThreadPlace> {
+        let number = self.shared.models.fetch_add(1, Ordering::Relaxed) + 1;
+        (number > 1).then(|| ThreadPlace {
+            name: format!("model {number}"),
+            pinned: None,
+            cores: None,
         })
     }
 
     /// Runs `work` on a thread of its own that has the priorities asked for, so that loading does
-    /// not run at the caller's, nor changes them.
+    /// not run at the caller's, nor changes them. A panic in it is an error.
     pub(crate) fn on_loader<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> Result<T, OpenError> + Send + 'static,
     ) -> Result<T, OpenError> {
         let (give, take) = sync_channel(1);
-        let body = Box::new(move || drop(give.send(work())));
-        let loader = self.starter(None).spawn("loader", body);
+        let guarded = move || {
+            let loaded = catch_unwind(AssertUnwindSafe(work));
+            loaded.unwrap_or_else(|payload| {
+                Err(OpenError::Device {
+                    device: "loader".to_owned(),
+                    problem: format!("its thread panicked: {}", panic_text(&*payload)),
+                })
+            })
+        };
+        let body = Box::new(move || drop(give.send(guarded())));
+        let number = self.shared.loaders.fetch_add(1, Ordering::Relaxed);
+        let name = format!("loader {number}");
+        let loader = self.starter(None).spawn(&name, body);
         let loader = loader.map_err(|e| refused("loader", &e))?;
-        if let Err(panic) = loader.join() {
-            resume_unwind(panic);
-        }
-        take.recv()
-            .expect("a loader that ended well has given its answer")
+        // What it panicked with, it has answered with.
+        let _ = loader.join();
+        take.recv().unwrap_or_else(|_| {
+            let ended = io::Error::other("it ended without an answer");
+            Err(refused("loader", &ended))
+        })
     }
 
     /// For a thread that a library starts: called first thing on it, gives it the priorities asked
@@ -125,6 +164,12 @@ impl Threads {
         let before = std::mem::replace(&mut *self.lock(), limits.clone());
         let asked = priority(limits);
         asked == priority(&before) || self.shared.spawner.restrain(asked)
+    }
+
+    /// Kills the thread that starts the others.
+    #[cfg(test)]
+    pub(crate) fn kill_spawner(&self) {
+        self.shared.spawner.kill();
     }
 
     pub(crate) fn statuses(&self) -> Vec<ThreadStatus> {

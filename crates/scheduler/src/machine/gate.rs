@@ -5,15 +5,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 /// waiting.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {
-    /// By hand. Set by whoever asks for a stop, so that it is in effect at once; cleared by the
-    /// observer, which hears of it too.
+    /// By hand. Set by the caller that asks for a stop, so that it is in effect at once; cleared by
+    /// the observer, which hears of it too.
     stopped: AtomicBool,
     /// By the policy; the observer's.
     shut: AtomicBool,
     /// Whether requests are refused; as `stopped`.
     refuses: AtomicBool,
-    /// Whether there is work; the engine's.
-    busy: AtomicBool,
+    /// For good: nobody holds the limits any more.
+    failed: AtomicBool,
 }
 
 impl Gate {
@@ -27,6 +27,11 @@ impl Gate {
         self.refuses.store(true, Ordering::SeqCst);
     }
 
+    /// Stops work for good.
+    pub(crate) fn fail(&self) {
+        self.failed.store(true, Ordering::SeqCst);
+    }
+
     /// What the observer rules: whether the policy shuts, and what stays of what was asked by hand.
     pub(crate) fn rule(&self, shut: bool, by_hand: bool, admits: bool) {
         self.shut.store(shut, Ordering::SeqCst);
@@ -38,18 +43,12 @@ impl Gate {
 
     /// Whether threads are to leave their work.
     pub(crate) fn is_shut(&self) -> bool {
-        self.stopped.load(Ordering::Relaxed) || self.shut.load(Ordering::Relaxed)
+        self.stopped.load(Ordering::Relaxed)
+            || self.shut.load(Ordering::Relaxed)
+            || self.failed.load(Ordering::Relaxed)
     }
 
     pub(crate) fn refuses(&self) -> bool {
         self.refuses.load(Ordering::Relaxed)
-    }
-
-    pub(crate) fn set_busy(&self, busy: bool) {
-        self.busy.store(busy, Ordering::Relaxed);
-    }
-
-    pub(crate) fn is_busy(&self) -> bool {
-        self.busy.load(Ordering::Relaxed)
     }
 }

@@ -1,13 +1,13 @@
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gogrid_governor::Duty;
 use gogrid_host::{Clock, thread_cpu_time};
 use gogrid_units::{Go, Moment, Pace, Sparing, TeamPace, Work};
 
-use crate::gate::Gate;
+use super::gate::Gate;
 use crate::limits::{POINTS_MAX, SLICE};
 
 /// The pace of a CPU device: holds the CPU time of its threads to a share of wall time times the
@@ -20,7 +20,6 @@ use crate::limits::{POINTS_MAX, SLICE};
 pub(crate) struct DutyPace {
     clock: Clock,
     duty: Duty,
-    stopped: AtomicBool,
     gate: Arc<Gate>,
     busy_nanos: AtomicU64,
     rest_nanos: AtomicU64,
@@ -37,23 +36,17 @@ thread_local! {
 }
 
 impl DutyPace {
-    /// A pace for `cores` cores, of which threads may take `share`.
-    pub(crate) fn new(share: f64, cores: usize, gate: Arc<Gate>) -> Self {
+    /// A pace for `cores` cores, of which threads may take `share`, on the machine's clock.
+    pub(crate) fn new(share: f64, cores: usize, gate: Arc<Gate>, clock: Clock) -> Self {
         let cores = u32::try_from(cores).expect("no machine has 2^32 cores");
         Self {
-            clock: Clock::start(),
+            clock,
             duty: Duty::new(share, cores, SLICE),
-            stopped: AtomicBool::new(false),
             gate,
             busy_nanos: AtomicU64::new(0),
             rest_nanos: AtomicU64::new(0),
             gave_way_nanos: AtomicU64::new(0),
         }
-    }
-
-    /// What stops work, for this pace and those of the same pipeline.
-    pub(crate) fn gate(&self) -> &Arc<Gate> {
-        &self.gate
     }
 
     /// Changes the share; in effect as each thread settles next, in a millisecond or so.
@@ -70,18 +63,11 @@ impl DutyPace {
         }
         if let Some(used) = used() {
             for pace in paces {
-                // Each has its own clock.
-                pace.count(pace.clock.now(), used / paces.len() as u64);
+                pace.count(now, used / paces.len() as u64);
             }
         }
         let after = paces.iter().map(|pace| pace.duty.settle_after()).min();
         DUE.set(Moment(now.0 + after.expect("there is a pace")));
-    }
-
-    /// Makes every pause point abandon from here on, so that who waits for a step's end does not
-    /// wait out its rests.
-    pub(crate) fn stop(&self) {
-        self.stopped.store(true, Ordering::Release);
     }
 
     /// CPU seconds that threads have used, as far as they are settled.
@@ -97,6 +83,11 @@ impl DutyPace {
     /// Seconds that threads have given their cores to other programs, added up.
     pub(crate) fn yield_seconds(&self) -> f64 {
         Duration::from_nanos(self.gave_way_nanos.load(Ordering::Relaxed)).as_secs_f64()
+    }
+
+    /// Nanoseconds the device was busy, as far as they are settled.
+    pub(crate) fn busy_nanos(&self) -> u64 {
+        self.busy_nanos.load(Ordering::Relaxed)
     }
 
     fn settle(&self, now: Moment) -> Option<Moment> {
@@ -149,13 +140,13 @@ impl Pace for DutyPace {
     )]
     fn rest(&self, until: Moment) {
         let began = self.clock.now();
-        std::thread::sleep(Duration::from_nanos(until.0.saturating_sub(began.0)));
+        std::thread::sleep(until.since(began));
         let rested = self.clock.now().0 - began.0;
         self.rest_nanos.fetch_add(rested, Ordering::Relaxed);
     }
 
     fn is_over(&self) -> bool {
-        self.stopped.load(Ordering::Acquire) || self.gate.is_shut()
+        self.gate.is_shut()
     }
 
     fn charge(&self, busy_nanos: u64) {
@@ -191,7 +182,7 @@ mod tests {
 
     #[test]
     fn work_never_takes_more_than_the_share() {
-        let pace = DutyPace::new(0.5, 1, Arc::default());
+        let pace = DutyPace::new(0.5, 1, Arc::default(), Clock::start());
         work(&pace, 0.05);
         let wall = Duration::from_nanos(pace.clock.now().0).as_secs_f64();
         // However busy the machine is: 50 ms of CPU time are not earned sooner, but for a slice's
@@ -201,7 +192,7 @@ mod tests {
 
     #[test]
     fn busy_time_that_a_device_reports_makes_its_next_point_rest() {
-        let pace = DutyPace::new(0.5, 1, Arc::default());
+        let pace = DutyPace::new(0.5, 1, Arc::default(), Clock::start());
         assert_eq!(pace.point(Work::default()), Go::Go);
         pace.charge(100_000_000);
         assert_eq!(pace.busy_seconds(), 0.1);
@@ -213,10 +204,11 @@ mod tests {
     }
 
     #[test]
-    fn a_pace_that_stopped_abandons() {
-        let pace = DutyPace::new(1e-9, 1, Arc::default());
+    fn work_is_abandoned_while_the_gate_is_shut() {
+        let gate: Arc<Gate> = Arc::default();
+        let pace = DutyPace::new(1e-9, 1, Arc::clone(&gate), Clock::start());
         assert_eq!(pace.point(Work::default()), Go::Go);
-        pace.stop();
+        gate.stop();
         assert_eq!(pace.point(Work::default()), Go::Abandon);
     }
 }

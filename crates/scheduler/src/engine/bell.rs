@@ -1,6 +1,7 @@
 use std::sync::Arc;
-use std::sync::atomic::{Ordering, fence};
+use std::sync::atomic::{AtomicBool, Ordering, fence};
 use std::thread::{self, Thread};
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 
@@ -10,6 +11,9 @@ pub(crate) struct Bell {
     /// The thread that the engine runs on, which another may take over from. Read without a lock:
     /// threads of any priority ring.
     thread: Arc<ArcSwap<Thread>>,
+    /// Whether it rang since the engine last looked. A thread that waits for a channel meanwhile, as
+    /// for a thread to be started, may use up the wake of a ring.
+    has_rung: Arc<AtomicBool>,
 }
 
 /// Rings when it is dropped: for an owner who listens no more.
@@ -27,6 +31,7 @@ impl Bell {
     pub(crate) fn new() -> Self {
         Self {
             thread: Arc::new(ArcSwap::from_pointee(thread::current())),
+            has_rung: Arc::default(),
         }
     }
 
@@ -34,8 +39,26 @@ impl Bell {
     pub(crate) fn ring(&self) {
         // Pairs with the fence in `wakes_this_thread`: either the ring finds the thread that took
         // over, or that thread finds what was sent before the ring.
+        self.has_rung.store(true, Ordering::SeqCst);
         fence(Ordering::SeqCst);
         self.thread.load().unpark();
+    }
+
+    /// For the engine, before it looks at what was sent.
+    pub(crate) fn begin_look(&self) {
+        self.has_rung.store(false, Ordering::SeqCst);
+    }
+
+    /// Sleeps the calling thread, which is the engine's, for this time at most, unless it rang since
+    /// the look was begun.
+    pub(crate) fn sleep(&self, timeout: Option<Duration>) {
+        if self.has_rung.load(Ordering::SeqCst) {
+            return;
+        }
+        match timeout {
+            Some(timeout) => thread::park_timeout(timeout),
+            None => thread::park(),
+        }
     }
 
     /// Rings wake the calling thread from here on. It has yet to look at what was sent before.
@@ -72,12 +95,13 @@ mod tests {
                 let (heard, mut count) = state;
                 let until = count + 100;
                 while count < until {
+                    bell.begin_look();
                     match heard.try_recv() {
                         Ok(word) => {
                             assert_eq!(word, count);
                             count += 1;
                         }
-                        Err(_) => thread::park(),
+                        Err(_) => bell.sleep(None),
                     }
                 }
                 (heard, count)
@@ -85,5 +109,16 @@ mod tests {
             state = listener.join().expect("it hears every word");
         }
         caller.join().expect("it has said every word");
+    }
+
+    #[test]
+    fn a_ring_counts_though_something_else_used_up_its_wake() {
+        let bell = Bell::new();
+        bell.begin_look();
+        bell.ring();
+        // As a wait for a channel would.
+        thread::park();
+        // Without the note of the ring this sleeps for ever.
+        bell.sleep(None);
     }
 }

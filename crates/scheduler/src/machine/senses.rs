@@ -5,7 +5,7 @@ use std::time::Duration;
 use gogrid_governor::{Battery, LocalTime, Observation, Policy, Presence, Weekday};
 use gogrid_host::{CpuProbe, MemoryProbe, PresenceProbe, PressureProbe, TemperatureProbe};
 
-use crate::threads::Threads;
+use super::threads::Threads;
 
 /// Something that observes a machine, or stands for it.
 pub(crate) trait Senses: Send {
@@ -23,8 +23,8 @@ pub(crate) trait Senses: Send {
 /// One observation in so many looks at what changes slowly or costs more to see.
 const SLOW_EVERY: u32 = 4;
 
-/// This machine. Probes are opened when they are first asked for.
-pub(crate) struct Machine {
+/// This machine's probes, each opened when it is first asked for.
+pub(crate) struct Probes {
     threads: Threads,
     cpu: Probe<CpuProbe>,
     memory: Probe<MemoryProbe>,
@@ -69,7 +69,7 @@ impl<T> Probe<T> {
     }
 }
 
-impl Machine {
+impl Probes {
     /// The machine that this runs on. Threads that its probes need are among `threads`.
     pub(crate) fn new(threads: Threads) -> Self {
         Self {
@@ -168,7 +168,7 @@ impl Machine {
     }
 }
 
-impl Senses for Machine {
+impl Senses for Probes {
     fn observe(&mut self, policy: &Policy, heeds_load: bool) -> Observation {
         if self.looks.is_multiple_of(SLOW_EVERY) {
             self.look_around(policy, heeds_load);

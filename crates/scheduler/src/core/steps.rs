@@ -1,0 +1,164 @@
+//! Steps: what goes into one, and what comes of it.
+
+use std::sync::Arc;
+
+use gogrid_pipeline::{BlockId, OutputBuf, Rows, Step, Want};
+use gogrid_units::Moment;
+
+use super::batch;
+use super::layout::Stages;
+use super::sequence::{Gain, Given, Sequence};
+use super::{Action, Core, End, Ended};
+use crate::error::GenerateError;
+use crate::generation::Finish;
+
+/// A step in flight.
+pub(super) struct Flight {
+    pub(super) step: Arc<Step>,
+    /// The sequences in it, by id, in the step's order.
+    pub(super) sequences: Vec<u64>,
+}
+
+impl Core {
+    /// Begins one step if a sequence is free for it.
+    pub(super) fn begin_step(&mut self) -> bool {
+        let places = self.running.iter().enumerate();
+        let candidates: Vec<_> = places.filter_map(|(i, s)| s.candidate(i)).collect();
+        let chosen = batch::choose(&candidates, self.batch_max);
+        if chosen.is_empty() {
+            return false;
+        }
+        self.steps_begun += 1;
+        let (mut sequences, mut in_it, mut rows) = (Vec::new(), Vec::new(), Rows::default());
+        for (place, count) in chosen {
+            let sequence = &mut self.running[place];
+            sequence.in_flight = true;
+            sequence.last_step = self.steps_begun;
+            in_it.push(sequence.id);
+            let (its_rows, gone) = sequence.rows(count, &mut self.numbers, &mut rows);
+            sequences.push(its_rows);
+            release(&mut self.actions, gone);
+        }
+        let (id, step) = (self.steps_begun, Arc::new(Step { sequences }));
+        let flight = Flight {
+            step: Arc::clone(&step),
+            sequences: in_it,
+        };
+        self.steps.insert(id, flight);
+        self.actions.push(Action::Run { id, step, rows });
+        true
+    }
+
+    pub(super) fn finish_step(&mut self, id: u64, ended: Ended, now: Moment) {
+        let flight = self.steps.remove(&id).expect("a step ends once");
+        for &id in &flight.sequences {
+            self.sequence(id).in_flight = false;
+        }
+        match ended {
+            Ended::Output(out) => {
+                if matches!(self.stages, Stages::Standing) {
+                    self.degraded = None;
+                }
+                self.share_out(&flight, &out, now);
+            }
+            Ended::Abandoned => {}
+            Ended::Failed(error) => {
+                for &id in &flight.sequences {
+                    self.fail(id, error.clone());
+                }
+            }
+            Ended::Lost(error) => self.lose(&error),
+        }
+        // Those that were meant to end meanwhile and did not end by themselves.
+        self.end_cancelled();
+        self.end_failed();
+    }
+
+    /// Gives each sequence its part of a step's output.
+    fn share_out(&mut self, flight: &Flight, out: &OutputBuf, now: Moment) {
+        let (mut logits, mut log_probs) = (&out.logits[..], &out.log_probs[..]);
+        for (&id, rows) in flight.sequences.iter().zip(&flight.step.sequences) {
+            let wants = rows.wants.iter();
+            let row_logits = wants.clone().filter(|&&want| want == Want::Logits).count();
+            let row_probs = wants
+                .filter(|want| matches!(want, Want::LogProb(_)))
+                .count();
+            let its_logits = logits.split_off(..row_logits * self.shape.vocab);
+            let its_probs = log_probs.split_off(..row_probs);
+            let (Some(logits), Some(log_probs)) = (its_logits, its_probs) else {
+                let problem = "the last stage gave fewer values than the step wants".to_owned();
+                self.fail(id, GenerateError::BadOutput(problem));
+                continue;
+            };
+            let ends = Arc::clone(&self.shape.ends);
+            let given = Given { logits, log_probs };
+            let rows = rows.wants.len();
+            match self.sequence(id).advance(rows, given, (now, &ends)) {
+                Ok(gain) => self.tell(id, gain),
+                Err(error) => self.fail(id, error),
+            }
+        }
+    }
+
+    fn fail(&mut self, id: u64, error: GenerateError) {
+        self.degrade(&error);
+        self.end(id, |_| Err(error));
+    }
+
+    pub(super) fn tell(&mut self, id: u64, gain: Gain) {
+        let Gain { ids, text, finish } = gain;
+        if !ids.is_empty() || !text.is_empty() {
+            self.actions.push(Action::Delta { id, ids, text });
+        }
+        if let Some(reason) = finish {
+            self.end(id, |sequence| Ok(sequence.ending(reason)));
+        }
+    }
+
+    /// The one way out: the owner is told, the blocks and the leases go.
+    pub(super) fn end(&mut self, id: u64, end: impl FnOnce(&mut Sequence) -> End) {
+        let place = self
+            .running
+            .iter()
+            .position(|s| s.id == id)
+            .expect("it is running");
+        let mut sequence = self.running.remove(place);
+        self.actions.push(Action::End {
+            id,
+            end: end(&mut sequence),
+        });
+        let mut gone = sequence.take_blocks();
+        for (blocks, numbers) in gone.iter_mut().zip(&mut self.numbers) {
+            blocks.retain(|&block| numbers.give_back(block));
+        }
+        release(&mut self.actions, gone);
+    }
+
+    pub(super) fn end_cancelled(&mut self) {
+        let cancelled = self.running.iter().filter(|s| s.cancelled && !s.in_flight);
+        let ids: Vec<u64> = cancelled.map(|s| s.id).collect();
+        for id in ids {
+            let last = self.sequence(id).last_text(Finish::Cancelled);
+            self.tell(
+                id,
+                Gain {
+                    finish: Some(Finish::Cancelled),
+                    ..last
+                },
+            );
+        }
+    }
+
+    pub(super) fn sequence(&mut self, id: u64) -> &mut Sequence {
+        let found = self.running.iter_mut().find(|s| s.id == id);
+        found.expect("a sequence in flight is running")
+    }
+}
+
+fn release(actions: &mut Vec<Action>, gone: Vec<Vec<BlockId>>) {
+    for (group, blocks) in gone.into_iter().enumerate() {
+        if !blocks.is_empty() {
+            actions.push(Action::Release { group, blocks });
+        }
+    }
+}

@@ -1,0 +1,203 @@
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{SyncSender, TrySendError};
+use std::sync::{Arc, OnceLock};
+use std::thread::JoinHandle;
+
+use arc_swap::ArcSwap;
+use futures_channel::oneshot;
+use gogrid_lease::Permit;
+use gogrid_pipeline::{Cancel, Hooks};
+use gogrid_units::Renewal;
+
+use super::bell::Bell;
+use super::listener::Listener;
+use super::placement::Placement;
+use super::relocation::{HoldStill, Relocated};
+use crate::core::Beginning;
+use crate::machine::ThreadFailure;
+use crate::places::{Place, Places};
+use crate::resource_manager::{ResourceConfig, ResourceStats};
+use crate::status::ModelStatus;
+
+/// What an engine is told. Each message has a place, so that there is room for every one.
+pub(crate) enum Message {
+    Submit {
+        beginning: Beginning,
+        place: Permit,
+        listener: Listener,
+    },
+    CancelAll(Place),
+    /// Asks for a start.
+    Ask(Ask),
+    Order(Order),
+    Look(oneshot::Sender<View>, Place),
+    /// Begin no step, and answer when none is in flight.
+    HoldStill(HoldStill),
+    /// The stages stand somewhere, and the engine goes on. The sender is dropped when it does.
+    Relocated(Box<Relocated>, SyncSender<()>),
+    /// The engine's end; answered with the thread that ends.
+    Stop(SyncSender<JoinHandle<()>>),
+    /// A fault, for tests.
+    #[cfg(test)]
+    Panic,
+}
+
+/// What the observer says holds from here on.
+pub(crate) struct Order {
+    pub(crate) limits: ResourceConfig,
+    /// Whether work goes on.
+    pub(crate) advances: bool,
+    /// Whether the engine's thread is to be replaced by a fresh one.
+    pub(crate) renews: bool,
+    /// Dropped when it holds.
+    pub(crate) done: Renewal,
+}
+
+/// A caller that waits for a start.
+pub(crate) struct Ask {
+    pub(crate) answer: oneshot::Sender<()>,
+    pub(crate) _place: Place,
+}
+
+/// The engine is no more.
+#[derive(Debug)]
+pub(crate) struct Stopped;
+
+/// What the engine knows at one moment.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct View {
+    pub(crate) stats: ResourceStats,
+    pub(crate) queued: usize,
+    pub(crate) running: usize,
+    pub(crate) degraded: Option<String>,
+}
+
+/// The callers' end of an engine; clones are the same. What it publishes is read without a lock.
+#[derive(Clone)]
+pub(crate) struct EngineInbox {
+    pub(super) sender: SyncSender<Box<Message>>,
+    pub(super) bell: Bell,
+    pub(super) published: Arc<Published>,
+    /// What the runner of its stages calls.
+    pub(super) hooks: Hooks,
+}
+
+/// What an engine makes known.
+pub(super) struct Published {
+    pub(super) model: String,
+    pub(super) context: usize,
+    /// Where its stages stand.
+    pub(super) placement: ArcSwap<Placement>,
+    /// Makes its steps end, for good.
+    pub(super) cancel: Cancel,
+    /// Whether it has requests.
+    pub(super) is_busy: AtomicBool,
+    /// How often its thread came out of its sleep.
+    pub(super) wake_ups: AtomicU64,
+    /// Why nothing runs any more.
+    pub(super) failure: OnceLock<ThreadFailure>,
+    /// Places for callers that look or tell.
+    pub(super) tells: Places,
+}
+
+impl EngineInbox {
+    pub(crate) fn send(&self, message: Message) -> Result<(), Stopped> {
+        match self.sender.try_send(Box::new(message)) {
+            Ok(()) => {
+                self.bell.ring();
+                Ok(())
+            }
+            Err(TrySendError::Disconnected(_)) => Err(Stopped),
+            Err(TrySendError::Full(_)) => unreachable!("there are fewer places than room"),
+        }
+    }
+
+    /// Tells the engine something, once there is a place for it.
+    pub(crate) async fn tell(&self, message: impl FnOnce(Place) -> Message) -> Result<(), Stopped> {
+        self.send(message(self.published.tells.take().await))
+    }
+
+    /// Whether both are of one engine.
+    pub(crate) fn is(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.published, &other.published)
+    }
+
+    /// Wakes it to look at what has changed.
+    pub(crate) fn ring(&self) {
+        self.bell.ring();
+    }
+
+    pub(crate) fn bell(&self) -> Bell {
+        self.bell.clone()
+    }
+
+    pub(crate) fn hooks(&self) -> Hooks {
+        self.hooks.clone()
+    }
+
+    /// Where its stages stand now.
+    pub(crate) fn placement(&self) -> Arc<Placement> {
+        self.published.placement.load_full()
+    }
+
+    pub(crate) fn is_busy(&self) -> bool {
+        self.published.is_busy.load(Ordering::Relaxed)
+    }
+
+    /// How often its thread came out of its sleep so far.
+    #[cfg(test)]
+    pub(crate) fn wake_ups(&self) -> u64 {
+        self.published.wake_ups.load(Ordering::Relaxed)
+    }
+
+    /// Has it end everything with an error, for good.
+    pub(crate) fn fail(&self, failure: ThreadFailure) {
+        // The first failure is the one that counts.
+        let _ = self.published.failure.set(failure);
+        self.cancel();
+        self.bell.ring();
+    }
+
+    pub(crate) fn failure(&self) -> Option<&ThreadFailure> {
+        self.published.failure.get()
+    }
+
+    /// Makes the step that its stages are in end at the next pause point.
+    pub(super) fn cancel(&self) {
+        self.published.cancel.cancel();
+    }
+
+    /// What its stages are opened with, to end with it.
+    pub(crate) fn cancellation(&self) -> Cancel {
+        self.published.cancel.clone()
+    }
+
+    pub(crate) async fn view(&self) -> View {
+        let (answer, view) = oneshot::channel();
+        let told = self.tell(|place| Message::Look(answer, place)).await;
+        let seen = match told {
+            Ok(()) => view.await.ok(),
+            Err(Stopped) => None,
+        };
+        seen.unwrap_or_else(|| View {
+            degraded: Some(match self.failure() {
+                Some(failure) => failure.to_string(),
+                None => "the engine has stopped".to_owned(),
+            }),
+            ..View::default()
+        })
+    }
+
+    pub(crate) async fn status(&self) -> ModelStatus {
+        let view = self.view().await;
+        ModelStatus {
+            model: self.published.model.clone(),
+            context: self.published.context,
+            stages: self.placement().stages.clone(),
+            stats: view.stats,
+            queued: view.queued,
+            running: view.running,
+            degraded: view.degraded,
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! How the stages of a pipeline come to stand elsewhere while requests run: layers that are moved,
+//! with the keys and values of what runs, and a model that is placed anew when a device is lost.
+//!
+//! A thread of its own does all that takes time: it opens the stages, asks the engine to hold still,
+//! copies blocks from the old stages to the new ones, and hands the new line to the engine.
+
+use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use gogrid_lease::{Lease, Permits};
+use gogrid_pipeline::{
+    BlockId, LayerKv, PlacedSpan, PlacedStage, RetiringStages, Runner, StageError,
+};
+use gogrid_units::panic_text;
+
+use super::inbox::{EngineInbox, Message};
+use super::placement::{Placement, Standing};
+use crate::core::Layout;
+use crate::error::{GenerateError, OpenError, Refusal};
+use crate::machine::ThreadPlace;
+use crate::opening::Opener;
+use crate::placing::check_line;
+
+/// What a thread that moves layers is called.
+const NAME: &str = "mover";
+
+/// Asks the engine to begin no step, and to give its stages up when none is in flight.
+pub(crate) struct HoldStill {
+    /// Where they stand, as the move began.
+    pub(crate) before: Arc<Placement>,
+    /// Where the stages will stand: sequences lease what they need there first.
+    pub(crate) layout: Layout,
+    pub(crate) answer: SyncSender<Result<StillHeld, Refusal>>,
+}
+
+/// What an engine that holds still gives up.
+pub(crate) struct StillHeld {
+    pub(crate) stages: RetiringStages,
+    /// By KV group, the blocks in which some row was written.
+    pub(crate) blocks: Vec<Vec<BlockId>>,
+}
+
+/// Where the stages of an engine stand from here on.
+pub(crate) enum Relocated {
+    /// Elsewhere, with the keys and values of all that runs.
+    Moved(Standing),
+    /// Where they stood before, with all they held.
+    Unmoved(Standing),
+    /// Elsewhere, without keys and values.
+    Replaced(Standing),
+    /// Nowhere.
+    Failed(GenerateError),
+}
+
+/// Moves the layers of one pipeline, one move at a time.
+pub(crate) struct Relocator {
+    opener: Arc<Opener>,
+    inbox: EngineInbox,
+    /// Tells its threads from those of other pipelines.
+    place: Option<ThreadPlace>,
+    moves: Permits,
+    turns: Mutex<()>,
+    /// Threads that were started so far.
+    started: AtomicU64,
+    /// A lock, held to put a handle in or to take all out.
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+/// The stages of a new line: those that stay as they are, by their index in the old line, and those
+/// that were opened.
+enum NewStage {
+    Kept(usize),
+    Opened(PlacedStage),
+}
+
+impl Relocator {
+    pub(crate) fn new(
+        opener: Arc<Opener>,
+        inbox: EngineInbox,
+        place: Option<ThreadPlace>,
+    ) -> Arc<Self> {
+        Arc::new(Self {
+            opener,
+            inbox,
+            place,
+            moves: Permits::new(1),
+            turns: Mutex::default(),
+            started: AtomicU64::new(0),
+            threads: Mutex::default(),
+        })
+    }
+
+    /// Has the stages stand at `spans`, between two steps. `done` is called with how it went.
+    pub(crate) fn move_to(
+        self: &Arc<Self>,
+        spans: Vec<PlacedSpan>,
+        done: impl FnOnce(Result<(), OpenError>) + Send + 'static,
+    ) {
+        let Some(permit) = self.moves.take() else {
+            let why = "layers are being moved already".to_owned();
+            return done(Err(OpenError::NotMoved(why)));
+        };
+        let relocator = Arc::clone(self);
+        let work = move || {
+            let turn = relocator.turn();
+            let moved = guarded(|| relocator.relocate(spans));
+            drop(turn);
+            drop(permit);
+            done(moved);
+        };
+        // Where no thread can be started, `done` is dropped, and its caller hears that.
+        let _ = self.start(work);
+    }
+
+    /// Places the model anew on the devices that are left, after `lost` says what happened. What `old`
+    /// holds, stages and leases, is free before the new stages are opened.
+    pub(crate) fn recover(self: &Arc<Self>, old: (Runner, Vec<Lease>), lost: String) {
+        let relocator = Arc::clone(self);
+        let why = lost.clone();
+        // Where no thread can be started, the one that starts them must not drop the runner: that
+        // waits for drivers, which may wait for that thread.
+        let old = Arc::new(Mutex::new(Some(old)));
+        let its_old = Arc::clone(&old);
+        let work = move || {
+            let _turn = relocator.turn();
+            let mut unsettled = Unsettled(Some(&relocator));
+            let placed = guarded(|| {
+                drop(
+                    its_old
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .take(),
+                );
+                Ok(relocator.anew(&why))
+            });
+            // Where it panicked, the engine hears that it failed.
+            if let Ok(relocated) = placed {
+                unsettled.settle(relocated);
+            }
+        };
+        if let Err(error) = self.start(work) {
+            let problem = format!("no thread to place it elsewhere: {error}");
+            // On the engine's own thread, which hears of it at its next turn.
+            drop(self.tell(Relocated::Failed(GenerateError::NoPlaceLeft {
+                lost,
+                problem,
+            })));
+        }
+    }
+
+    /// One at a time opens stages: a move that is opening its own holds memory that a recovery counts.
+    fn turn(&self) -> MutexGuard<'_, ()> {
+        // It guards nothing but the turn.
+        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Waits until no thread of it is left.
+    pub(crate) fn join(&self) {
+        let threads = std::mem::take(&mut *self.lock());
+        for thread in threads {
+            // What it panicked with, it has told.
+            let _ = thread.join();
+        }
+    }
+
+    fn start(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
+        let spawn = self.opener.hardware.threads.starter(self.place.as_ref());
+        // A name that is given twice is that of a thread that takes over.
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let thread = spawn.spawn(&format!("{NAME} {number}"), Box::new(work))?;
+        let mut threads = self.lock();
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+        Ok(())
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        // Every write leaves it sound.
+        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Tells the engine where its stages stand. The answer is dropped when it goes on there, or when
+    /// it has ended.
+    fn tell(&self, relocated: Relocated) -> Receiver<()> {
+        let (goes_on, answer) = sync_channel(0);
+        // An engine that has ended has no stages.
+        let _ = self
+            .inbox
+            .send(Message::Relocated(Box::new(relocated), goes_on));
+        answer
+    }
+
+    fn relocate(&self, spans: Vec<PlacedSpan>) -> Result<(), OpenError> {
+        check_line(&self.opener, &spans)?;
+        let before = self.inbox.placement();
+        let new = self.open_changed(&before, &spans)?;
+        let footprints = new.iter().map(|stage| match stage {
+            NewStage::Kept(index) => before.footprints[*index].clone(),
+            NewStage::Opened(placed) => placed.stage.footprint(),
+        });
+        let placement = self.opener.placement(spans, footprints.collect());
+        let held = self.hold_still(&before, placement.layout.clone())?;
+        let mut unsettled = Unsettled(Some(self));
+        let old = held.stages.wait();
+        if old.len() < before.spans.len() {
+            drop((new, old));
+            let why = "a stage or its driver failed meanwhile";
+            unsettled.settle(self.anew(why));
+            return Err(OpenError::NotMoved(why.to_owned()));
+        }
+        let (stages, error) = match guarded(|| Ok(self.put(new, old, &held.blocks))) {
+            Ok(put) => put,
+            Err(panicked) => {
+                unsettled.settle(self.anew(&panicked.to_string()));
+                return Err(panicked);
+            }
+        };
+        let stood = match error {
+            None => {
+                let stood = self.opener.stand(placement, stages, &self.inbox);
+                stood.map(Relocated::Moved)
+            }
+            Some(_) => {
+                let before = Placement::clone(&before);
+                let stood = self.opener.stand(before, stages, &self.inbox);
+                stood.map(Relocated::Unmoved)
+            }
+        };
+        let error = error.map(|error| error.to_string());
+        let (relocated, failure) = match stood {
+            Ok(relocated) => (relocated, error),
+            Err(problem) => (self.anew(&problem.to_string()), Some(problem.to_string())),
+        };
+        unsettled.settle(relocated);
+        failure.map_or(Ok(()), |why| Err(OpenError::NotMoved(why)))
+    }
+
+    /// The model placed anew, where nothing is left of the old line that could go on.
+    fn anew(&self, lost: &str) -> Relocated {
+        match self.opener.stand_anew(&self.inbox) {
+            Ok(standing) => Relocated::Replaced(standing),
+            Err(problem) => Relocated::Failed(GenerateError::NoPlaceLeft {
+                lost: lost.to_owned(),
+                problem: problem.to_string(),
+            }),
+        }
+    }
+
+    /// The stages of `spans`: one that stands in the same place already stays.
+    fn open_changed(
+        &self,
+        before: &Placement,
+        spans: &[PlacedSpan],
+    ) -> Result<Vec<NewStage>, OpenError> {
+        let stage = |span: &PlacedSpan| match before.spans.iter().position(|old| old == span) {
+            Some(index) => Ok(NewStage::Kept(index)),
+            None => {
+                let opened = self.opener.open_stage(*span, &self.inbox)?;
+                Ok(NewStage::Opened(opened))
+            }
+        };
+        spans.iter().map(stage).collect()
+    }
+
+    fn hold_still(&self, before: &Arc<Placement>, layout: Layout) -> Result<StillHeld, OpenError> {
+        let (answer, held) = sync_channel(1);
+        let message = Message::HoldStill(HoldStill {
+            before: Arc::clone(before),
+            layout,
+            answer,
+        });
+        let gone = || OpenError::NotMoved("the pipeline has stopped, or lost a device".to_owned());
+        self.inbox.send(message).map_err(|_| gone())?;
+        let held = held.recv().map_err(|_| gone())?;
+        held.map_err(|refusal| OpenError::NotMoved(refusal.to_string()))
+    }
+
+    /// Copies what the opened stages need from the old ones, and puts the new line in order. Gives the
+    /// old stages back, with the reason, where a block does not go over.
+    fn put(
+        &self,
+        mut new: Vec<NewStage>,
+        mut old: Vec<PlacedStage>,
+        blocks: &[Vec<BlockId>],
+    ) -> (Vec<PlacedStage>, Option<StageError>) {
+        for (group, blocks) in blocks.iter().enumerate() {
+            for &block in blocks {
+                if let Err(error) = self.copy_block((group, block), &mut old, &mut new) {
+                    return (old, Some(error));
+                }
+            }
+        }
+        let mut old: Vec<_> = old.into_iter().map(Some).collect();
+        let stages = new.into_iter().map(|stage| match stage {
+            NewStage::Kept(index) => old[index].take().expect("a span stands once in a line"),
+            NewStage::Opened(placed) => placed,
+        });
+        (stages.collect(), None)
+    }
+
+    fn copy_block(
+        &self,
+        (group, block): (usize, BlockId),
+        old: &mut [PlacedStage],
+        new: &mut [NewStage],
+    ) -> Result<(), StageError> {
+        let shape = &self.opener.shape;
+        let opened = new.iter().filter_map(|stage| match stage {
+            NewStage::Opened(placed) => Some(shape.layers_of(group, placed.span)),
+            NewStage::Kept(_) => None,
+        });
+        let wanted: Vec<usize> = opened.flatten().collect();
+        let mut layers: BTreeMap<usize, LayerKv> = BTreeMap::new();
+        for placed in old {
+            let has = shape.layers_of(group, placed.span);
+            if has.iter().any(|layer| wanted.contains(layer)) {
+                let held = placed.stage.export(group, block)?;
+                layers.extend(held.into_iter().map(|kv| (kv.layer, kv)));
+            }
+        }
+        for stage in new {
+            let NewStage::Opened(PlacedStage { span, stage, .. }) = stage else {
+                continue;
+            };
+            let wanted = shape.layers_of(group, *span);
+            let its: Vec<_> = wanted
+                .iter()
+                .filter_map(|layer| layers.remove(layer))
+                .collect();
+            if !wanted.is_empty() {
+                stage.import(group, block, &its)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An engine that has given its stages up, and waits to hear where they stand. It hears that they
+/// stand nowhere where this is dropped before.
+struct Unsettled<'a>(Option<&'a Relocator>);
+
+impl Unsettled<'_> {
+    fn settle(&mut self, relocated: Relocated) {
+        if let Some(relocator) = self.0.take() {
+            // Dropped when the engine goes on.
+            let _ = relocator.tell(relocated).recv();
+        }
+    }
+}
+
+impl Drop for Unsettled<'_> {
+    fn drop(&mut self) {
+        self.settle(Relocated::Failed(GenerateError::NoPlaceLeft {
+            lost: "the stages were lost while layers moved".to_owned(),
+            problem: "the thread that moved them has ended".to_owned(),
+        }));
+    }
+}
+
+/// Runs `work`; a panic in it is an error.
+fn guarded<T>(work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
+    let done = catch_unwind(AssertUnwindSafe(work));
+    done.unwrap_or_else(|payload| {
+        Err(OpenError::Device {
+            device: NAME.to_owned(),
+            problem: format!("its thread panicked: {}", panic_text(&*payload)),
+        })
+    })
+}

@@ -1,0 +1,550 @@
+//! What the engine's thread owns, and its turn: hear, think, act, sleep.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::{Arc, OnceLock};
+use std::thread::{self, JoinHandle};
+
+use arc_swap::ArcSwap;
+use futures_channel::oneshot;
+use gogrid_pipeline::{
+    BlockId, Cancel, CostKey, FLIGHTS_MAX, Finished, Hooks, Job, Runner, StageError, StageFailure,
+    Step,
+};
+use gogrid_units::{LoopEnd, Renewal, Spawn, ThreadLoop};
+
+use super::bell::Bell;
+use super::inbox::{Ask, EngineInbox, Message, Order, Published, View};
+use super::learning::Learning;
+use super::listener::Listener;
+use super::placement::{Placement, Standing};
+use super::relocation::{HoldStill, Relocated, Relocator, StillHeld};
+use crate::core::{Action, Core, Ended, Input, MoveLeases, Shape};
+use crate::error::GenerateError;
+use crate::limits::{EVENTS_MAX, TELLS_MAX};
+use crate::machine::{DutyPace, Hardware, ThreadPlace};
+use crate::places::Places;
+use crate::resource_manager::ResourceConfig;
+
+/// What an engine is made of.
+pub(crate) struct EngineParts {
+    pub(crate) hardware: Arc<Hardware>,
+    pub(crate) inbox: EngineInbox,
+    pub(crate) ears: Ears,
+    pub(crate) shape: Shape,
+    pub(crate) limits: ResourceConfig,
+    pub(crate) standing: Standing,
+    pub(crate) relocator: Arc<Relocator>,
+    /// What each device's costs are kept under, by its index.
+    pub(crate) cost_keys: Vec<CostKey>,
+    /// Tells its thread from those of other engines.
+    pub(crate) place: Option<ThreadPlace>,
+}
+
+/// The engine's end of its channels.
+pub(crate) struct Ears {
+    messages: Receiver<Box<Message>>,
+    finished: Receiver<Finished>,
+}
+
+/// The channels of an engine to be: what a runner calls, and what callers hold, are there before it.
+pub(crate) fn channel(
+    (model, context): (String, usize),
+    placement: Placement,
+) -> (EngineInbox, Ears) {
+    let (sender, messages) = sync_channel(EVENTS_MAX);
+    // Room for every job of a line that is being given up, and of the one after it.
+    let (tell, finished) = sync_channel(2 * FLIGHTS_MAX);
+    let bell = Bell::new();
+    let (on_end, on_room) = (bell.clone(), bell.clone());
+    let hooks = Hooks {
+        finished: Arc::new(move |end| {
+            // The engine is gone only while its runner is being dropped.
+            let _ = tell.try_send(end);
+            on_end.ring();
+        }),
+        has_room: Arc::new(move || on_room.ring()),
+    };
+    let inbox = EngineInbox {
+        sender,
+        bell,
+        published: Arc::new(Published {
+            model,
+            context,
+            placement: ArcSwap::from_pointee(placement),
+            cancel: Cancel::default(),
+            is_busy: AtomicBool::new(false),
+            wake_ups: AtomicU64::new(0),
+            failure: OnceLock::new(),
+            tells: Places::new(TELLS_MAX),
+        }),
+        hooks,
+    };
+    (inbox, Ears { messages, finished })
+}
+
+/// What the engine's thread owns.
+pub(super) struct State {
+    core: Core,
+    /// `None` while its stages are on their way elsewhere.
+    runner: Option<Runner>,
+    hardware: Arc<Hardware>,
+    paces: Vec<Arc<DutyPace>>,
+    relocator: Arc<Relocator>,
+    inbox: EngineInbox,
+    ears: Ears,
+    place: Option<ThreadPlace>,
+    listeners: BTreeMap<u64, Listener>,
+    /// Callers that wait for a start, by the number the core knows them by.
+    asks: BTreeMap<u64, Ask>,
+    asks_begun: u64,
+    /// What could not be given to the runner yet; order matters.
+    outbox: VecDeque<Outgoing>,
+    /// Callers that look at the engine: they are shown what the next tick leaves.
+    looks: Vec<oneshot::Sender<View>>,
+    /// Orders that hold with the next tick.
+    done: Vec<Renewal>,
+    /// To go on in a fresh thread.
+    renewal: Option<Renewal>,
+    /// The thread that moves layers waits for no step to be in flight.
+    still: Option<HoldStill>,
+    /// Where the stages stand, once the steps of the old line have ended.
+    relocated: Option<(Box<Relocated>, SyncSender<()>)>,
+    /// What sequences have leased where their stages are on their way to.
+    move_leases: Option<MoveLeases>,
+    learning: Learning,
+    /// Steps that the runner has, by number.
+    in_flight: BTreeMap<u64, Arc<Step>>,
+    /// Which device or stage was lost in this turn.
+    lost: Option<String>,
+    /// Set when it is to end: where the caller waits for that.
+    stop: Option<SyncSender<JoinHandle<()>>>,
+}
+
+/// What goes to the runner.
+enum Outgoing {
+    Job(Job),
+    Release {
+        group: usize,
+        blocks: Arc<[BlockId]>,
+    },
+}
+
+impl ThreadLoop for State {
+    const NAME: &'static str = "engine";
+
+    fn spawn(&self) -> Arc<dyn Spawn> {
+        self.hardware.threads.starter(self.place.as_ref())
+    }
+
+    fn run(&mut self) -> LoopEnd {
+        self.inbox.bell.wakes_this_thread();
+        loop {
+            // Other programs that want the core go first: nothing here asks at pause points.
+            thread::yield_now();
+            self.inbox.bell.begin_look();
+            self.turn();
+            if let Some(answer) = self.stop.take() {
+                return LoopEnd::Stopped(answer);
+            }
+            if let Some(renewal) = self.renewal.take() {
+                return LoopEnd::Renewed(renewal);
+            }
+            self.sleep();
+        }
+    }
+
+    /// Every request that it has ends with an error, and later ones are refused with the same.
+    fn failed(&mut self, problem: &str) {
+        let failure = self.hardware.health.note(Self::NAME, problem);
+        self.inbox.fail(failure.clone());
+        let heard = self.ears.messages.try_iter();
+        let unheard = heard.filter_map(|message| match *message {
+            Message::Submit { listener, .. } => Some(listener),
+            _ => None,
+        });
+        let listening = std::mem::take(&mut self.listeners).into_values();
+        for listener in listening.chain(unheard) {
+            listener.end(Err(GenerateError::ThreadFailed(failure.clone())));
+        }
+    }
+}
+
+impl State {
+    pub(super) fn new(parts: EngineParts) -> Self {
+        let EngineParts {
+            hardware,
+            inbox,
+            ears,
+            shape,
+            limits,
+            standing: Standing { runner, placement },
+            relocator,
+            cost_keys,
+            place,
+        } = parts;
+        let core = Core::new(shape, placement.layout.clone(), &limits);
+        inbox.published.placement.store(Arc::new(placement));
+        Self {
+            core,
+            runner: Some(runner),
+            paces: hardware.paces(),
+            hardware,
+            relocator,
+            inbox,
+            ears,
+            place,
+            listeners: BTreeMap::new(),
+            asks: BTreeMap::new(),
+            asks_begun: 0,
+            outbox: VecDeque::new(),
+            looks: Vec::new(),
+            done: Vec::new(),
+            renewal: None,
+            still: None,
+            relocated: None,
+            move_leases: None,
+            learning: Learning::new(cost_keys),
+            in_flight: BTreeMap::new(),
+            lost: None,
+            stop: None,
+        }
+    }
+
+    fn turn(&mut self) {
+        let inputs = self.inputs();
+        if self.stop.is_some() {
+            return;
+        }
+        // Orders come later than flags.
+        self.core.hold_back(self.hardware.gate.is_shut());
+        let actions = self.core.tick(self.hardware.clock.now(), inputs);
+        self.done.clear();
+        let frees_room = actions.iter().any(|a| matches!(a, Action::End { .. }));
+        for action in actions {
+            self.act(action);
+        }
+        if frees_room {
+            self.hardware.engines.ring_others(&self.inbox);
+        }
+        let is_busy = self.core.counts() != (0, 0);
+        self.inbox
+            .published
+            .is_busy
+            .store(is_busy, Ordering::Relaxed);
+        for look in std::mem::take(&mut self.looks) {
+            let _ = look.send(self.view());
+        }
+        self.recover_if_lost();
+        self.send_out();
+        self.give_up_stages_if_still();
+        // It runs on any of the devices' cores, so all answer for it.
+        DutyPace::charge_thread(&self.paces);
+    }
+
+    fn inputs(&mut self) -> Vec<Input> {
+        let mut inputs = self.ended_steps();
+        while let Ok(message) = self.ears.messages.try_recv() {
+            self.take(*message, &mut inputs);
+        }
+        self.go_on_if_relocated(&mut inputs);
+        let gone = self
+            .listeners
+            .iter()
+            .filter(|(_, listener)| listener.is_gone());
+        inputs.extend(gone.map(|(&id, _)| Input::Cancel(id)));
+        let gone = self.asks.extract_if(.., |_, ask| ask.answer.is_canceled());
+        inputs.extend(gone.map(|(id, _)| Input::TakeBack(id)));
+        if let Some(failure) = self.inbox.failure() {
+            let failure = GenerateError::ThreadFailed(failure.clone());
+            inputs.push(Input::Failed(failure));
+        }
+        inputs
+    }
+
+    /// The ends of steps since the last look.
+    fn ended_steps(&mut self) -> Vec<Input> {
+        let ended: Vec<_> = self.ears.finished.try_iter().collect();
+        let inputs = ended.into_iter().map(|Finished { id, result }| {
+            let step = self.in_flight.remove(&id);
+            let ended = match result {
+                Ok(output) => {
+                    self.learn_from(step);
+                    Ended::Output(output)
+                }
+                Err(failure) => self.failed_step(failure),
+            };
+            Input::Done(id, ended)
+        });
+        inputs.collect()
+    }
+
+    /// A step that ended well tells what its rows take.
+    fn learn_from(&mut self, step: Option<Arc<Step>>) {
+        let engines = &self.hardware.engines;
+        let alone = engines.busy() <= 1;
+        if let Some(step) = step {
+            let placement = self.inbox.placement();
+            self.learning
+                .step_ended(&step, &self.hardware, (&placement, alone));
+        }
+    }
+
+    /// A step's failure in the core's words.
+    fn failed_step(&mut self, failure: StageFailure) -> Ended {
+        let StageFailure {
+            stage,
+            device,
+            span,
+            error,
+        } = failure;
+        let device = &self.hardware.devices[device];
+        match &error {
+            StageError::Abandoned => return Ended::Abandoned,
+            StageError::Lost(problem) => device.note_lost(problem),
+            StageError::Broken(_) => {}
+            _ => {
+                return Ended::Failed(GenerateError::Stage {
+                    stage,
+                    device: device.name.clone(),
+                    pieces: span.to_string(),
+                    problem: error.to_string(),
+                });
+            }
+        }
+        let failure = GenerateError::Stage {
+            stage,
+            device: device.name.clone(),
+            pieces: span.to_string(),
+            problem: error.to_string(),
+        };
+        tracing::warn!("{failure}");
+        self.lost.get_or_insert_with(|| failure.to_string());
+        Ended::Lost(failure)
+    }
+
+    fn take(&mut self, message: Message, inputs: &mut Vec<Input>) {
+        match message {
+            Message::Submit {
+                beginning,
+                place,
+                listener,
+            } => {
+                self.listeners.insert(beginning.id, listener);
+                inputs.push(Input::Submit(beginning, place));
+            }
+            Message::CancelAll(place) => {
+                drop(place);
+                inputs.push(Input::CancelAll);
+            }
+            Message::Ask(ask) => {
+                self.asks_begun += 1;
+                self.asks.insert(self.asks_begun, ask);
+                inputs.push(Input::Ask(self.asks_begun));
+            }
+            Message::Order(order) => inputs.push(self.obey(order)),
+            Message::Look(answer, place) => {
+                drop(place);
+                self.looks.push(answer);
+            }
+            Message::HoldStill(still) => {
+                let stands = self.inbox.placement();
+                // The mover hears that it is over where the stages are on their way elsewhere, or are
+                // not those that the move began with.
+                if self.runner.is_some() && Arc::ptr_eq(&still.before, &stands) {
+                    self.core.hold_still(true);
+                    self.still = Some(still);
+                }
+            }
+            Message::Relocated(relocated, goes_on) => self.relocated = Some((relocated, goes_on)),
+            Message::Stop(answer) => self.stop = Some(answer),
+            #[cfg(test)]
+            Message::Panic => panic!("as a test asked"),
+        }
+    }
+
+    /// Goes on where the stages stand now, once every step of the old line has ended: the last of them
+    /// may come after its stages are gone.
+    fn go_on_if_relocated(&mut self, inputs: &mut Vec<Input>) {
+        let is_unsent = |outgoing: &&Outgoing| matches!(outgoing, Outgoing::Job(_));
+        let unsent = self.outbox.iter().filter(is_unsent).count();
+        if self.relocated.is_none() || self.in_flight.len() > unsent {
+            return;
+        }
+        // Dropped when the engine goes on: the mover waits for that.
+        let Some((relocated, _goes_on)) = self.relocated.take() else {
+            return;
+        };
+        if matches!(*relocated, Relocated::Replaced(_) | Relocated::Failed(_)) {
+            inputs.extend(self.unsent_steps());
+        }
+        inputs.extend(self.stand(*relocated));
+    }
+
+    fn obey(&mut self, order: Order) -> Input {
+        let Order {
+            limits,
+            advances,
+            renews,
+            done,
+        } = order;
+        if renews {
+            self.renewal = Some(Arc::clone(&done));
+        }
+        self.done.push(done);
+        Input::Limits { limits, advances }
+    }
+
+    /// Goes on where the stages stand now.
+    fn stand(&mut self, relocated: Relocated) -> Option<Input> {
+        self.core.hold_still(false);
+        (self.lost, self.still) = (None, None);
+        self.learning.begin_anew();
+        let leases = self.move_leases.take();
+        let mut put = |standing: Standing| {
+            let Standing { runner, placement } = standing;
+            let layout = placement.layout.clone();
+            self.runner = Some(runner);
+            self.inbox.published.placement.store(Arc::new(placement));
+            layout
+        };
+        match relocated {
+            Relocated::Moved(standing) => {
+                let layout = put(standing);
+                let leases = leases.expect("they were leased before the stages were given up");
+                Some(Input::Moved(layout, leases))
+            }
+            Relocated::Unmoved(standing) => {
+                put(standing);
+                None
+            }
+            Relocated::Replaced(standing) => Some(Input::Replaced(put(standing))),
+            Relocated::Failed(error) => {
+                let nowhere = self.inbox.placement().nowhere();
+                self.inbox.published.placement.store(Arc::new(nowhere));
+                Some(Input::Failed(error))
+            }
+        }
+    }
+
+    /// The ends of steps that never got to the stages that are no more. Releases for those are void.
+    fn unsent_steps(&mut self) -> Vec<Input> {
+        let unsent = self.outbox.drain(..).filter_map(|outgoing| match outgoing {
+            Outgoing::Job(job) => {
+                self.in_flight.remove(&job.id);
+                Some(Input::Done(job.id, Ended::Abandoned))
+            }
+            Outgoing::Release { .. } => None,
+        });
+        unsent.collect()
+    }
+
+    /// Has the model placed anew, once, where a device or a stage was lost.
+    fn recover_if_lost(&mut self) {
+        if self.lost.is_none() {
+            return;
+        }
+        // A move that waits hears that it is over.
+        self.still = None;
+        if let (Some(runner), Some(lost)) = (self.runner.take(), self.lost.take()) {
+            let leases = self.core.give_up_leases();
+            self.relocator.recover((runner, leases), lost);
+        }
+    }
+
+    /// Gives the stages to the thread that moves them, once no step is in flight and the sequences
+    /// have room where they go.
+    fn give_up_stages_if_still(&mut self) {
+        if self.still.is_none() || self.core.steps_in_flight() > 0 || !self.outbox.is_empty() {
+            return;
+        }
+        let (Some(still), Some(runner)) = (self.still.take(), self.runner.take()) else {
+            return;
+        };
+        match self.core.lease_for(&still.layout.room) {
+            Ok(leases) => {
+                self.move_leases = Some(leases);
+                let held = StillHeld {
+                    blocks: self.core.written_blocks(),
+                    stages: runner.retire(),
+                };
+                // The thread that moves them waits for it.
+                let _ = still.answer.send(Ok(held));
+            }
+            Err(refusal) => {
+                self.runner = Some(runner);
+                self.core.hold_still(false);
+                self.inbox.ring();
+                let _ = still.answer.send(Err(refusal));
+            }
+        }
+    }
+
+    fn view(&self) -> View {
+        let (queued, running) = self.core.counts();
+        View {
+            stats: self.core.stats(),
+            queued,
+            running,
+            degraded: self.core.degraded().map(str::to_owned),
+        }
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Run { id, step, rows } => {
+                self.in_flight.insert(id, Arc::clone(&step));
+                self.outbox.push_back(Outgoing::Job(Job { id, step, rows }));
+            }
+            Action::Release { group, blocks } => {
+                let blocks = blocks.into();
+                self.outbox.push_back(Outgoing::Release { group, blocks });
+            }
+            Action::Start(id) => {
+                if let Some(ask) = self.asks.remove(&id) {
+                    let _ = ask.answer.send(());
+                }
+            }
+            Action::Delta { id, ids, text } => {
+                if let Some(listener) = self.listeners.get_mut(&id) {
+                    listener.delta(ids, text);
+                }
+            }
+            Action::End { id, end } => {
+                if let Some(listener) = self.listeners.remove(&id) {
+                    listener.end(end);
+                }
+            }
+        }
+    }
+
+    /// Gives the runner what waits for it, in order, as far as it has room. It calls when it has
+    /// more.
+    fn send_out(&mut self) {
+        let Some(runner) = &self.runner else { return };
+        while let Some(outgoing) = self.outbox.pop_front() {
+            let back = match outgoing {
+                Outgoing::Job(job) => runner.submit(job).err().map(Outgoing::Job),
+                Outgoing::Release { group, blocks } => {
+                    let back = runner.release(group, blocks).err();
+                    back.map(|blocks| Outgoing::Release { group, blocks })
+                }
+            };
+            if let Some(back) = back {
+                return self.outbox.push_front(back);
+            }
+        }
+    }
+
+    /// Sleeps until a bell rings or the core wants to be asked again.
+    fn sleep(&self) {
+        let now = self.hardware.clock.now();
+        let timeout = self.core.wake().map(|wake| wake.since(now));
+        self.inbox.bell.sleep(timeout);
+        self.inbox
+            .published
+            .wake_ups
+            .fetch_add(1, Ordering::Relaxed);
+    }
+}

@@ -1,0 +1,151 @@
+//! Machines for tests: devices with any backend, on memories of any size, that see what a test says.
+
+use std::sync::Arc;
+
+use gogrid_governor::Observation;
+use gogrid_model::{Model, OpenOptions};
+use gogrid_pipeline::Backend;
+use gogrid_testkit::{Family, RandomModel, Spec};
+use gogrid_units::{Bytes, WeightType};
+
+use crate::machine::{
+    DeviceSpec, Hardware, Loan, Machine, MachineOptions, MemorySpec, Peers, ThreadPlace, Threads,
+    Told,
+};
+use crate::options::Options;
+use crate::resource_manager::ResourceConfig;
+
+/// Makes a device's backend from what the device lends it.
+pub(crate) type MakeBackend = Box<dyn FnOnce(Loan) -> Box<dyn Backend> + Send>;
+
+/// A device to be: the index of its memory, and its backend.
+pub(crate) struct TestDevice {
+    pub(crate) name: String,
+    pub(crate) memory: usize,
+    pub(crate) backend: MakeBackend,
+}
+
+/// What a machine of a test is like.
+pub(crate) struct TestMachine {
+    pub(crate) memories: Vec<Bytes>,
+    pub(crate) devices: Vec<TestDevice>,
+    pub(crate) seen: Observation,
+    pub(crate) peers: Option<Box<dyn Peers>>,
+}
+
+impl TestDevice {
+    /// `cpu:0` and so on, on the first memory.
+    pub(crate) fn cpu(
+        core: usize,
+        backend: impl FnOnce(Loan) -> Box<dyn Backend> + Send + 'static,
+    ) -> Self {
+        Self {
+            name: format!("cpu:{core}"),
+            memory: 0,
+            backend: Box::new(backend),
+        }
+    }
+
+    /// `gpu:0` and so on, on a memory of its own.
+    pub(crate) fn accelerator(
+        number: usize,
+        memory: usize,
+        backend: impl FnOnce(Loan) -> Box<dyn Backend> + Send + 'static,
+    ) -> Self {
+        Self {
+            name: format!("gpu:{number}"),
+            memory,
+            backend: Box::new(backend),
+        }
+    }
+}
+
+impl TestMachine {
+    /// Devices on one memory of a GiB.
+    pub(crate) fn of(devices: Vec<TestDevice>) -> Self {
+        Self {
+            memories: vec![Bytes::gib(1)],
+            devices,
+            seen: Observation::default(),
+            peers: None,
+        }
+    }
+
+    /// The machine, under what the options say of limits and policy.
+    pub(crate) fn open(self, options: &Options) -> Arc<Machine> {
+        let machine = self.try_open(options);
+        machine.expect("its threads start, and its limits make sense")
+    }
+
+    pub(crate) fn try_open(self, options: &Options) -> Result<Arc<Machine>, crate::OpenError> {
+        let settings = MachineOptions {
+            limits: options.limits.clone(),
+            away: options.away.clone(),
+            policy: options.policy.clone(),
+            ..MachineOptions::default()
+        }
+        .settings();
+        let memories = self.memories.into_iter().enumerate();
+        let memories = memories.map(|(index, total)| MemorySpec {
+            name: match index {
+                0 => "system".to_owned(),
+                _ => format!("memory {index}"),
+            },
+            total,
+        });
+        let devices = self.devices.into_iter().map(spec);
+        let specs = (memories.collect(), devices.collect());
+        options.limits.check_compute()?;
+        let threads = Threads::new(&options.limits)?;
+        let hardware = Hardware::open(specs, &options.limits, threads)?;
+        let senses = Box::new(Told(self.seen));
+        Machine::under(hardware, settings, (senses, self.peers)).map(Arc::new)
+    }
+}
+
+fn spec(device: TestDevice) -> DeviceSpec {
+    let TestDevice {
+        name,
+        memory,
+        backend,
+    } = device;
+    DeviceSpec {
+        place: ThreadPlace {
+            name,
+            pinned: None,
+            cores: None,
+        },
+        driver_text: "a fake".to_owned(),
+        cores: 1,
+        lanes: 1,
+        memory,
+        open: Box::new(move |loan| Ok(backend(loan))),
+    }
+}
+
+/// A tiny model of two KV groups, one of them windowed.
+pub(crate) fn model() -> Arc<Model> {
+    let spec = Spec {
+        family: Family::Gemma3,
+        weights: WeightType::Q4_0,
+        seed: 1,
+    };
+    let folder = tempfile::tempdir().expect("a folder");
+    let path = folder.path().join("tiny.gguf");
+    RandomModel::new(spec)
+        .write_gguf(&path)
+        .expect("it is written");
+    Arc::new(Model::open(&path, &OpenOptions::default()).expect("it opens"))
+}
+
+/// Default limits without an interval.
+pub(crate) fn free() -> Options {
+    let limits = ResourceConfig {
+        min_request_interval_ms: 0,
+        ..ResourceConfig::default()
+    };
+    Options {
+        limits,
+        ..Options::default()
+    }
+}

@@ -1,0 +1,102 @@
+//! Other processes under the same caps.
+
+use futures_executor::block_on;
+use gogrid_testkit::fakes::Faults;
+use gogrid_units::Bytes;
+
+use super::tests::{collect, fake_cpu, request};
+use super::*;
+use crate::fixture::{TestMachine, free, model};
+use crate::machine::{PeerUse, Peers, SeenPeers};
+
+/// Processes of which a test tells.
+struct ToldPeers(SeenPeers);
+
+impl Peers for ToldPeers {
+    fn look(&mut self, _is_busy: bool) -> SeenPeers {
+        self.0.clone()
+    }
+}
+
+fn peer(pid: u32, bytes: u64, is_busy: bool) -> PeerUse {
+    PeerUse {
+        pid,
+        memory_bytes: vec![("system".to_owned(), bytes)],
+        is_busy,
+        ..PeerUse::default()
+    }
+}
+
+fn machine_beside(peers: Vec<PeerUse>) -> Arc<Machine> {
+    let seen = SeenPeers {
+        peers,
+        unknown: vec!["process 9 does not tell".to_owned()],
+    };
+    let machine = TestMachine {
+        peers: Some(Box::new(ToldPeers(seen))),
+        ..TestMachine::of(vec![fake_cpu(0, Faults::default())])
+    };
+    machine.open(&free())
+}
+
+#[test]
+fn memory_and_time_are_shared_with_other_processes() {
+    let machine = machine_beside(vec![peer(7, 1000, true), peer(8, 24, false)]);
+    let check = |limits: &ResourceConfig| {
+        let status = block_on(machine.status());
+        let cap = Bytes::gib(1).share(limits.max_vram_usage_percent).0 - 1024;
+        assert_eq!(status.memories[0].cap_bytes, cap);
+        assert_eq!(status.memories[0].peers_bytes, 1024);
+        // Of two that have requests, each has half.
+        let share = limits.max_compute_usage_percent / 2.0;
+        assert_eq!(status.ruling.compute_share, share);
+        assert_eq!(status.peers.len(), 2);
+        assert!(
+            status
+                .not_seen
+                .contains(&"process 9 does not tell".to_owned())
+        );
+    };
+    check(&free().limits);
+    let limits = ResourceConfig {
+        max_vram_usage_percent: 0.5,
+        max_compute_usage_percent: 0.5,
+        ..free().limits
+    };
+    block_on(machine.set_limits(limits.clone())).expect("in range");
+    check(&limits);
+}
+
+#[test]
+fn a_model_does_not_fit_where_others_hold_the_cap() {
+    let machine = machine_beside(vec![peer(7, Bytes::gib(1).0 - 100, false)]);
+    let refused = HeterogeneousPipeline::under(&machine, model(), &free());
+    assert!(
+        matches!(refused, Err(OpenError::DoesNotFit(_))),
+        "{refused:?}"
+    );
+    // Numbers that cannot be leave nothing, and overflow nothing.
+    let machine = machine_beside(vec![peer(7, u64::MAX, true), peer(8, u64::MAX, true)]);
+    let status = block_on(machine.status());
+    assert_eq!(status.memories[0].cap_bytes, 0);
+}
+
+#[test]
+fn this_process_tells_what_it_holds_and_whether_it_needs_time() {
+    let machine = machine_beside(Vec::new());
+    assert!(!machine.usage().is_busy);
+    let pipeline = HeterogeneousPipeline::under(&machine, model(), &free()).expect("it opens");
+    let held = block_on(machine.status()).memories[0].used_bytes;
+    assert!(held > 0);
+    let usage = machine.usage();
+    assert_eq!(usage.memory_bytes, [("system".to_owned(), held)]);
+    assert_eq!(usage.pid, std::process::id());
+    assert!(usage.cpu_s > Some(0.0), "{usage:?}");
+    block_on(async {
+        pipeline.pause().await.expect("it holds");
+        let generation = pipeline.generate(request(vec![1, 2], 4)).await.unwrap();
+        assert!(!machine.usage().is_busy, "it waits, and needs no time");
+        pipeline.resume().await.expect("it holds");
+        assert_eq!(collect(generation).await.expect("it ends").0.len(), 4);
+    });
+}

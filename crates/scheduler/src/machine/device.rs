@@ -1,0 +1,193 @@
+use std::fmt;
+
+use gogrid_cpu::{CpuBackend, CpuOptions};
+use gogrid_host::{CoreSet, HostError, allowed_cores, check_disjoint, processor, system_memory};
+use gogrid_pipeline::Backend;
+use gogrid_units::Bytes;
+use serde::Serialize;
+
+use super::hardware::{DeviceSpec, Loan, MemorySpec};
+use super::threads::ThreadPlace;
+use crate::error::OpenError;
+
+/// A device that stages can be put on.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Device {
+    /// What kind it is.
+    #[serde(flatten)]
+    pub kind: DeviceKind,
+    /// What its maker calls it.
+    pub name: String,
+    /// Its memory in all; system memory for a CPU.
+    pub memory_total_bytes: u64,
+    /// Its memory that nobody uses, when it was listed.
+    pub memory_free_bytes: u64,
+}
+
+/// What a device is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+#[non_exhaustive]
+pub enum DeviceKind {
+    /// Cores of this machine's processors, on the system's memory.
+    Cpu {
+        /// The cores, in order.
+        cores: Vec<usize>,
+        /// Whether it is all cores that this process may use.
+        whole: bool,
+    },
+}
+
+/// The devices of this machine: its whole CPU. None where the system does not tell its memory or
+/// its cores, since no limit could be held there; [`Device::named`] says why.
+pub fn devices() -> Vec<Device> {
+    whole_cpu().into_iter().collect()
+}
+
+/// All cores that this process may use.
+fn whole_cpu() -> Result<Device, HostError> {
+    let memory = system_memory()?;
+    Ok(Device {
+        kind: DeviceKind::Cpu {
+            cores: allowed_cores()?.cores().to_vec(),
+            whole: true,
+        },
+        name: processor()?.name,
+        memory_total_bytes: memory.total.0,
+        memory_free_bytes: memory.available.0,
+    })
+}
+
+impl Device {
+    /// The cores of a CPU device, in order.
+    pub fn cores(&self) -> &[usize] {
+        let DeviceKind::Cpu { cores, .. } = &self.kind;
+        cores
+    }
+
+    /// The device of this name on this machine: `cpu` (every core), `cpu:0` (one core), `cpu:2-5`.
+    pub fn named(name: &str) -> Result<Self, OpenError> {
+        let machine = whole_cpu().map_err(refused)?;
+        if name == "cpu" {
+            return Ok(machine);
+        }
+        let allowed = allowed_cores().map_err(refused)?;
+        let cores = CoreSet::of_device(name, &allowed).map_err(refused)?;
+        Ok(Self {
+            kind: DeviceKind::Cpu {
+                cores: cores.cores().to_vec(),
+                whole: false,
+            },
+            ..machine
+        })
+    }
+}
+
+impl fmt::Display for Device {
+    /// The name that [`Device::named`] takes.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.kind {
+            DeviceKind::Cpu { cores, whole } => match CoreSet::new(cores.iter().copied()) {
+                Some(cores) if !whole => f.pad(&format!("cpu:{cores}")),
+                _ => f.pad("cpu"),
+            },
+        }
+    }
+}
+
+fn refused(error: HostError) -> OpenError {
+    OpenError::BadDevice(error.to_string())
+}
+
+/// The memories and the devices of a machine, with what opens the device of each kind. This is the
+/// one place that knows the backends.
+pub(crate) fn specs(
+    devices: &[Device],
+    threads: Option<usize>,
+) -> Result<(Vec<MemorySpec>, Vec<DeviceSpec>), OpenError> {
+    check_apart(devices)?;
+    let system = MemorySpec {
+        name: "system".to_owned(),
+        total: Bytes(devices[0].memory_total_bytes),
+    };
+    let specs = devices.iter().map(|device| match &device.kind {
+        DeviceKind::Cpu { cores, whole } => cpu(device, (cores, *whole), threads),
+    });
+    Ok((vec![system], specs.collect::<Result<_, _>>()?))
+}
+
+/// A CPU device, on the first memory.
+fn cpu(
+    device: &Device,
+    (cores, whole): (&[usize], bool),
+    threads: Option<usize>,
+) -> Result<DeviceSpec, OpenError> {
+    let threads = threads.unwrap_or(cores.len());
+    if !(1..=cores.len()).contains(&threads) {
+        let problem = format!(
+            "{threads} threads on {device}, which has 1 to {}",
+            cores.len()
+        );
+        return Err(OpenError::BadOption {
+            field: "threads",
+            problem,
+        });
+    }
+    let core_set = CoreSet::new(cores.iter().copied());
+    Ok(DeviceSpec {
+        place: ThreadPlace {
+            name: device.to_string(),
+            pinned: core_set.clone().filter(|_| !whole),
+            cores: core_set,
+        },
+        driver_text: format!("{}, {}", device.name, gogrid_cpu::instructions()),
+        cores: cores.len(),
+        lanes: threads,
+        memory: 0,
+        open: Box::new(move |loan: Loan| {
+            let options = CpuOptions {
+                spawn: loan.spawn,
+                ..CpuOptions::new(threads, loan.memory, loan.pace)
+            };
+            Ok(Box::new(CpuBackend::new(&options)?) as Box<dyn Backend>)
+        }),
+    })
+}
+
+/// Devices that share a core are refused, and so is one that is named twice.
+fn check_apart(devices: &[Device]) -> Result<(), OpenError> {
+    if devices.is_empty() {
+        return Err(OpenError::BadDevice("none given".to_owned()));
+    }
+    let set = |device: &Device| {
+        let no_cores = || OpenError::BadDevice(format!("{device} has no cores"));
+        CoreSet::new(device.cores().iter().copied()).ok_or_else(no_cores)
+    };
+    let sets = devices.iter().map(set).collect::<Result<Vec<_>, _>>()?;
+    check_disjoint(&sets).map_err(refused)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_core_sets() {
+        let error = Device::named("gpu:0").expect_err("there is no GPU");
+        assert!(error.to_string().starts_with("device: "), "{error}");
+        let first = devices()[0].cores()[0];
+        let one = Device::named(&format!("cpu:{first}")).expect("the core is there");
+        let kind = DeviceKind::Cpu {
+            cores: vec![first],
+            whole: false,
+        };
+        assert_eq!((one.to_string(), one.kind), (format!("cpu:{first}"), kind));
+    }
+
+    #[test]
+    fn devices_may_not_overlap() {
+        let whole = whole_cpu().expect("this system tells");
+        let error = check_apart(&[whole.clone(), whole]).expect_err("they share their cores");
+        assert!(error.to_string().starts_with("device: "), "{error}");
+    }
+}

@@ -1,0 +1,32 @@
+//! The computer and what may be taken of it: one owner of devices, memories, limits and threads,
+//! which the pipelines opened on it share.
+
+mod changes;
+mod device;
+mod engines;
+mod gate;
+mod hardware;
+mod health;
+mod observer;
+mod owner;
+mod pace;
+mod peers;
+mod senses;
+mod spawner;
+mod statuses;
+mod threads;
+
+pub use device::{Device, DeviceKind, devices};
+pub(crate) use hardware::{DeviceContext, Hardware};
+#[cfg(test)]
+pub(crate) use hardware::{DeviceSpec, Loan, MemorySpec};
+pub use health::ThreadFailure;
+pub use owner::{Machine, MachineOptions};
+pub(crate) use pace::DutyPace;
+pub use peers::{PeerUse, Peers, SeenPeers};
+#[cfg(test)]
+pub(crate) use senses::Told;
+pub(crate) use statuses::{Held, device_status};
+pub(crate) use threads::ThreadPlace;
+#[cfg(test)]
+pub(crate) use threads::Threads;

@@ -1,0 +1,188 @@
+use std::fmt;
+use std::sync::Arc;
+use std::sync::mpsc::sync_channel;
+
+use gogrid_governor::Policy;
+use gogrid_pipeline::CostBook;
+
+use super::device::{Device, specs};
+use super::hardware::Hardware;
+use super::observer::{self, Answer, Command, Observer};
+use super::peers::{PeerUse, Peers};
+use super::senses::{Probes, Senses};
+use super::threads::Threads;
+use crate::engine::EngineInbox;
+use crate::error::OpenError;
+use crate::limits::TELLS_MAX;
+use crate::places::Places;
+use crate::resource_manager::ResourceConfig;
+use crate::settings::Settings;
+
+/// The computer, as far as this process may take of it: devices, a ledger for each memory, an account
+/// of busy time for each device, the limits and what holds them. Pipelines opened on it share all of
+/// it, so that two models together stay under each cap. It ends, with every thread, when the last
+/// pipeline and the last clone of its [`Arc`] have gone.
+///
+/// ```no_run
+/// use std::sync::Arc;
+///
+/// use corpgrid_scheduler::{HeterogeneousPipeline, Machine, MachineOptions, Options, devices};
+///
+/// let machine = Arc::new(Machine::open(&devices(), MachineOptions::default())?);
+/// let small = HeterogeneousPipeline::open_on(&machine, "small.gguf", &Options::default())?;
+/// let large = HeterogeneousPipeline::open_on(&machine, "large.gguf", &Options::default())?;
+/// # Ok::<(), corpgrid_scheduler::OpenError>(())
+/// ```
+pub struct Machine {
+    /// Ends before what it holds does.
+    pub(super) observer: Observer,
+    /// For what the observer is told.
+    pub(super) commands: Places,
+    pub(crate) hardware: Arc<Hardware>,
+}
+
+/// How a machine is opened, beyond its devices.
+pub struct MachineOptions {
+    /// What may be taken while somebody is there, or where nobody can tell.
+    pub limits: ResourceConfig,
+    /// What may be taken while nobody is there; the same if `None`.
+    pub away: Option<ResourceConfig>,
+    /// When less than that is taken, or nothing.
+    pub policy: Policy,
+    /// Threads on each CPU device; its cores if `None`.
+    pub threads: Option<usize>,
+    /// What tells of other processes under the same caps; they are not known if `None`.
+    pub peers: Option<Box<dyn Peers>>,
+    /// What pieces of models took before, on devices that are the same.
+    pub known_costs: CostBook,
+}
+
+impl MachineOptions {
+    /// What of them can be changed while it runs.
+    pub(crate) fn settings(&self) -> Settings {
+        Settings {
+            away: self.away.clone().unwrap_or_else(|| self.limits.clone()),
+            limits: self.limits.clone(),
+            policy: self.policy.clone(),
+        }
+    }
+}
+
+impl Default for MachineOptions {
+    /// The default limits and a desktop's policy.
+    fn default() -> Self {
+        Self {
+            limits: ResourceConfig::default(),
+            away: None,
+            policy: Policy::desktop(),
+            threads: None,
+            peers: None,
+            known_costs: CostBook::default(),
+        }
+    }
+}
+
+impl fmt::Debug for MachineOptions {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("MachineOptions")
+            .field("limits", &self.limits)
+            .field("away", &self.away)
+            .field("threads", &self.threads)
+            .field("knows_peers", &self.peers.is_some())
+            .finish_non_exhaustive()
+    }
+}
+
+impl Machine {
+    /// Opens the devices, and holds the limits on them before it returns.
+    ///
+    /// # Errors
+    /// When a device is named twice or shares cores with another, a limit is out of its range, or a
+    /// thread cannot be started.
+    pub fn open(devices: &[Device], options: MachineOptions) -> Result<Self, OpenError> {
+        let settings = options.settings();
+        settings.validate()?;
+        settings.limits.check_compute()?;
+        let threads = Threads::new(&settings.limits)?;
+        let senses = Box::new(Probes::new(threads.clone()));
+        let specs = specs(devices, options.threads)?;
+        let limits = settings.limits.clone();
+        let loader = threads.clone();
+        let hardware = loader.on_loader(move || Hardware::open(specs, &limits, threads))?;
+        *hardware.costs() = options.known_costs;
+        Self::under(hardware, settings, (senses, options.peers))
+    }
+
+    /// The owner of devices that are open, on a machine that tells what it is told to.
+    pub(crate) fn under(
+        hardware: Arc<Hardware>,
+        settings: Settings,
+        (senses, peers): (Box<dyn Senses>, Option<Box<dyn Peers>>),
+    ) -> Result<Self, OpenError> {
+        settings.validate()?;
+        let observer = Observer::start(observer::Parts {
+            settings,
+            senses,
+            peers,
+            hardware: Arc::clone(&hardware),
+        });
+        let observer = observer.map_err(|e| OpenError::Device {
+            device: "observer".to_owned(),
+            problem: format!("its thread could not be started: {e}"),
+        })?;
+        Ok(Self {
+            observer,
+            commands: Places::new(TELLS_MAX),
+            hardware,
+        })
+    }
+
+    /// What this process takes of the machine, for others under the same caps. `cpu_share` is 0: it
+    /// is for the process that asks to compare the CPU time of two answers. Requests that wait while
+    /// all work is stopped need no share of the time.
+    pub fn usage(&self) -> PeerUse {
+        let memories = self.hardware.memories.iter();
+        let held = memories.map(|memory| (memory.name.clone(), memory.ledger.used().0));
+        PeerUse {
+            pid: std::process::id(),
+            memory_bytes: held.collect(),
+            cpu_share: 0.0,
+            cpu_s: gogrid_host::process_cpu_time()
+                .ok()
+                .map(|time| time.as_secs_f64()),
+            is_busy: self.hardware.engines.is_busy() && !self.hardware.gate.is_shut(),
+        }
+    }
+
+    /// What pieces of models were found to take so far, for the next time.
+    pub fn known_costs(&self) -> CostBook {
+        self.hardware.costs().clone()
+    }
+
+    /// Lists an engine, and has it hear what holds. The number takes it off the list.
+    pub(crate) fn enter(&self, engine: &EngineInbox) -> u64 {
+        let number = self.hardware.engines.enter(engine);
+        if let Some(failure) = self.hardware.health.governing() {
+            engine.fail(failure.clone());
+        }
+        let (waits, held) = sync_channel::<()>(0);
+        let answer = Answer {
+            _waits: Box::new(waits),
+            _place: None,
+        };
+        if self.observer.tell(Command::Joined(answer)).is_ok() {
+            // Dropped when it holds.
+            let _ = held.recv();
+        }
+        number
+    }
+}
+
+impl fmt::Debug for Machine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.hardware.devices.iter().map(|device| &device.name);
+        f.debug_struct("Machine")
+            .field("devices", &names.collect::<Vec<_>>())
+            .finish_non_exhaustive()
+    }
+}
