@@ -1,5 +1,7 @@
 //! What the engine's thread owns, and its turn: hear, think, act, sleep.
 
+mod stages;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -19,7 +21,7 @@ use super::inbox::{Ask, EngineInbox, Message, Order, Published, View};
 use super::learning::Learning;
 use super::listener::Listener;
 use super::placement::{Placement, Standing};
-use super::relocation::{HoldStill, Relocated, Relocator, StillHeld};
+use super::relocation::{HoldStill, Relocated, Relocator};
 use crate::core::{Action, Core, Ended, Input, MoveLeases, Shape};
 use crate::error::GenerateError;
 use crate::limits::{EVENTS_MAX, TELLS_MAX};
@@ -364,24 +366,6 @@ impl State {
         }
     }
 
-    /// Goes on where the stages stand now, once every step of the old line has ended: the last of them
-    /// may come after its stages are gone.
-    fn go_on_if_relocated(&mut self, inputs: &mut Vec<Input>) {
-        let is_unsent = |outgoing: &&Outgoing| matches!(outgoing, Outgoing::Job(_));
-        let unsent = self.outbox.iter().filter(is_unsent).count();
-        if self.relocated.is_none() || self.in_flight.len() > unsent {
-            return;
-        }
-        // Dropped when the engine goes on: the mover waits for that.
-        let Some((relocated, _goes_on)) = self.relocated.take() else {
-            return;
-        };
-        if matches!(*relocated, Relocated::Replaced(_) | Relocated::Failed(_)) {
-            inputs.extend(self.unsent_steps());
-        }
-        inputs.extend(self.stand(*relocated));
-    }
-
     fn obey(&mut self, order: Order) -> Input {
         let Order {
             limits,
@@ -394,91 +378,6 @@ impl State {
         }
         self.done.push(done);
         Input::Limits { limits, advances }
-    }
-
-    /// Goes on where the stages stand now.
-    fn stand(&mut self, relocated: Relocated) -> Option<Input> {
-        self.core.hold_still(false);
-        (self.lost, self.still) = (None, None);
-        self.learning.begin_anew();
-        let leases = self.move_leases.take();
-        let mut put = |standing: Standing| {
-            let Standing { runner, placement } = standing;
-            let layout = placement.layout.clone();
-            self.runner = Some(runner);
-            self.inbox.published.placement.store(Arc::new(placement));
-            layout
-        };
-        match relocated {
-            Relocated::Moved(standing) => {
-                let layout = put(standing);
-                let leases = leases.expect("they were leased before the stages were given up");
-                Some(Input::Moved(layout, leases))
-            }
-            Relocated::Unmoved(standing) => {
-                put(standing);
-                None
-            }
-            Relocated::Replaced(standing) => Some(Input::Replaced(put(standing))),
-            Relocated::Failed(error) => {
-                let nowhere = self.inbox.placement().nowhere();
-                self.inbox.published.placement.store(Arc::new(nowhere));
-                Some(Input::Failed(error))
-            }
-        }
-    }
-
-    /// The ends of steps that never got to the stages that are no more. Releases for those are void.
-    fn unsent_steps(&mut self) -> Vec<Input> {
-        let unsent = self.outbox.drain(..).filter_map(|outgoing| match outgoing {
-            Outgoing::Job(job) => {
-                self.in_flight.remove(&job.id);
-                Some(Input::Done(job.id, Ended::Abandoned))
-            }
-            Outgoing::Release { .. } => None,
-        });
-        unsent.collect()
-    }
-
-    /// Has the model placed anew, once, where a device or a stage was lost.
-    fn recover_if_lost(&mut self) {
-        if self.lost.is_none() {
-            return;
-        }
-        // A move that waits hears that it is over.
-        self.still = None;
-        if let (Some(runner), Some(lost)) = (self.runner.take(), self.lost.take()) {
-            let leases = self.core.give_up_leases();
-            self.relocator.recover((runner, leases), lost);
-        }
-    }
-
-    /// Gives the stages to the thread that moves them, once no step is in flight and the sequences
-    /// have room where they go.
-    fn give_up_stages_if_still(&mut self) {
-        if self.still.is_none() || self.core.steps_in_flight() > 0 || !self.outbox.is_empty() {
-            return;
-        }
-        let (Some(still), Some(runner)) = (self.still.take(), self.runner.take()) else {
-            return;
-        };
-        match self.core.lease_for(&still.layout.room) {
-            Ok(leases) => {
-                self.move_leases = Some(leases);
-                let held = StillHeld {
-                    blocks: self.core.written_blocks(),
-                    stages: runner.retire(),
-                };
-                // The thread that moves them waits for it.
-                let _ = still.answer.send(Ok(held));
-            }
-            Err(refusal) => {
-                self.runner = Some(runner);
-                self.core.hold_still(false);
-                self.inbox.ring();
-                let _ = still.answer.send(Err(refusal));
-            }
-        }
     }
 
     fn view(&self) -> View {
