@@ -12,7 +12,7 @@ use crate::step::{BlockId, Input, LayerKv, OutputBuf, Step};
 
 /// A run of half-layers on one device, and the keys and values of its layers.
 ///
-/// One thread at a time calls it: the device's driver, or whoever moves its layers while it is off
+/// One thread at a time calls it: the device's driver, or the thread that moves its layers while it is off
 /// its driver. It is given at most [`depth`](Stage::depth) steps before the oldest is polled, and
 /// polled in the order they were submitted. `step`, `input` and `out` are the runner's; nothing of
 /// them is kept past the call, except by a stage that copies. Dropping a stage frees its memory and
@@ -83,7 +83,7 @@ pub trait Backend: Send {
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint;
 
     /// Reads, packs and keeps the weights of a span, every byte of weights and scratch leased from
-    /// the device's ledger. KV bytes are leased by whoever hands out block numbers.
+    /// the device's ledger. KV bytes are leased by the scheduler, which hands out block numbers.
     fn open(&mut self, opening: Opening<'_>) -> Result<Box<dyn Stage>, StageError>;
 }
 

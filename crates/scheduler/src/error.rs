@@ -171,7 +171,7 @@ pub enum ChangeError {
 }
 
 impl OpenError {
-    /// What a stage's error on `device` means to whoever opens a pipeline.
+    /// What a stage's error on `device` means where a pipeline is opened.
     pub(crate) fn of_stage(device: &str, error: StageError) -> Self {
         match error {
             StageError::Model(error) => Self::Model(error),

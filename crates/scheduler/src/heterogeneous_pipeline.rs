@@ -210,7 +210,7 @@ impl HeterogeneousPipeline {
     }
 
     /// Waits until a request may start, and marks the start. It is a credit that the next
-    /// `generate` uses within a second. A caller who stops waiting takes no start; while 256 wait,
+    /// `generate` uses within a second. A caller that stops waiting takes no start; while 256 wait,
     /// others wait for a place among them first.
     pub async fn throttle_if_needed(&self) {
         let place = self.asks.take().await;

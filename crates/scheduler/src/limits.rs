@@ -28,7 +28,7 @@ pub(crate) const TELLS_MAX: usize = 64;
 /// Messages on their way to the engine.
 pub(crate) const EVENTS_MAX: usize = 1024;
 
-/// Threads that wait to be started; who asks for another waits.
+/// Threads that wait to be started; a caller that asks for another waits.
 pub(crate) const SPAWNS_MAX: usize = 16;
 
 /// How long a start taken by `throttle_if_needed` is good for.

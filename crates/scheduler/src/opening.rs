@@ -328,7 +328,7 @@ fn fingerprint(model: &Model) -> String {
     format!("{}, {:016x}", model.name(), hasher.finish())
 }
 
-/// A stage's error in words for whoever opens a model; a device that is lost is noted.
+/// A stage's error in the words of opening a model; a device that is lost is noted.
 fn failed_stage(context: &DeviceContext, error: StageError) -> OpenError {
     if let StageError::Lost(problem) = &error {
         context.note_lost(problem);

@@ -3,8 +3,8 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
-/// A number of places that callers take one each of. Who finds none waits, and gets one in the
-/// order they came.
+/// A number of places that callers take one each of. A caller that finds none waits; places go to
+/// callers in the order they came.
 #[derive(Clone, Debug)]
 pub(crate) struct Places(Arc<Mutex<Row>>);
 
@@ -13,12 +13,12 @@ pub(crate) struct Places(Arc<Mutex<Row>>);
 #[derive(Debug)]
 struct Row {
     free: usize,
-    /// Who waits, by number in the order they came: one for each future that its caller keeps.
+    /// Callers that wait, by number in the order they came: one for each future that is kept.
     waiting: BTreeMap<u64, Waker>,
     came: u64,
 }
 
-/// A place. Dropping it wakes who waits longest.
+/// A place. Dropping it wakes the caller that has waited longest.
 #[derive(Debug)]
 pub(crate) struct Place(Places);
 
@@ -45,7 +45,8 @@ impl Places {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Wakes the first who waits if there is a place; outside the lock, since a waker is theirs.
+    /// Wakes the first caller that waits if there is a place; outside the lock, since a waker is the
+    /// caller's own code.
     fn wake_first(&self) {
         let row = self.row();
         let first = row.waiting.values().next().filter(|_| row.free > 0);
@@ -86,7 +87,7 @@ impl Wait<'_> {
 }
 
 impl Drop for Wait<'_> {
-    /// Whether it got a place or not, the next may be first by it.
+    /// With it gone, the next in the row may be the first, whether this caller got a place or not.
     fn drop(&mut self) {
         let gone = self.number.map(|n| self.places.row().waiting.remove(&n));
         drop(gone);

@@ -20,7 +20,7 @@ pub enum Go {
     Abandon,
 }
 
-/// How fast the arithmetic of one device may go. Whoever holds the limits gives the answers. All
+/// How fast the arithmetic of one device may go. The holder of the limits gives the answers. All
 /// methods may be called from several threads at once.
 pub trait Pace: Send + Sync {
     /// The pause point: asked before each piece of `work`, at least every 0.5 ms of it, by the thread

@@ -111,7 +111,7 @@ impl Core {
     }
 
     /// Refuses all that wait while more is held than a lowered cap allows: it takes what runs to end
-    /// before there is room again, and who asks then may fare better elsewhere.
+    /// before there is room again, and a caller that is told so may fare better elsewhere.
     pub(super) fn shed(&mut self) {
         while !self.queue.is_empty()
             && let Err(refusal) = self.layout.room.refuse_while_over()

@@ -7,7 +7,7 @@ use crate::limits::{CREDIT_LASTS, CREDITS_MAX};
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 
 /// The starts of requests: at least the interval apart, counted once each. Nobody's start has a
-/// moment before it comes, so who goes away leaves no gap and a changed interval counts at once.
+/// moment before it comes, so a caller that goes away leaves no gap and a changed interval counts at once.
 #[derive(Debug)]
 pub(crate) struct Starts {
     interval: Duration,
@@ -86,7 +86,7 @@ impl Starts {
     }
 
     /// The next caller whose start has come; it has a credit from then on. `head` is the turn of
-    /// the request that could start too; who waited longer goes first.
+    /// the request that could start too; the one that waited longer goes first.
     pub(crate) fn grant(&mut self, now: Moment, head: Option<Turn>) -> Option<u64> {
         let opens = self.ask_opens(head).filter(|&opens| opens <= now)?;
         let Ticket { id, asked } = self.tickets.pop_front()?;

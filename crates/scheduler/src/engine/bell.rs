@@ -16,7 +16,7 @@ pub(crate) struct Bell {
     has_rung: Arc<AtomicBool>,
 }
 
-/// Rings when it is dropped: for an owner who listens no more.
+/// Rings when it is dropped, so that the engine sees a channel whose receiver is gone.
 #[derive(Debug)]
 pub(crate) struct RingOnDrop(pub(crate) Bell);
 

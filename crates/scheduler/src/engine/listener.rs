@@ -22,7 +22,7 @@ impl Listener {
 
     pub(crate) fn delta(&mut self, ids: Vec<u32>, text: String) {
         if let Self::Generation(events) = self {
-            // An owner who is gone misses nothing.
+            // An owner that is gone misses nothing.
             let _ = events.try_send(Ok(Event::Delta { ids, text }));
         }
     }

@@ -1,4 +1,4 @@
-//! Many callers at once, and those who go away.
+//! Many callers at once, and callers that go away.
 
 use std::pin::Pin;
 use std::task::{Context, Waker};
@@ -43,7 +43,7 @@ fn callers_who_stop_waiting_take_no_start() {
         for caller in &mut crowd {
             assert!(caller.as_mut().poll(&mut context).is_pending());
         }
-        // The engine has heard all who found a place.
+        // The engine has heard all that found a place.
         assert_eq!(pipeline.status().await.stats.total_requests, 1);
         drop(crowd);
         pipeline.set_limits(every(0)).await.expect("they are valid");

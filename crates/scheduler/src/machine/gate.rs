@@ -1,7 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
-/// Whether work goes on, for those who cannot wait to be told: threads that compute look at it at
-/// every pause point. Nothing but flags, so that a thread of the lowest priority keeps nobody
+/// Whether work goes on, for threads that cannot wait to be told: those that compute look at it at
+/// every pause point. Nothing but flags, so that a thread of the lowest priority keeps no other
 /// waiting.
 #[derive(Debug, Default)]
 pub(crate) struct Gate {

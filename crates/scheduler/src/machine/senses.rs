@@ -112,7 +112,7 @@ impl Probes {
         let open = || PresenceProbe::open(threads.adoption("presence"));
         let seen = self.presence.get(named, open)?.sample()?;
         Some(Presence {
-            // Who is not known to be away is there.
+            // A person who is not known to be away is there.
             idle: seen.idle.unwrap_or(Duration::ZERO),
             locked: seen.locked.unwrap_or(false),
             full_screen: seen.full_screen.unwrap_or(false),

@@ -1,11 +1,11 @@
-//! The thread that starts every other thread of a pipeline, and the list of them.
+//! The thread that starts every other thread of a machine, and the list of them.
 //!
 //! It is started on the caller's thread, keeps the priorities it finds there, and sleeps until a
-//! thread is to be started or the priorities change. Who may not raise a thread again (Linux lets
-//! nobody without privilege) can so have one that never fell. It alone changes the priorities of
-//! listed threads and fills in what came of it: what is asked of all of them is asked of one after
-//! the other, and no lock is held at a low priority for longer than it takes to enter or leave the
-//! list.
+//! thread is to be started or the priorities change. A program that may not raise a thread again, as
+//! Linux lets nobody without privilege, so has one thread that never fell, and fresh threads begin
+//! where it stands. It alone changes the priorities of listed threads and fills in what came of it:
+//! what is asked of all of them is asked of one after the other, and no lock is held at a low priority
+//! for longer than it takes to enter or leave the list.
 
 use std::cell::Cell;
 use std::io;
@@ -141,7 +141,7 @@ fn run(requests: &Receiver<Request>, roster: &Arc<Roster>, mut priority: Priorit
     while let Ok(request) = requests.recv() {
         match request {
             Request::Start(birth, answer) => {
-                // Who asked waits for the answer.
+                // The caller waits for the answer.
                 let _ = answer.send(start(birth, priority, roster));
             }
             Request::Restrain(asked, answer) => {

@@ -28,7 +28,7 @@ struct Shared {
     /// Models and loaders so far: their threads are told apart by number.
     models: AtomicU64,
     loaders: AtomicU64,
-    /// A lock, held for a copy: by the observer when the limits change, and by callers who look.
+    /// A lock, held for a copy: by the observer when the limits change, and by callers that look.
     asked: Mutex<ResourceConfig>,
 }
 
