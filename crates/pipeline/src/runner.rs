@@ -88,7 +88,7 @@ pub struct Hooks {
 }
 
 /// The stages of one pipeline in a row, on their drivers. Dropping it takes them off after the step
-/// each is in; jobs still in flight end with [`StageError::Lost`].
+/// each is in; jobs still in flight end with [`StageError::Abandoned`].
 pub struct Runner {
     line: Arc<Line>,
     /// One for each distinct device, with its place there.

@@ -550,7 +550,8 @@ fn a_line_dropped_while_another_runs_ends_its_own_jobs_alone() {
             let end = goes.ends.recv().unwrap();
             let error = end.result.unwrap_err().error;
             assert!(end.id == id || end.id == 3 - id);
-            assert!(matches!(error, StageError::Lost(_)), "{error}");
+            // No device is to blame: the line was taken off.
+            assert!(matches!(error, StageError::Abandoned), "{error}");
         }
         let end = stays.ends.recv().unwrap();
         assert_eq!((end.id, end.result.is_ok()), (round, true));
