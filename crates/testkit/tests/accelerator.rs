@@ -337,7 +337,10 @@ fn a_line_whose_device_hangs_can_be_dropped() {
     wait_until(|| desk.device.in_flight() == 1);
     drop(line.runner);
     let end = line.ends.recv().unwrap();
-    assert!(matches!(end.result.unwrap_err().error, StageError::Abandoned));
+    assert!(matches!(
+        end.result.unwrap_err().error,
+        StageError::Abandoned
+    ));
     assert_eq!(desk.memory.used(), Bytes::ZERO);
 }
 
