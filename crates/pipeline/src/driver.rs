@@ -275,7 +275,7 @@ impl Driver {
             }
             Message::Release(release) => self.release(&release),
             Message::Wake => self.wake(),
-            Message::Take(take) => self.give_up(&take),
+            Message::Take(take) => self.give_up(take),
             Message::Renew(renewal, _place) => {
                 self.renew_stages();
                 return Some(LoopEnd::Renewed(renewal));
@@ -340,9 +340,14 @@ impl Driver {
     }
 
     /// Gives the stages of a line to the caller that wants them. A broken one goes with its memory.
-    fn give_up(&mut self, take: &Take) {
+    fn give_up(&mut self, take: Take) {
+        let Take {
+            line,
+            answer,
+            place,
+        } = take;
         let mut taken = Vec::new();
-        for mut its in (self.stages).extract_if(.., |stage| stage.line == take.line) {
+        for mut its in (self.stages).extract_if(.., |stage| stage.line == line) {
             let open = its.open.drain(..).map(|(_, flight)| flight);
             for flight in its.waiting.drain(..).chain(open) {
                 flight.fail(StageError::Abandoned);
@@ -352,8 +357,10 @@ impl Driver {
                 taken.push(TakenStage { index, stage });
             }
         }
+        // A caller that has the stages back finds the place free.
+        drop(place);
         // The caller may not want them any more.
-        let _ = take.answer.try_send(taken);
+        let _ = answer.try_send(taken);
     }
 
     /// One step further in every stage that can go on; says whether some stage could.

@@ -88,7 +88,7 @@ pub(crate) struct Take {
     pub(crate) line: u64,
     pub(crate) answer: SyncSender<Vec<TakenStage>>,
     /// The line's place on the driver, until everything it sent there is done.
-    pub(crate) _place: Permit,
+    pub(crate) place: Permit,
 }
 
 /// A stage that came off its driver, with its index in the line.

@@ -209,7 +209,7 @@ impl Runner {
             driver.mailbox.send(Message::Take(Take {
                 line,
                 answer,
-                _place: driver.place,
+                place: driver.place,
             }));
             taken
         };
