@@ -11,7 +11,7 @@ use crate::spawn::{Spawn, hand_over};
 pub type Renewal = Arc<dyn Any + Send + Sync>;
 
 /// A long-lived thread's work: it goes on until it is stopped, can be handed to a fresh thread (the
-/// only way for an unprivileged thread to get a higher priority), and its panic is somebody's news.
+/// only way for an unprivileged thread to get a higher priority), and a panic of it is told.
 pub trait ThreadLoop: Send + 'static {
     /// What the thread is called.
     const NAME: &'static str;

@@ -10,8 +10,8 @@ use gogrid_units::{Go, Moment, Pace, Sparing, TeamPace, Work};
 use super::gate::Gate;
 use crate::limits::{POINTS_MAX, SLICE};
 
-/// The pace of a CPU device: holds the CPU time of its threads to a share of wall time times the
-/// device's cores. Shared by all its stages.
+/// The pace of a device: holds the time it is busy to a share of wall time times its cores. For a CPU
+/// that is the CPU time of its threads; another device reports its own. Shared by all its stages.
 ///
 /// Each thread settles the CPU time it has used since it last did, so what it spends between
 /// pause points, waiting for others too, counts at its next one. What a thread used before its
