@@ -27,7 +27,11 @@ struct AbilityRow {
 }
 
 pub(crate) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
-    let devices = devices();
+    let mut devices = devices();
+    if devices.is_empty() {
+        // Asked for by its name it says why it is not there.
+        devices.push(Device::named("cpu")?);
+    }
     let rows: Vec<_> = devices.iter().map(row).collect();
     if args.json.json {
         return out::json(&rows);
@@ -35,10 +39,12 @@ pub(crate) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     for row in &rows {
         let Row { id, device, .. } = row;
         out::line(&format!(
-            "{id}: {}, {} cores, {} memory, {} free, reads {:.1} GB/s",
+            "{id}: {}, {} cores{}, {} memory{}, {} free, reads {:.1} GB/s",
             device.name,
             device.cores().len(),
+            quota(device),
             Bytes(device.memory_total_bytes),
+            built_in(device),
             Bytes(device.memory_free_bytes),
             row.read_bytes_per_second / 1e9
         ))?;
@@ -47,6 +53,24 @@ pub(crate) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
         }
     }
     Ok(())
+}
+
+/// What a container's quota leaves of the cores.
+fn quota(device: &Device) -> String {
+    let text = |quota| {
+        format!(
+            " with the time of {:.2} by a quota",
+            f64::from(quota) / 1000.0
+        )
+    };
+    device.quota_millicores.map_or_else(String::new, text)
+}
+
+/// The machine's memory, where a container may use less.
+fn built_in(device: &Device) -> String {
+    let is_limited = device.memory_total_bytes < device.memory_built_in_bytes;
+    let text = || format!(" of the machine's {}", Bytes(device.memory_built_in_bytes));
+    is_limited.then(text).unwrap_or_default()
 }
 
 fn row(device: &Device) -> Row<'_> {

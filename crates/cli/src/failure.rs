@@ -83,6 +83,7 @@ fn of_refusal(refusal: &Refusal) -> u8 {
 fn of_generate(error: &GenerateError) -> u8 {
     match error {
         GenerateError::Stage { .. } | GenerateError::NoPlaceLeft { .. } => DEVICE,
+        GenerateError::OutOfMemory { .. } => LIMIT,
         GenerateError::Refused(refusal) => of_refusal(refusal),
         _ => INTERNAL,
     }

@@ -2,9 +2,7 @@
 
 use std::path::PathBuf;
 
-use corpgrid_scheduler::{
-    Device, Machine, MachineOptions, Mode, Options, Peers, Settings, devices,
-};
+use corpgrid_scheduler::{Device, Machine, MachineOptions, Mode, Options, Peers, Settings};
 use gogrid_control::{PeerWatch, SettingsFile};
 use gogrid_model::{Model, OpenOptions};
 
@@ -29,7 +27,8 @@ impl PipelineSpec {
     /// Looks up devices and model, which may fetch it.
     pub(crate) fn new(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<Self> {
         let devices = if args.devices.is_empty() {
-            devices()
+            // By its name, since that says why where there is none.
+            vec![Device::named("cpu")?]
         } else {
             args.devices
                 .iter()

@@ -1,13 +1,15 @@
 use std::io;
 use std::sync::Arc;
 
-use gogrid_kernels::{Isa, KvLayer, attention_scratch};
+use gogrid_kernels::{Isa, KvLayer};
 use gogrid_lease::{Kind, Ledger};
 use gogrid_model::{Attention, Decoder, KvGroup, Model};
 use gogrid_pipeline::{Backend, Footprint, Opening, Stage, StageError};
 use gogrid_units::{Bytes, Piece, PlainThreads, Span, Spawn, TeamPace};
 
+use crate::attention_scratch::{AttentionScratch, Shapes};
 use crate::buffers::{Buffers, Widths};
+use crate::capability;
 use crate::kv::{GroupLayers, Pool};
 use crate::pace::StagePace;
 use crate::stage::{CpuStage, Memory, Shape};
@@ -86,10 +88,12 @@ impl CpuBackend {
             rows_max,
             ..
         } = *request;
+        capability::check(model, span, self.isa)?;
         let memory = &self.memory;
         let decoder = model.decoder();
         let plan = StagePlan::of(model, span, rows_max);
-        let scratch = memory.reserve(Kind::Scratch, plan.scratch)?;
+        let scratch = memory.reserve(Kind::Scratch, plan.buffers)?;
+        let attention = AttentionScratch::new(plan.attention, &self.team, memory)?;
         let common = Common::default();
         let mut loader = Loader {
             model,
@@ -98,9 +102,10 @@ impl CpuBackend {
             common,
         };
         let pieces = loader.load(span)?;
+        model.check_unchanged()?;
         let pairs = loader.common.pairs();
         let Common { inputs, ropes } = loader.common;
-        let buffers = Buffers::new(rows_max, plan.widths, &inputs, &pairs);
+        let buffers = Buffers::new(rows_max, plan.widths, &inputs, &pairs)?;
         let shape = Shape {
             width: decoder.width,
             vocab: decoder.vocab,
@@ -108,12 +113,13 @@ impl CpuBackend {
             rows_max,
         };
         Ok(CpuStage {
+            span,
             shape,
             pools: pools(decoder, span),
             pieces,
             ropes,
             buffers,
-            attention: self.team.keep_for_attention(plan.attention),
+            attention,
             team: self.team.clone(),
             isa: self.isa,
             pace: StagePace {
@@ -131,12 +137,16 @@ impl CpuBackend {
 }
 
 impl Backend for CpuBackend {
+    fn check(&self, model: &Model, span: Span) -> Result<(), StageError> {
+        capability::check(model, span, self.isa)
+    }
+
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint {
         let plan = StagePlan::of(model, span, rows_max);
         let pools = pools(model.decoder(), span);
         Footprint {
             weights: plan.weights,
-            scratch: plan.scratch,
+            scratch: plan.buffers + plan.attention.first_bytes(),
             kv_block: pools.iter().map(Pool::block_bytes).collect(),
             kv_blocks_held: vec![0; pools.len()],
         }
@@ -150,9 +160,8 @@ impl Backend for CpuBackend {
 /// What a stage will hold.
 struct StagePlan {
     weights: Bytes,
-    /// Buffers, and what attention keeps.
-    scratch: Bytes,
-    attention: Bytes,
+    buffers: Bytes,
+    attention: Shapes,
     widths: Widths,
 }
 
@@ -161,14 +170,10 @@ impl StagePlan {
         let common = Common::of(model, span);
         let widths = widths(model.decoder(), span);
         let pairs = common.pairs();
-        let attention = attention_bytes(model.decoder(), span);
-        let buffers = Buffers::bytes_for(rows_max, widths, &common.inputs, &pairs);
-        let weights = span_bytes(model, span);
-        let scratch = buffers + attention;
         Self {
-            weights,
-            scratch,
-            attention,
+            weights: span_bytes(model, span),
+            buffers: Buffers::bytes_for(rows_max, widths, &common.inputs, &pairs),
+            attention: Shapes::of(model.decoder(), span),
             widths,
         }
     }
@@ -221,17 +226,4 @@ fn pools(decoder: &Decoder, span: Span) -> Vec<Pool> {
     }
     let pools = groups.iter().enumerate();
     pools.map(|(index, of)| Pool::new(index, of)).collect()
-}
-
-/// What attention needs to share one row's work out, for the longest sequence.
-fn attention_bytes(decoder: &Decoder, span: Span) -> Bytes {
-    let mixers = span
-        .pieces(decoder.layers.len())
-        .filter_map(|piece| match piece {
-            Piece::Mixer(layer) => Some(&decoder.layers[layer].mixer),
-            _ => None,
-        });
-    let positions = |spec: &Attention| spec.window.unwrap_or(decoder.context).min(decoder.context);
-    let bytes = mixers.map(|m| attention_scratch(m.heads, m.head_dim, positions(m)));
-    bytes.max().unwrap_or(Bytes::ZERO)
 }

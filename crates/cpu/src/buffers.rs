@@ -1,7 +1,9 @@
 //! What a step is computed in: buffers for the largest step, made once and leased.
 
-use gogrid_kernels::{Activations, Forms, Rotations};
-use gogrid_units::Bytes;
+use gogrid_kernels::{Activations, Buffer, Forms, Rotations};
+use gogrid_units::{Bytes, OutOfMemory};
+
+use crate::limits::HEAD_ROWS;
 
 /// The widest rows of a stage's pieces, in values.
 #[derive(Clone, Copy, Debug, Default)]
@@ -17,9 +19,6 @@ pub(crate) struct Widths {
     /// Logits of the rows that want log-probabilities; zero without a head.
     pub(crate) vocab: usize,
 }
-
-/// Rows whose logits are held at once for log-probabilities.
-pub(crate) const HEAD_ROWS: usize = 16;
 
 /// Which quantised input a matrix reads: an index into [`Buffers::inputs`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,19 +44,19 @@ impl InputShapes {
 /// Buffers for `rows_max` rows.
 pub(crate) struct Buffers {
     /// The residual stream.
-    pub(crate) x: Vec<f32>,
+    pub(crate) x: Buffer<f32>,
     /// A half-layer's normed input.
-    pub(crate) normed: Vec<f32>,
+    pub(crate) normed: Buffer<f32>,
     /// A half-layer's output before the residual sum.
-    pub(crate) output: Vec<f32>,
-    pub(crate) q: Vec<f32>,
-    pub(crate) k: Vec<f32>,
-    pub(crate) v: Vec<f32>,
-    pub(crate) attended: Vec<f32>,
-    pub(crate) gate: Vec<f32>,
-    pub(crate) up: Vec<f32>,
+    pub(crate) output: Buffer<f32>,
+    pub(crate) q: Buffer<f32>,
+    pub(crate) k: Buffer<f32>,
+    pub(crate) v: Buffer<f32>,
+    pub(crate) attended: Buffer<f32>,
+    pub(crate) gate: Buffer<f32>,
+    pub(crate) up: Buffer<f32>,
     /// [`HEAD_ROWS`] rows of logits.
-    pub(crate) logits: Vec<f32>,
+    pub(crate) logits: Buffer<f32>,
     pub(crate) inputs: Vec<Activations>,
     /// One for each distinct rotation.
     pub(crate) rotations: Vec<Rotations>,
@@ -70,25 +69,24 @@ impl Buffers {
         widths: Widths,
         inputs: &InputShapes,
         pairs: &[usize],
-    ) -> Self {
-        let rows = |width: usize| vec![0.0; rows_max * width];
+    ) -> Result<Self, OutOfMemory> {
+        let rows = |width: usize| Buffer::zeroed(rows_max * width);
         let input = |&(forms, cols): &(Forms, usize)| Activations::new(forms, rows_max, cols);
-        Self {
-            x: rows(widths.width),
-            normed: rows(widths.width),
-            output: rows(widths.width),
-            q: rows(widths.queries),
-            k: rows(widths.keys),
-            v: rows(widths.keys),
-            attended: rows(widths.queries),
-            gate: rows(widths.hidden),
-            up: rows(widths.hidden),
-            logits: vec![0.0; HEAD_ROWS * widths.vocab],
-            inputs: inputs.shapes.iter().map(input).collect(),
-            rotations: (pairs.iter())
-                .map(|&pairs| Rotations::with_capacity(rows_max, pairs))
-                .collect(),
-        }
+        let rotation = |&pairs| Rotations::with_capacity(rows_max, pairs);
+        Ok(Self {
+            x: rows(widths.width)?,
+            normed: rows(widths.width)?,
+            output: rows(widths.width)?,
+            q: rows(widths.queries)?,
+            k: rows(widths.keys)?,
+            v: rows(widths.keys)?,
+            attended: rows(widths.queries)?,
+            gate: rows(widths.hidden)?,
+            up: rows(widths.hidden)?,
+            logits: Buffer::zeroed(HEAD_ROWS * widths.vocab)?,
+            inputs: inputs.shapes.iter().map(input).collect::<Result<_, _>>()?,
+            rotations: pairs.iter().map(rotation).collect::<Result<_, _>>()?,
+        })
     }
 
     /// Bytes that [`Buffers::new`] takes, with rotations of `pairs`.
@@ -105,10 +103,13 @@ impl Buffers {
             hidden,
             vocab,
         } = widths;
-        let values = rows_max * (3 * width + 2 * queries + 2 * keys + 2 * hidden);
-        let floats = Bytes::of((values + HEAD_ROWS * vocab) * size_of::<f32>());
+        let rows = |width: usize| Buffer::<f32>::bytes_for(rows_max * width);
+        let twice = rows(queries) + rows(keys) + rows(hidden);
+        let logits = Buffer::<f32>::bytes_for(HEAD_ROWS * vocab);
         let input = |&(forms, cols): &(Forms, usize)| Activations::bytes_for(forms, rows_max, cols);
         let inputs: Bytes = inputs.shapes.iter().map(input).sum();
-        floats + inputs + Rotations::bytes_for(rows_max, pairs.iter().sum())
+        let rotation = |&pairs| Rotations::bytes_for(rows_max, pairs);
+        let rotations: Bytes = pairs.iter().map(rotation).sum();
+        rows(width).times(3) + twice.times(2) + logits + inputs + rotations
     }
 }

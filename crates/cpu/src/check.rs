@@ -24,6 +24,10 @@ impl Takes<'_> {
         self.check_input(rows, input)?;
         for rows in &step.sequences {
             check_positions(rows)?;
+            let end = rows.start + rows.wants.len();
+            if rows.length < end {
+                return Err(misfit("length", format!("at least {end}"), rows.length));
+            }
             self.check_tables(rows)?;
         }
         Ok(())

@@ -1,17 +1,20 @@
 //! The arithmetic of each piece on the rows of a step.
 
+use std::fmt::Display;
 use std::ops::Range;
 
+use gogrid_kernels::capability::KV_MAX;
 use gogrid_kernels::{
     Abandoned, Attention, AttentionRows, Embed, GateKind, KvBlock, KvRows, Ops, RmsNorm, RopeRows,
     RotaryPairs,
 };
 use gogrid_model::{Activation, RopePairs, Vector};
-use gogrid_pipeline::{BLOCK_TOKENS, BlockId, Rows, SequenceRows};
+use gogrid_pipeline::{BLOCK_TOKENS, BlockId, RowFault, Rows, SequenceRows};
+use gogrid_units::Piece;
 
 use crate::buffers::Buffers;
 use crate::kv::{Pool, Taken};
-use crate::weights::{EmbeddingPart, FeedForwardPart, HalfLayer, LinearPart, MixerPart};
+use crate::weights::{EmbeddingPart, FeedForwardPart, HalfLayer, LinearPart, MixerPart, Pieces};
 
 /// A step on its way through a stage's pieces. The residual stream is in `buffers.x`.
 pub(crate) struct Run<'a, 'o> {
@@ -25,6 +28,8 @@ pub(crate) struct Run<'a, 'o> {
     pub(crate) rows: usize,
     pub(crate) width: usize,
     pub(crate) epsilon: f32,
+    /// Rows whose numbers went out of range.
+    pub(crate) faults: Vec<RowFault>,
 }
 
 impl Run<'_, '_> {
@@ -148,7 +153,7 @@ impl Run<'_, '_> {
     fn write_kv(&mut self, part: &MixerPart) -> Result<(), Abandoned> {
         let width = part.spec.kv_heads * part.spec.head_dim;
         let (mut keys, mut values) = (&self.buffers.k[..], &self.buffers.v[..]);
-        let mut writes = Vec::new();
+        let (mut writes, mut firsts, mut row) = (Vec::new(), Vec::new(), 0);
         let taken = &mut self.taken[part.spec.kv_group];
         for (rows, blocks) in self.sequences.iter().zip(taken) {
             let (mut position, end) = (rows.start, rows.start + rows.wants.len());
@@ -163,11 +168,66 @@ impl Run<'_, '_> {
                     slot,
                     keys: keys_here,
                     values: values_here,
+                    overflow: None,
                 });
+                firsts.push(row);
                 position += count;
+                row += count;
             }
         }
-        self.ops.write_kv(part.kv_slot, &mut writes)
+        self.ops.write_kv(part.kv_slot, &mut writes)?;
+        for (first, write) in firsts.iter().zip(&writes) {
+            if let Some(row) = write.overflow {
+                self.faults.push(RowFault {
+                    row: first + row,
+                    what: format!(
+                        "a key or value past {KV_MAX}, the most that the KV cache holds, in {}",
+                        part.piece
+                    ),
+                });
+            }
+        }
+        Ok(())
+    }
+
+    /// All pieces but the head. Where it is `watched`, the rows that hold a value that is not finite are
+    /// noted after each, else after the last: once lost, a value stays lost along the residual stream.
+    pub(crate) fn pieces(
+        &mut self,
+        pieces: &Pieces,
+        rows: &Rows,
+        watched: bool,
+    ) -> Result<(), Abandoned> {
+        self.faults.clear();
+        if let Some(part) = &pieces.embedding {
+            self.embed(part, rows)?;
+            if watched {
+                self.note_not_finite(&Piece::Embedding)?;
+            }
+        }
+        for half in &pieces.halves {
+            self.half_layer(half)?;
+            if watched {
+                self.note_not_finite(&half.piece())?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Notes the rows that hold a value that is not finite, unless something was noted of them before;
+    /// `place` says where they were found.
+    pub(crate) fn note_not_finite(&mut self, place: &dyn Display) -> Result<(), Abandoned> {
+        let mut finite = vec![true; self.rows];
+        let x = &self.buffers.x[..self.rows * self.width];
+        self.ops.finite(x, &mut finite)?;
+        for (row, _) in finite.iter().enumerate().filter(|(_, finite)| !**finite) {
+            if self.faults.iter().any(|fault| fault.row == row) {
+                continue;
+            }
+            let what = format!("a value that is not finite after {place}");
+            self.faults.push(RowFault { row, what });
+        }
+        Ok(())
     }
 
     fn attend(&mut self, part: &MixerPart) -> Result<(), Abandoned> {

@@ -88,7 +88,7 @@ impl Pool {
     ///
     /// # Errors
     /// When a row would read what was never written, or a block that the step writes stands in the
-    /// tables of two sequences. [`put_back`](Self::put_back) is called all the same.
+    /// tables of two sequences, and when the system has no memory for a block. [`put_back`](Self::put_back) is called all the same.
     pub(crate) fn take(
         &mut self,
         sequences: &[SequenceRows],
@@ -126,11 +126,13 @@ impl Pool {
             Entry::Held { written, .. } => *written,
             Entry::Taken { .. } => return Err(self.error(id, "two sequences of a step write it")),
         };
-        let before = std::mem::replace(&mut self.blocks[index], Entry::Taken { written });
-        Ok(match before {
+        let before = std::mem::replace(&mut self.blocks[index], Entry::Empty);
+        let block = match before {
             Entry::Held { block, .. } => block,
-            _ => KvBlock::new(layout),
-        })
+            _ => KvBlock::new(layout)?,
+        };
+        self.blocks[index] = Entry::Taken { written };
+        Ok(block)
     }
 
     /// Whether what a sequence's rows see before them was written.
@@ -217,7 +219,7 @@ impl Pool {
         let Some(layout) = &self.layout else {
             return Err(self.error(id, "no layer of the group is here"));
         };
-        let mut block = KvBlock::new(layout);
+        let mut block = KvBlock::new(layout)?;
         for (slot, layer) in self.layers.iter().enumerate() {
             let mut its = given.iter().filter(|kv| kv.layer == *layer);
             let (Some(kv), None) = (its.next(), its.next()) else {

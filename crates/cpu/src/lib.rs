@@ -18,11 +18,14 @@
 
 #![forbid(unsafe_code)]
 
+mod attention_scratch;
 mod backend;
 mod buffers;
+mod capability;
 mod check;
 mod half_layers;
 mod kv;
+mod limits;
 mod pace;
 mod stage;
 mod team;

@@ -4,25 +4,28 @@
 use std::sync::Arc;
 use std::task::Poll;
 
-use gogrid_kernels::{Abandoned, Isa, Ops, Rotary};
+use gogrid_kernels::{Abandoned, Isa, Ops, Rotary, TurnedRow};
 use gogrid_lease::Lease;
 use gogrid_model::Rope;
 use gogrid_pipeline::{
-    BlockId, Footprint, Input, LayerKv, OutputBuf, Positions, Rows, Stage, StageError, Step,
-    Ticket, Want,
+    BlockId, Footprint, Input, LayerKv, OutputBuf, Positions, RowFault, Rows, Stage, StageError,
+    Step, Ticket, Want,
 };
-use gogrid_units::Bytes;
+use gogrid_units::{Bytes, OutOfMemory, Span};
 
-use crate::buffers::{Buffers, HEAD_ROWS};
+use crate::attention_scratch::AttentionScratch;
+use crate::buffers::Buffers;
 use crate::check::Takes;
 use crate::half_layers::{Run, rms_norm};
 use crate::kv::{Pool, Taken};
+use crate::limits::HEAD_ROWS;
 use crate::pace::StagePace;
-use crate::team::{Keeping, SharedTeam};
+use crate::team::SharedTeam;
 use crate::weights::{HeadPart, Pieces};
 
 /// A run of half-layers on a device's cores.
 pub(crate) struct CpuStage {
+    pub(crate) span: Span,
     pub(crate) shape: Shape,
     pub(crate) pieces: Pieces,
     /// The distinct rotations of its mixers.
@@ -30,9 +33,7 @@ pub(crate) struct CpuStage {
     pub(crate) pools: Vec<Pool>,
     pub(crate) buffers: Buffers,
     pub(crate) team: SharedTeam,
-    /// Its part in what the team keeps; covered by the scratch lease.
-    #[expect(dead_code, reason = "held until the stage is dropped")]
-    pub(crate) attention: Keeping,
+    pub(crate) attention: AttentionScratch,
     pub(crate) isa: Isa,
     pub(crate) pace: StagePace,
     pub(crate) open: Option<Open>,
@@ -57,7 +58,7 @@ pub(crate) struct Open {
     rows: Rows,
 }
 
-/// Bytes of the stage, with the lease on its scratch.
+/// Bytes of the stage, with the lease on its buffers.
 pub(crate) struct Memory {
     pub(crate) weights: Bytes,
     pub(crate) scratch: Lease,
@@ -67,7 +68,7 @@ impl Stage for CpuStage {
     fn footprint(&self) -> Footprint {
         Footprint {
             weights: self.footprint.weights,
-            scratch: self.footprint.scratch.bytes(),
+            scratch: self.footprint.scratch.bytes() + self.attention.bytes(),
             kv_block: self.pools.iter().map(Pool::block_bytes).collect(),
             kv_blocks_held: self.pools.iter().map(Pool::held).collect(),
         }
@@ -109,6 +110,7 @@ impl Stage for CpuStage {
         let mut taken: Vec<Taken> = self.pools.iter().map(|_| Taken::new()).collect();
         let mut pools = self.pools.iter_mut().zip(&mut taken);
         let ready = pools.try_for_each(|(pool, taken)| pool.take(sequences, taken));
+        let ready = ready.and_then(|()| Ok(self.make_room(&open.step, out)?));
         let done = ready.and_then(|()| {
             let run = self.run(&open, &mut taken, out);
             run.map_err(|Abandoned| StageError::Abandoned)
@@ -142,6 +144,19 @@ impl Stage for CpuStage {
 }
 
 impl CpuStage {
+    /// Room for what the step gives, and in attention's scratch for its longest sequence.
+    fn make_room(&mut self, step: &Step, out: &mut OutputBuf) -> Result<(), OutOfMemory> {
+        let ends = step.sequences.iter().map(|s| s.start + s.wants.len());
+        self.attention.reach(ends.max().unwrap_or(0));
+        let Shape { width, vocab, .. } = self.shape;
+        if self.pieces.head.is_none() {
+            return reserve(&mut out.hidden, step.rows() * width);
+        }
+        let wanting = |want| step.wants().filter(|&its| its == want).count();
+        reserve(&mut out.hidden, wanting(Want::Hidden) * width)?;
+        reserve(&mut out.logits, wanting(Want::Logits) * vocab)
+    }
+
     fn run(
         &mut self,
         open: &Open,
@@ -149,6 +164,7 @@ impl CpuStage {
         out: &mut OutputBuf,
     ) -> Result<(), Abandoned> {
         let Self {
+            span,
             shape,
             pieces,
             ropes,
@@ -173,13 +189,15 @@ impl CpuStage {
                 rows,
                 width,
                 epsilon,
+                faults: Vec::new(),
             };
-            if let Some(part) = &pieces.embedding {
-                run.embed(part, &open.rows)?;
+            run.pieces(pieces, &open.rows, false)?;
+            run.note_not_finite(&format_args!("the stage of {span}"))?;
+            if !run.faults.is_empty() && pieces.embedding.is_some() {
+                // Again, to find the piece: a step can be run twice, and this one's request fails.
+                run.pieces(pieces, &open.rows, true)?;
             }
-            for half in &pieces.halves {
-                run.half_layer(half)?;
-            }
+            out.faults = run.faults;
             match &pieces.head {
                 Some(part) => HeadRun {
                     ops,
@@ -197,6 +215,13 @@ impl CpuStage {
     }
 }
 
+/// Room for `more` values, or the bytes that the system has not got.
+fn reserve(values: &mut Vec<f32>, more: usize) -> Result<(), OutOfMemory> {
+    values.try_reserve_exact(more).map_err(|_| OutOfMemory {
+        asked: Bytes::of(more * size_of::<f32>()),
+    })
+}
+
 /// Turns the step's positions into each distinct rotation.
 fn rotations(
     ops: &mut Ops<'_>,
@@ -204,31 +229,29 @@ fn rotations(
     step: &Step,
     buffers: &mut Buffers,
 ) -> Result<(), Abandoned> {
-    let mut positions = Vec::with_capacity(step.rows());
-    for rows in &step.sequences {
-        match &rows.positions {
-            Positions::Sequential => positions.extend(rows.start..rows.start + rows.wants.len()),
-            // A row's axes are equal, as was checked; a u32 fits a usize.
-            Positions::Given { axes, values } => {
-                positions.extend(
-                    values
-                        .iter()
-                        .step_by(*axes)
-                        .map(|&position| position as usize),
-                );
+    for (rope, out) in ropes.iter().zip(&mut buffers.rotations) {
+        let mut rows = Vec::with_capacity(step.rows());
+        for sequence in &step.sequences {
+            let frequencies = rope.frequencies_at(sequence.length);
+            let turned = |position| TurnedRow {
+                position,
+                frequencies,
+            };
+            let start = sequence.start;
+            match &sequence.positions {
+                Positions::Sequential => {
+                    rows.extend((start..start + sequence.wants.len()).map(turned));
+                }
+                // A row's axes are equal, as was checked; a u32 fits a usize.
+                Positions::Given { axes, values } => {
+                    let positions = values.iter().step_by(*axes);
+                    rows.extend(positions.map(|&position| turned(position as usize)));
+                }
             }
         }
-    }
-    for (rope, out) in ropes.iter().zip(&mut buffers.rotations) {
-        let Rope {
-            frequencies,
-            magnitude,
-            ..
-        } = rope;
         let rotary = Rotary {
-            frequencies,
-            magnitude: *magnitude,
-            positions: &positions,
+            magnitude: rope.magnitude,
+            rows: &rows,
         };
         ops.rotations(&rotary, out)?;
     }
@@ -278,12 +301,20 @@ impl HeadRun<'_, '_> {
         let (rows, targets): (Vec<_>, Vec<_>) = targets.iter().copied().unzip();
         let mut logits = std::mem::take(&mut self.buffers.logits);
         let here = &mut logits[..rows.len() * self.shape.vocab];
+        let before = out.log_probs.len();
         let done = self.logits(&rows, here).and_then(|()| {
-            let before = out.log_probs.len();
             out.log_probs.resize(before + rows.len(), 0.0);
             self.ops
                 .log_probs(here, &targets, &mut out.log_probs[before..])
         });
+        for (row, log_prob) in rows.iter().zip(&out.log_probs[before..]) {
+            if !log_prob.is_finite() {
+                out.faults.push(RowFault {
+                    row: *row,
+                    what: format!("a log-probability of {log_prob} in the head"),
+                });
+            }
+        }
         self.buffers.logits = logits;
         done
     }

@@ -4,7 +4,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use gogrid_kernels::Team;
-use gogrid_units::{Bytes, Spawn};
+use gogrid_units::{Bytes, OutOfMemory, Spawn};
 
 /// A device's team, shared by its stages; the device's driver thread is the only one to lock it
 /// while steps run.
@@ -54,31 +54,60 @@ impl SharedTeam {
     }
 
     /// Keeps at least `bytes` for attention as long as the answer lives. The caller has leased them.
-    pub(crate) fn keep_for_attention(&self, bytes: Bytes) -> Keeping {
-        self.lock().change_kept(|kept| kept.push(bytes));
-        Keeping {
+    pub(crate) fn keep_for_attention(&self, bytes: Bytes) -> Result<Keeping, OutOfMemory> {
+        let mut keeping = Keeping {
             team: self.clone(),
-            bytes,
-        }
+            bytes: Bytes::ZERO,
+        };
+        self.lock().kept.push(Bytes::ZERO);
+        keeping.grow(bytes)?;
+        Ok(keeping)
     }
 }
 
 impl Inner {
-    fn change_kept(&mut self, change: impl FnOnce(&mut Vec<Bytes>)) {
-        let most = |kept: &[Bytes]| kept.iter().copied().max().unwrap_or(Bytes::ZERO);
-        let before = most(&self.kept);
+    fn most(&self) -> Bytes {
+        self.kept.iter().copied().max().unwrap_or(Bytes::ZERO)
+    }
+
+    fn change_kept(&mut self, change: impl FnOnce(&mut Vec<Bytes>)) -> Result<(), OutOfMemory> {
+        let before = self.most();
         change(&mut self.kept);
-        let after = most(&self.kept);
-        if after != before {
-            self.team.keep_scratch(after);
+        match self.most() {
+            after if after != before => self.team.keep_scratch(after),
+            _ => Ok(()),
         }
+    }
+
+    /// Has one stage's part be `bytes` in place of what it was.
+    fn replace(&mut self, was: Bytes, bytes: Bytes) -> Result<(), OutOfMemory> {
+        self.change_kept(|kept| {
+            let own = kept.iter_mut().find(|other| **other == was);
+            *own.expect("kept until now") = bytes;
+        })
+    }
+}
+
+impl Keeping {
+    /// Keeps `bytes` in place of what it kept; as before where the system has no memory for them. The
+    /// caller has leased them.
+    pub(crate) fn grow(&mut self, bytes: Bytes) -> Result<(), OutOfMemory> {
+        let mut inner = self.team.lock();
+        if let Err(error) = inner.replace(self.bytes, bytes) {
+            // Without scratch attention is slower, and no less right.
+            let _ = inner.replace(bytes, self.bytes);
+            return Err(error);
+        }
+        self.bytes = bytes;
+        Ok(())
     }
 }
 
 impl Drop for Keeping {
     fn drop(&mut self) {
         let bytes = self.bytes;
-        self.team.lock().change_kept(|kept| {
+        // Less than before; where even that is refused there is none, and attention is slower.
+        let _ = self.team.lock().change_kept(|kept| {
             let own = kept.iter().position(|&other| other == bytes);
             kept.swap_remove(own.expect("kept until now"));
         });

@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
-use gogrid_kernels::{Forms, Packed, Packing};
+use gogrid_kernels::{Forms, PackError, Packed, Packing};
 use gogrid_lease::{Kind, Lease, Ledger};
 use gogrid_model::{
     Attention, Embedding, FeedForward, Head, Linear, Model, ModelId, Rope, Vector, Weight,
@@ -32,12 +32,23 @@ pub(crate) enum HalfLayer {
     FeedForward(Box<FeedForwardPart>),
 }
 
+impl HalfLayer {
+    /// Which piece it is.
+    pub(crate) fn piece(&self) -> Piece {
+        match self {
+            Self::Mixer(part) => part.piece,
+            Self::FeedForward(part) => part.piece,
+        }
+    }
+}
+
 pub(crate) struct EmbeddingPart {
     pub(crate) table: Arc<Held>,
     pub(crate) scale: f32,
 }
 
 pub(crate) struct MixerPart {
+    pub(crate) piece: Piece,
     /// Shapes, norms and switches; its weights' extents are not read again.
     pub(crate) spec: Attention,
     /// Which of the stage's layers in the same KV group this is.
@@ -55,6 +66,7 @@ pub(crate) struct MixerPart {
 }
 
 pub(crate) struct FeedForwardPart {
+    pub(crate) piece: Piece,
     pub(crate) spec: FeedForward,
     /// What gate and up are made of.
     pub(crate) normed: InputIndex,
@@ -124,12 +136,13 @@ impl Loader<'_> {
                 Piece::Mixer(layer) => {
                     let spec = &decoder.layers[layer].mixer;
                     let slot = &mut slots[spec.kv_group];
-                    let part = self.mixer(spec, *slot)?;
+                    let part = self.mixer(piece, spec, *slot)?;
                     *slot += 1;
                     pieces.halves.push(HalfLayer::Mixer(Box::new(part)));
                 }
                 Piece::FeedForward(layer) => {
-                    let part = self.feed_forward(&decoder.layers[layer].feed_forward)?;
+                    let spec = &decoder.layers[layer].feed_forward;
+                    let part = self.feed_forward(piece, spec)?;
                     pieces.halves.push(HalfLayer::FeedForward(Box::new(part)));
                 }
                 Piece::Head => pieces.head = Some(self.head(&decoder.head)?),
@@ -145,13 +158,19 @@ impl Loader<'_> {
         })
     }
 
-    fn mixer(&mut self, spec: &Attention, kv_slot: usize) -> Result<MixerPart, StageError> {
+    fn mixer(
+        &mut self,
+        piece: Piece,
+        spec: &Attention,
+        kv_slot: usize,
+    ) -> Result<MixerPart, StageError> {
         let MixerUse {
             rotation,
             normed,
             attended,
         } = self.common.mixer(spec);
         Ok(MixerPart {
+            piece,
             kv_slot,
             rotation,
             normed,
@@ -164,9 +183,14 @@ impl Loader<'_> {
         })
     }
 
-    fn feed_forward(&mut self, spec: &FeedForward) -> Result<FeedForwardPart, StageError> {
+    fn feed_forward(
+        &mut self,
+        piece: Piece,
+        spec: &FeedForward,
+    ) -> Result<FeedForwardPart, StageError> {
         let (normed, gated) = self.common.feed_forward(spec);
         Ok(FeedForwardPart {
+            piece,
             normed,
             gated,
             gate: self.matrix(&spec.gate)?,
@@ -212,19 +236,18 @@ impl Loader<'_> {
         if let Some(held) = self.shared.held.get(&place).and_then(Weak::upgrade) {
             return Ok(held);
         }
-        let can_keep = Packed::can_keep(stored, kept);
-        can_keep.map_err(|e| StageError::Unsupported(format!("{}: {e}", weight.name)))?;
         let lease = self.memory.reserve(Kind::Weights, packed_bytes(weight))?;
         let mut read = |rows, out: &mut [u8]| self.model.read_rows(weight, rows, out);
-        let packed = Packed::pack(
-            Packing {
-                stored,
-                kept,
-                rows,
-                cols,
-            },
-            &mut read,
-        )?;
+        let packing = Packing {
+            stored,
+            kept,
+            rows,
+            cols,
+        };
+        let packed = Packed::pack(packing, &mut read).map_err(|error| match error {
+            PackError::Read(error) => StageError::from(error),
+            PackError::Memory(error) => error.into(),
+        })?;
         let held = Arc::new(Held {
             packed,
             _lease: lease,

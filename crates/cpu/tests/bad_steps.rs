@@ -50,6 +50,7 @@ impl Bench {
         let rows = SequenceRows {
             tables: Arc::new(vec![vec![Some(BlockId(0)), Some(BlockId(1))]; self.groups]),
             start: 0,
+            length: 64,
             positions: Positions::Sequential,
             wants: vec![Want::Logits; ROWS],
         };

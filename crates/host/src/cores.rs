@@ -117,9 +117,16 @@ pub fn check_disjoint(sets: &[CoreSet]) -> Result<(), HostError> {
     Ok(())
 }
 
-/// The cores the calling thread may run on: at a process's start, those it was given.
+/// The cores the calling thread may run on: at a process's start, those it was given. Where the system
+/// refuses to say, those that its files list, or the one core that there must be.
 pub fn allowed_cores() -> Result<CoreSet, HostError> {
     imp::allowed_cores()
+}
+
+/// How many cores' time this process may use, where a container's quota says: 1.5 for instance, on any
+/// number of cores. `None` without a quota.
+pub fn cpu_quota() -> Option<f64> {
+    imp::cpu_quota()
 }
 
 /// The core that the calling thread runs on at this moment, where the system tells; some tens of

@@ -18,9 +18,11 @@
 
 mod ability;
 mod bandwidth;
+mod child;
 mod clock;
 mod cores;
 mod error;
+mod file;
 mod gpu;
 mod imp;
 mod load;
@@ -35,12 +37,14 @@ mod thread;
 
 pub use ability::{Ability, AbilityState, abilities};
 pub use bandwidth::{BandwidthProbe, stream_bandwidth};
+pub use child::ChildProcess;
 pub use clock::{Clock, process_cpu_time};
 pub use cores::{
-    CoreSet, CoreSiblings, Processor, allowed_cores, check_disjoint, current_core, pin_thread,
-    processor,
+    CoreSet, CoreSiblings, Processor, allowed_cores, check_disjoint, cpu_quota, current_core,
+    pin_thread, processor,
 };
 pub use error::HostError;
+pub use file::{open_lock, open_regular};
 pub use gpu::{GpuProbe, GpuSample};
 pub use load::{CpuProbe, CpuSample, Pressure, PressureProbe};
 pub use local_time::{LocalTime, local_time};

@@ -98,17 +98,18 @@ fn between(before: &Reading, now: &Reading, cores: usize) -> CpuSample {
     }
 }
 
-/// How much of the last ten seconds some or all tasks waited for something, in 0..=1.
+/// How much of the last ten seconds some or all tasks waited for something, in 0..=1; `None` where the
+/// system does not tell.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Pressure {
     /// Some task waited for a core.
-    pub cpu_some: f64,
+    pub cpu_some: Option<f64>,
     /// Some task waited for memory.
-    pub memory_some: f64,
+    pub memory_some: Option<f64>,
     /// All tasks that could have run waited for memory.
-    pub memory_full: f64,
+    pub memory_full: Option<f64>,
     /// Some task waited for a disk.
-    pub io_some: f64,
+    pub io_some: Option<f64>,
 }
 
 /// Measures how long tasks wait for the processor and for memory.

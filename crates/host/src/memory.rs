@@ -3,13 +3,22 @@ use gogrid_units::Bytes;
 use crate::error::HostError;
 use crate::imp;
 
-/// The machine's memory.
+/// The memory that this process may use.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SystemMemory {
-    /// All of it.
+    /// All of it: the machine's, or what a container's limits allow.
     pub total: Bytes,
-    /// The memory that programs could take now without anything being written out.
+    /// The memory that programs could take now without anything being written out, within the limits.
     pub available: Bytes,
+    /// What the machine has.
+    pub machine: Bytes,
+}
+
+impl SystemMemory {
+    /// Whether a container's limit allows less than the machine has.
+    pub fn is_limited(&self) -> bool {
+        self.total < self.machine
+    }
 }
 
 /// This process's memory that is in RAM.
@@ -25,7 +34,7 @@ pub struct Resident {
     pub peak: Bytes,
 }
 
-/// The machine's memory now.
+/// The memory that this process may use, and what is left of it now.
 pub fn system_memory() -> Result<SystemMemory, HostError> {
     imp::system_memory()
 }
@@ -35,7 +44,7 @@ pub fn resident() -> Result<Resident, HostError> {
     imp::resident()
 }
 
-/// Reads the machine's memory again and again at less cost.
+/// Reads the memory that this process may use again and again at less cost.
 #[derive(Debug)]
 pub struct MemoryProbe(imp::MemoryFile);
 
@@ -45,7 +54,7 @@ impl MemoryProbe {
         imp::MemoryFile::open().map(Self)
     }
 
-    /// The machine's memory now.
+    /// The memory now.
     pub fn sample(&mut self) -> Result<SystemMemory, HostError> {
         self.0.read()
     }

@@ -1,6 +1,6 @@
 use std::fmt;
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
-use std::thread::Builder;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TrySendError, sync_channel};
+use std::thread::{Builder, JoinHandle};
 use std::time::Duration;
 
 use crate::error::HostError;
@@ -44,6 +44,9 @@ pub struct PresenceProbe {
     last: Option<Presence>,
     sources: Vec<PresenceSource>,
     unanswered: u32,
+    /// Until it was found to have ended.
+    thread: Option<JoinHandle<()>>,
+    ended: Option<String>,
 }
 
 #[derive(Debug)]
@@ -52,6 +55,7 @@ struct Answer {
     sources: Vec<PresenceSource>,
 }
 
+const THREAD: &str = "gogrid-presence";
 /// How long a sample waits for its answer; a later one counts for the next sample.
 const WAIT_MAX: Duration = Duration::from_millis(4);
 /// How long the probe's beginning waits for its sources.
@@ -86,8 +90,8 @@ impl PresenceProbe {
             // Until the probe is dropped. The first answer comes unasked.
             while answer.send(source()).is_ok() && asked.recv().is_ok() {}
         };
-        let spawned = Builder::new().name("gogrid-presence".to_owned()).spawn(run);
-        spawned.map_err(|source| HostError::Call {
+        let spawned = Builder::new().name(THREAD.to_owned()).spawn(run);
+        let thread = spawned.map_err(|source| HostError::Call {
             call: "starting a thread",
             source,
         })?;
@@ -97,6 +101,8 @@ impl PresenceProbe {
             last: None,
             sources: Vec::new(),
             unanswered: 0,
+            thread: Some(thread),
+            ended: None,
         };
         probe.wait(OPENING_MAX);
         let silent = |source: &PresenceSource| source.problem.is_some();
@@ -113,8 +119,9 @@ impl PresenceProbe {
         if let Ok(late) = self.answers.try_recv() {
             self.take(late);
         }
-        if self.ask.try_send(()) != Err(TrySendError::Disconnected(())) {
-            self.wait(WAIT_MAX);
+        match self.ask.try_send(()) {
+            Err(TrySendError::Disconnected(())) => self.note_end(),
+            Ok(()) | Err(TrySendError::Full(())) => self.wait(WAIT_MAX),
         }
         if self.unanswered >= UNANSWERED_MAX {
             self.last = None;
@@ -127,11 +134,40 @@ impl PresenceProbe {
         &self.sources
     }
 
+    /// Why the probe tells nothing any more, once its thread has ended: a library that asks a source
+    /// panicked. Another probe may do better.
+    pub fn ended(&self) -> Option<&str> {
+        self.ended.as_deref()
+    }
+
     fn wait(&mut self, longest: Duration) {
         match self.answers.recv_timeout(longest) {
             Ok(answer) => self.take(answer),
-            Err(_) => self.unanswered = self.unanswered.saturating_add(1),
+            Err(RecvTimeoutError::Disconnected) => self.note_end(),
+            Err(RecvTimeoutError::Timeout) => self.unanswered = self.unanswered.saturating_add(1),
         }
+    }
+
+    /// What it said last counts no more: somebody may have come since.
+    fn note_end(&mut self) {
+        let Some(thread) = self.thread.take() else {
+            return;
+        };
+        let panic = thread.join().err();
+        let said = panic.as_deref().and_then(|panic| {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            text.or_else(|| panic.downcast_ref::<String>().cloned())
+        });
+        let problem = format!(
+            "its thread ended by a panic: {}",
+            said.as_deref().unwrap_or("no message")
+        );
+        self.last = None;
+        self.sources = vec![PresenceSource {
+            name: THREAD,
+            problem: Some(problem.clone()),
+        }];
+        self.ended = Some(problem);
     }
 
     fn take(&mut self, answer: Answer) {
@@ -220,6 +256,38 @@ mod tests {
             release.send(()).unwrap();
         }
         assert!((0..1000).any(|_| idle(&mut probe).is_some()));
+    }
+
+    #[test]
+    fn a_thread_that_dies_is_said_and_its_last_word_counts_no_more() {
+        let mut asked = 0;
+        let mut probe = PresenceProbe::over(
+            || {},
+            move || {
+                move || {
+                    asked += 1;
+                    assert!(asked < 3, "the library's own fault");
+                    answer(asked)
+                }
+            },
+        )
+        .unwrap();
+        assert_eq!(probe.ended(), None);
+        let samples: Vec<_> = (0..100).map(|_| idle(&mut probe)).collect();
+        assert_eq!(samples.last(), Some(&None), "{samples:?}");
+        let said = probe.ended().unwrap();
+        assert!(said.ends_with("the library's own fault"), "{said}");
+        assert_eq!(probe.sources()[0].problem.as_deref(), Some(said));
+    }
+
+    #[test]
+    fn a_thread_that_dies_at_once_is_an_error() {
+        let dies = || {
+            let dies: fn() -> Answer = || panic!("at once");
+            dies
+        };
+        let error = PresenceProbe::over(|| {}, dies).unwrap_err().to_string();
+        assert!(error.ends_with("by a panic: at once"), "{error}");
     }
 
     #[test]

@@ -2,7 +2,7 @@ use std::collections::HashSet;
 
 use crate::ability::names;
 use crate::error::HostError;
-use sysinfo::{ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
+use sysinfo::{Pid, ProcessRefreshKind, ProcessesToUpdate, System, UpdateKind};
 
 /// Which of these applications run, by the names given: those of their program files, in any case
 /// and with or without `.exe`. It looks at every process, so ask seldom.
@@ -15,6 +15,9 @@ pub fn running(names: &[String]) -> Result<Vec<String>, HostError> {
         .without_tasks()
         .with_exe(UpdateKind::Always);
     system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+    if system.processes().is_empty() {
+        return Err(nobody());
+    }
     let programs: HashSet<String> = system
         .processes()
         .values()
@@ -30,7 +33,20 @@ pub fn running(names: &[String]) -> Result<Vec<String>, HostError> {
 
 /// Whether processes can be listed here.
 pub(crate) fn can_list() -> Result<(), HostError> {
-    system().map(drop)
+    let own = Pid::from_u32(std::process::id());
+    let what = ProcessRefreshKind::nothing();
+    match system()?.refresh_processes_specifics(ProcessesToUpdate::Some(&[own]), true, what) {
+        0 => Err(nobody()),
+        _ => Ok(()),
+    }
+}
+
+/// This process runs, so a list without any is none.
+fn nobody() -> HostError {
+    HostError::Unread {
+        what: names::PROGRAMS,
+        reason: "the system lists no process, not even this one".to_owned(),
+    }
 }
 
 fn system() -> Result<System, HostError> {

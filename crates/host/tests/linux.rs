@@ -4,14 +4,16 @@
 
 use std::collections::BTreeSet;
 use std::hint::black_box;
+use std::path::Path;
+use std::process::Command;
 use std::sync::mpsc;
 use std::{fs, thread};
 
 use gogrid_host::{
-    AbilityState, Clock, CoreSet, CoreSiblings, CpuProbe, HostError, IoPriority, MemoryProbe,
-    Pressure, PressureProbe, Priority, ThreadId, abilities, allowed_cores, current_thread,
-    pin_thread, process_cpu_time, processor, resident, restrain, restrain_thread, system_memory,
-    thread_cpu_time,
+    AbilityState, ChildProcess, Clock, CoreSet, CoreSiblings, CpuProbe, HostError, IoPriority,
+    MemoryProbe, Pressure, PressureProbe, Priority, ThreadId, abilities, allowed_cores,
+    current_thread, open_lock, open_regular, pin_thread, process_cpu_time, processor, resident,
+    restrain, restrain_thread, system_memory, thread_cpu_time,
 };
 use gogrid_units::Bytes;
 
@@ -19,6 +21,19 @@ const QUIET: Priority = Priority {
     nice: 15,
     io: IoPriority { class: 3, level: 7 },
 };
+
+/// The nice value that this test began with, as whoever started it chose.
+fn begun_at() -> i32 {
+    nice_by_proc(current_thread())
+}
+
+/// `QUIET`, if an ordinary user may ask for it from here: nice values only rise.
+fn quiet() -> Priority {
+    Priority {
+        nice: QUIET.nice.max(begun_at()),
+        ..QUIET
+    }
+}
 
 /// Runs on a thread of its own as a user without privilege. Linux keeps a thread's ids apart, so
 /// as root only that thread changes; elsewhere it is unprivileged already.
@@ -59,18 +74,21 @@ fn a_core_is_its_own_sibling_where_the_cores_are_real() {
 
 #[test]
 fn a_priority_is_set_on_the_calling_thread_alone_and_read_back() {
+    let quiet = quiet();
     as_ordinary_user(|| {
-        let done = restrain_thread(QUIET);
+        let done = restrain_thread(quiet);
         assert!(done.nice.holds() && done.io.holds(), "{done:?}");
-        assert_eq!(done.nice.in_effect, Some(15));
+        assert_eq!(done.nice.in_effect, Some(quiet.nice));
         assert_eq!(done.io.in_effect.map(|io| io.class), Some(3));
         // A thread started from here begins the same.
-        let child = thread::spawn(|| restrain_thread(QUIET)).join().unwrap();
+        let child = thread::spawn(move || restrain_thread(quiet))
+            .join()
+            .unwrap();
         assert!(child.nice.holds());
     });
     // This thread was left alone: asking for what it had needs no privilege.
     let here = restrain_thread(Priority {
-        nice: 0,
+        nice: begun_at(),
         io: IoPriority { class: 0, level: 0 },
     });
     assert!(here.nice.holds() && here.io.holds(), "{here:?}");
@@ -78,13 +96,18 @@ fn a_priority_is_set_on_the_calling_thread_alone_and_read_back() {
 
 #[test]
 fn what_an_ordinary_user_may_not_do_is_reported_with_what_is_so() {
+    let quiet = quiet();
     as_ordinary_user(|| {
-        assert!(restrain_thread(QUIET).nice.holds());
+        assert!(restrain_thread(quiet).nice.holds());
+        // Below 15, and so below whatever is in effect.
         let back = restrain_thread(Priority {
-            nice: 0,
+            nice: -20,
             io: IoPriority { class: 1, level: 0 },
         });
-        assert_eq!((back.nice.asked, back.nice.in_effect), (0, Some(15)));
+        assert_eq!(
+            (back.nice.asked, back.nice.in_effect),
+            (-20, Some(quiet.nice))
+        );
         let problem = back
             .nice
             .problem
@@ -102,8 +125,9 @@ fn what_an_ordinary_user_may_not_do_is_reported_with_what_is_so() {
 
 #[test]
 fn a_restrained_thread_lets_others_go_first_and_its_creator_does_not() {
-    thread::spawn(|| {
-        let done = restrain_thread(QUIET);
+    let quiet = quiet();
+    thread::spawn(move || {
+        let done = restrain_thread(quiet);
         let [policy] = &done.system[..] else {
             panic!("{done:?}");
         };
@@ -112,7 +136,7 @@ fn a_restrained_thread_lets_others_go_first_and_its_creator_does_not() {
         let says = policy.restraint.in_effect.expect("it was read back");
         assert!(says.starts_with("batch"), "{says}");
         assert_eq!(policy_by_proc(current_thread()), libc::SCHED_BATCH);
-        assert_eq!(nice_by_proc(current_thread()), 15);
+        assert_eq!(nice_by_proc(current_thread()), quiet.nice);
         let ability = abilities()
             .into_iter()
             .find(|a| a.name == "batch scheduling");
@@ -150,11 +174,12 @@ fn waiting_thread() -> (ThreadId, mpsc::Sender<()>, thread::JoinHandle<()>) {
 
 #[test]
 fn a_thread_is_restrained_by_its_id_and_no_other_with_it() {
+    let (begun_at, quiet) = (begun_at(), quiet());
     let (other, hold, thread) = waiting_thread();
-    let done = restrain(other, QUIET);
+    let done = restrain(other, quiet);
     assert!(done.nice.holds() && done.io.holds(), "{done:?}");
-    assert_eq!(nice_by_proc(other), 15);
-    assert_eq!(nice_by_proc(current_thread()), 0);
+    assert_eq!(nice_by_proc(other), quiet.nice);
+    assert_eq!(nice_by_proc(current_thread()), begun_at);
     drop(hold);
     thread.join().unwrap();
 }
@@ -202,7 +227,10 @@ fn a_thread_that_has_ended_is_not_restrained() {
 fn levels_of_best_effort_are_kept() {
     thread::spawn(|| {
         let io = IoPriority { class: 2, level: 4 };
-        let done = restrain_thread(Priority { nice: 0, io });
+        let done = restrain_thread(Priority {
+            nice: begun_at(),
+            io,
+        });
         assert_eq!((done.io.in_effect, done.io.problem), (Some(io), None));
         let state = abilities()
             .into_iter()
@@ -312,9 +340,17 @@ fn memory_and_pressure_can_be_read_again() {
             memory_full,
             io_some,
         } = pressure.sample().unwrap();
-        for share in [cpu_some, memory_some, memory_full, io_some] {
-            assert!((0.0..=1.0).contains(&share), "{share}");
-        }
+        let told = [cpu_some, memory_some, memory_full, io_some].map(|share| {
+            assert!(
+                share.is_none_or(|share| (0.0..=1.0).contains(&share)),
+                "{share:?}"
+            );
+            share.is_some()
+        });
+        assert!(
+            told.contains(&true),
+            "a probe that tells nothing does not open"
+        );
     }
 }
 
@@ -341,4 +377,112 @@ fn every_ability_has_a_name_of_its_own_and_the_processor_a_name() {
         ability: "thread nice values",
     };
     assert_eq!(absent.to_string(), "thread nice values is absent on linux");
+}
+
+/// Whether a process of this number runs and is no zombie.
+fn runs(pid: &str) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat"));
+    stat.is_ok_and(|stat| !stat.contains(") Z "))
+}
+
+/// Whether it has ended at last: the system takes a moment.
+fn ends(pid: &str) -> bool {
+    (0..5_000_000).any(|_| !runs(pid))
+}
+
+/// The numbers of a program that sleeps and of one that it started, once both are written to this file.
+fn sleeper(file: &Path) -> (Command, impl Fn() -> Vec<String> + use<>) {
+    let mut command = Command::new("sh");
+    let script = "sleep 1000 & echo $$ $! > \"$0\"; wait";
+    command.args(["-c", script]).arg(file);
+    let file = file.to_owned();
+    let read = move || loop {
+        let text = fs::read_to_string(&file).unwrap_or_default();
+        let pids: Vec<_> = text.split_whitespace().map(str::to_owned).collect();
+        if text.ends_with('\n') && pids.len() == 2 {
+            return pids;
+        }
+        thread::yield_now();
+    };
+    (command, read)
+}
+
+#[test]
+fn a_child_that_is_dropped_ends_with_what_it_started() {
+    let folder = tempfile::tempdir().unwrap();
+    let (command, pids) = sleeper(&folder.path().join("pids"));
+    let mut child = ChildProcess::spawn(command).unwrap();
+    let pids = pids();
+    assert!(child.ended().unwrap().is_none());
+    assert!(pids.iter().all(|pid| runs(pid)), "{pids:?}");
+    drop(child);
+    assert!(pids.iter().all(|pid| ends(pid)), "{pids:?}");
+}
+
+/// The program in between, which a test starts and kills: this same test, told where to write.
+const OWNER: &str = "GOGRID_TEST_OWNER_OF";
+
+#[test]
+fn a_child_ends_when_its_owner_is_killed() {
+    if let Some(file) = std::env::var_os(OWNER) {
+        let (command, pids) = sleeper(Path::new(&file));
+        let _child = ChildProcess::spawn(command).unwrap();
+        pids();
+        loop {
+            thread::park();
+        }
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pids");
+    let mut owner = Command::new(std::env::current_exe().unwrap());
+    owner.args(["a_child_ends_when_its_owner_is_killed", "--exact"]);
+    let mut owner = owner.env(OWNER, &file).spawn().unwrap();
+    let pids = sleeper(&file).1();
+    assert!(runs(&pids[0]));
+    owner.kill().unwrap();
+    owner.wait().unwrap();
+    assert!(ends(&pids[0]), "{pids:?}");
+    // A signal reaches the child alone; what it started is the child's to end.
+    let killed = Command::new("kill").arg(&pids[1]).status();
+    assert!(killed.unwrap().success());
+}
+
+#[test]
+fn a_child_that_ended_says_how() {
+    let mut command = Command::new("sh");
+    command.args(["-c", "exit 3"]);
+    let mut child = ChildProcess::spawn(command).unwrap();
+    let status = loop {
+        if let Some(status) = child.ended().unwrap() {
+            break status;
+        }
+    };
+    assert_eq!(status.code(), Some(3));
+    assert!(ChildProcess::spawn(Command::new("no-such-program-at-all")).is_err());
+}
+
+#[test]
+fn only_regular_files_are_opened_and_nothing_waits_or_is_changed() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name);
+    let made = Command::new("mkfifo").arg(path("pipe")).status();
+    assert!(made.unwrap().success());
+    fs::write(path("file"), "kept").unwrap();
+    std::os::unix::fs::symlink(path("file"), path("link")).unwrap();
+    for odd in [
+        path("pipe"),
+        path(""),
+        "/dev/null".into(),
+        "/dev/zero".into(),
+    ] {
+        assert!(open_regular(&odd).is_err(), "{odd:?}");
+        assert!(open_lock(&odd).is_err(), "{odd:?}");
+    }
+    open_regular(&path("link")).unwrap();
+    assert!(open_lock(&path("link")).is_err());
+    open_lock(&path("file")).unwrap();
+    assert_eq!(fs::read_to_string(path("file")).unwrap(), "kept");
+    open_lock(&path("made")).unwrap();
+    assert_eq!(fs::read_to_string(path("made")).unwrap(), "");
+    assert!(open_regular(&path("none")).is_err());
 }

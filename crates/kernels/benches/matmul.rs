@@ -31,7 +31,7 @@ fn matrix(ty: WeightType, rows: usize, cols: usize) -> Packed {
         }
         Ok::<_, std::convert::Infallible>(())
     };
-    match Packed::pack(
+    Packed::pack(
         Packing {
             stored: ty,
             kept: ty,
@@ -39,16 +39,14 @@ fn matrix(ty: WeightType, rows: usize, cols: usize) -> Packed {
             cols,
         },
         &mut read,
-    ) {
-        Ok(packed) => packed,
-        Err(never) => match never {},
-    }
+    )
+    .expect("there is memory")
 }
 
 /// Seconds of one product.
 fn product(team: &mut Team, weights: &Packed, tokens: usize) -> f64 {
     let forms = Forms::of(weights.weight_type());
-    let mut x = Activations::new(forms, tokens, weights.cols());
+    let mut x = Activations::new(forms, tokens, weights.cols()).expect("there is memory");
     let input: Vec<_> = (0..tokens * weights.cols())
         .map(|i| (i * 7919 % 1000) as f32 / 500.0 - 1.0)
         .collect();

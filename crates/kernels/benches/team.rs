@@ -57,7 +57,7 @@ fn decode(threads: usize, shape: (KvLayer, usize), context: usize, scratch: bool
     let sequences: Vec<Vec<_>> = (0..8)
         .map(|_| {
             (0..context / KV_TOKENS)
-                .map(|_| KvBlock::new(&layout))
+                .map(|_| KvBlock::new(&layout).expect("there is memory"))
                 .collect()
         })
         .collect();
@@ -76,7 +76,8 @@ fn decode(threads: usize, shape: (KvLayer, usize), context: usize, scratch: bool
     let mut out = vec![0.0; q.len()];
     let mut team = team(threads);
     if scratch {
-        team.keep_scratch(attention_scratch(heads, layer.head_dim, context));
+        team.keep_scratch(attention_scratch(heads, layer.head_dim, context))
+            .expect("there is memory");
     }
     const CALLS: usize = 40;
     let step = seconds(30, || {
@@ -105,7 +106,7 @@ fn decode(threads: usize, shape: (KvLayer, usize), context: usize, scratch: bool
 fn prefill(threads: usize, (layer, heads): (KvLayer, usize), len: usize) -> (f64, f64) {
     let layout = KvLayout::new(&[layer]);
     let blocks: Vec<_> = (0..len / KV_TOKENS)
-        .map(|_| KvBlock::new(&layout))
+        .map(|_| KvBlock::new(&layout).expect("there is memory"))
         .collect();
     let table: Vec<_> = blocks.iter().map(Some).collect();
     let attention = Attention {

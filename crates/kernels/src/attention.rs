@@ -12,6 +12,7 @@ use std::ops::Range;
 
 use gogrid_units::{Bytes, Work};
 
+use crate::buffer::Buffer;
 use crate::cost::{pieces_per_point, times};
 use crate::disjoint::Disjoint;
 use crate::kv::{KV_TOKENS, KvBlock};
@@ -419,5 +420,5 @@ impl<'a> Rows<'a> {
 pub fn attention_scratch(heads: usize, head_dim: usize, positions: usize) -> Bytes {
     let spans = positions.div_ceil(SPAN_TOKENS) + 1;
     let floats = heads * spans * (head_dim.next_multiple_of(LANES) + LANES);
-    Bytes::of(floats * size_of::<f32>())
+    Buffer::<f32>::bytes_for(floats)
 }

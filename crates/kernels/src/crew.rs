@@ -9,8 +9,9 @@
 
 use std::io;
 
-use gogrid_units::{FullSpeed, TeamPace, Work};
+use gogrid_units::{FullSpeed, OutOfMemory, TeamPace, Work};
 
+use crate::buffer::Buffer;
 use crate::neighbours::Trial;
 use crate::region::{Abandoned, Board, Leaves, Member, Memory, Operation, Pauses, Region};
 use crate::sync::{
@@ -48,7 +49,7 @@ pub(crate) struct Crew {
     step: u64,
     taking_part: usize,
     /// Partial sums of attention; as long as the team was told to make it.
-    scratch: Vec<f32>,
+    scratch: Buffer<f32>,
 }
 
 struct Shared {
@@ -101,7 +102,7 @@ impl Crew {
             memory: Memory::of(LEADER),
             step: 0,
             taking_part: 1,
-            scratch: vec![],
+            scratch: Buffer::default(),
         };
         for index in 1..threads {
             let worker = crew.employ(index)?;
@@ -193,17 +194,19 @@ impl Crew {
         }
     }
 
-    /// Replaces the scratch by one of `floats` zeros.
-    pub(crate) fn resize_scratch(&mut self, floats: usize) {
-        self.scratch = vec![0.0; floats];
+    /// Replaces the scratch by one of `floats` zeros, or by none where the system has not got them.
+    pub(crate) fn resize_scratch(&mut self, floats: usize) -> Result<(), OutOfMemory> {
+        self.scratch = Buffer::default();
+        self.scratch = Buffer::zeroed(floats)?;
+        Ok(())
     }
 
     /// The scratch, until it is put back.
-    pub(crate) fn take_scratch(&mut self) -> Vec<f32> {
+    pub(crate) fn take_scratch(&mut self) -> Buffer<f32> {
         std::mem::take(&mut self.scratch)
     }
 
-    pub(crate) fn put_scratch(&mut self, scratch: Vec<f32>) {
+    pub(crate) fn put_scratch(&mut self, scratch: Buffer<f32>) {
         self.scratch = scratch;
     }
 

@@ -1,9 +1,11 @@
 use std::sync::Arc;
 
-use gogrid_units::Bytes;
+use gogrid_units::{Bytes, OutOfMemory};
 use half::f16;
 
-use crate::aligned::AlignedBytes;
+use crate::buffer::Buffer;
+use crate::capability;
+use crate::simd::LANES;
 
 /// Tokens in a block. Attention's tiles are blocks, so they lie on a grid from position 0.
 pub const KV_TOKENS: usize = 32;
@@ -13,12 +15,9 @@ pub const KV_TOKENS: usize = 32;
 pub struct KvLayer {
     /// Key and value heads.
     pub heads: usize,
-    /// Width of a head: a multiple of 8, at most [`HEAD_DIM_MAX`].
+    /// Width of a head: even, at most [`HEAD_DIM_MAX`](crate::capability::HEAD_DIM_MAX).
     pub head_dim: usize,
 }
-
-/// The widest head.
-pub const HEAD_DIM_MAX: usize = 256;
 
 /// The contents of a KV group's blocks: a stage's layers of that group, in order.
 #[derive(Debug, PartialEq, Eq)]
@@ -29,19 +28,22 @@ pub struct KvLayout {
     len: usize,
 }
 
-/// Halves after the last value, so that sixteen can be read at its last eight.
-const SPARE: usize = 8;
+/// Halves after the last value, so that a whole vector can be read at its last few.
+const SPARE: usize = LANES;
+
+/// The sign of a half.
+const SIGN: u16 = 1 << 15;
 
 impl KvLayout {
     /// The layout of `layers`.
     ///
     /// # Panics
-    /// When a layer has no heads, or a width that is no multiple of 8 or above [`HEAD_DIM_MAX`].
+    /// When a layer has no heads, or heads that [`capability`](crate::capability) does not allow.
     pub fn new(layers: &[KvLayer]) -> Arc<Self> {
         let mut len = 0;
         let place = |&layer: &KvLayer| {
             let KvLayer { heads, head_dim } = layer;
-            let fits = head_dim.is_multiple_of(8) && (8..=HEAD_DIM_MAX).contains(&head_dim);
+            let fits = capability::head_dim(head_dim).is_ok();
             assert!(heads > 0 && fits, "{heads} heads of {head_dim}");
             let start = len;
             len += 2 * heads * head_dim * KV_TOKENS;
@@ -54,9 +56,9 @@ impl KvLayout {
         })
     }
 
-    /// Bytes of one block.
+    /// Bytes that one block takes.
     pub fn block_bytes(&self) -> Bytes {
-        Bytes::of(self.len * size_of::<u16>())
+        Buffer::<u16>::bytes_for(self.len)
     }
 
     /// The keys and values of layer `index`.
@@ -77,17 +79,19 @@ impl KvLayout {
 /// run over keys side by side and sums over the elements of a value.
 pub struct KvBlock {
     layout: Arc<KvLayout>,
-    halves: AlignedBytes,
+    halves: Buffer<u16>,
 }
 
 impl KvBlock {
-    /// A block of zeros; it holds `layout.block_bytes()`, and 64 more for its alignment.
-    pub fn new(layout: &Arc<KvLayout>) -> Self {
-        let halves = AlignedBytes::zeroed(layout.len * size_of::<u16>());
-        Self {
+    /// A block of zeros; it takes `layout.block_bytes()`, and gives them back when dropped.
+    ///
+    /// # Errors
+    /// When the system has no memory for it.
+    pub fn new(layout: &Arc<KvLayout>) -> Result<Self, OutOfMemory> {
+        Ok(Self {
             layout: layout.clone(),
-            halves,
-        }
+            halves: Buffer::zeroed(layout.len)?,
+        })
     }
 
     /// The layers it holds.
@@ -95,30 +99,17 @@ impl KvBlock {
         &self.layout
     }
 
-    fn halves(&self) -> &[u16] {
-        // SAFETY: any bytes are halves; the allocation is aligned to a cache line.
-        let (before, halves, after) = unsafe { self.halves.align_to::<u16>() };
-        debug_assert!(before.is_empty() && after.is_empty());
-        halves
-    }
-
-    fn halves_mut(&mut self) -> &mut [u16] {
-        // SAFETY: any bytes are halves and the other way round; the allocation is aligned.
-        let (before, halves, after) = unsafe { self.halves.align_to_mut::<u16>() };
-        debug_assert!(before.is_empty() && after.is_empty());
-        halves
-    }
-
-    /// Keys `[head_dim][32]` and values `[32][head_dim]` of a head, and eight halves more.
+    /// Keys `[head_dim][32]` and values `[32][head_dim]` of a head, and a vector of halves more.
     pub(crate) fn head(&self, layer: usize, head: usize) -> (&[u16], &[u16]) {
         let (shape, start) = self.layout.head(layer, head);
         let len = shape.head_dim * KV_TOKENS;
-        self.halves()[start..start + 2 * len + SPARE].split_at(len)
+        self.halves[start..start + 2 * len + SPARE].split_at(len)
     }
 
     /// Writes the keys and values of the token at `slot`, each `[heads, head_dim]` of `layer`,
-    /// rounded to nearest even. A value too great for a half becomes infinite.
-    pub fn write(&mut self, layer: usize, slot: usize, (keys, values): (&[f32], &[f32])) {
+    /// rounded to nearest even. Says whether all are finite as halves: one past 65,504 becomes
+    /// infinite.
+    pub fn write(&mut self, layer: usize, slot: usize, (keys, values): (&[f32], &[f32])) -> bool {
         assert!(slot < KV_TOKENS, "slot {slot} of {KV_TOKENS}");
         let layout = self.layout.clone();
         let KvLayer { heads, head_dim } = layout.layer(layer);
@@ -127,18 +118,23 @@ impl KvBlock {
         let rows = keys
             .chunks_exact(head_dim)
             .zip(values.chunks_exact(head_dim));
+        // The greatest magnitude: bits of halves without their signs are in the order of numbers.
+        let mut greatest = 0;
         for (head, (keys, values)) in rows.enumerate() {
             let (_, start) = layout.head(layer, head);
             let len = head_dim * KV_TOKENS;
-            let (to_keys, to_values) = self.halves_mut()[start..start + 2 * len].split_at_mut(len);
+            let (to_keys, to_values) = self.halves[start..start + 2 * len].split_at_mut(len);
             for (to, key) in to_keys[slot..].iter_mut().step_by(KV_TOKENS).zip(keys) {
                 *to = f16::from_f32(*key).to_bits();
+                greatest = greatest.max(*to & !SIGN);
             }
             let to_values = &mut to_values[slot * head_dim..(slot + 1) * head_dim];
             for (to, value) in to_values.iter_mut().zip(values) {
                 *to = f16::from_f32(*value).to_bits();
+                greatest = greatest.max(*to & !SIGN);
             }
         }
+        greatest < f16::INFINITY.to_bits()
     }
 
     /// The keys and values of the first `slots` tokens of a layer, as bits: `[32, heads, head_dim]`
@@ -173,7 +169,7 @@ impl KvBlock {
         for head in 0..heads {
             let (_, start) = layout.head(layer, head);
             let len = head_dim * KV_TOKENS;
-            let (to_keys, to_values) = self.halves_mut()[start..start + 2 * len].split_at_mut(len);
+            let (to_keys, to_values) = self.halves[start..start + 2 * len].split_at_mut(len);
             for slot in 0..KV_TOKENS {
                 let from = slot * width + head * head_dim..slot * width + (head + 1) * head_dim;
                 let column = to_keys[slot..].iter_mut().step_by(KV_TOKENS);
@@ -222,8 +218,8 @@ mod tests {
             },
         ];
         let layout = KvLayout::new(&shapes);
-        assert_eq!(layout.block_bytes(), Bytes(2 * 2 * 32 * (48 + 24) + 16));
-        let mut block = KvBlock::new(&layout);
+        assert_eq!(layout.block_bytes(), Bytes(2 * 2 * 32 * (48 + 24) + 64));
+        let mut block = KvBlock::new(&layout).unwrap();
         let row = |layer: usize, slot: usize| -> (Vec<f32>, Vec<f32>) {
             let len = shapes[layer].heads * shapes[layer].head_dim;
             let value = |i: usize| (layer * 7919 + slot * 131 + i) as f32 * 0.01 + 0.003;
@@ -260,7 +256,7 @@ mod tests {
             heads: 1,
             head_dim: 8,
         };
-        let mut block = KvBlock::new(&KvLayout::new(&[shape]));
+        let mut block = KvBlock::new(&KvLayout::new(&[shape])).unwrap();
         let row = |slot: usize, sign: f32| -> Vec<f32> {
             (0..32)
                 .map(|i| sign * (slot * 32 + i) as f32 * 0.37)
@@ -281,7 +277,7 @@ mod tests {
                 .chain(&values[20 * 32..])
                 .all(|&bits| bits == 0)
         );
-        let mut moved = KvBlock::new(&KvLayout::new(&[other, shape]));
+        let mut moved = KvBlock::new(&KvLayout::new(&[other, shape])).unwrap();
         moved.set_layer_bits(1, (&keys, &values));
         assert_eq!(moved.layer_bits(1, KV_TOKENS), (keys, values));
         assert!(
@@ -294,11 +290,29 @@ mod tests {
     }
 
     #[test]
-    #[should_panic(expected = "1 heads of 20")]
+    fn what_no_half_can_hold_is_said() {
+        let (heads, head_dim) = (2, 4);
+        let mut block = KvBlock::new(&KvLayout::new(&[KvLayer { heads, head_dim }])).unwrap();
+        let mut write = |at: usize, value: f32| {
+            let mut row = [1.0; 16];
+            row[at] = value;
+            let (keys, values) = row.split_at(8);
+            block.write(0, 3, (keys, values))
+        };
+        for at in 0..16 {
+            assert!(write(at, 65_504.0) && write(at, -65_504.0), "{at}");
+            for value in [65_520.0, -65_520.0, f32::INFINITY, f32::NAN] {
+                assert!(!write(at, value), "{at}: {value}");
+            }
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "1 heads of 21")]
     fn an_odd_width_is_a_bug() {
         KvLayout::new(&[KvLayer {
             heads: 1,
-            head_dim: 20,
+            head_dim: 21,
         }]);
     }
 }

@@ -21,8 +21,9 @@
 //! ```
 
 mod activations;
-mod aligned;
 mod attention;
+mod buffer;
+pub mod capability;
 mod cost;
 mod crew;
 mod disjoint;
@@ -46,13 +47,14 @@ mod yielding;
 
 pub use activations::{Activations, Forms};
 pub use attention::{Attention, AttentionRows, attention_scratch};
-pub use kv::{HEAD_DIM_MAX, KV_TOKENS, KvBlock, KvLayer, KvLayout};
+pub use buffer::Buffer;
+pub use kv::{KV_TOKENS, KvBlock, KvLayer, KvLayout};
 pub use norm::RmsNorm;
 pub use ops::{Embed, KvRows, Ops, RopeRows};
-pub use packed::{Packed, Packing, ReadRows};
+pub use packed::{PackError, Packed, Packing, ReadRows};
 pub use pointwise::GateKind;
 pub use quant::CannotKeep;
 pub use region::Abandoned;
-pub use rope::{Rotary, RotaryPairs, Rotations};
+pub use rope::{Rotary, RotaryPairs, Rotations, TurnedRow};
 pub use simd::Isa;
 pub use team::Team;

@@ -49,6 +49,8 @@ pub struct KvRows<'a> {
     pub keys: &'a [f32],
     /// `[rows, kv_heads * head_dim]`.
     pub values: &'a [f32],
+    /// Set where a row has a key or a value that no half can hold: the first such row.
+    pub overflow: Option<usize>,
 }
 
 /// Heads to turn.
@@ -151,6 +153,25 @@ impl<'a> Ops<'a> {
         })
     }
 
+    /// Says of each row of `x`, `[rows, width]`, whether all its values are finite.
+    pub fn finite(&mut self, x: &[f32], out: &mut [bool]) -> Result<(), Abandoned> {
+        let width = x.len().checked_div(out.len()).unwrap_or(0);
+        assert_eq!(width * out.len(), x.len(), "rows of {width}");
+        let work = Work {
+            bytes: 4 * width as u64,
+            multiply_adds: width as u64,
+        };
+        let units = (out.len(), work);
+        let out = Disjoint::new(out);
+        self.units(units, &|row| {
+            let x = &x[row * width..(row + 1) * width];
+            // SAFETY: each row is one unit's.
+            let out = unsafe { out.part(row..row + 1) };
+            // A fold without a way out early, which the compiler makes vectors of.
+            out[0] = x.iter().fold(true, |all, x| all & x.is_finite());
+        })
+    }
+
     /// `x = cap * tanh(x / cap)`, element by element.
     pub fn softcap(&mut self, cap: f32, x: &mut [f32]) -> Result<(), Abandoned> {
         let simd = self.simd;
@@ -189,7 +210,7 @@ impl<'a> Ops<'a> {
     /// # Panics
     /// When `out` was made for fewer.
     pub fn rotations(&mut self, rotary: &Rotary<'_>, out: &mut Rotations) -> Result<(), Abandoned> {
-        let pairs = rotary.frequencies.len();
+        let pairs = rotary.pairs();
         out.resize(rotary);
         let (cos, sin) = out.parts();
         let (cos, sin) = (Disjoint::new(cos), Disjoint::new(sin));
@@ -197,11 +218,11 @@ impl<'a> Ops<'a> {
             bytes: 0,
             multiply_adds: 60 * pairs as u64,
         };
-        self.units((rotary.positions.len(), each), &|row| {
+        self.units((rotary.rows.len(), each), &|row| {
             let range = row * pairs..(row + 1) * pairs;
             // SAFETY: each row is one unit's.
             let parts = unsafe { (cos.part(range.clone()), sin.part(range)) };
-            rotate_row(rotary, rotary.positions[row], parts);
+            rotate_row(&rotary.rows[row], rotary.magnitude, parts);
         })
     }
 
@@ -226,7 +247,8 @@ impl<'a> Ops<'a> {
         })
     }
 
-    /// Writes keys and values of `layer` to their blocks.
+    /// Writes keys and values of `layer` to their blocks, and notes in each entry its first row that
+    /// has one that no half can hold.
     pub fn write_kv(&mut self, layer: usize, rows: &mut [KvRows<'_>]) -> Result<(), Abandoned> {
         let simd = self.simd;
         let element = Work {
@@ -254,7 +276,10 @@ impl<'a> Ops<'a> {
                 if row.is_multiple_of(rows_at_once) {
                     pauses.point(times(row_work, rows_at_once.min(count - row)))?;
                 }
-                rows.block.write(layer, rows.slot + row, pair);
+                let fits = rows.block.write(layer, rows.slot + row, pair);
+                if !fits && rows.overflow.is_none() {
+                    rows.overflow = Some(row);
+                }
             }
             Ok(())
         })

@@ -1,3 +1,6 @@
+use gogrid_units::{Bytes, OutOfMemory};
+
+use crate::buffer::Buffer;
 use crate::exp::sin_cos;
 
 /// Which elements of a head turn together.
@@ -15,49 +18,69 @@ pub enum RotaryPairs {
 pub struct Rotations {
     /// Pairs that turn, so twice as many leading elements of a head.
     pairs: usize,
-    /// `[rows, pairs]`.
-    cos: Vec<f32>,
-    /// `[rows, pairs]`.
-    sin: Vec<f32>,
+    rows: usize,
+    /// `[rows, pairs]` at the front.
+    cos: Buffer<f32>,
+    /// `[rows, pairs]` at the front.
+    sin: Buffer<f32>,
 }
 
 /// The inputs of [`Rotations`].
 #[derive(Clone, Copy, Debug)]
 pub struct Rotary<'a> {
-    /// Radians per position of each pair.
-    pub frequencies: &'a [f32],
     /// The factor of sine and cosine.
     pub magnitude: f32,
-    /// The position of each row.
-    pub positions: &'a [usize],
+    /// The rows; all have as many pairs.
+    pub rows: &'a [TurnedRow<'a>],
+}
+
+/// How far a row turns.
+#[derive(Clone, Copy, Debug)]
+pub struct TurnedRow<'a> {
+    /// Where the row stands.
+    pub position: usize,
+    /// Radians per position of each pair.
+    pub frequencies: &'a [f32],
+}
+
+impl Rotary<'_> {
+    /// Pairs of every row.
+    pub(crate) fn pairs(&self) -> usize {
+        self.rows.first().map_or(0, |row| row.frequencies.len())
+    }
 }
 
 impl Rotations {
-    /// None yet, with room for those of `rows` rows of `pairs` pairs. They never grow past it, so
-    /// that they hold [`bytes_for`](Self::bytes_for) as many.
-    pub fn with_capacity(rows: usize, pairs: usize) -> Self {
-        Self {
+    /// None yet, with room for those of `rows` rows of `pairs` pairs: [`bytes_for`](Self::bytes_for).
+    ///
+    /// # Errors
+    /// When the system has no memory for them.
+    pub fn with_capacity(rows: usize, pairs: usize) -> Result<Self, OutOfMemory> {
+        Ok(Self {
             pairs: 0,
-            cos: Vec::with_capacity(rows * pairs),
-            sin: Vec::with_capacity(rows * pairs),
-        }
+            rows: 0,
+            cos: Buffer::zeroed(rows * pairs)?,
+            sin: Buffer::zeroed(rows * pairs)?,
+        })
     }
 
     /// Holds one rotation for each row and pair.
     pub(crate) fn resize(&mut self, rotary: &Rotary<'_>) {
-        let (rows, pairs) = (rotary.positions.len(), rotary.frequencies.len());
-        let (len, room) = (rows * pairs, self.cos.capacity());
+        let (rows, pairs) = (rotary.rows.len(), rotary.pairs());
+        let alike = rotary.rows.iter().all(|row| row.frequencies.len() == pairs);
+        assert!(alike, "rows of {pairs} pairs and of others");
+        let (len, room) = (rows * pairs, self.cos.len());
         assert!(
             len <= room,
             "rotations of {rows} rows of {pairs} pairs where {room} fit"
         );
         self.pairs = pairs;
-        self.cos.resize(len, 0.0);
-        self.sin.resize(len, 0.0);
+        self.rows = rows;
     }
 
     pub(crate) fn parts(&mut self) -> (&mut [f32], &mut [f32]) {
-        (&mut self.cos, &mut self.sin)
+        let len = self.rows * self.pairs;
+        (&mut self.cos[..len], &mut self.sin[..len])
     }
 
     /// Pairs that turn.
@@ -67,12 +90,12 @@ impl Rotations {
 
     /// Rows there are.
     pub(crate) fn rows(&self) -> usize {
-        self.cos.len().checked_div(self.pairs).unwrap_or(0)
+        self.rows
     }
 
     /// Bytes it holds for `rows` rows of `pairs` pairs.
-    pub const fn bytes_for(rows: usize, pairs: usize) -> gogrid_units::Bytes {
-        gogrid_units::Bytes::of(rows * pairs * 2 * size_of::<f32>())
+    pub fn bytes_for(rows: usize, pairs: usize) -> Bytes {
+        Buffer::<f32>::bytes_for(rows * pairs).times(2)
     }
 
     /// Turns the heads of `x`, which belong to `row`.
@@ -95,14 +118,14 @@ impl Rotations {
 
 /// The cosines and sines of one row.
 pub(crate) fn rotate_row(
-    rotary: &Rotary<'_>,
-    position: usize,
+    row: &TurnedRow<'_>,
+    magnitude: f32,
     (cos, sin): (&mut [f32], &mut [f32]),
 ) {
     // Exact: positions are far below 2^53.
-    let position = position as f64;
-    let magnitude = f64::from(rotary.magnitude);
-    let pairs = cos.iter_mut().zip(sin).zip(rotary.frequencies);
+    let position = row.position as f64;
+    let magnitude = f64::from(magnitude);
+    let pairs = cos.iter_mut().zip(sin).zip(row.frequencies);
     for ((cos, sin), &frequency) in pairs {
         let (s, c) = sin_cos(position * f64::from(frequency));
         // To float, rounded once.

@@ -4,7 +4,7 @@
 
 use std::io;
 
-use gogrid_units::{Bytes, TeamPace};
+use gogrid_units::{Bytes, OutOfMemory, TeamPace};
 
 use crate::crew::Crew;
 use crate::ops::Ops;
@@ -56,9 +56,12 @@ impl Team {
 
     /// Keeps `bytes` for attention, in place of what it kept before. Without them, or with too few,
     /// one row's attention over many positions is not shared out as finely; the results are equal.
-    pub fn keep_scratch(&mut self, bytes: Bytes) {
+    ///
+    /// # Errors
+    /// When the system has no memory for them; it then keeps none.
+    pub fn keep_scratch(&mut self, bytes: Bytes) -> Result<(), OutOfMemory> {
         let floats = usize::try_from(bytes.0).expect("fits the address space") / size_of::<f32>();
-        self.crew.resize_scratch(floats);
+        self.crew.resize_scratch(floats)
     }
 
     /// Wakes the team and runs `body`, whose operations the whole team works at, with the

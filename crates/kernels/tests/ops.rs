@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 
 use gogrid_kernels::{
     Abandoned, Activations, Embed, Forms, GateKind, Isa, Ops, Packed, Packing, RmsNorm, RopeRows,
-    Rotary, RotaryPairs, Rotations, Team,
+    Rotary, RotaryPairs, Rotations, Team, TurnedRow,
 };
 use gogrid_units::{FullSpeed, Go, Moment, Pace, PlainThreads, TeamPace, WeightType, Work};
 
@@ -184,10 +184,14 @@ fn rope_turns_pairs_and_leaves_the_rest() {
             .map(|i| 10000f32.powf(-(i as f32) / pairs as f32))
             .collect();
         let positions: Vec<_> = (0..rows).map(|row| row * 1201).collect();
-        let rotary = Rotary {
+        let turned = |&position| TurnedRow {
+            position,
             frequencies: &frequencies,
+        };
+        let turned: Vec<_> = positions.iter().map(turned).collect();
+        let rotary = Rotary {
             magnitude: 1.25,
-            positions: &positions,
+            rows: &turned,
         };
         let x = floats(10, rows * heads * head_dim);
         let mut want = wide(&x);
@@ -204,7 +208,8 @@ fn rope_turns_pairs_and_leaves_the_rest() {
             }
         }
         check(&x, &want, 1e-6, |ops, x| {
-            let mut rotations = Rotations::with_capacity(positions.len(), pairs);
+            let mut rotations =
+                Rotations::with_capacity(positions.len(), pairs).expect("there is memory");
             ops.rotations(&rotary, &mut rotations)?;
             ops.rope(
                 &rotations,
@@ -227,7 +232,7 @@ fn packed(rows: usize, cols: usize, seed: usize) -> (Packed, Vec<f32>) {
         out.iter_mut().zip(bytes).for_each(|(to, from)| *to = from);
         Ok(())
     };
-    let Ok(packed) = Packed::pack(
+    let packed = Packed::pack(
         Packing {
             stored: WeightType::F32,
             kept: WeightType::F32,
@@ -235,7 +240,8 @@ fn packed(rows: usize, cols: usize, seed: usize) -> (Packed, Vec<f32>) {
             cols,
         },
         read,
-    );
+    )
+    .expect("there is memory");
     (packed, values)
 }
 
@@ -263,7 +269,8 @@ fn products_with_several_matrices_at_once() {
             }
         }
         check(&vec![f32::NAN; want.len()], &want, 1e-4, |ops, out| {
-            let mut inputs = Activations::new(Forms::of(WeightType::F32), tokens + 2, cols);
+            let mut inputs = Activations::new(Forms::of(WeightType::F32), tokens + 2, cols)
+                .expect("there is memory");
             ops.quantise(&x, &mut inputs)?;
             let (a, rest) = out.split_at_mut(tokens * shapes[0]);
             let (b, c) = rest.split_at_mut(tokens * shapes[1]);
@@ -332,7 +339,8 @@ fn a_large_product_has_many_pause_points_and_can_be_run_again() {
     let (tokens, rows, cols) = (64, 2048, 512);
     let (weights, _) = packed(rows, cols, 14);
     let x = floats(15, tokens * cols);
-    let mut inputs = Activations::new(Forms::of(WeightType::F32), tokens, cols);
+    let mut inputs =
+        Activations::new(Forms::of(WeightType::F32), tokens, cols).expect("there is memory");
     let mut team = Team::new(2, Arc::new(PlainThreads)).expect("threads");
     let mut run = |abandon_at| {
         let pace = Watching {

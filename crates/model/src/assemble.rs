@@ -6,14 +6,15 @@ use std::collections::HashSet;
 use gogrid_units::WeightType;
 
 use crate::decoder::{
-    Attention, Decoder, Embedding, FeedForward, Head, KvGroup, Layer, Linear, Rope, Vector, Weight,
+    Attention, Decoder, Embedding, FeedForward, Head, KvGroup, Layer, Linear, LongFrequencies,
+    Rope, Vector, Weight,
 };
 use crate::error::{ModelError, shown};
 use crate::files::Files;
 use crate::limits::VOCAB_MAX;
 use crate::names::Names;
 use crate::params::{Params, Tied};
-use crate::rope::{Divisors, RopeSpec};
+use crate::rope::{Divisors, LongDivisors, RopeSpec};
 use crate::tensors::{Tensor, TensorSource};
 
 /// What a decoder is put together from.
@@ -67,7 +68,8 @@ impl Assembly<'_> {
 
     fn embedding(&self) -> Result<Embedding, ModelError> {
         let tensor = self.required(self.names.embedding)?;
-        let rows = tensor.shape.first().copied().unwrap_or(0);
+        // The last but one dimension: those before it, if any, are held to 1 with the shape.
+        let rows = tensor.shape.iter().rev().nth(1).copied().unwrap_or(0);
         let rows = self.params.vocab.unwrap_or(rows);
         if rows > VOCAB_MAX {
             let what = format!("{rows} rows are over the limit of {VOCAB_MAX}");
@@ -280,8 +282,28 @@ impl Assembly<'_> {
     }
 
     fn rope(&self, spec: &RopeSpec) -> Result<Rope, ModelError> {
+        let long = |long: &LongDivisors| {
+            let frequencies = self.frequencies(spec, Some(&long.divisors))?;
+            Ok(LongFrequencies {
+                above: long.above,
+                frequencies,
+            })
+        };
+        Ok(Rope {
+            pairs: spec.pairs,
+            frequencies: self.frequencies(spec, spec.divisors.as_ref())?,
+            long: spec.long.as_ref().map(long).transpose()?,
+            magnitude: spec.total_magnitude(),
+        })
+    }
+
+    fn frequencies(
+        &self,
+        spec: &RopeSpec,
+        divisors: Option<&Divisors>,
+    ) -> Result<Vec<f32>, ModelError> {
         let pairs = spec.rotated / 2;
-        let divisors = match &spec.divisors {
+        let divisors = match divisors {
             None => None,
             Some(Divisors::Values(values)) => Some(values.clone()),
             Some(Divisors::Tensor(name)) => Some(self.vector(name, pairs)?.values),
@@ -300,11 +322,7 @@ impl Assembly<'_> {
         if !frequencies.iter().all(|f| f.is_finite()) {
             return wrong("a frequency is not finite".to_owned());
         }
-        Ok(Rope {
-            pairs: spec.pairs,
-            frequencies,
-            magnitude: spec.total_magnitude(),
-        })
+        Ok(frequencies)
     }
 
     fn required(&self, name: &str) -> Result<Tensor, ModelError> {
@@ -314,7 +332,10 @@ impl Assembly<'_> {
     }
 
     fn expect_shape(&self, tensor: &Tensor, shape: &[usize]) -> Result<(), ModelError> {
-        if tensor.shape == shape {
+        // Outermost first, so the dimensions of 1 that a writer added to a shape come before it.
+        let ones = tensor.shape.len().saturating_sub(shape.len());
+        let (added, own) = tensor.shape.split_at(ones);
+        if own == shape && added.iter().all(|length| *length == 1) {
             return Ok(());
         }
         let what = format!("shape {:?}, the model needs {shape:?}", tensor.shape);

@@ -165,8 +165,31 @@ pub struct Rope {
     /// Radians per position of each pair; twice as many leading elements of a head are turned and
     /// the rest left as they are.
     pub frequencies: Vec<f32>,
+    /// Other frequencies for long sequences (LongRoPE, Ding et al. 2024).
+    pub long: Option<LongFrequencies>,
     /// What sine and cosine are multiplied by (YaRN and LongRoPE; else 1).
     pub magnitude: f32,
+}
+
+/// The frequencies of sequences that are longer than the context a model was first made for. All rows
+/// of a sequence turn by one list: a sequence that grows past the border begins again from its rows,
+/// as transformers' `generate` does for Phi-3.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LongFrequencies {
+    /// The most tokens of a sequence that is not long.
+    pub above: usize,
+    /// As many as [`Rope::frequencies`].
+    pub frequencies: Vec<f32>,
+}
+
+impl Rope {
+    /// The frequencies of all rows of a sequence of `length` tokens.
+    pub fn frequencies_at(&self, length: usize) -> &[f32] {
+        match &self.long {
+            Some(long) if length > long.above => &long.frequencies,
+            _ => &self.frequencies,
+        }
+    }
 }
 
 /// Which elements of a head turn together.
@@ -190,6 +213,15 @@ impl Decoder {
     pub fn weights(&self) -> Vec<&Weight> {
         let pieces = Span::whole_model(self.layers.len()).pieces(self.layers.len());
         pieces.flat_map(|piece| self.piece_weights(piece)).collect()
+    }
+
+    /// The most tokens of a sequence that turns by the frequencies for short ones; `None` where all
+    /// sequences turn alike. It is the same for all layers.
+    pub fn rotations_change_above(&self) -> Option<usize> {
+        let ropes = self.layers.iter().map(|layer| &layer.mixer.rope);
+        ropes
+            .filter_map(|rope| Some(rope.long.as_ref()?.above))
+            .next()
     }
 
     /// The matrices of one piece.

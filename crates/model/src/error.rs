@@ -52,6 +52,16 @@ pub enum ModelError {
         /// What to do about it.
         remedy: String,
     },
+    /// A file was written or cut while it was read.
+    #[error("{}: the file changed while it was read, from {before} to {after} bytes; open it again when it is whole", file.display())]
+    Changed {
+        /// The file.
+        file: PathBuf,
+        /// Its length when it was opened; what changed may be its content alone.
+        before: u64,
+        /// Its length when it had been read.
+        after: u64,
+    },
     /// The caller asked for what this model cannot give.
     #[error("{what}")]
     Request {

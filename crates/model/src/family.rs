@@ -47,8 +47,8 @@ pub(crate) enum Softcaps {
 pub(crate) enum Windows {
     /// All, if the file names a window.
     All,
-    /// All but each `period`-th. The file must name the window. The period is the one in the models'
-    /// own code, for files that do not name it.
+    /// All but each `period`-th. The period is the one in the models' own code, for files that do not
+    /// name it.
     AllButEach { period: usize },
 }
 
@@ -57,6 +57,8 @@ pub(crate) enum Windows {
 pub(crate) struct GgufRules {
     /// How they order the pairs that turn together; Hugging Face has halves everywhere.
     pub(crate) pairs: RopePairs,
+    /// A file must name the window. Otherwise one without it, or with 0, is a model without windows.
+    pub(crate) has_window: bool,
     /// The layers of the one model whose scores are divided by the root of width / heads. All others
     /// are divided by the root of a head's width. Gemma's configs give the divisor, no GGUF key
     /// does; llama.cpp too tells these models by their layers.
@@ -79,9 +81,13 @@ pub(crate) struct HuggingFaceRules {
     /// `sliding_window_pattern` must be there, unless the layers are listed. Otherwise the period is
     /// the one in [`Windows`].
     pub(crate) sliding_window_pattern: bool,
+    /// The model types whose code has no window, whatever `sliding_window` says.
+    pub(crate) without_window: &'static [&'static str],
+    /// `layer_types` lists the layers that have a window.
+    pub(crate) layer_types: bool,
     /// Only with `use_sliding_window`, and only from layer `max_window_layers` on, do layers have a
     /// window, unless the layers are listed.
-    pub(crate) max_window_layers: bool,
+    pub(crate) use_sliding_window: bool,
     /// The base of the rotation where `rope_theta` is missing; without it the key is required.
     pub(crate) rope_theta: Option<f64>,
 }
@@ -100,6 +106,7 @@ const LLAMA: Family = Family {
     windowed_rope_base: None,
     gguf: GgufRules {
         pairs: RopePairs::Adjacent,
+        has_window: false,
         scores_by_width_at_layers: None,
     },
     hugging_face: HuggingFaceRules {
@@ -109,7 +116,9 @@ const LLAMA: Family = Family {
         hidden_activation: false,
         query_pre_attn_scalar: false,
         sliding_window_pattern: false,
-        max_window_layers: false,
+        without_window: &["llama"],
+        layer_types: false,
+        use_sliding_window: false,
         // LlamaConfig's default, for Llama 1 and 2, whose configs are older than the key.
         rope_theta: Some(10_000.0),
     },
@@ -124,7 +133,8 @@ const QWEN2: Family = Family {
         ..LLAMA.gguf
     },
     hugging_face: HuggingFaceRules {
-        max_window_layers: true,
+        layer_types: true,
+        use_sliding_window: true,
         rope_theta: None,
         ..LLAMA.hugging_face
     },
@@ -141,6 +151,7 @@ const GEMMA2: Family = Family {
     windows: Windows::AllButEach { period: 2 },
     gguf: GgufRules {
         pairs: RopePairs::Halves,
+        has_window: true,
         // Gemma 2 27B.
         scores_by_width_at_layers: Some(46),
     },
@@ -151,7 +162,9 @@ const GEMMA2: Family = Family {
         hidden_activation: true,
         query_pre_attn_scalar: true,
         sliding_window_pattern: false,
-        max_window_layers: false,
+        without_window: &[],
+        layer_types: true,
+        use_sliding_window: false,
         rope_theta: None,
     },
     ..LLAMA
@@ -181,6 +194,8 @@ pub(crate) static FAMILIES: [Family; 6] = [
         windows: Windows::AllButEach { period: 6 },
         windowed_rope_base: Some(10_000.0),
         gguf: GgufRules {
+            // Rnj-1 has no window, and so no layer with the other rotation.
+            has_window: false,
             // Gemma 3 27B.
             scores_by_width_at_layers: Some(62),
             ..GEMMA2.gguf

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::SystemTime;
 
 use crate::error::ModelError;
 
@@ -14,9 +15,35 @@ pub(crate) struct Files(Vec<OpenFile>);
 #[derive(Debug)]
 struct OpenFile {
     path: PathBuf,
+    /// What it was like before anything of it was read.
+    stamp: Stamp,
     /// A read at a position is a seek and a read, which must not come apart. The system's calls
     /// that do both at once differ by platform, and only the host crate may know platforms.
     file: Mutex<File>,
+}
+
+/// What changes with a file's content, as far as the system says: its length, and the moment it was
+/// last written, to the nanosecond where the file system keeps it.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Stamp {
+    bytes: u64,
+    written: Option<SystemTime>,
+}
+
+impl Stamp {
+    /// The stamp of an open file.
+    fn of(path: &Path, file: &File) -> Result<Self, ModelError> {
+        let metadata = file.metadata().map_err(|source| ModelError::Io {
+            file: path.to_owned(),
+            action: "read the length".to_owned(),
+            source,
+        })?;
+        Ok(Self {
+            bytes: metadata.len(),
+            // Not every file system has it.
+            written: metadata.modified().ok(),
+        })
+    }
 }
 
 impl Files {
@@ -39,13 +66,37 @@ impl Files {
         })
     }
 
-    /// Keeps `file` and returns its index.
-    pub(crate) fn add(&mut self, path: &Path, file: File) -> usize {
+    /// Opens the file at `path` and keeps it: its index, and a handle to read its header with.
+    pub(crate) fn add(&mut self, path: &Path) -> Result<(usize, File), ModelError> {
+        let file = Self::open(path)?;
+        let header = file.try_clone().map_err(|source| ModelError::Io {
+            file: path.to_owned(),
+            action: "open".to_owned(),
+            source,
+        })?;
         self.0.push(OpenFile {
             path: path.to_owned(),
+            stamp: Stamp::of(path, &file)?,
             file: Mutex::new(file),
         });
-        self.0.len() - 1
+        Ok((self.0.len() - 1, header))
+    }
+
+    /// Refuses a file that was written or cut since it was added: what was read of it may be of two
+    /// files.
+    pub(crate) fn check_unchanged(&self) -> Result<(), ModelError> {
+        for open in &self.0 {
+            let file = open.file.lock().unwrap_or_else(PoisonError::into_inner);
+            let stamp = Stamp::of(&open.path, &file)?;
+            if stamp != open.stamp {
+                return Err(ModelError::Changed {
+                    file: open.path.clone(),
+                    before: open.stamp.bytes,
+                    after: stamp.bytes,
+                });
+            }
+        }
+        Ok(())
     }
 
     /// Fills `out` from `offset` on. `field` is what is read, for messages.

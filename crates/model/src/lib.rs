@@ -34,8 +34,8 @@ mod tensors;
 mod text;
 
 pub use decoder::{
-    Activation, Attention, Decoder, Embedding, FeedForward, Head, KvGroup, Layer, Linear, Rope,
-    RopePairs, Vector, Weight,
+    Activation, Attention, Decoder, Embedding, FeedForward, Head, KvGroup, Layer, Linear,
+    LongFrequencies, Rope, RopePairs, Vector, Weight,
 };
 pub use error::ModelError;
 pub use model::{Model, ModelId, OpenOptions};

@@ -44,6 +44,7 @@ pub struct Model {
     decoder: Decoder,
     tokenizer: Tokenizer,
     chat_template: Option<ChatTemplate>,
+    warnings: Vec<String>,
     files: Files,
 }
 
@@ -119,11 +120,24 @@ impl Model {
         self.files.read_at(weight.file, (&weight.name, offset), out)
     }
 
+    /// Whether the files are still as they were when the model was opened. To be asked when weights
+    /// have been read: what was read before a change and after it does not belong together.
+    ///
+    /// # Errors
+    /// [`ModelError::Changed`] names the file.
+    pub fn check_unchanged(&self) -> Result<(), ModelError> {
+        self.files.check_unchanged()
+    }
+
+    /// What is odd about the files and harmless, for an operator.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
+    }
+
     fn open_gguf(path: &Path, options: &OpenOptions) -> Result<Self, ModelError> {
-        let file = Files::open(path)?;
-        let gguf = Gguf::open(path, &file)?;
         let mut files = Files::default();
-        files.add(path, file);
+        let (_, header) = files.add(path)?;
+        let gguf = Gguf::open(path, &header)?;
         let params = gguf::params(&gguf, options.context)?;
         let decoder = Assembly {
             params: &params,
@@ -143,12 +157,16 @@ impl Model {
             return Err(metadata.refuse("tokenizer.ggml.tokens", what));
         }
         let named = metadata.str("general.name")?;
+        let warnings = gguf::tokens_out_of_range(metadata, tokenizer.vocab())?;
+        let chat_template = ChatTemplate::from_gguf(metadata)?;
+        files.check_unchanged()?;
         Ok(Self {
+            warnings,
             id: ModelId::next(),
             name: named.map_or_else(|| file_name(path), str::to_owned),
             decoder,
             tokenizer,
-            chat_template: ChatTemplate::from_gguf(metadata)?,
+            chat_template,
             files,
         })
     }
@@ -180,7 +198,9 @@ impl Model {
         // A tokenizer may name more tokens than the table has rows (Gemma 3's image token), so an
         // id is held against the table where it is used.
         let (tokenizer, chat_template) = read_directory(path)?;
+        files.check_unchanged()?;
         Ok(Self {
+            warnings: Vec::new(),
             id: ModelId::next(),
             name: file_name(path),
             decoder,

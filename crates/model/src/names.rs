@@ -48,12 +48,8 @@ pub(crate) static GGUF: Names = Names {
     gate_up: "ffn_up",
     down: "ffn_down",
     feed_forward_post_norm: "post_ffw_norm",
-    // The factors for the context that was not chosen, and frequencies that old converters kept.
-    ignored: &[
-        "rope_factors_long.weight",
-        "rope_factors_short.weight",
-        "attn_rot_embd.weight",
-    ],
+    // The factors for sequences longer than any that will be run, and frequencies that old converters kept.
+    ignored: &["rope_factors_long.weight", "attn_rot_embd.weight"],
 };
 
 /// Hugging Face directories.

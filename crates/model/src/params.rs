@@ -80,6 +80,15 @@ impl Params {
                 return Err(self.refuse("rope dimensions", what));
             }
         }
+        let border = |rope: &RopeSpec| rope.long.as_ref().map(|long| long.above);
+        if let (Some(global), Some(windowed)) = (
+            border(&self.rope),
+            self.windowed_rope.as_ref().and_then(border),
+        ) && global != windowed
+        {
+            let what = format!("long sequences begin above {global} and above {windowed} tokens");
+            return Err(self.refuse("rope factors", what));
+        }
         Ok(())
     }
 

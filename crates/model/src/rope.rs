@@ -14,6 +14,8 @@ pub(crate) struct RopeSpec {
     pub(crate) scaling: Scaling,
     /// One for each pair; its frequency is divided by it.
     pub(crate) divisors: Option<Divisors>,
+    /// LongRoPE: other divisors for long sequences.
+    pub(crate) long: Option<LongDivisors>,
     /// What sine and cosine are multiplied by, beside what the scaling brings.
     pub(crate) magnitude: f64,
 }
@@ -51,6 +53,14 @@ pub(crate) struct Yarn {
     pub(crate) magnitude: f64,
 }
 
+/// LongRoPE's divisors for sequences of more tokens than the original context.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct LongDivisors {
+    /// The original context, in tokens.
+    pub(crate) above: usize,
+    pub(crate) divisors: Divisors,
+}
+
 /// Where one divisor for each pair comes from.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Divisors {
@@ -67,6 +77,7 @@ impl RopeSpec {
             base,
             scaling: Scaling::None,
             divisors: None,
+            long: None,
             magnitude: 1.0,
         }
     }

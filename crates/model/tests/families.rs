@@ -142,24 +142,33 @@ fn gemma3_rotates_windowed_layers_at_a_base_of_10000_and_never_scales_them() {
 }
 
 #[test]
-fn phi3_chooses_its_factors_by_the_context_it_is_opened_for() {
-    let whole = open(Family::Phi3Long, &OpenOptions::default());
-    let context = whole.decoder().context;
-    let frequencies = |context| {
+fn phi3_chooses_its_factors_by_the_length_of_a_sequence() {
+    let opened = |context| {
         let options = OpenOptions {
-            context: Some(context),
+            context,
             ..OpenOptions::default()
         };
         let model = open(Family::Phi3Long, &options);
-        assert_eq!(model.decoder().context, context);
-        let rope = model.decoder().layers[0].mixer.rope.clone();
-        assert!(rope.magnitude > 1.0);
-        rope.frequencies
+        assert!(model.decoder().layers[0].mixer.rope.magnitude > 1.0);
+        model.decoder().clone()
     };
-    let (short, long) = (frequencies(1), frequencies(context));
-    assert_eq!(long, whole.decoder().layers[0].mixer.rope.frequencies);
+    let whole = opened(None);
+    let border = whole.rotations_change_above().expect("it has two sets");
+    let rope = &whole.layers[0].mixer.rope;
+    let (short, long) = (rope.frequencies_at(border), rope.frequencies_at(border + 1));
     let last = short.len() - 1;
     assert!(short[last] > 2.0 * long[last], "{short:?} {long:?}");
+    assert_eq!(rope.frequencies_at(1), short);
+    assert_eq!(rope.frequencies_at(whole.context), long);
+
+    // Where no sequence can be long there is one set, the same one.
+    let small = opened(Some(border));
+    assert_eq!(small.rotations_change_above(), None);
+    assert_eq!(small.layers[0].mixer.rope.frequencies_at(border), short);
+    assert_eq!(
+        opened(Some(border + 1)).rotations_change_above(),
+        Some(border)
+    );
 }
 
 #[test]

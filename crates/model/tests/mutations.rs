@@ -88,6 +88,7 @@ fn kind(error: &ModelError) -> &'static str {
         ModelError::Malformed { .. } => "malformed",
         ModelError::Unsupported { .. } => "unsupported",
         ModelError::Missing { .. } => "missing",
+        ModelError::Changed { .. } => "changed",
         ModelError::Request { .. } => "request",
         ModelError::Template { .. } => "template",
         ModelError::Tokenizer { .. } => "tokenizer",

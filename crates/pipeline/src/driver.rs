@@ -3,14 +3,13 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 
 use gogrid_lease::Permits;
-use gogrid_units::{LoopEnd, Renewal, Spawn, ThreadLoop, panic_text, start_loop};
+use gogrid_units::{LoopEnd, Renewal, Spawn, ThreadLoop, contain, start_loop};
 
 use crate::line::{
     Flight, LINES_MAX, MESSAGES_MAX, Mailbox, Message, Payload, Release, Take, TakenStage,
@@ -149,8 +148,8 @@ impl DriverStage {
             return Err(StageError::Broken(why.clone()));
         }
         let stage = self.stage.as_mut();
-        catch_unwind(AssertUnwindSafe(|| call(stage))).unwrap_or_else(|payload| {
-            let why = format!("the stage panicked: {}", panic_text(payload.as_ref()));
+        contain(|| call(stage)).unwrap_or_else(|problem| {
+            let why = format!("the stage panicked: {problem}");
             self.broken = Some(why.clone());
             Err(StageError::Device(why))
         })
@@ -240,8 +239,8 @@ impl Drop for Driver {
     /// Drops each stage on its own, since two panics at once end the process.
     fn drop(&mut self) {
         for stage in self.stages.drain(..) {
-            if let Err(payload) = catch_unwind(AssertUnwindSafe(|| drop(stage))) {
-                (self.on_death)(panic_text(&*payload));
+            if let Err(problem) = contain(|| drop(stage)) {
+                (self.on_death)(&problem);
             }
         }
     }
@@ -352,9 +351,10 @@ impl Driver {
             for flight in its.waiting.drain(..).chain(open) {
                 flight.fail(StageError::Abandoned);
             }
-            if its.broken.is_none() {
-                let DriverStage { index, stage, .. } = its;
-                taken.push(TakenStage { index, stage });
+            match its.broken {
+                None => taken.push(TakenStage::new(its.index, its.stage)),
+                // It may panic as it goes, and the driver has the stages of others.
+                Some(_) => drop(TakenStage::new(its.index, its.stage)),
             }
         }
         // A caller that has the stages back finds the place free.

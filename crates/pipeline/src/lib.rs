@@ -9,7 +9,7 @@
 //! // Three prompt rows of one sequence; only the last wants logits.
 //! let wants = vec![Want::Nothing, Want::Nothing, Want::Logits];
 //! let positions = Default::default();
-//! let rows = SequenceRows { tables: Default::default(), start: 0, positions, wants };
+//! let rows = SequenceRows { tables: Default::default(), start: 0, length: 2, positions, wants };
 //! assert_eq!(Step { sequences: vec![rows] }.rows(), 3);
 //! ```
 
@@ -39,6 +39,6 @@ pub use runner::{
 };
 pub use stage::{Backend, Cancel, Costs, Footprint, Opening, Stage, StageError, Ticket};
 pub use step::{
-    AXES_MAX, BLOCK_TOKENS, BlockId, EmbeddedRows, Input, LayerKv, OutputBuf, Positions, Rows,
-    SequenceRows, Step, Want,
+    AXES_MAX, BLOCK_TOKENS, BlockId, EmbeddedRows, Input, LayerKv, OutputBuf, Positions, RowFault,
+    Rows, SequenceRows, Step, Want,
 };

@@ -4,7 +4,6 @@
 //! lines may have, so a hand-over never waits and drivers cannot block each other in a ring. A
 //! flight that is dropped anywhere ends its job with an error, so that none is lost unseen.
 
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -12,7 +11,7 @@ use std::task::Wake;
 use std::thread::JoinHandle;
 
 use gogrid_lease::{Permit, Permits};
-use gogrid_units::{Renewal, Span};
+use gogrid_units::{Renewal, Span, contain};
 
 use crate::driver::DriverStage;
 use crate::runner::{Finished, Hooks, StageFailure};
@@ -91,10 +90,32 @@ pub(crate) struct Take {
     pub(crate) place: Permit,
 }
 
-/// A stage that came off its driver, with its index in the line.
+/// A stage that came off its driver, with its index in the line. Dropping it drops the stage, and a
+/// panic of that goes no further: a driver and an engine outlive their stages.
 pub(crate) struct TakenStage {
     pub(crate) index: usize,
-    pub(crate) stage: Box<dyn Stage>,
+    stage: Option<Box<dyn Stage>>,
+}
+
+impl TakenStage {
+    pub(crate) fn new(index: usize, stage: Box<dyn Stage>) -> Self {
+        Self {
+            index,
+            stage: Some(stage),
+        }
+    }
+
+    pub(crate) fn into_stage(mut self) -> Option<Box<dyn Stage>> {
+        self.stage.take()
+    }
+}
+
+impl Drop for TakenStage {
+    fn drop(&mut self) {
+        let stage = self.stage.take();
+        // The panic hook has shown it.
+        let _ = contain(|| drop(stage));
+    }
 }
 
 /// The senders' side of a driver.
@@ -210,6 +231,13 @@ impl Flight {
 
     /// Goes on with what the stage gave, in `spare`: to the next stage, or to the caller.
     pub(crate) fn go_on(mut self: Box<Self>) {
+        if let Payload::Hidden(before) = &mut self.payload
+            && !before.faults.is_empty()
+        {
+            // What the stages before found comes first.
+            before.faults.append(&mut self.spare.faults);
+            std::mem::swap(&mut before.faults, &mut self.spare.faults);
+        }
         if self.at + 1 == self.line.stops.len() {
             let output = std::mem::take(&mut self.spare);
             return self.end(Ok(output));
@@ -253,7 +281,7 @@ impl Drop for Flight {
             let failure = self.failure(StageError::Lost(why));
             // Many may be dropped at once, and two panics at once end the process: a panic of the
             // caller's function, which the panic hook has shown, goes no further.
-            let _ = catch_unwind(AssertUnwindSafe(|| self.end(Err(failure))));
+            let _ = contain(|| self.end(Err(failure)));
         }
     }
 }

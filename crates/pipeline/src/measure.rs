@@ -298,6 +298,7 @@ fn step_at(decoder: &Decoder, start: usize, rows: usize) -> Arc<Step> {
     let rows = SequenceRows {
         tables,
         start,
+        length: start + wants.len(),
         positions: Positions::Sequential,
         wants,
     };

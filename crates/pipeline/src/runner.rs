@@ -240,13 +240,14 @@ impl RetiringStages {
         let mut taken: Vec<_> = answers.flatten().collect();
         taken.sort_by_key(|taken| taken.index);
         let places = self.places;
-        let placed = taken.into_iter().map(|TakenStage { index, stage }| {
-            let (device, span) = places[index];
-            PlacedStage {
+        let placed = taken.into_iter().filter_map(|taken| {
+            let (device, span) = *places.get(taken.index)?;
+            let stage = taken.into_stage()?;
+            Some(PlacedStage {
                 device,
                 span,
                 stage,
-            }
+            })
         });
         placed.collect()
     }

@@ -78,6 +78,15 @@ pub struct Footprint {
 /// Opens stages on one device: the second seam. It is made with what the device's owner lends it:
 /// the ledger of the device's memory, and the pace its work keeps.
 pub trait Backend: Send {
+    /// Whether the device can do the arithmetic of `span`, whatever room there is. It is asked before
+    /// anything else about the model.
+    ///
+    /// # Errors
+    /// [`StageError::Unsupported`] names what it cannot do.
+    fn check(&self, _model: &Model, _span: Span) -> Result<(), StageError> {
+        Ok(())
+    }
+
     /// What the device would hold for `span` and steps of at most `rows_max` rows, without opening
     /// it. No part of a span holds more of any kind than the span.
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint;
@@ -157,6 +166,9 @@ pub enum StageError {
     /// The ledger refused.
     #[error(transparent)]
     Memory(#[from] gogrid_lease::Refusal),
+    /// The system has no memory, though the ledger has room.
+    #[error(transparent)]
+    OutOfMemory(#[from] gogrid_units::OutOfMemory),
     /// The weights could not be read.
     #[error(transparent)]
     Model(#[from] gogrid_model::ModelError),

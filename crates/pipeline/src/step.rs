@@ -34,6 +34,11 @@ pub struct SequenceRows {
     /// Index of the first row in its sequence. Keys and values of all rows before it are in the
     /// blocks.
     pub start: usize,
+    /// Tokens that the sequence is turned for, at least to the end of the rows: a model may turn all
+    /// rows of a long sequence otherwise than those of a short one. It is on one side of
+    /// [`Decoder::rotations_change_above`](gogrid_model::Decoder::rotations_change_above) for all rows
+    /// whose keys are in the blocks.
+    pub length: usize,
     /// Where the rows stand for the rotation.
     pub positions: Positions,
     /// One for each row.
@@ -163,6 +168,18 @@ pub struct OutputBuf {
     pub logits: Vec<f32>,
     /// One for each row that wants a log-probability, in row order.
     pub log_probs: Vec<f32>,
+    /// Rows whose values are not finite, or were not on the way, in the order they were found. What is
+    /// given for such a row, and for those of its sequence that follow it, means nothing.
+    pub faults: Vec<RowFault>,
+}
+
+/// A row of a step that came out of the range of its numbers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RowFault {
+    /// Its index in the step.
+    pub row: usize,
+    /// Where, and what was found.
+    pub what: String,
 }
 
 impl OutputBuf {
@@ -171,5 +188,6 @@ impl OutputBuf {
         self.hidden.clear();
         self.logits.clear();
         self.log_probs.clear();
+        self.faults.clear();
     }
 }

@@ -273,6 +273,7 @@ fn job(id: u64, token: u32) -> Job {
     let rows = SequenceRows {
         tables: Arc::default(),
         start: 0,
+        length: 1,
         positions: Positions::Sequential,
         wants: vec![Want::Logits],
     };

@@ -14,7 +14,7 @@ pub enum Refusal {
     /// The prompt leaves no room for a token.
     #[error("prompt of {tokens} tokens does not fit a context of {context} with one more")]
     PromptTooLong {
-        /// Tokens of the prompt.
+        /// Tokens of the prompt; where its bytes alone are too many, the fewest it can have.
         tokens: usize,
         /// Tokens a sequence may have.
         context: usize,
@@ -63,6 +63,12 @@ pub enum Refusal {
         /// What is wrong with it.
         problem: String,
     },
+    /// No thread could be started to tokenise it.
+    #[error("no thread could be started to tokenise the prompt: {0}")]
+    NoThread(String),
+    /// The waker of the caller's task panicked, with these words.
+    #[error("the caller's waker panicked: {0}")]
+    Waker(String),
     /// The pipeline is shutting down.
     #[error("the pipeline has stopped")]
     Stopped,
@@ -87,6 +93,14 @@ pub enum GenerateError {
         /// What went wrong.
         problem: String,
     },
+    /// The system had no memory for what a stage was about to hold, though the caps have room.
+    #[error("{device}: the system refuses {asked} of memory")]
+    OutOfMemory {
+        /// The device.
+        device: String,
+        /// What was asked for at once.
+        asked: Bytes,
+    },
     /// The stages gave what cannot be right; a bug.
     #[error("{0}")]
     BadOutput(String),
@@ -96,6 +110,9 @@ pub enum GenerateError {
     /// The pipeline was dropped.
     #[error("the pipeline has stopped")]
     Stopped,
+    /// The waker of the caller's task panicked, with these words. The request was cancelled.
+    #[error("the caller's waker panicked: {0}")]
+    Waker(String),
     /// A thread that is needed has ended by a panic: a bug.
     #[error("nothing runs any more: {0}")]
     ThreadFailed(ThreadFailure),
@@ -165,6 +182,14 @@ pub enum ChangeError {
     /// A share of compute with which nothing would ever end. The old one holds.
     #[error(transparent)]
     NoCompute(#[from] NoCompute),
+    /// The waker of the caller's task panicked, so that it could not be told when they hold.
+    #[error(
+        "in force or soon to be, the status says which: the caller's waker panicked: {problem}"
+    )]
+    Unheard {
+        /// What the panic said.
+        problem: String,
+    },
     /// Nobody holds limits any more; all work has stopped for good.
     #[error("not in force: {0}; all work is stopped, open the machine again")]
     NotHeld(ThreadFailure),
@@ -176,6 +201,7 @@ impl OpenError {
         match error {
             StageError::Model(error) => Self::Model(error),
             StageError::Memory(refusal) => Self::DoesNotFit(format!("{device}: {refusal}")),
+            StageError::OutOfMemory(error) => Self::DoesNotFit(format!("{device}: {error}")),
             StageError::Unsupported(problem) => Self::BadOption {
                 field: "quantise",
                 problem,

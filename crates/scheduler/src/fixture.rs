@@ -92,6 +92,7 @@ impl TestMachine {
                 _ => format!("memory {index}"),
             },
             total,
+            room: total,
         });
         let devices = self.devices.into_iter().map(spec);
         let specs = (memories.collect(), devices.collect());
@@ -117,6 +118,7 @@ fn spec(device: TestDevice) -> DeviceSpec {
         },
         driver_text: "a fake".to_owned(),
         cores: 1,
+        quota_share: 1.0,
         lanes: 1,
         memory,
         open: Box::new(move |loan| Ok(backend(loan))),

@@ -1,10 +1,10 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
 
-use futures_channel::mpsc;
 use futures_core::Stream;
 use serde::Serialize;
 
+use crate::caller::{Told, WakerPanicked};
 use crate::engine::{Bell, RingOnDrop};
 use crate::error::GenerateError;
 
@@ -12,7 +12,7 @@ use crate::error::GenerateError;
 /// Dropping it cancels the request and gives back all it held.
 #[derive(Debug)]
 pub struct Generation {
-    events: mpsc::Receiver<Result<Event, GenerateError>>,
+    events: Told<Result<Event, GenerateError>>,
     /// Whether its last event has been given.
     ended: bool,
     /// Dropped after `events`, so that the engine wakes to a closed channel.
@@ -20,7 +20,7 @@ pub struct Generation {
 }
 
 impl Generation {
-    pub(crate) fn new(events: mpsc::Receiver<Result<Event, GenerateError>>, bell: Bell) -> Self {
+    pub(crate) fn new(events: Told<Result<Event, GenerateError>>, bell: Bell) -> Self {
         Self {
             events,
             ended: false,
@@ -36,10 +36,14 @@ impl Stream for Generation {
         if self.ended {
             return Poll::Ready(None);
         }
-        let polled = Pin::new(&mut self.events).poll_next(cx);
+        let polled = self.events.poll_next(cx);
         polled.map(|event| {
-            // A channel that closes before the last event belonged to an engine that is no more.
-            let event = event.unwrap_or(Err(GenerateError::Stopped));
+            let event = match event {
+                Ok(Some(event)) => event,
+                // A channel that closes before the last event belonged to an engine that is no more.
+                Ok(None) => Err(GenerateError::Stopped),
+                Err(WakerPanicked(problem)) => Err(GenerateError::Waker(problem)),
+            };
             self.ended = !matches!(event, Ok(Event::Delta { .. }));
             Some(event)
         })

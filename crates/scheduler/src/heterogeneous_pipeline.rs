@@ -6,18 +6,18 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use futures_channel::{mpsc, oneshot};
 use gogrid_lease::{Permit, Permits};
 use gogrid_model::{Message as ChatMessage, Model, OpenOptions};
 use gogrid_units::Bytes;
 
+use crate::caller::{self, NoAnswer};
 use crate::core::Beginning;
 use crate::engine::{
     self, Ask, Engine, EngineParts, Listener, Message, Relocator, RingOnDrop, Stopped,
 };
 use crate::error::{GenerateError, OpenError, Refusal};
 use crate::generation::Generation;
-use crate::intake::{Intake, Prepared};
+use crate::intake::{Intake, Prepared, TextWorkers};
 use crate::limits::{ASKS_MAX, QUEUED_MAX};
 use crate::machine::{Device, Machine, MachineOptions};
 use crate::opening::Opener;
@@ -37,6 +37,7 @@ pub struct HeterogeneousPipeline {
     entered: u64,
     relocator: Arc<Relocator>,
     intake: Intake,
+    text_workers: TextWorkers,
     places: Permits,
     asks: Places,
     requests: AtomicU64,
@@ -128,6 +129,7 @@ impl HeterogeneousPipeline {
         let standing = opener.stand(placement, stages, &inbox)?;
         let thread_place = hardware.threads.place_of_model();
         let relocator = Relocator::new(Arc::clone(&opener), inbox.clone(), thread_place.clone());
+        let text_workers = TextWorkers::new(Arc::clone(&model), &hardware, thread_place.clone());
         let engine = Engine::start(EngineParts {
             hardware,
             inbox: inbox.clone(),
@@ -148,6 +150,7 @@ impl HeterogeneousPipeline {
             engine: Some(engine),
             relocator,
             intake: Intake { model },
+            text_workers,
             places: Permits::new(QUEUED_MAX as u32),
             asks: Places::new(ASKS_MAX),
             requests: AtomicU64::new(0),
@@ -170,11 +173,15 @@ impl HeterogeneousPipeline {
 
     /// The whole way of a request: admits it or says why not, waits for its start, runs it, and
     /// streams what it generates. Resolves when it is admitted; waiting and running are the
-    /// stream's.
+    /// stream's. A text of more than 8 KiB is tokenised on a thread of the pipeline meanwhile, which
+    /// dropping the future ends.
     pub async fn generate(&self, request: GenerateRequest) -> Result<Generation, Refusal> {
-        let prepared = self.intake.generation(request)?;
+        let (prompt, terms) = self.intake.terms(request)?;
+        self.check_accepts()?;
+        let prompt = self.intake.prompt(prompt, &self.text_workers).await?;
+        let prepared = self.intake.generation(prompt, terms)?;
         // An event for each token, one for text held back, and the end.
-        let (events, stream) = mpsc::channel(prepared.task.adds() + 2);
+        let (events, stream) = caller::events(prepared.task.adds() + 2, self.engine().bell());
         self.submit(prepared, Listener::Generation(events))?;
         Ok(Generation::new(stream, self.engine().bell()))
     }
@@ -185,12 +192,17 @@ impl HeterogeneousPipeline {
         let prepared = self.intake.score(ids)?;
         // Dropped after the answer's receiver, so that the engine wakes to a closed channel.
         let _ring = RingOnDrop(self.engine().bell());
-        let (scores, answer) = oneshot::channel();
+        let (scores, answer) = caller::answer();
         self.submit(prepared, Listener::Scores(scores))?;
-        answer.await.unwrap_or_else(|_| Err(self.ended().into()))
+        answer.await.unwrap_or_else(|none| {
+            Err(match none {
+                NoAnswer::Gone => self.ended().into(),
+                NoAnswer::WakerPanicked(panicked) => GenerateError::Waker(panicked.0),
+            })
+        })
     }
 
-    /// The token ids of a text: special tokens in it parsed, BOS before it where `bos` and the
+    /// The token ids of a text, on the calling thread: special tokens in it parsed, BOS before it where `bos` and the
     /// model say so.
     pub fn tokenize(&self, text: &str, bos: bool) -> Result<Vec<u32>, Refusal> {
         self.intake.tokenize(text, bos)
@@ -213,10 +225,13 @@ impl HeterogeneousPipeline {
     /// `generate` uses within a second. A caller that stops waiting takes no start; while 256 wait,
     /// others wait for a place among them first.
     pub async fn throttle_if_needed(&self) {
-        let place = self.asks.take().await;
+        // A caller that cannot be woken would wait for ever.
+        let Ok(place) = self.asks.take().await else {
+            return;
+        };
         // Dropped after the answer's receiver, so that the engine wakes to a closed channel.
         let _ring = RingOnDrop(self.engine().bell());
-        let (answer, start) = oneshot::channel();
+        let (answer, start) = caller::answer();
         let ask = Ask {
             answer,
             _place: place,
@@ -251,12 +266,7 @@ impl HeterogeneousPipeline {
         let placement = engine.placement();
         let room = &placement.layout.room;
         self.count_memory(room.refuse_what_never_fits(prompt.rows.len() + task.adds()))?;
-        if let Some(failure) = engine.failure() {
-            return Err(Refusal::ThreadFailed(failure.clone()));
-        }
-        if self.machine.hardware.gate.refuses() {
-            return Err(Refusal::Finishing);
-        }
+        self.check_accepts()?;
         let place = self.place()?;
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
         let beginning = Beginning {
@@ -272,6 +282,17 @@ impl HeterogeneousPipeline {
             listener,
         });
         sent.map_err(|Stopped| self.ended())
+    }
+
+    /// Refuses what comes where nothing is accepted any more.
+    fn check_accepts(&self) -> Result<(), Refusal> {
+        if let Some(failure) = self.engine().failure() {
+            return Err(Refusal::ThreadFailed(failure.clone()));
+        }
+        match self.machine.hardware.gate.refuses() {
+            true => Err(Refusal::Finishing),
+            false => Ok(()),
+        }
     }
 
     /// Why nothing is answered any more.
@@ -295,7 +316,9 @@ impl HeterogeneousPipeline {
                 .asked()
                 .min_request_interval_ms,
         );
-        let retry_after = (interval * queued as u32).max(Duration::from_secs(1));
+        // At most some hundreds.
+        let retry_after = interval.saturating_mul(queued as u32);
+        let retry_after = retry_after.max(Duration::from_secs(1));
         Refusal::TooManyQueued {
             queued,
             retry_after,
@@ -313,6 +336,7 @@ impl HeterogeneousPipeline {
 impl Drop for HeterogeneousPipeline {
     fn drop(&mut self) {
         self.machine.hardware.engines.leave(self.entered);
+        self.text_workers.close();
         drop(self.engine.take());
         self.relocator.join();
         // What it held is free for requests of other models that wait for room.
@@ -354,6 +378,8 @@ mod agreement;
 #[cfg(test)]
 mod beside;
 #[cfg(test)]
+mod callers;
+#[cfg(test)]
 mod crowds;
 #[cfg(test)]
 mod live;
@@ -361,5 +387,7 @@ mod live;
 mod moves;
 #[cfg(test)]
 mod tests;
+#[cfg(test)]
+mod texts;
 #[cfg(test)]
 pub(crate) use tests::fake_cpu;

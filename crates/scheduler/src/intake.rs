@@ -1,22 +1,33 @@
 mod rows;
+mod text;
+mod worker;
 
 use std::sync::Arc;
 
-use gogrid_model::{Message, Model, ModelError, SpecialTokens, TextDecoder};
+use gogrid_model::{Message, Model, ModelError, TextDecoder};
+use gogrid_units::contain;
 
 use crate::core::{Decode, Task, Text};
 use crate::error::Refusal;
-use crate::limits::{
-    LAST_N_MAX, MESSAGES_MAX, PROMPT_BYTES_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX,
-};
+use crate::limits::{LAST_N_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX};
 use crate::request::{Continuation, GenerateRequest, Prompt, PromptRows, Sampling};
 use crate::sampling::{Sampler, StopWatch};
 use rows::Takes;
+use text::{TextLimit, Written};
+
+pub(crate) use worker::TextWorkers;
 
 /// Turns requests into what the core takes, or refuses them: here they are checked, once.
 #[derive(Clone, Debug)]
 pub(crate) struct Intake {
     pub(crate) model: Arc<Model>,
+}
+
+/// What a request asks for besides its prompt.
+pub(crate) struct Terms {
+    max_tokens: usize,
+    sampling: Sampling,
+    continuation: Continuation,
 }
 
 /// A request that makes sense.
@@ -37,7 +48,8 @@ impl Decode for TextDecoder {
 }
 
 impl Intake {
-    pub(crate) fn generation(&self, request: GenerateRequest) -> Result<Prepared, Refusal> {
+    /// What a request asks for besides its prompt, checked before any work is done for it.
+    pub(crate) fn terms(&self, request: GenerateRequest) -> Result<(Prompt, Terms), Refusal> {
         let GenerateRequest {
             prompt,
             max_tokens,
@@ -48,8 +60,24 @@ impl Intake {
         if max_tokens == 0 {
             return Err(bad("max_tokens", "0; at least 1 token must be asked for"));
         }
-        let prompt = self.prompt(prompt)?;
+        if let Continuation::Forced(ids) = &continuation {
+            self.check_ids("continuation", ids)?;
+        }
+        let terms = Terms {
+            max_tokens,
+            sampling,
+            continuation,
+        };
+        Ok((prompt, terms))
+    }
+
+    pub(crate) fn generation(&self, prompt: PromptRows, terms: Terms) -> Result<Prepared, Refusal> {
         let room = self.takes().check(&prompt)?;
+        let Terms {
+            max_tokens,
+            sampling,
+            continuation,
+        } = terms;
         let task = match continuation {
             Continuation::Sample => {
                 let most = max_tokens.min(room);
@@ -58,13 +86,41 @@ impl Intake {
                     most,
                 }
             }
-            Continuation::Forced(forced) => self.forced(forced, room)?,
+            Continuation::Forced(forced) => forced_task(forced, room)?,
         };
         Ok(Prepared {
             prompt,
             task,
             text: self.text(sampling.stop),
         })
+    }
+
+    /// The rows of a prompt: at once, or by a thread that tokenises.
+    pub(crate) async fn prompt(
+        &self,
+        prompt: Prompt,
+        workers: &TextWorkers,
+    ) -> Result<PromptRows, Refusal> {
+        let written = match prompt {
+            Prompt::Text(text) => Written::Text(text),
+            Prompt::Chat(messages) => Written::Chat(messages),
+            Prompt::Ids(ids) => return Ok(PromptRows::of_ids(ids)),
+            Prompt::Rows(prompt) => return Ok(prompt),
+        };
+        // One more must fit.
+        let tokens_max = self.model.decoder().context.saturating_sub(1);
+        written.check(&self.model, tokens_max)?;
+        let ids = match written.is_short() {
+            true => {
+                let limit = TextLimit {
+                    tokens_max,
+                    ..TextLimit::NONE
+                };
+                written.tokenize(&self.model, limit)?
+            }
+            false => workers.tokenize(written, tokens_max).await?,
+        };
+        Ok(PromptRows::of_ids(ids))
     }
 
     pub(crate) fn score(&self, ids: Vec<u32>) -> Result<Prepared, Refusal> {
@@ -81,59 +137,18 @@ impl Intake {
         })
     }
 
+    /// The ids of a text of any number of tokens, on the calling thread.
     pub(crate) fn tokenize(&self, text: &str, bos: bool) -> Result<Vec<u32>, Refusal> {
-        if text.len() > PROMPT_BYTES_MAX {
-            let problem = format!("{} bytes of text; at most {PROMPT_BYTES_MAX}", text.len());
-            return Err(bad("prompt", problem));
-        }
-        let tokenizer = self.model.tokenizer();
-        let ids = tokenizer
-            .encode(text, SpecialTokens::Parse)
-            .map_err(|e| unusable(&e))?;
-        // A template may have written it already.
-        let begins = tokenizer
-            .bos()
-            .filter(|first| bos && ids.first() != Some(first));
-        Ok(begins.into_iter().chain(ids).collect())
+        let tokenized = contain(|| match bos {
+            true => text::with_bos(&self.model, text, TextLimit::NONE),
+            false => text::encode(&self.model, text, TextLimit::NONE),
+        });
+        tokenized.unwrap_or_else(|problem| Err(text::panicked(&self.model, &problem)))
     }
 
     pub(crate) fn render(&self, messages: &[Message]) -> Result<String, Refusal> {
-        let Some(template) = self.model.chat_template() else {
-            return Err(bad(
-                "prompt",
-                "this model has no chat template; give it text to go on with",
-            ));
-        };
-        if messages.is_empty() || messages.len() > MESSAGES_MAX {
-            let problem = format!(
-                "{} messages; 1 to {MESSAGES_MAX} can be sent",
-                messages.len()
-            );
-            return Err(bad("prompt", problem));
-        }
-        template.render(messages, true).map_err(|e| unusable(&e))
-    }
-
-    fn prompt(&self, prompt: Prompt) -> Result<PromptRows, Refusal> {
-        let ids = match prompt {
-            Prompt::Text(text) => self.tokenize(&text, true)?,
-            Prompt::Chat(messages) => self.tokenize(&self.render(&messages)?, true)?,
-            Prompt::Ids(ids) => ids,
-            Prompt::Rows(prompt) => return Ok(prompt),
-        };
-        Ok(PromptRows::of_ids(ids))
-    }
-
-    fn forced(&self, forced: Vec<u32>, room: usize) -> Result<Task, Refusal> {
-        self.check_ids("continuation", &forced)?;
-        if forced.len() > room {
-            let problem = format!(
-                "{} tokens after the prompt; the context has room for {room}",
-                forced.len()
-            );
-            return Err(bad("continuation", problem));
-        }
-        Ok(Task::Force(forced))
+        let rendered = contain(|| text::render(&self.model, messages));
+        rendered.unwrap_or_else(|problem| Err(text::panicked(&self.model, &problem)))
     }
 
     fn check_ids(&self, field: &'static str, ids: &[u32]) -> Result<(), Refusal> {
@@ -163,6 +178,17 @@ impl Intake {
             stops: StopWatch::new(stops),
         }
     }
+}
+
+fn forced_task(forced: Vec<u32>, room: usize) -> Result<Task, Refusal> {
+    if forced.len() > room {
+        let problem = format!(
+            "{} tokens after the prompt; the context has room for {room}",
+            forced.len()
+        );
+        return Err(bad("continuation", problem));
+    }
+    Ok(Task::Force(forced))
 }
 
 fn check_sampling(sampling: &Sampling) -> Result<(), Refusal> {

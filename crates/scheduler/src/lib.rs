@@ -36,6 +36,7 @@
 
 #![forbid(unsafe_code)]
 
+mod caller;
 mod core;
 mod engine;
 mod error;
@@ -45,6 +46,7 @@ mod generation;
 pub mod heterogeneous_pipeline;
 mod intake;
 mod limits;
+mod log;
 mod machine;
 mod metrics;
 mod opening;

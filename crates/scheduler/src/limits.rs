@@ -46,11 +46,22 @@ pub(crate) const STOP_STRING_BYTES_MAX: usize = 256;
 /// Tokens that the repetition penalties may look back.
 pub(crate) const LAST_N_MAX: usize = 4096;
 
-/// Messages of one chat.
+/// Messages of one chat; [`PROMPT_BYTES_MAX`] bounds their bytes together.
 pub(crate) const MESSAGES_MAX: usize = 4096;
 
 /// Bytes of one prompt's text.
 pub(crate) const PROMPT_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes of text that one token stands for at most, over a whole prompt: the longest tokens in use
+/// have 512 bytes. A prompt of more bytes than that allows is refused before it is tokenised.
+pub(crate) const TOKEN_BYTES_MAX: usize = 4096;
+
+/// Bytes of text that are tokenised on the caller's own thread: some milliseconds. Longer texts have
+/// a thread of their own.
+pub(crate) const TEXT_INLINE_BYTES_MAX: usize = 8 << 10;
+
+/// Threads of one pipeline that tokenise at a time; a caller with another long text waits.
+pub(crate) const TEXT_WORKERS_MAX: usize = 2;
 
 /// Runs of rows with embeddings in one prompt: each is looked at in every step.
 pub(crate) const EMBEDDED_RUNS_MAX: usize = 4096;
@@ -66,6 +77,7 @@ pub(crate) const PLANNED_TOKENS_MAX: usize = 4096;
 /// to 38 us; the row itself stays where it is.
 pub(crate) const CROSSING_SECONDS: f64 = 40e-6;
 
+const _: () = assert!(TEXT_INLINE_BYTES_MAX < PROMPT_BYTES_MAX);
 const _: () = assert!(
     SEQUENCES_IN_STEP_MAX < ROWS_IN_STEP_MAX,
     "a prefill must find rows"

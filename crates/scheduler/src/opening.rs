@@ -256,6 +256,7 @@ impl Opener {
         Shape {
             vocab: decoder.vocab,
             ends,
+            rotations_change_above: decoder.rotations_change_above(),
         }
     }
 

@@ -3,6 +3,8 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use crate::caller::{Fault, WakerPanicked, Wakers};
+
 /// A number of places that callers take one each of. A caller that finds none waits; places go to
 /// callers in the order they came.
 #[derive(Clone, Debug)]
@@ -14,8 +16,15 @@ pub(crate) struct Places(Arc<Mutex<Row>>);
 struct Row {
     free: usize,
     /// Callers that wait, by number in the order they came: one for each future that is kept.
-    waiting: BTreeMap<u64, Waker>,
+    waiting: BTreeMap<u64, Waiting>,
     came: u64,
+}
+
+/// A caller that waits.
+#[derive(Clone, Debug)]
+struct Waiting {
+    waker: Waker,
+    fault: Arc<Fault>,
 }
 
 /// A place. Dropping it wakes the caller that has waited longest.
@@ -32,10 +41,11 @@ impl Places {
     }
 
     /// Takes a place, once there is one.
-    pub(crate) async fn take(&self) -> Place {
+    pub(crate) async fn take(&self) -> Result<Place, WakerPanicked> {
         let mut wait = Wait {
             places: self,
             number: None,
+            wakers: Wakers::default(),
         };
         poll_fn(move |context| wait.poll(context)).await
     }
@@ -46,14 +56,22 @@ impl Places {
     }
 
     /// Wakes the first caller that waits if there is a place; outside the lock, since a waker is the
-    /// caller's own code.
+    /// caller's own code. One that cannot be woken leaves the row, and the next is the first.
     fn wake_first(&self) {
-        let row = self.row();
-        let first = row.waiting.values().next().filter(|_| row.free > 0);
-        let first = first.cloned();
-        drop(row);
-        if let Some(first) = first {
-            first.wake();
+        loop {
+            let row = self.row();
+            let first = row.waiting.iter().next().filter(|_| row.free > 0);
+            let first = first.map(|(&number, waiting)| (number, waiting.clone()));
+            drop(row);
+            let Some((number, Waiting { waker, fault })) = first else {
+                return;
+            };
+            waker.wake();
+            if fault.check().is_ok() {
+                return;
+            }
+            let gone = self.row().waiting.remove(&number);
+            drop(gone);
         }
     }
 }
@@ -69,19 +87,28 @@ impl Drop for Place {
 struct Wait<'a> {
     places: &'a Places,
     number: Option<u64>,
+    wakers: Wakers,
 }
 
 impl Wait<'_> {
-    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Place> {
+    fn poll(&mut self, context: &mut Context<'_>) -> Poll<Result<Place, WakerPanicked>> {
+        let waker = match self.wakers.stand_in(context) {
+            Ok(waker) => waker,
+            Err(panicked) => return Poll::Ready(Err(panicked)),
+        };
         let mut row = self.places.row();
         row.came += u64::from(self.number.is_none());
         let number = *self.number.get_or_insert(row.came);
         let first = row.waiting.keys().next();
         if row.free > 0 && first.is_none_or(|&first| first >= number) {
             row.free -= 1;
-            return Poll::Ready(Place(self.places.clone()));
+            return Poll::Ready(Ok(Place(self.places.clone())));
         }
-        row.waiting.insert(number, context.waker().clone());
+        let fault = Arc::clone(self.wakers.fault());
+        let before = row.waiting.insert(number, Waiting { waker, fault });
+        drop(row);
+        // Outside the lock, as a waker of another task may go with it.
+        drop(before);
         Poll::Pending
     }
 }
@@ -113,11 +140,43 @@ mod tests {
     }
 
     fn poll(
-        future: std::pin::Pin<&mut impl Future<Output = Place>>,
+        future: std::pin::Pin<&mut impl Future<Output = Result<Place, WakerPanicked>>>,
         wakes: &Arc<Wakes>,
     ) -> Poll<Place> {
         let waker = Waker::from(Arc::clone(wakes));
-        future.poll(&mut Context::from_waker(&waker))
+        let polled = future.poll(&mut Context::from_waker(&waker));
+        polled.map(|taken| taken.expect("no waker here panics"))
+    }
+
+    /// Panics when it is woken.
+    struct Panics;
+
+    impl Wake for Panics {
+        fn wake(self: Arc<Self>) {
+            panic!("as a test asked");
+        }
+    }
+
+    #[test]
+    fn a_caller_that_cannot_be_woken_keeps_nobody_waiting() {
+        let places = Places::new(1);
+        let good = Arc::default();
+        let mut held = pin!(places.take());
+        let Poll::Ready(held) = poll(held.as_mut(), &good) else {
+            panic!("there was a place")
+        };
+        let (mut bad, mut next) = (pin!(places.take()), pin!(places.take()));
+        let panics = Waker::from(Arc::new(Panics));
+        let mut context = Context::from_waker(&panics);
+        assert!(bad.as_mut().poll(&mut context).is_pending());
+        assert!(poll(next.as_mut(), &good).is_pending());
+        drop(held);
+        assert_eq!(good.0.load(Ordering::Relaxed), 1, "the next is woken");
+        assert!(poll(next.as_mut(), &good).is_ready());
+        let Poll::Ready(Err(WakerPanicked(problem))) = bad.as_mut().poll(&mut context) else {
+            panic!("it hears why it got none")
+        };
+        assert_eq!(problem, "as a test asked");
     }
 
     #[test]

@@ -41,6 +41,12 @@ pub(crate) fn place(
     options: &Options,
     timing: Timing,
 ) -> Result<Placing, OpenError> {
+    let whole = Span::whole_model(opener.shape.layers);
+    for &index in usable {
+        let device = &opener.hardware.devices[index];
+        let checked = device.backend().check(&opener.model, whole);
+        checked.map_err(|error| OpenError::of_stage(&device.name, error))?;
+    }
     let devices = usable
         .iter()
         .map(|&index| plan_device(opener, &opener.hardware.devices[index], timing));
@@ -283,7 +289,10 @@ fn plan_device(
         pieces,
         tied: apart.saturating_sub(together),
         memory: device.memory,
-        duty: duty((device.cores, device.lanes), opener.share()),
+        duty: duty(
+            (device.cores, device.lanes),
+            opener.share() * device.quota_share,
+        ),
     })
 }
 

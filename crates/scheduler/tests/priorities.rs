@@ -87,7 +87,7 @@ async fn generate(pipeline: &HeterogeneousPipeline, changes: &[(usize, i32)]) ->
 
 /// Name and nice value of each thread of this process, from the kernel.
 fn threads() -> Vec<(String, i32)> {
-    let tasks = fs::read_dir(TASKS).expect("this process has threads");
+    let tasks = fs::read_dir(TASKS).into_iter().flatten();
     let stat = |task: std::io::Result<fs::DirEntry>| {
         // A thread may end meanwhile.
         let text = fs::read_to_string(task.ok()?.path().join("stat")).ok()?;
@@ -108,10 +108,13 @@ fn held() -> Vec<(String, i32)> {
 
 #[test]
 fn tokens_are_the_same_whatever_priorities_change_meanwhile() {
+    // Whatever value this process was started with: an ordinary user may ask for no lower one.
+    let first = threads().first().map_or(0, |(_, nice)| *nice);
+    let [low, high] = [5, 15].map(|nice| first.max(nice));
     block_on(async {
-        let pipeline = pipeline(15);
+        let pipeline = pipeline(high);
         let expected = generate(&pipeline, &[]).await;
-        let changes = [(10, 5), (30, 15), (31, 5), (100, 15)];
+        let changes = [(10, low), (30, high), (31, low), (100, high)];
         assert_eq!(generate(&pipeline, &changes).await, expected);
     });
 }
@@ -162,7 +165,9 @@ fn an_ordinary_user_loosens_priorities_while_a_generation_runs() {
 fn loosens_them_all() {
     // What the system gave this process, on whose main thread nothing was changed.
     let first = threads()[0].1;
-    assert!(first < 15, "this process begins at nice {first}");
+    if first >= 15 {
+        return eprintln!("skipped: this process begins at nice {first}, and none is above 15");
+    }
     block_on(async {
         let pipeline = pipeline(15);
         assert!(!held().is_empty());

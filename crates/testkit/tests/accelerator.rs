@@ -140,6 +140,7 @@ impl Line {
         let rows = SequenceRows {
             tables: Arc::new(vec![blocks; self.fake.windows.len()]),
             start,
+            length: self.ids.len(),
             positions: Positions::Sequential,
             wants: vec![Want::Logits; ids.len()],
         };
@@ -385,6 +386,7 @@ fn a_pace_that_is_over_abandons_before_the_device_has_the_step() {
     let rows = SequenceRows {
         tables: Arc::new(vec![vec![Some(BlockId(0))]]),
         start: 0,
+        length: 1,
         positions: Positions::Sequential,
         wants: vec![Want::Logits],
     };

@@ -14,7 +14,9 @@
 #![forbid(unsafe_code)]
 
 mod bytes;
+mod contain;
 mod moment;
+mod out_of_memory;
 mod pace;
 mod span;
 mod sparing;
@@ -23,10 +25,12 @@ mod thread_loop;
 mod weight_type;
 
 pub use bytes::Bytes;
+pub use contain::contain;
 pub use moment::Moment;
+pub use out_of_memory::OutOfMemory;
 pub use pace::{FullSpeed, Go, Pace, TeamPace, Work};
 pub use span::{Piece, Span};
 pub use sparing::Sparing;
 pub use spawn::{PlainThreads, Spawn, ThreadBody, hand_over, system_name};
-pub use thread_loop::{LoopEnd, Renewal, ThreadLoop, panic_text, start_loop};
+pub use thread_loop::{LoopEnd, Renewal, ThreadLoop, start_loop};
 pub use weight_type::WeightType;

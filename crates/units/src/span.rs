@@ -73,6 +73,17 @@ impl Span {
     }
 }
 
+impl fmt::Display for Piece {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Embedding => write!(f, "the embedding"),
+            Self::Mixer(layer) => write!(f, "the attention of layer {layer}"),
+            Self::FeedForward(layer) => write!(f, "the feed-forward of layer {layer}"),
+            Self::Head => write!(f, "the head"),
+        }
+    }
+}
+
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "pieces {}..{}", self.start, self.end)

@@ -1,10 +1,10 @@
 use std::any::Any;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::SyncSender;
 use std::thread::JoinHandle;
 
+use crate::contain::contain;
 use crate::spawn::{Spawn, hand_over};
 
 /// Dropped when a renewal is done, by each thread that it reaches.
@@ -22,7 +22,8 @@ pub trait ThreadLoop: Send + 'static {
     /// Works until it is told to end, or to go on in a fresh thread.
     fn run(&mut self) -> LoopEnd;
 
-    /// Told on the thread when `run` panicked, before the state is dropped.
+    /// Told on the thread when `run` panicked, before the state is dropped. What it must do comes
+    /// before what may panic again, such as a word to an operator.
     fn failed(&mut self, problem: &str);
 }
 
@@ -58,20 +59,20 @@ pub fn start_loop<T: ThreadLoop>(state: T) -> io::Result<()> {
 impl<T: ThreadLoop> Seat<T> {
     fn run(mut self, mut own: JoinHandle<()>) {
         loop {
-            let ended = catch_unwind(AssertUnwindSafe(|| self.state.run()));
-            match ended {
+            match contain(|| self.state.run()) {
                 Ok(LoopEnd::Renewed(renewal)) => match self.renew(own, renewal) {
                     Some(kept) => (self, own) = kept,
                     None => return,
                 },
                 Ok(LoopEnd::Stopped(answer)) => {
                     self.follow(None);
-                    drop(self);
+                    // The owner waits for the answer, whatever the state does as it goes.
+                    let _ = contain(|| drop(self));
                     // Nobody may wait for it.
                     let _ = answer.try_send(own);
                     return;
                 }
-                Err(payload) => return self.state.failed(panic_text(&*payload)),
+                Err(problem) => return self.fail(&problem),
             }
         }
     }
@@ -80,7 +81,7 @@ impl<T: ThreadLoop> Seat<T> {
     fn renew(self, own: JoinHandle<()>, renewal: Renewal) -> Option<(Self, JoinHandle<()>)> {
         let spawn = self.state.spawn();
         let go_on = |(mut seat, before, renewal): (Self, _, Renewal), own| {
-            drop(renewal);
+            let _ = contain(|| drop(renewal));
             seat.follow(Some(before));
             seat.run(own);
         };
@@ -90,6 +91,13 @@ impl<T: ThreadLoop> Seat<T> {
         Some((seat, own))
     }
 
+    /// Tells of the panic that ended the loop, and drops the state: each on its own, since a panic of
+    /// one must not keep the other from happening, and two at once end the process.
+    fn fail(mut self, problem: &str) {
+        let _ = contain(|| self.state.failed(problem));
+        let _ = contain(|| drop(self));
+    }
+
     /// Keeps the handle of the thread before, and joins the one before that.
     fn follow(&mut self, before: Option<JoinHandle<()>>) {
         if let Some(ended) = std::mem::replace(&mut self.before, before) {
@@ -97,13 +105,6 @@ impl<T: ThreadLoop> Seat<T> {
             let _ = ended.join();
         }
     }
-}
-
-/// What a panic said.
-pub fn panic_text(payload: &(dyn Any + Send)) -> &str {
-    let text = payload.downcast_ref::<&str>().copied();
-    text.or_else(|| payload.downcast_ref::<String>().map(String::as_str))
-        .unwrap_or("no message")
 }
 
 #[cfg(test)]
@@ -165,6 +166,39 @@ mod tests {
         order.send(Order::Stop(answer)).unwrap();
         ended.recv().unwrap().join().unwrap();
         assert!(heard.recv().is_err(), "its state is dropped");
+    }
+
+    /// Panics in all it does, and tells that it was dropped.
+    struct Fails(Sender<()>);
+
+    impl ThreadLoop for Fails {
+        const NAME: &'static str = "fails";
+
+        fn spawn(&self) -> Arc<dyn Spawn> {
+            Arc::new(PlainThreads)
+        }
+
+        fn run(&mut self) -> LoopEnd {
+            panic!("in its work")
+        }
+
+        fn failed(&mut self, _problem: &str) {
+            panic!("while it tells")
+        }
+    }
+
+    impl Drop for Fails {
+        fn drop(&mut self) {
+            let _ = self.0.send(());
+            panic!("as it is dropped");
+        }
+    }
+
+    #[test]
+    fn a_loop_that_panics_at_every_turn_is_dropped_once_and_ends_no_process() {
+        let (dropped, heard) = channel();
+        start_loop(Fails(dropped)).expect("a thread");
+        assert_eq!(heard.iter().count(), 1);
     }
 
     #[test]

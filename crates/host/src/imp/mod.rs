@@ -6,7 +6,7 @@
     expect(dead_code, reason = "a test looks at its abilities only")
 )]
 mod absent;
-#[cfg(any(target_os = "linux", target_os = "macos", windows))]
+#[cfg(any(target_os = "macos", windows))]
 mod battery;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -14,6 +14,8 @@ mod linux;
 mod macos;
 #[cfg(any(target_os = "linux", windows))]
 mod nvidia;
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+mod plain_file;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod unix;
 #[cfg(windows)]
@@ -30,7 +32,7 @@ use macos as system;
 #[cfg(windows)]
 use windows as system;
 
-#[cfg(any(target_os = "linux", target_os = "macos", windows))]
+#[cfg(any(target_os = "macos", windows))]
 pub(crate) use battery::battery;
 pub(crate) use system::{
     Gpus, IdleClock, MemoryFile, PowerMeter, PresenceSources, PressureFiles, Thermometers,
@@ -41,13 +43,33 @@ pub(crate) use system::{
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 pub(crate) use system::{Listener, Stream, socket_files, socket_is_alive};
 #[cfg(any(target_os = "linux", target_os = "macos"))]
-pub(crate) use unix::{Listener, Stream, socket_files, socket_is_alive};
+pub(crate) use unix::{
+    Listener, Stream, kill_with_its_own, open_to_lock, open_to_read, socket_files, socket_is_alive,
+    tie_to_this_process,
+};
+
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+pub(crate) use plain_file::{open_to_lock, open_to_read};
+
+/// Ended only when its owner says so.
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+pub(crate) fn tie_to_this_process(_command: &mut std::process::Command) {}
+
+/// Nothing here knows what a program started.
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+pub(crate) fn kill_with_its_own(_child: &std::process::Child) {}
 
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 pub(crate) use absent::battery;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{core_siblings, current_core};
+pub(crate) use linux::{battery, core_siblings, cpu_quota, current_core};
+
+/// Not asked of other systems.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn cpu_quota() -> Option<f64> {
+    None
+}
 
 /// Not asked of other systems.
 #[cfg(not(target_os = "linux"))]

@@ -6,6 +6,7 @@ use std::ops::Range;
 use gogrid_kernels::{
     Abandoned, Activations, Attention, AttentionRows, Forms, GateKind, KV_TOKENS, KvBlock, KvLayer,
     KvLayout, KvRows, Ops, Packed, Packing, RmsNorm, RopeRows, Rotary, RotaryPairs, Rotations,
+    TurnedRow,
 };
 use gogrid_units::WeightType;
 
@@ -21,7 +22,7 @@ pub(crate) fn matrix(ty: WeightType, rows: usize, cols: usize) -> Packed {
         }
         Ok::<_, Infallible>(())
     };
-    let Ok(packed) = Packed::pack(
+    let packed = Packed::pack(
         Packing {
             stored: ty,
             kept: ty,
@@ -29,7 +30,8 @@ pub(crate) fn matrix(ty: WeightType, rows: usize, cols: usize) -> Packed {
             cols,
         },
         &mut read,
-    );
+    )
+    .expect("there is memory");
     packed
 }
 
@@ -101,7 +103,9 @@ impl Cache {
         }]);
         let blocks = step.context.div_ceil(KV_TOKENS);
         Self {
-            blocks: (0..blocks).map(|_| KvBlock::new(&layout)).collect(),
+            blocks: (0..blocks)
+                .map(|_| KvBlock::new(&layout).expect("there is memory"))
+                .collect(),
             kv_heads,
             q: vec![0.5; step.rows() * WIDTH],
             out: vec![0.0; step.rows() * WIDTH],
@@ -140,6 +144,7 @@ impl Cache {
             slot: 0,
             keys,
             values,
+            overflow: None,
         };
         let mut rows: Vec<_> = self.blocks.iter_mut().zip(parts).map(write).collect();
         ops.write_kv(0, &mut rows)
@@ -178,10 +183,10 @@ impl<'a> Layer<'a> {
             v: vec![0.0; rows * kv_heads * HEAD_DIM],
             gate: vec![0.0; rows * hidden],
             up: vec![0.0; rows * hidden],
-            input: Activations::new(forms, rows, WIDTH),
-            gated: Activations::new(forms, rows, hidden),
+            input: Activations::new(forms, rows, WIDTH).expect("there is memory"),
+            gated: Activations::new(forms, rows, hidden).expect("there is memory"),
             positions: (0..rows).map(|row| first + row % step.rows_each).collect(),
-            rotations: Rotations::with_capacity(rows, HEAD_DIM / 2),
+            rotations: Rotations::with_capacity(rows, HEAD_DIM / 2).expect("there is memory"),
         }
     }
 
@@ -212,10 +217,14 @@ impl<'a> Layer<'a> {
     }
 
     fn rotate(&mut self, ops: &mut Ops<'_>) -> Result<(), Abandoned> {
-        let rotary = Rotary {
+        let turned = |&position| TurnedRow {
+            position,
             frequencies: &[0.1; HEAD_DIM / 2],
+        };
+        let turned: Vec<_> = self.positions.iter().map(turned).collect();
+        let rotary = Rotary {
             magnitude: 1.0,
-            positions: &self.positions,
+            rows: &turned,
         };
         ops.rotations(&rotary, &mut self.rotations)?;
         for x in [&mut self.cache.q, &mut self.k] {

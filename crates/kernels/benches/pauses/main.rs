@@ -85,7 +85,8 @@ impl Bench {
     fn new(isa: Isa, words: Vec<String>) -> Self {
         let team = |threads| {
             let mut team = Team::new(threads, Arc::new(PlainThreads)).expect("threads");
-            team.keep_scratch(attention_scratch(HEADS, HEAD_DIM, 8192));
+            team.keep_scratch(attention_scratch(HEADS, HEAD_DIM, 8192))
+                .expect("there is memory");
             team
         };
         Self {
@@ -217,7 +218,7 @@ fn heads(bench: &mut Bench) {
         }
         let head = matrix(ty, VOCAB, HEAD_WIDTH);
         for rows in [1, 16] {
-            let x = Activations::new(Forms::of(ty), rows, HEAD_WIDTH);
+            let x = Activations::new(Forms::of(ty), rows, HEAD_WIDTH).expect("there is memory");
             let mut out = vec![0.0; rows * VOCAB];
             let name = format!("head {ty}, {rows} rows");
             bench.case(&name, &mut |ops| ops.matmul(&x, &mut [(&head, &mut out)]));

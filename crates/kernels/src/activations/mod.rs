@@ -5,8 +5,9 @@ mod round;
 mod tests;
 mod writer;
 
-use gogrid_units::{Bytes, WeightType};
+use gogrid_units::{Bytes, OutOfMemory, WeightType};
 
+use crate::buffer::{Buffer, Plain};
 use crate::quant::{Format, ScaleOf};
 use crate::simd::{Isa, Simd, Word};
 
@@ -53,7 +54,7 @@ pub struct Activations {
     forms: Forms,
     rows: usize,
     cols: usize,
-    floats: Vec<f32>,
+    floats: Buffer<f32>,
     blocks32: Small,
     blocks256: Super,
 }
@@ -63,9 +64,9 @@ pub struct Activations {
 pub(crate) struct Small {
     words: Words,
     /// Per block: the scale, and the scale times the sum of the int8 values.
-    scales: Vec<[f32; 2]>,
+    scales: Buffer<[f32; 2]>,
     /// Per block: the sum of the int8 values.
-    sums: Vec<i32>,
+    sums: Buffer<i32>,
     blocks: usize,
 }
 
@@ -73,12 +74,13 @@ pub(crate) struct Small {
 #[derive(Debug, Default)]
 pub(crate) struct Super {
     words: Words,
-    blocks: Vec<SuperBlock>,
+    blocks: Buffer<SuperBlock>,
     blocks_per_row: usize,
 }
 
 /// The scale and sums of 256 int8 values.
 #[derive(Clone, Copy, Debug, Default)]
+#[repr(C)]
 pub(crate) struct SuperBlock {
     /// The scale.
     pub(crate) scale: f32,
@@ -88,10 +90,13 @@ pub(crate) struct SuperBlock {
     pub(crate) sums32: [i32; 4],
 }
 
+// SAFETY: floats and integers of one size, in the order they stand, so nothing lies between them.
+unsafe impl Plain for SuperBlock {}
+
 /// Rows of int8 values, as bytes.
 #[derive(Debug, Default)]
 struct Words {
-    bytes: Vec<u8>,
+    bytes: Buffer<u8>,
     stride: usize,
 }
 
@@ -102,12 +107,14 @@ impl Words {
         (cols.div_ceil(64) | 1) * 64
     }
 
-    fn new(rows: usize, cols: usize) -> Self {
+    fn new(rows: usize, cols: usize) -> Result<Self, OutOfMemory> {
         let stride = Self::stride_for(cols);
-        Self {
-            bytes: vec![0; rows * stride],
-            stride,
-        }
+        let bytes = Buffer::zeroed(rows * stride)?;
+        Ok(Self { bytes, stride })
+    }
+
+    const fn bytes_for(rows: usize, cols: usize) -> Bytes {
+        Buffer::<u8>::bytes_for(rows * Self::stride_for(cols))
     }
 
     #[inline]
@@ -134,7 +141,10 @@ pub(crate) struct SuperRow<'a> {
 impl Activations {
     /// Room for `rows` rows of `cols` values; the rows are zeros until they are filled. `cols` is
     /// a whole number of the blocks that the forms have, which a packed matrix's columns are.
-    pub fn new(forms: Forms, rows: usize, cols: usize) -> Self {
+    ///
+    /// # Errors
+    /// When the system has no memory for them.
+    pub fn new(forms: Forms, rows: usize, cols: usize) -> Result<Self, OutOfMemory> {
         assert!(
             !forms.blocks32 || cols.is_multiple_of(32),
             "{cols} columns in blocks of 32"
@@ -147,47 +157,49 @@ impl Activations {
             forms,
             rows,
             cols,
-            floats: Vec::new(),
+            floats: Buffer::default(),
             blocks32: Small::default(),
             blocks256: Super::default(),
         };
         if forms.floats {
-            new.floats = vec![0.0; rows * cols];
+            new.floats = Buffer::zeroed(rows * cols)?;
         }
         if forms.blocks32 {
             let blocks = cols / 32;
             new.blocks32 = Small {
-                words: Words::new(rows, cols),
-                scales: vec![[0.0; 2]; rows * blocks],
-                sums: vec![0; rows * blocks],
+                words: Words::new(rows, cols)?,
+                scales: Buffer::zeroed(rows * blocks)?,
+                sums: Buffer::zeroed(rows * blocks)?,
                 blocks,
             };
         }
         if forms.blocks256 {
             let blocks_per_row = cols / 256;
             new.blocks256 = Super {
-                words: Words::new(rows, cols),
-                blocks: vec![SuperBlock::default(); rows * blocks_per_row],
+                words: Words::new(rows, cols)?,
+                blocks: Buffer::zeroed(rows * blocks_per_row)?,
                 blocks_per_row,
             };
         }
-        new
+        Ok(new)
     }
 
     /// The bytes that [`Activations::new`] takes.
-    pub const fn bytes_for(forms: Forms, rows: usize, cols: usize) -> Bytes {
-        let words = Words::stride_for(cols);
-        let mut row = 0;
+    pub fn bytes_for(forms: Forms, rows: usize, cols: usize) -> Bytes {
+        let words = Words::bytes_for(rows, cols);
+        let mut bytes = Bytes::ZERO;
         if forms.floats {
-            row += 4 * cols;
+            bytes += Buffer::<f32>::bytes_for(rows * cols);
         }
         if forms.blocks32 {
-            row += words + cols / 32 * 12;
+            let blocks = rows * (cols / 32);
+            let scales = Buffer::<[f32; 2]>::bytes_for(blocks);
+            bytes += words + scales + Buffer::<i32>::bytes_for(blocks);
         }
         if forms.blocks256 {
-            row += words + cols / 256 * size_of::<SuperBlock>();
+            bytes += words + Buffer::<SuperBlock>::bytes_for(rows * (cols / 256));
         }
-        Bytes::of(rows * row)
+        bytes
     }
 
     /// Rounds `x`, `[rows, cols]`, into the first rows.

@@ -1,9 +1,10 @@
 use proptest::prelude::*;
 
 use super::{Activations, Forms};
+use crate::buffer::Buffer;
 use crate::quant::tests::Noise;
 use crate::simd::{Isa, Word};
-use gogrid_units::{Bytes, WeightType};
+use gogrid_units::WeightType;
 
 fn all_forms() -> Forms {
     let forms = WeightType::ALL.map(Forms::of);
@@ -11,7 +12,7 @@ fn all_forms() -> Forms {
 }
 
 fn filled(isa: Isa, rows: usize, cols: usize, x: &[f32]) -> Activations {
-    let mut new = Activations::new(all_forms(), rows, cols);
+    let mut new = Activations::new(all_forms(), rows, cols).unwrap();
     new.fill(isa, x);
     new
 }
@@ -133,16 +134,19 @@ fn ties_and_edges_are_as_defined() {
 fn the_bytes_are_those_counted() {
     for ty in [WeightType::F32, WeightType::Q4_0, WeightType::Q6K] {
         let forms = Forms::of(ty);
-        let new = Activations::new(forms, 5, 768);
+        let new = Activations::new(forms, 5, 768).unwrap();
         let small = &new.blocks32;
-        let words = small.words.bytes.len() + new.blocks256.words.bytes.len();
-        let bytes = 4 * (new.floats.len() + small.sums.len())
-            + words
-            + 8 * small.scales.len()
-            + size_of::<super::SuperBlock>() * new.blocks256.blocks.len();
+        let bytes = [
+            Buffer::<f32>::bytes_for(new.floats.len()),
+            Buffer::<i32>::bytes_for(small.sums.len()),
+            Buffer::<[f32; 2]>::bytes_for(small.scales.len()),
+            Buffer::<u8>::bytes_for(small.words.bytes.len()),
+            Buffer::<u8>::bytes_for(new.blocks256.words.bytes.len()),
+            Buffer::<super::SuperBlock>::bytes_for(new.blocks256.blocks.len()),
+        ];
         assert_eq!(
             Activations::bytes_for(forms, 5, 768),
-            Bytes::of(bytes),
+            bytes.into_iter().sum(),
             "{ty}"
         );
     }

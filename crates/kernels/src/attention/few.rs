@@ -3,10 +3,14 @@ use std::ops::Range;
 use super::merge::{Merge, Running, finish};
 use super::tiles::{Partial, QUERIES_MAX, Query, Tiles};
 use super::{Plan, Rows, SPAN_TILES, SPAN_TOKENS, Unit, split_partial};
+use crate::capability::HEAD_DIM_MAX;
 use crate::cost::{pieces_per_point, times};
-use crate::kv::{HEAD_DIM_MAX, KV_TOKENS};
+use crate::kv::KV_TOKENS;
 use crate::region::{Abandoned, Pauses};
 use crate::simd::{LANES, Simd};
+
+/// The widest head of nearly all models.
+const USUAL_HEAD_DIM_MAX: usize = 256;
 
 /// At most [`QUERIES_MAX`] queries of a unit.
 pub(super) struct Few<'a, 'p> {
@@ -48,7 +52,16 @@ impl<'a> Few<'a, '_> {
             .collect();
         let Some(span) = self.unit.span else {
             // SAFETY: the caller's.
-            return unsafe { self.all_spans(&queries) };
+            return unsafe {
+                // Most heads are no wider than this, and the buffer is filled with zeros each time.
+                match self.plan.heads.head_dim {
+                    ..=USUAL_HEAD_DIM_MAX => self.all_spans(
+                        &queries,
+                        &mut [0.0; QUERIES_MAX * (USUAL_HEAD_DIM_MAX + LANES)],
+                    ),
+                    _ => self.all_spans(&queries, &mut [0.0; QUERIES_MAX * (HEAD_DIM_MAX + LANES)]),
+                }
+            };
         };
         let partial = |query| {
             // SAFETY: the caller's; a query of a unit has one partial for its span.
@@ -60,14 +73,13 @@ impl<'a> Few<'a, '_> {
 
     /// # Safety
     /// The queries' outputs are this thread's.
-    unsafe fn all_spans(&self, queries: &[Query<'_>]) -> Result<(), Abandoned> {
+    unsafe fn all_spans(&self, queries: &[Query<'_>], buffer: &mut [f32]) -> Result<(), Abandoned> {
         let heads = &self.plan.heads;
         let out = |query| {
             let (row, head) = self.row_and_head(query);
             // SAFETY: the caller's.
             unsafe { self.rows.out_of(heads, row, head) }
         };
-        let mut buffer = [0.0; QUERIES_MAX * (HEAD_DIM_MAX + LANES)];
         let parts = buffer.chunks_exact_mut(heads.partial_len());
         let mut partials: Vec<_> = parts.map(split_partial).take(queries.len()).collect();
         let mut running = [Running::EMPTY; QUERIES_MAX];

@@ -11,7 +11,7 @@ use crate::exp::{exp, exp_one, tanh};
 use crate::kv::{KV_TOKENS, KvBlock};
 use crate::simd::{Floats, Kernel, LANES};
 
-/// Elements of a head between two checks of bounds: every head's width is a multiple.
+/// Elements of a head between two checks of bounds: most heads' widths are multiples.
 const STEP: usize = 8;
 
 /// Queries computed side by side, so that a key is converted once for all of them.
@@ -106,7 +106,7 @@ struct Weights<'a, const N: usize> {
 /// Values of a tile that are added to sums.
 #[derive(Clone, Copy)]
 struct Values<'a> {
-    /// `[32][head_dim]`, and eight more.
+    /// `[32][head_dim]`, and a vector more.
     all: &'a [u16],
     head_dim: usize,
     /// Those that are added.
@@ -193,10 +193,10 @@ fn scores<S: Floats, const N: usize>(
     queries: &[Query<'_>; N],
     out: &mut [[f32; KV_TOKENS]; N],
 ) {
-    let keys = keys.as_chunks().0.as_chunks::<STEP>().0;
-    let mut q = [[].as_slice(); N];
+    let (keys, last_keys) = keys.as_chunks().0.as_chunks::<STEP>();
+    let (mut q, mut last_q) = ([[].as_slice(); N], [[].as_slice(); N]);
     for n in 0..N {
-        q[n] = queries[n].q.as_chunks::<STEP>().0;
+        (q[n], last_q[n]) = queries[n].q.as_chunks::<STEP>();
     }
     let keys = &keys[..q[0].len()];
     for half in 0..KV_TOKENS / LANES {
@@ -208,6 +208,14 @@ fn scores<S: Floats, const N: usize>(
                 for n in 0..N {
                     sums[n] = s.fma(s.splat(q[n][at][d]), key, sums[n]);
                 }
+            }
+        }
+        // The last elements of a head of 20, 100, …
+        for (d, keys) in last_keys.iter().enumerate() {
+            let keys: &[u16; KV_TOKENS] = keys;
+            let key = s.load_half(&keys.as_chunks().0[half]);
+            for n in 0..N {
+                sums[n] = s.fma(s.splat(last_q[n][d]), key, sums[n]);
             }
         }
         for n in 0..N {
@@ -384,8 +392,8 @@ impl<const B: usize> Vectors<'_, B> {
             head_dim,
             keys,
         } = self.values;
-        // The last vector of a head of 8, 24, … reads eight halves past it: the next key's, or those
-        // spare at the end. They fill lanes that are never read.
+        // The last vector of a head of 20, 24, … reads halves past it: the next key's, or those spare
+        // at the end. They fill lanes that are never read.
         let start = |key: usize| key * head_dim + self.from * LANES;
         assert!(keys.low < keys.end && keys.end <= KV_TOKENS);
         assert!(start(keys.end - 1) + B * LANES <= all.len());

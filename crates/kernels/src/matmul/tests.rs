@@ -62,7 +62,8 @@ impl Case {
         pieces: Option<Pieces<'_>>,
     ) -> Vec<f32> {
         let weights = self.pack();
-        let mut x = Activations::new(Forms::of(self.ty), self.tokens, self.cols);
+        let mut x =
+            Activations::new(Forms::of(self.ty), self.tokens, self.cols).expect("there is memory");
         x.fill(isa, &self.x);
         let mut out = vec![f32::NAN; self.tokens * self.rows];
         let tiles = weights.tiles();

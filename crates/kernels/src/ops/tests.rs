@@ -16,7 +16,7 @@ use crate::norm::RmsNorm;
 use crate::packed::{Packed, Packing};
 use crate::pointwise::GateKind;
 use crate::region::Abandoned;
-use crate::rope::{Rotary, RotaryPairs, Rotations};
+use crate::rope::{Rotary, RotaryPairs, Rotations, TurnedRow};
 use crate::simd::Isa;
 use crate::team::Team;
 
@@ -93,7 +93,8 @@ fn run(
     (name, op): (&str, &mut Op<'_>),
 ) -> u64 {
     let mut team = Team::new(threads, Arc::new(PlainThreads)).expect("threads");
-    team.keep_scratch(attention_scratch(1, 256, CONTEXT));
+    team.keep_scratch(attention_scratch(1, 256, CONTEXT))
+        .expect("there is memory");
     let pace = Told {
         isa,
         weights,
@@ -128,7 +129,7 @@ fn half_a_millisecond_of_rows() {
         check("heads", len, &mut |ops| ops.norm_heads(norm, &mut x));
         check("bias", len, &mut |ops| ops.add_bias(&mut x, &weight));
         let forms = Forms::of(WeightType::Q4_1).and(Forms::of(WeightType::Q4K));
-        let mut rounded = Activations::new(forms, 5, width);
+        let mut rounded = Activations::new(forms, 5, width).expect("there is memory");
         check("rounding", len, &mut |ops| ops.quantise(&y, &mut rounded));
     }
 }
@@ -156,13 +157,16 @@ fn half_a_millisecond_of_a_vocabulary() {
 fn half_a_millisecond_of_rotations() {
     let (head_dim, rows) = (256, 40);
     let frequencies = vec![0.1; head_dim / 2];
-    let positions: Vec<_> = (CONTEXT - rows..CONTEXT).collect();
-    let rotary = Rotary {
+    let turned = |position| TurnedRow {
+        position,
         frequencies: &frequencies,
-        magnitude: 1.0,
-        positions: &positions,
     };
-    let mut rotations = Rotations::with_capacity(rows, head_dim / 2);
+    let turned: Vec<_> = (CONTEXT - rows..CONTEXT).map(turned).collect();
+    let rotary = Rotary {
+        magnitude: 1.0,
+        rows: &turned,
+    };
+    let mut rotations = Rotations::with_capacity(rows, head_dim / 2).expect("there is memory");
     let pairs = rows * head_dim / 2;
     check("rotations", pairs, &mut |ops| {
         ops.rotations(&rotary, &mut rotations)
@@ -184,7 +188,9 @@ fn half_a_millisecond_of_rotations() {
 
 fn blocks(count: usize, layer: KvLayer) -> Vec<KvBlock> {
     let layout = KvLayout::new(&[layer]);
-    (0..count).map(|_| KvBlock::new(&layout)).collect()
+    (0..count)
+        .map(|_| KvBlock::new(&layout).expect("there is memory"))
+        .collect()
 }
 
 #[test]
@@ -202,6 +208,7 @@ fn half_a_millisecond_of_written_keys() {
             slot: 0,
             keys: &row,
             values: &row,
+            overflow: None,
         };
         let mut rows: Vec<_> = blocks.iter_mut().map(rows).collect();
         ops.write_kv(0, &mut rows)
@@ -253,7 +260,7 @@ fn packed(ty: WeightType, rows: usize, cols: usize) -> Packed {
         out.fill(0);
         Ok::<_, Infallible>(())
     };
-    let Ok(packed) = Packed::pack(
+    let packed = Packed::pack(
         Packing {
             stored: ty,
             kept: ty,
@@ -261,7 +268,8 @@ fn packed(ty: WeightType, rows: usize, cols: usize) -> Packed {
             cols,
         },
         read,
-    );
+    )
+    .expect("there is memory");
     packed
 }
 
@@ -288,7 +296,7 @@ fn half_a_millisecond_of_products() {
         for cols in [4096, WIDTH, 14_336, HIDDEN] {
             let weights = packed(ty, rows, cols);
             for tokens in [1, 3, 16, 100] {
-                let x = Activations::new(Forms::of(ty), tokens, cols);
+                let x = Activations::new(Forms::of(ty), tokens, cols).expect("there is memory");
                 let mut out = vec![0.0; tokens * rows];
                 let name = format!("{ty} of {cols} by {tokens}");
                 check_first((2, ty), &name, &mut |ops| {
@@ -305,7 +313,7 @@ fn products_tell_of_all_their_work() {
     let weights = packed(WeightType::Q4K, rows, cols);
     let floats = packed(WeightType::F16, rows, cols);
     let forms = Forms::of(WeightType::Q4K).and(Forms::of(WeightType::F16));
-    let x = Activations::new(forms, tokens, cols);
+    let x = Activations::new(forms, tokens, cols).expect("there is memory");
     let (mut a, mut b) = (vec![0.0; tokens * rows], vec![0.0; tokens * rows]);
     check("products", 2 * tokens * rows * cols, &mut |ops| {
         ops.matmul(&x, &mut [(&weights, &mut a), (&floats, &mut b)])
@@ -317,7 +325,7 @@ fn rows_with_pause_points_inside_tell_of_all_their_work_and_can_be_abandoned() {
     let (rows, cols) = (64, HIDDEN);
     for ty in [WeightType::F32, WeightType::F16, WeightType::Bf16] {
         let weights = packed(ty, rows, cols);
-        let x = Activations::new(Forms::of(ty), 2, cols);
+        let x = Activations::new(Forms::of(ty), 2, cols).expect("there is memory");
         let mut out = vec![0.0; 2 * rows];
         let mut op = |ops: &mut Ops<'_>| ops.matmul(&x, &mut [(&weights, &mut out)]);
         check("wide rows", 2 * rows * cols, &mut op);

@@ -7,9 +7,9 @@ mod tests;
 use std::fmt;
 use std::ops::Range;
 
-use gogrid_units::{Bytes, WeightType};
+use gogrid_units::{Bytes, OutOfMemory, WeightType};
 
-use crate::aligned::AlignedBytes;
+use crate::buffer::{Buffer, held};
 use crate::quant::{Block, CannotKeep, can_keep, quantise_row, read_floats};
 
 use layout::Place;
@@ -35,6 +35,17 @@ pub struct Packing {
     pub cols: usize,
 }
 
+/// Why a matrix was not packed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum PackError<E> {
+    /// Its rows could not be read.
+    #[error(transparent)]
+    Read(E),
+    /// The system has no memory for it.
+    #[error(transparent)]
+    Memory(#[from] OutOfMemory),
+}
+
 /// A weight matrix `[rows, cols]`, packed for the kernels: tiles of 16 output rows, interleaved so
 /// that a SIMD lane is an output row. Rows are padded with zeros to whole tiles.
 pub struct Packed {
@@ -42,16 +53,16 @@ pub struct Packed {
     rows: usize,
     cols: usize,
     layout: Layout,
-    tiles: AlignedBytes,
+    tiles: Buffer<u8>,
 }
 
 impl Packed {
-    /// The bytes a matrix holds once packed; `None` when `cols` is no whole number of blocks, or
-    /// the size passes the address space.
+    /// The bytes a matrix holds once packed, whole pages where it is large; `None` when `cols` is no
+    /// whole number of blocks, or the size passes the address space.
     pub fn bytes_for(ty: WeightType, rows: usize, cols: usize) -> Option<Bytes> {
         let layout = Layout::of(ty, cols)?;
         let tiles = rows.div_ceil(TILE);
-        let bytes = layout.tile_bytes.checked_mul(tiles)?;
+        let bytes = held(layout.tile_bytes.checked_mul(tiles)?)?;
         // The most that an allocation may have.
         (bytes <= isize::MAX as usize - VECTOR).then_some(Bytes::of(bytes))
     }
@@ -66,11 +77,11 @@ impl Packed {
     /// about 1 MiB at a time, and fills the whole buffer.
     ///
     /// # Errors
-    /// The error of `read`.
+    /// The error of `read`, or that the system has no memory.
     ///
     /// # Panics
     /// When [`Packed::bytes_for`] or [`Packed::can_keep`] refuse, which the caller asks first.
-    pub fn pack<E>(packing: Packing, read: &mut ReadRows<'_, E>) -> Result<Self, E> {
+    pub fn pack<E>(packing: Packing, read: &mut ReadRows<'_, E>) -> Result<Self, PackError<E>> {
         let Packing {
             stored,
             kept,
@@ -80,16 +91,16 @@ impl Packed {
         if let Err(refusal) = can_keep(stored, kept) {
             panic!("{refusal}");
         }
-        let mut packed = Self::empty(kept, rows, cols);
+        let mut packed = Self::empty(kept, rows, cols)?;
         let row_bytes = stored
             .row_bytes(cols)
             .expect("whole blocks of the stored type");
         let rows_at_once = (READ_BYTES / row_bytes.max(1) / TILE * TILE).max(TILE);
-        let mut buffer = vec![0; rows_at_once.min(rows) * row_bytes];
+        let mut buffer = Buffer::zeroed(rows_at_once.min(rows) * row_bytes)?;
         for first in (0..rows).step_by(rows_at_once) {
             let range = first..rows.min(first + rows_at_once);
             let bytes = &mut buffer[..range.len() * row_bytes];
-            read(range.clone(), bytes)?;
+            read(range.clone(), bytes).map_err(PackError::Read)?;
             for (row, stored_row) in range.zip(bytes.chunks_exact(row_bytes.max(1))) {
                 packed.put_row(row, stored, stored_row);
             }
@@ -97,17 +108,17 @@ impl Packed {
         Ok(packed)
     }
 
-    fn empty(ty: WeightType, rows: usize, cols: usize) -> Self {
+    fn empty(ty: WeightType, rows: usize, cols: usize) -> Result<Self, OutOfMemory> {
         let bytes = Self::bytes_for(ty, rows, cols);
-        let bytes = bytes.unwrap_or_else(|| panic!("no {ty} matrix of {rows} x {cols}"));
-        let len = usize::try_from(bytes.0).expect("made from a usize");
-        Self {
+        assert!(bytes.is_some(), "no {ty} matrix of {rows} x {cols}");
+        let layout = Layout::of(ty, cols).expect("bytes_for found one");
+        Ok(Self {
             ty,
             rows,
             cols,
-            layout: Layout::of(ty, cols).expect("bytes_for found one"),
-            tiles: AlignedBytes::zeroed(len),
-        }
+            layout,
+            tiles: Buffer::zeroed(layout.tile_bytes * rows.div_ceil(TILE))?,
+        })
     }
 
     fn put_row(&mut self, row: usize, stored: WeightType, bytes: &[u8]) {
@@ -179,7 +190,7 @@ impl Packed {
 
     /// The bytes it holds.
     pub fn bytes(&self) -> Bytes {
-        Bytes::of(self.tiles.len())
+        Buffer::<u8>::bytes_for(self.tiles.len())
     }
 
     /// Tiles of 16 rows, the last perhaps padded.

@@ -3,7 +3,7 @@ use std::ops::Range;
 
 use gogrid_units::{Bytes, WeightType};
 
-use super::{Packed, Packing};
+use super::{PackError, Packed, Packing};
 use crate::quant::quantise_row;
 use crate::quant::tests::{Noise, plain};
 
@@ -127,7 +127,7 @@ fn a_reader_that_fails_ends_the_packing() {
         },
         read,
     );
-    assert_eq!(result.unwrap_err(), "row 1");
+    assert_eq!(result.unwrap_err(), PackError::Read("row 1"));
 }
 
 #[test]

@@ -50,6 +50,30 @@ impl Metadata {
         self.find(key).is_some()
     }
 
+    /// Every key, in the order of the bytes. A key that is not UTF-8 is none that anything reads.
+    pub(super) fn keys(&self) -> impl Iterator<Item = &str> {
+        let names = self
+            .pairs
+            .iter()
+            .map(|at| name_at(&self.header, *at as usize));
+        names.filter_map(|name| std::str::from_utf8(name).ok())
+    }
+
+    /// A number of any type, or a flag as 0 or 1; `None` for a key of another type.
+    pub(super) fn number(&self, key: &str) -> Option<f64> {
+        let value = self.find(key)?;
+        match value.ty {
+            ValueType::Bool => Some(f64::from(self.header[value.at])),
+            ValueType::F32 => Some(f32::from_le_bytes(self.take(value.at)).into()),
+            ValueType::F64 => Some(f64::from_le_bytes(self.take(value.at))),
+            // Whole numbers past 2^53 are none that a rule names.
+            _ => self.integer(value).map(|number| match number {
+                Ok(number) => number as f64,
+                Err(number) => number as f64,
+            }),
+        }
+    }
+
     /// A string.
     pub(crate) fn str(&self, key: &str) -> Result<Option<&str>, ModelError> {
         let Some(value) = self.find(key) else {

@@ -6,12 +6,14 @@
 //! as they are, with the offsets of pairs and tensors. Memory is thus the header itself and four
 //! bytes for each pair and tensor, whatever the file claims.
 
+mod keys;
 mod metadata;
 mod params;
 mod tensors;
 mod value;
 mod walk;
 
+pub(crate) use keys::tokens_out_of_range;
 pub(crate) use metadata::Metadata;
 pub(crate) use params::params;
 pub(crate) use tensors::Gguf;

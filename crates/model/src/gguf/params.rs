@@ -6,32 +6,20 @@ use crate::limits::{
     CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, HIDDEN_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX,
 };
 use crate::params::{self, Params, Tied};
-use crate::rope::{Divisors, RopeSpec, Scaling, Yarn};
+use crate::rope::{Divisors, LongDivisors, RopeSpec, Scaling, Yarn};
 use crate::tensors::TensorSource;
 
+use super::keys::{refuse_strangers, rule};
 use super::metadata::Metadata;
 use super::tensors::Gguf;
-
-/// Keys that change what a decoder computes and that no supported family has.
-const REFUSED: [&str; 8] = [
-    "attention.scale",
-    "attention.clamp_kqv",
-    "attention.max_alibi_bias",
-    "embedding_scale",
-    "residual_scale",
-    "logit_scale",
-    "rope.scale_linear",
-    "attention.key_length_mla",
-];
 
 /// Reads the sizes and switches of the decoder in `gguf`, opened for sequences of `context`
 /// tokens, or of as many as the model was made for.
 pub(crate) fn params(gguf: &Gguf, context: Option<usize>) -> Result<Params, ModelError> {
     let metadata = gguf.metadata();
-    refuse_split(metadata)?;
     let family = family(metadata)?;
+    refuse_strangers(metadata, family)?;
     let keys = Keys { metadata, family };
-    keys.refuse_unknown_arithmetic()?;
     let width = keys.size("embedding_length", WIDTH_MAX)?;
     let layers = keys.size("block_count", LAYERS_MAX)?;
     let heads = keys.size("attention.head_count", HEADS_MAX)?;
@@ -78,17 +66,6 @@ pub(crate) fn params(gguf: &Gguf, context: Option<usize>) -> Result<Params, Mode
     Ok(params)
 }
 
-fn refuse_split(metadata: &Metadata) -> Result<(), ModelError> {
-    match metadata.u64("split.count")? {
-        None | Some(0 | 1) => Ok(()),
-        Some(parts) => Err(metadata.unsupported(
-            "split.count",
-            format!("a model in {parts} files"),
-            "one file; join them with llama-gguf-split --merge".to_owned(),
-        )),
-    }
-}
-
 fn family(metadata: &Metadata) -> Result<&'static Family, ModelError> {
     const KEY: &str = "general.architecture";
     let name = metadata.required(KEY, metadata.str(KEY))?;
@@ -105,28 +82,13 @@ struct Keys<'a> {
 }
 
 impl Keys<'_> {
+    /// A key of the table, in full.
     fn key(&self, name: &str) -> String {
+        debug_assert!(
+            rule(name).is_some(),
+            "{name} is read and not in the table of keys"
+        );
         format!("{}.{name}", self.family.name)
-    }
-
-    fn refuse_unknown_arithmetic(&self) -> Result<(), ModelError> {
-        let experts = self.key("expert_count");
-        if let Some(count @ 1..) = self.metadata.u64(&experts)? {
-            let (found, supported) = (format!("a mixture of {count} experts"), "dense models");
-            return Err(self
-                .metadata
-                .unsupported(&experts, found, supported.to_owned()));
-        }
-        let keys = REFUSED.iter().map(|name| self.key(name));
-        match keys.into_iter().find(|key| self.metadata.has(key)) {
-            None => Ok(()),
-            Some(key) => {
-                let found = format!("a {} model with this key", self.family.name);
-                Err(self
-                    .metadata
-                    .unsupported(&key, found, "models without it".to_owned()))
-            }
-        }
     }
 
     fn size(&self, name: &str, max: usize) -> Result<usize, ModelError> {
@@ -147,6 +109,20 @@ impl Keys<'_> {
             let what = format!("{number} is not between 1 and {max}");
             self.metadata.refuse(&key, what)
         })
+    }
+
+    /// The first of these names if only one is there; they are one key's, so where more are there
+    /// they must say the same.
+    fn same<'n>(&self, names: [&'n str; 2]) -> Result<&'n str, ModelError> {
+        let [first, other] = names.map(|name| self.metadata.number(&self.key(name)));
+        match (first, other) {
+            (None, Some(_)) => Ok(names[1]),
+            (Some(first), Some(other)) if first != other => {
+                let what = format!("{other}, and {} is {first}", self.key(names[0]));
+                Err(self.metadata.refuse(&self.key(names[1]), what))
+            }
+            _ => Ok(names[0]),
+        }
     }
 
     fn positive(&self, name: &str) -> Result<f64, ModelError> {
@@ -181,7 +157,8 @@ impl Keys<'_> {
     }
 
     fn head_dim(&self, width: usize, heads: usize) -> Result<usize, ModelError> {
-        let keys = self.optional_size("attention.key_length", HEAD_DIM_MAX)?;
+        let name = self.same(["attention.key_length", "attention.head_dim"])?;
+        let keys = self.optional_size(name, HEAD_DIM_MAX)?;
         let values = self.optional_size("attention.value_length", HEAD_DIM_MAX)?;
         // llama.cpp's loader: width / heads where the key is missing.
         let head_dim = keys.unwrap_or(width / heads);
@@ -205,15 +182,14 @@ impl Keys<'_> {
     fn windows(&self, layers: usize) -> Result<Vec<Option<usize>>, ModelError> {
         const WINDOW: &str = "attention.sliding_window";
         const PATTERN: &str = "attention.sliding_window_pattern";
-        // Phi-3 files of models without a window have 0.
+        // Files of models without a window have 0 or no key.
         let none = self
             .metadata
             .u64(&self.key(WINDOW))
-            .is_ok_and(|n| n == Some(0));
+            .is_ok_and(|n| n.is_none_or(|n| n == 0));
         let window = match self.family.windows {
-            Windows::AllButEach { .. } => Some(self.size(WINDOW, CONTEXT_MAX)?),
-            Windows::All if none => None,
-            Windows::All => self.optional_size(WINDOW, CONTEXT_MAX)?,
+            _ if none && !self.family.gguf.has_window => None,
+            Windows::AllButEach { .. } | Windows::All => Some(self.size(WINDOW, CONTEXT_MAX)?),
         };
         let pattern = self.key(PATTERN);
         if let Ok(Some(windowed)) = self.metadata.bools(&pattern) {
@@ -251,16 +227,21 @@ impl Ropes<'_> {
         let mut rope = self.plain()?;
         rope.scaling = self.scaling()?;
         let magnitude = self.keys.optional_positive("rope.scaling.attn_factor")?;
-        if self.gguf.find("rope_factors_long.weight").is_some() {
-            let original = self
+        const LONG: &str = "rope_factors_long.weight";
+        const SHORT: &str = "rope_factors_short.weight";
+        if [LONG, SHORT]
+            .map(|name| self.gguf.find(name))
+            .iter()
+            .any(Option::is_some)
+        {
+            let above = self
                 .keys
                 .size("rope.scaling.original_context_length", CONTEXT_MAX)?;
-            let long = self.context > original;
-            rope.divisors = Some(Divisors::Tensor(if long {
-                "rope_factors_long.weight"
-            } else {
-                "rope_factors_short.weight"
-            }));
+            rope.divisors = Some(Divisors::Tensor(SHORT));
+            rope.long = (self.context > above).then_some(LongDivisors {
+                above,
+                divisors: Divisors::Tensor(LONG),
+            });
             rope.magnitude = self.keys.positive("rope.scaling.attn_factor")?;
         } else {
             rope.magnitude = magnitude.unwrap_or(1.0);
@@ -276,7 +257,10 @@ impl Ropes<'_> {
             return Ok(None);
         };
         let mut rope = self.plain()?;
-        let given = self.keys.optional_positive("rope.freq_base_swa")?;
+        let name = self
+            .keys
+            .same(["rope.freq_base_swa", "rope.local.freq_base"])?;
+        let given = self.keys.optional_positive(name)?;
         rope.base = given.unwrap_or(base);
         Ok(Some(rope))
     }
@@ -287,7 +271,10 @@ impl Ropes<'_> {
         let rotated = self
             .keys
             .optional_size("rope.dimension_count", HEAD_DIM_MAX)?;
-        let base = self.keys.optional_positive("rope.freq_base")?;
+        let name = self
+            .keys
+            .same(["rope.freq_base", "rope.global.freq_base"])?;
+        let base = self.keys.optional_positive(name)?;
         Ok(RopeSpec::plain(
             self.keys.family.gguf.pairs,
             rotated.unwrap_or(self.head_dim),
@@ -299,14 +286,21 @@ impl Ropes<'_> {
         let keys = self.keys;
         let key = keys.key("rope.scaling.type");
         match keys.metadata.str(&key)? {
+            // As in llama.cpp's loader: a factor alone is linear, and 0 is none.
+            None => Ok(match self.factor()? {
+                Some(factor) => Scaling::Linear { factor },
+                None => Scaling::None,
+            }),
+            Some("none") => Ok(Scaling::None),
             // LongRoPE is in the factor tensors.
-            None | Some("none") => Ok(Scaling::None),
             Some("longrope") if self.gguf.find("rope_factors_long.weight").is_some() => {
                 Ok(Scaling::None)
             }
             Some("longrope") => Err(self.gguf.missing("rope_factors_long.weight")),
             Some("linear") => Ok(Scaling::Linear {
-                factor: keys.positive("rope.scaling.factor")?,
+                factor: keys
+                    .metadata
+                    .required(&keys.key("rope.scaling.factor"), self.factor())?,
             }),
             Some("yarn") => self.yarn().map(Scaling::Yarn),
             Some(other) => {
@@ -317,20 +311,26 @@ impl Ropes<'_> {
         }
     }
 
+    /// What positions are divided by; 0 says that they are not.
+    fn factor(&self) -> Result<Option<f64>, ModelError> {
+        let name = (self.keys).same(["rope.scaling.factor", "rope.scale_linear"])?;
+        if self.keys.metadata.number(&self.keys.key(name)) == Some(0.0) {
+            return Ok(None);
+        }
+        self.keys.optional_positive(name)
+    }
+
     fn yarn(&self) -> Result<Yarn, ModelError> {
         let keys = self.keys;
         let original = keys.size("rope.scaling.original_context_length", CONTEXT_MAX)?;
-        let factor = keys.positive("rope.scaling.factor")?;
+        let factor = keys
+            .metadata
+            .required(&keys.key("rope.scaling.factor"), self.factor())?;
+        let fast = keys.same(["rope.scaling.yarn_beta_fast", "rope.scaling.beta_fast"])?;
+        let slow = keys.same(["rope.scaling.yarn_beta_slow", "rope.scaling.beta_slow"])?;
         // The paper's bounds; converters write them only where a model has others.
-        let beta_fast = keys.optional_positive("rope.scaling.yarn_beta_fast")?;
-        let beta_slow = keys.optional_positive("rope.scaling.yarn_beta_slow")?;
-        let unusual = ["yarn_ext_factor", "yarn_attn_factor", "yarn_log_multiplier"];
-        let unusual = unusual.map(|name| keys.key(&format!("rope.scaling.{name}")));
-        if let Some(key) = unusual.iter().find(|key| keys.metadata.has(key)) {
-            let supported = "yarn without it".to_owned();
-            let found = "yarn with this key".to_owned();
-            return Err(keys.metadata.unsupported(key, found, supported));
-        }
+        let beta_fast = keys.optional_positive(fast)?;
+        let beta_slow = keys.optional_positive(slow)?;
         Ok(Yarn {
             factor,
             original_context: original as f64,

@@ -3,6 +3,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
+use serde_json::{Map, Value};
 
 use crate::error::ModelError;
 use crate::files::Files;
@@ -41,31 +42,20 @@ pub(super) struct ConfigKeys {
     pub(super) query_pre_attn_scalar: Option<f64>,
     pub(super) attn_logit_softcapping: Option<f64>,
     pub(super) final_logit_softcapping: Option<f64>,
-    pub(super) use_bidirectional_attention: Option<bool>,
     pub(super) rope_theta: Option<f64>,
     pub(super) rope_local_base_freq: Option<f64>,
-    pub(super) rope_scaling: Option<RopeKeys>,
-    pub(super) rope_parameters: Option<RopeParameters>,
+    pub(super) rope_scaling: Option<Map<String, Value>>,
+    pub(super) rope_parameters: Option<Map<String, Value>>,
     pub(super) partial_rotary_factor: Option<f64>,
     pub(super) original_max_position_embeddings: Option<u64>,
-    pub(super) quantization_config: Option<serde_json::Value>,
+    pub(super) quantization_config: Option<Value>,
+    /// What is left: [`fields`](super::fields) knows it or refuses it.
+    #[serde(flatten)]
+    pub(super) others: Map<String, Value>,
 }
 
-/// `rope_parameters`: one set of keys for all layers, or one for each kind of layer.
-#[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
-pub(super) enum RopeParameters {
-    ByLayer {
-        full_attention: Box<RopeKeys>,
-        sliding_attention: Box<RopeKeys>,
-    },
-    One(Box<RopeKeys>),
-}
-
-/// `rope_scaling` or `rope_parameters`. A key that is not here is an error: it could change every
-/// position.
+/// `rope_scaling`, `rope_parameters`, or the part of the latter for one kind of layer.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(deny_unknown_fields)]
 pub(super) struct RopeKeys {
     pub(super) rope_type: Option<String>,
     /// What `rope_type` was called at first.
@@ -82,6 +72,9 @@ pub(super) struct RopeKeys {
     pub(super) beta_slow: Option<f64>,
     pub(super) long_factor: Option<Vec<f32>>,
     pub(super) short_factor: Option<Vec<f32>>,
+    /// What is left, as in [`ConfigKeys`].
+    #[serde(flatten)]
+    pub(super) others: Map<String, Value>,
 }
 
 impl Config {
@@ -90,6 +83,18 @@ impl Config {
         let file = directory.join("config.json");
         let keys = read_json(&file)?;
         Ok(Self { file, keys })
+    }
+
+    /// The rotation that `value` describes, in the field `name`.
+    pub(super) fn rope_keys(
+        &self,
+        name: &str,
+        value: &Map<String, Value>,
+    ) -> Result<RopeKeys, ModelError> {
+        let keys = RopeKeys::deserialize(value);
+        let keys = keys.map_err(|error| self.refuse(name, error.to_string()))?;
+        self.refuse_unknown_rope(name, &keys)?;
+        Ok(keys)
     }
 
     pub(super) fn missing(&self, key: &str) -> ModelError {

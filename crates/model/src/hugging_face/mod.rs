@@ -1,6 +1,7 @@
 //! Hugging Face directories: config.json, and safetensors in one file or in shards.
 
 mod config;
+mod fields;
 mod params;
 mod rope;
 mod shards;

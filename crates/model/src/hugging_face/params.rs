@@ -129,11 +129,7 @@ fn refuse_unbuilt(config: &Config) -> Result<(), ModelError> {
             "f32, f16 and bf16 weights, quantised here while loading",
         ));
     }
-    if config.keys.use_bidirectional_attention == Some(true) {
-        let found = "attention to later tokens".to_owned();
-        return Err(config.unsupported("use_bidirectional_attention", found, "causal attention"));
-    }
-    Ok(())
+    config.refuse_unknown_fields()
 }
 
 fn head_dim(
@@ -196,40 +192,48 @@ fn softcap(
     }
 }
 
-/// The window of each layer.
+/// The window of each layer, as the model's own code finds it.
 fn windows(
     config: &Config,
     family: &Family,
     layers: usize,
 ) -> Result<Vec<Option<usize>>, ModelError> {
+    const PATTERN: &str = "sliding_window_pattern";
     let keys = &config.keys;
-    let window = config.optional_size("sliding_window", keys.sliding_window, CONTEXT_MAX)?;
-    if let Some(types) = &keys.layer_types {
+    let rules = family.hugging_face;
+    let of_type = keys.model_type.as_deref().unwrap_or_default();
+    if rules.without_window.contains(&of_type) {
+        return Ok(vec![None; layers]);
+    }
+    let window = match rules.use_sliding_window && keys.use_sliding_window != Some(true) {
+        true => None,
+        false => config.optional_size("sliding_window", keys.sliding_window, CONTEXT_MAX)?,
+    };
+    if let Some(types) = keys.layer_types.as_ref().filter(|_| rules.layer_types) {
         return typed_windows(config, types, (layers, window));
     }
-    let required = || window.ok_or_else(|| config.missing("sliding_window"));
-    let rules = family.hugging_face;
-    match family.windows {
+    let windowed: Vec<bool> = match family.windows {
         Windows::AllButEach { period } => {
-            const KEY: &str = "sliding_window_pattern";
             let period = match rules.sliding_window_pattern {
-                true => config.size(KEY, keys.sliding_window_pattern, LAYERS_MAX)?,
+                true => config.size(PATTERN, keys.sliding_window_pattern, LAYERS_MAX)?,
                 false => period,
             };
-            let window = required()?;
-            let windowed = |layer: usize| (layer % period < period - 1).then_some(window);
-            Ok((0..layers).map(windowed).collect())
+            (0..layers)
+                .map(|layer| layer % period < period - 1)
+                .collect()
         }
-        Windows::All if !rules.max_window_layers => Ok(vec![window; layers]),
-        Windows::All if keys.use_sliding_window != Some(true) => Ok(vec![None; layers]),
+        Windows::All if !rules.use_sliding_window => return Ok(vec![window; layers]),
+        Windows::All if keys.use_sliding_window != Some(true) => vec![false; layers],
         Windows::All => {
             let first = keys.max_window_layers;
             let first = first.ok_or_else(|| config.missing("max_window_layers"))?;
-            let window = required()?;
-            let windowed = |layer: usize| (layer as u64 >= first).then_some(window);
-            Ok((0..layers).map(windowed).collect())
+            (0..layers).map(|layer| layer as u64 >= first).collect()
         }
+    };
+    if window.is_none() && windowed.contains(&true) {
+        return Err(config.missing("sliding_window"));
     }
+    Ok(windowed.iter().map(|on| window.filter(|_| *on)).collect())
 }
 
 fn typed_windows(

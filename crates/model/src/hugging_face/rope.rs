@@ -1,12 +1,19 @@
 //! The rotations that config.json describes.
 
+use serde_json::Value;
+
 use crate::decoder::RopePairs;
 use crate::error::{ModelError, shown};
 use crate::family::Family;
 use crate::limits::CONTEXT_MAX;
-use crate::rope::{Divisors, Llama3, RopeSpec, Scaling, Yarn, long_magnitude};
+use crate::rope::{Divisors, Llama3, LongDivisors, RopeSpec, Scaling, Yarn, long_magnitude};
 
-use super::config::{Config, RopeKeys, RopeParameters};
+use super::config::{Config, RopeKeys};
+
+const PARAMETERS: &str = "rope_parameters";
+/// Kinds of layers that `rope_parameters` may tell apart.
+const FULL: &str = "full_attention";
+const SLIDING: &str = "sliding_attention";
 
 /// Reads the rotations.
 pub(super) struct Ropes<'a> {
@@ -23,14 +30,19 @@ impl Ropes<'_> {
     /// The rotation of layers that see everything.
     pub(super) fn global(&self) -> Result<RopeSpec, ModelError> {
         let keys = &self.config.keys;
-        let scaling = match (&keys.rope_parameters, &keys.rope_scaling) {
-            (Some(RopeParameters::ByLayer { full_attention, .. }), _) => Some(&**full_attention),
-            (Some(RopeParameters::One(all)), _) => Some(&**all),
-            (None, scaling) => scaling.as_ref(),
+        let scaling = match (self.by_layer(FULL)?, &keys.rope_parameters) {
+            (Some(full), _) => Some(full),
+            (None, Some(all)) => Some(self.config.rope_keys(PARAMETERS, all)?),
+            (None, None) => {
+                let scaling = keys.rope_scaling.as_ref();
+                scaling
+                    .map(|scaling| self.config.rope_keys("rope_scaling", scaling))
+                    .transpose()?
+            }
         };
-        let base = scaling.and_then(|s| s.rope_theta).or(keys.rope_theta);
-        let mut rope = self.plain(scaling, self.base(base)?)?;
-        if let Some(scaling) = scaling {
+        let base = scaling.as_ref().and_then(|s| s.rope_theta);
+        let mut rope = self.plain(scaling.as_ref(), self.base(base.or(keys.rope_theta))?)?;
+        if let Some(scaling) = &scaling {
             self.scale(&mut rope, scaling)?;
         }
         Ok(rope)
@@ -41,18 +53,43 @@ impl Ropes<'_> {
         if self.family.windowed_rope_base.is_none() {
             return Ok(None);
         }
-        let keys = &self.config.keys;
-        if let Some(RopeParameters::ByLayer {
-            sliding_attention, ..
-        }) = &keys.rope_parameters
-        {
-            let base = self.positive("rope_theta", sliding_attention.rope_theta)?;
-            let mut rope = self.plain(Some(sliding_attention), base)?;
-            self.scale(&mut rope, sliding_attention)?;
+        if let Some(sliding) = self.by_layer(SLIDING)? {
+            let base = self.positive("rope_theta", sliding.rope_theta)?;
+            let mut rope = self.plain(Some(&sliding), base)?;
+            self.scale(&mut rope, &sliding)?;
             return Ok(Some(rope));
         }
-        let base = self.positive("rope_local_base_freq", keys.rope_local_base_freq)?;
+        let base = self.config.keys.rope_local_base_freq;
+        let base = self.positive("rope_local_base_freq", base)?;
         self.plain(None, base).map(Some)
+    }
+
+    /// The rotation of one kind of layer, where `rope_parameters` has one for each.
+    fn by_layer(&self, kind: &str) -> Result<Option<RopeKeys>, ModelError> {
+        let Some(parameters) = &self.config.keys.rope_parameters else {
+            return Ok(None);
+        };
+        if ![FULL, SLIDING]
+            .iter()
+            .any(|kind| parameters.contains_key(*kind))
+        {
+            return Ok(None);
+        }
+        if let Some(other) = parameters
+            .keys()
+            .find(|key| ![FULL, SLIDING].contains(&key.as_str()))
+        {
+            let field = format!("{PARAMETERS}.{}", shown(other));
+            let found = "a rotation of this kind of layer".to_owned();
+            let supported = format!("{FULL}, {SLIDING}");
+            return Err(self.config.unsupported(&field, found, &supported));
+        }
+        let field = format!("{PARAMETERS}.{kind}");
+        match parameters.get(kind) {
+            Some(Value::Object(keys)) => self.config.rope_keys(&field, keys).map(Some),
+            Some(_) => Err(self.config.refuse(&field, "not an object".to_owned())),
+            None => Err(self.config.missing(&field)),
+        }
     }
 
     fn base(&self, base: Option<f64>) -> Result<f64, ModelError> {
@@ -136,13 +173,17 @@ impl Ropes<'_> {
 
     fn long(&self, rope: &mut RopeSpec, keys: &RopeKeys) -> Result<(), ModelError> {
         let original = self.original_context(keys)?;
-        let (name, factors) = if self.context > original {
-            ("long_factor", &keys.long_factor)
-        } else {
-            ("short_factor", &keys.short_factor)
+        let factors = |name: &str, factors: &Option<Vec<f32>>| {
+            let factors = factors.clone().map(Divisors::Values);
+            factors.ok_or_else(|| self.config.missing(name))
         };
-        let factors = factors.clone().ok_or_else(|| self.config.missing(name))?;
-        rope.divisors = Some(Divisors::Values(factors));
+        rope.divisors = Some(factors("short_factor", &keys.short_factor)?);
+        if self.context > original {
+            rope.long = Some(LongDivisors {
+                above: original,
+                divisors: factors("long_factor", &keys.long_factor)?,
+            });
+        }
         let stretch = self.made_for as f64 / original as f64;
         rope.magnitude = match keys.attention_factor {
             None => long_magnitude(stretch, original as f64),

@@ -89,9 +89,8 @@ impl Shards {
 
     fn add(&mut self, name: &str, files: &mut Files) -> Result<(), ModelError> {
         let path = self.directory.join(name);
-        let mut file = Files::open(&path)?;
+        let (index, mut file) = files.add(&path)?;
         let (header, data_at) = Header { path: &path }.read(&mut file)?;
-        let index = files.add(&path, file);
         if (self.tensors.len() + header.tensors().len()) as u64 > TENSORS_MAX {
             let what = format!("more than {TENSORS_MAX} tensors");
             return Err(Header { path: &path }.wrong("header", None, what));

@@ -53,7 +53,13 @@ impl<'a> GgufVocabulary<'a> {
                 .strings(key)?
                 .map_or(Ok(Vec::new()), Iterator::collect)
         };
-        let id = |key: &str| metadata.u32(key);
+        let tokens = strings(TOKENS)?;
+        let count = tokens.len();
+        // A token past the vocabulary is none: the model's warnings name it.
+        let id = |key: &str| -> Result<Option<u32>, ModelError> {
+            let id = metadata.u32(key)?;
+            Ok(id.filter(|id| (*id as usize) < count))
+        };
         let model = metadata.str("tokenizer.ggml.model");
         let name = metadata
             .str("general.name")?
@@ -64,7 +70,7 @@ impl<'a> GgufVocabulary<'a> {
             file: metadata.file(),
             model: metadata.required("tokenizer.ggml.model", model)?,
             pre: metadata.str("tokenizer.ggml.pre")?,
-            tokens: strings(TOKENS)?,
+            tokens,
             scores: metadata.f32s(SCORES)?.unwrap_or_default(),
             types: metadata.i32s(TYPES)?.unwrap_or_default(),
             merges: strings(MERGES)?,

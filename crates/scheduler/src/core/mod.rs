@@ -40,6 +40,8 @@ pub(crate) struct Shape {
     pub(crate) vocab: usize,
     /// Tokens that end a generation, in order.
     pub(crate) ends: Arc<[u32]>,
+    /// The most tokens of a sequence before the model turns all its rows otherwise.
+    pub(crate) rotations_change_above: Option<usize>,
 }
 
 /// What happened.

@@ -181,6 +181,9 @@ impl Sequence {
         let rows = SequenceRows {
             tables: Arc::clone(&self.tables),
             start,
+            // All its rows are turned alike, whatever the chunks: by what it had when its first rows
+            // were written, or since it last began again.
+            length: self.content.len(),
             positions: self.content.feed(start..end, into),
             wants: (start..end).map(|row| self.want(row)).collect(),
         };
@@ -220,6 +223,11 @@ impl Sequence {
                 None => return Ok(self.last_text(Finish::Stop)),
             },
             Task::Sample { sampler, most } => {
+                // NaN is below nothing.
+                let bad = |bad: bool, logit: &f32| bad | !(*logit < f32::INFINITY);
+                if given.logits.iter().fold(false, bad) {
+                    return Err(meaningless(self.written));
+                }
                 let next = sampler.choose(given.logits, self.content.tokens(), generated as u64);
                 let next = next.ok_or_else(|| meaningless(self.written))?;
                 (next, *most, sampler.settings().ignore_eos)
@@ -306,13 +314,27 @@ impl Sequence {
     /// Begins again from its rows, without leases: no stage has keys and values of it any more. Says
     /// which blocks of each group it held. It must not be in a step.
     pub(crate) fn begin_again(&mut self) -> Vec<Vec<BlockId>> {
+        self.leases.clear();
+        self.rewind()
+    }
+
+    /// Begins again from its rows, with its leases.
+    pub(crate) fn rewind(&mut self) -> Vec<Vec<BlockId>> {
         self.written = 0;
         self.prefill = self.content.len();
         if let Task::Score(found) = &mut self.task {
             found.clear();
         }
-        self.leases.clear();
         self.take_blocks()
+    }
+
+    /// Whether rows of it were written as a sequence of at most `border` tokens, and it has more. It is
+    /// then in no step.
+    pub(crate) fn has_outgrown(&self, border: usize) -> bool {
+        let was_short = (1..=border).contains(&self.written);
+        // A chunk of a prompt is written as part of all of it.
+        let decodes = self.written >= self.prefill;
+        !self.in_flight && was_short && decodes && self.content.len() > border
     }
 
     /// Takes the blocks it holds in each group from it. It must not be in a step.
@@ -326,6 +348,6 @@ impl Sequence {
 }
 
 fn meaningless(written: usize) -> GenerateError {
-    let problem = format!("the logits after {written} tokens have no finite maximum");
+    let problem = format!("the logits after {written} tokens are not finite");
     GenerateError::BadOutput(problem)
 }

@@ -22,6 +22,7 @@ pub(super) struct Flight {
 impl Core {
     /// Begins one step if a sequence is free for it.
     pub(super) fn begin_step(&mut self) -> bool {
+        self.turn_anew();
         let places = self.running.iter().enumerate();
         let candidates: Vec<_> = places.filter_map(|(i, s)| s.candidate(i)).collect();
         let chosen = batch::choose(&candidates, self.batch_max);
@@ -47,6 +48,21 @@ impl Core {
         self.steps.insert(id, flight);
         self.actions.push(Action::Run { id, step, rows });
         true
+    }
+
+    /// Has sequences begin again that grew past the border from which on the model turns all rows of a
+    /// sequence otherwise: their keys are turned for a short one. They keep their leases.
+    fn turn_anew(&mut self) {
+        let Some(border) = self.shape.rotations_change_above else {
+            return;
+        };
+        for sequence in self.running.iter_mut().filter(|s| s.has_outgrown(border)) {
+            let mut gone = sequence.rewind();
+            for (blocks, numbers) in gone.iter_mut().zip(&mut self.numbers) {
+                blocks.retain(|&block| numbers.give_back(block));
+            }
+            release(&mut self.actions, gone);
+        }
     }
 
     pub(super) fn finish_step(&mut self, id: u64, ended: Ended, now: Moment) {
@@ -77,6 +93,7 @@ impl Core {
     /// Gives each sequence its part of a step's output.
     fn share_out(&mut self, flight: &Flight, out: &OutputBuf, now: Moment) {
         let (mut logits, mut log_probs) = (&out.logits[..], &out.log_probs[..]);
+        let mut first_row = 0;
         for (&id, rows) in flight.sequences.iter().zip(&flight.step.sequences) {
             let wants = rows.wants.iter();
             let row_logits = wants.clone().filter(|&&want| want == Want::Logits).count();
@@ -92,7 +109,15 @@ impl Core {
             };
             let ends = Arc::clone(&self.shape.ends);
             let given = Given { logits, log_probs };
-            let rows = rows.wants.len();
+            let (start, rows) = (rows.start, rows.wants.len());
+            let its = first_row..first_row + rows;
+            first_row += rows;
+            if let Some(fault) = out.faults.iter().find(|fault| its.contains(&fault.row)) {
+                let position = start + fault.row - its.start;
+                let problem = format!("{}, at position {position}", fault.what);
+                self.fail(id, GenerateError::BadOutput(problem));
+                continue;
+            }
             match self.sequence(id).advance(rows, given, (now, &ends)) {
                 Ok(gain) => self.tell(id, gain),
                 Err(error) => self.fail(id, error),

@@ -4,7 +4,6 @@ use std::sync::{Arc, OnceLock};
 use std::thread::JoinHandle;
 
 use arc_swap::ArcSwap;
-use futures_channel::oneshot;
 use gogrid_lease::Permit;
 use gogrid_pipeline::{Cancel, Hooks};
 use gogrid_units::Renewal;
@@ -13,6 +12,7 @@ use super::bell::Bell;
 use super::listener::Listener;
 use super::placement::Placement;
 use super::relocation::{HoldStill, Relocated};
+use crate::caller::{self, Answerer, NoAnswer, WakerPanicked};
 use crate::core::Beginning;
 use crate::machine::ThreadFailure;
 use crate::places::{Place, Places};
@@ -30,7 +30,7 @@ pub(crate) enum Message {
     /// Asks for a start.
     Ask(Ask),
     Order(Order),
-    Look(oneshot::Sender<View>, Place),
+    Look(Answerer<View>, Place),
     /// Begin no step, and answer when none is in flight.
     HoldStill(HoldStill),
     /// The stages stand somewhere, and the engine goes on. The sender is dropped when it does.
@@ -55,13 +55,20 @@ pub(crate) struct Order {
 
 /// A caller that waits for a start.
 pub(crate) struct Ask {
-    pub(crate) answer: oneshot::Sender<()>,
+    pub(crate) answer: Answerer<()>,
     pub(crate) _place: Place,
 }
 
 /// The engine is no more.
 #[derive(Debug)]
 pub(crate) struct Stopped;
+
+/// Why an engine was not told.
+#[derive(Debug)]
+pub(crate) enum Untold {
+    Stopped,
+    WakerPanicked(WakerPanicked),
+}
 
 /// What the engine knows at one moment.
 #[derive(Clone, Debug, Default)]
@@ -113,8 +120,10 @@ impl EngineInbox {
     }
 
     /// Tells the engine something, once there is a place for it.
-    pub(crate) async fn tell(&self, message: impl FnOnce(Place) -> Message) -> Result<(), Stopped> {
-        self.send(message(self.published.tells.take().await))
+    pub(crate) async fn tell(&self, message: impl FnOnce(Place) -> Message) -> Result<(), Untold> {
+        let place = self.published.tells.take().await;
+        let place = place.map_err(Untold::WakerPanicked)?;
+        self.send(message(place)).map_err(|Stopped| Untold::Stopped)
     }
 
     /// Whether both are of one engine.
@@ -173,16 +182,18 @@ impl EngineInbox {
     }
 
     pub(crate) async fn view(&self) -> View {
-        let (answer, view) = oneshot::channel();
+        let (answer, view) = caller::answer();
         let told = self.tell(|place| Message::Look(answer, place)).await;
         let seen = match told {
-            Ok(()) => view.await.ok(),
-            Err(Stopped) => None,
+            Ok(()) => view.await,
+            Err(Untold::Stopped) => Err(NoAnswer::Gone),
+            Err(Untold::WakerPanicked(panicked)) => Err(NoAnswer::WakerPanicked(panicked)),
         };
-        seen.unwrap_or_else(|| View {
-            degraded: Some(match self.failure() {
-                Some(failure) => failure.to_string(),
-                None => "the engine has stopped".to_owned(),
+        seen.unwrap_or_else(|unseen| View {
+            degraded: Some(match (unseen, self.failure()) {
+                (NoAnswer::WakerPanicked(panicked), _) => panicked.to_string(),
+                (NoAnswer::Gone, Some(failure)) => failure.to_string(),
+                (NoAnswer::Gone, None) => "the engine has stopped".to_owned(),
             }),
             ..View::default()
         })

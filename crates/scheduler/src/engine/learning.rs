@@ -95,6 +95,7 @@ mod tests {
             sequences: vec![SequenceRows {
                 tables: Arc::default(),
                 start,
+                length: start + rows,
                 positions: Positions::Sequential,
                 wants: vec![Want::Logits; rows],
             }],

@@ -1,5 +1,4 @@
-use futures_channel::{mpsc, oneshot};
-
+use crate::caller::{Answerer, Teller};
 use crate::core::End;
 use crate::error::GenerateError;
 use crate::generation::Event;
@@ -7,23 +6,22 @@ use crate::generation::Event;
 /// Where a request's owner listens. Once it listens no more, the request is cancelled.
 pub(crate) enum Listener {
     /// A stream, with room for every event the request can have.
-    Generation(mpsc::Sender<Result<Event, GenerateError>>),
+    Generation(Teller<Result<Event, GenerateError>>),
     /// The answer of a request to score.
-    Scores(oneshot::Sender<Result<Vec<f32>, GenerateError>>),
+    Scores(Answerer<Result<Vec<f32>, GenerateError>>),
 }
 
 impl Listener {
     pub(crate) fn is_gone(&self) -> bool {
         match self {
-            Self::Generation(events) => events.is_closed(),
-            Self::Scores(answer) => answer.is_canceled(),
+            Self::Generation(events) => events.is_unwanted(),
+            Self::Scores(answer) => answer.is_unwanted(),
         }
     }
 
     pub(crate) fn delta(&mut self, ids: Vec<u32>, text: String) {
         if let Self::Generation(events) = self {
-            // An owner that is gone misses nothing.
-            let _ = events.try_send(Ok(Event::Delta { ids, text }));
+            events.tell(Ok(Event::Delta { ids, text }));
         }
     }
 
@@ -34,11 +32,9 @@ impl Listener {
                     reason: ending.reason,
                     figures: ending.figures,
                 });
-                let _ = events.try_send(event);
+                events.tell(event);
             }
-            Self::Scores(answer) => {
-                let _ = answer.send(end.map(|ending| ending.scores));
-            }
+            Self::Scores(answer) => answer.answer(end.map(|ending| ending.scores)),
         }
     }
 }

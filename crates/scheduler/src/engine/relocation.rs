@@ -5,23 +5,20 @@
 //! copies blocks from the old stages to the new ones, and hands the new line to the engine.
 
 use std::collections::BTreeMap;
-use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::thread::JoinHandle;
 
 use gogrid_lease::{Lease, Permits};
 use gogrid_pipeline::{
     BlockId, LayerKv, PlacedSpan, PlacedStage, RetiringStages, Runner, StageError,
 };
-use gogrid_units::panic_text;
+use gogrid_units::contain;
 
 use super::inbox::{EngineInbox, Message};
 use super::placement::{Placement, Standing};
 use crate::core::Layout;
 use crate::error::{GenerateError, OpenError, Refusal};
-use crate::machine::ThreadPlace;
+use crate::machine::{Crew, ThreadPlace};
 use crate::opening::Opener;
 use crate::placing::check_line;
 
@@ -60,14 +57,9 @@ pub(crate) enum Relocated {
 pub(crate) struct Relocator {
     opener: Arc<Opener>,
     inbox: EngineInbox,
-    /// Tells its threads from those of other pipelines.
-    place: Option<ThreadPlace>,
+    crew: Crew,
     moves: Permits,
     turns: Mutex<()>,
-    /// Threads that were started so far.
-    started: AtomicU64,
-    /// A lock, held to put a handle in or to take all out.
-    threads: Mutex<Vec<JoinHandle<()>>>,
 }
 
 /// The stages of a new line: those that stay as they are, by their index in the old line, and those
@@ -84,13 +76,11 @@ impl Relocator {
         place: Option<ThreadPlace>,
     ) -> Arc<Self> {
         Arc::new(Self {
+            crew: Crew::new(NAME, opener.hardware.threads.clone(), place),
             opener,
             inbox,
-            place,
             moves: Permits::new(1),
             turns: Mutex::default(),
-            started: AtomicU64::new(0),
-            threads: Mutex::default(),
         })
     }
 
@@ -113,7 +103,7 @@ impl Relocator {
             done(moved);
         };
         // Where no thread can be started, `done` is dropped, and its caller hears that.
-        let _ = self.start(work);
+        let _ = self.crew.start(work);
     }
 
     /// Places the model anew on the devices that are left, after `lost` says what happened. What `old`
@@ -142,7 +132,7 @@ impl Relocator {
                 unsettled.settle(relocated);
             }
         };
-        if let Err(error) = self.start(work) {
+        if let Err(error) = self.crew.start(work) {
             let problem = format!("no thread to place it elsewhere: {error}");
             // On the engine's own thread, which hears of it at its next turn.
             drop(self.tell(Relocated::Failed(GenerateError::NoPlaceLeft {
@@ -160,27 +150,7 @@ impl Relocator {
 
     /// Waits until no thread of it is left.
     pub(crate) fn join(&self) {
-        let threads = std::mem::take(&mut *self.lock());
-        for thread in threads {
-            // What it panicked with, it has told.
-            let _ = thread.join();
-        }
-    }
-
-    fn start(&self, work: impl FnOnce() + Send + 'static) -> std::io::Result<()> {
-        let spawn = self.opener.hardware.threads.starter(self.place.as_ref());
-        // A name that is given twice is that of a thread that takes over.
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let thread = spawn.spawn(&format!("{NAME} {number}"), Box::new(work))?;
-        let mut threads = self.lock();
-        threads.retain(|thread| !thread.is_finished());
-        threads.push(thread);
-        Ok(())
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
-        // Every write leaves it sound.
-        self.threads.lock().unwrap_or_else(PoisonError::into_inner)
+        self.crew.join();
     }
 
     /// Tells the engine where its stages stand. The answer is dropped when it goes on there, or when
@@ -363,11 +333,10 @@ impl Drop for Unsettled<'_> {
 
 /// Runs `work`; a panic in it is an error.
 fn guarded<T>(work: impl FnOnce() -> Result<T, OpenError>) -> Result<T, OpenError> {
-    let done = catch_unwind(AssertUnwindSafe(work));
-    done.unwrap_or_else(|payload| {
+    contain(work).unwrap_or_else(|problem| {
         Err(OpenError::Device {
             device: NAME.to_owned(),
-            problem: format!("its thread panicked: {}", panic_text(&*payload)),
+            problem: format!("its thread panicked: {problem}"),
         })
     })
 }

@@ -9,12 +9,11 @@ use std::sync::{Arc, OnceLock};
 use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
-use futures_channel::oneshot;
 use gogrid_pipeline::{
     BlockId, Cancel, CostKey, FLIGHTS_MAX, Finished, Hooks, Job, Runner, StageError, StageFailure,
     Step,
 };
-use gogrid_units::{LoopEnd, Renewal, Spawn, ThreadLoop};
+use gogrid_units::{LoopEnd, OutOfMemory, Renewal, Spawn, ThreadLoop};
 
 use super::bell::Bell;
 use super::inbox::{Ask, EngineInbox, Message, Order, Published, View};
@@ -22,9 +21,11 @@ use super::learning::Learning;
 use super::listener::Listener;
 use super::placement::{Placement, Standing};
 use super::relocation::{HoldStill, Relocated, Relocator};
+use crate::caller::Answerer;
 use crate::core::{Action, Core, Ended, Input, MoveLeases, Shape};
 use crate::error::GenerateError;
 use crate::limits::{EVENTS_MAX, TELLS_MAX};
+use crate::log;
 use crate::machine::{DutyPace, Hardware, ThreadPlace};
 use crate::places::Places;
 use crate::resource_manager::ResourceConfig;
@@ -104,7 +105,7 @@ pub(super) struct State {
     /// What could not be given to the runner yet; order matters.
     outbox: VecDeque<Outgoing>,
     /// Callers that look at the engine: they are shown what the next tick leaves.
-    looks: Vec<oneshot::Sender<View>>,
+    looks: Vec<Answerer<View>>,
     /// Orders that hold with the next tick.
     done: Vec<Renewal>,
     /// To go on in a fresh thread.
@@ -170,6 +171,7 @@ impl ThreadLoop for State {
         for listener in listening.chain(unheard) {
             listener.end(Err(GenerateError::ThreadFailed(failure.clone())));
         }
+        log::error(&failure);
     }
 }
 
@@ -236,7 +238,7 @@ impl State {
             .is_busy
             .store(is_busy, Ordering::Relaxed);
         for look in std::mem::take(&mut self.looks) {
-            let _ = look.send(self.view());
+            look.answer(self.view());
         }
         self.recover_if_lost();
         self.send_out();
@@ -256,7 +258,7 @@ impl State {
             .iter()
             .filter(|(_, listener)| listener.is_gone());
         inputs.extend(gone.map(|(&id, _)| Input::Cancel(id)));
-        let gone = self.asks.extract_if(.., |_, ask| ask.answer.is_canceled());
+        let gone = self.asks.extract_if(.., |_, ask| ask.answer.is_unwanted());
         inputs.extend(gone.map(|(id, _)| Input::TakeBack(id)));
         if let Some(failure) = self.inbox.failure() {
             let failure = GenerateError::ThreadFailed(failure.clone());
@@ -306,6 +308,12 @@ impl State {
             StageError::Abandoned => return Ended::Abandoned,
             StageError::Lost(problem) => device.note_lost(problem),
             StageError::Broken(_) => {}
+            StageError::OutOfMemory(OutOfMemory { asked }) => {
+                return Ended::Failed(GenerateError::OutOfMemory {
+                    device: device.name.clone(),
+                    asked: *asked,
+                });
+            }
             _ => {
                 return Ended::Failed(GenerateError::Stage {
                     stage,
@@ -321,7 +329,7 @@ impl State {
             pieces: span.to_string(),
             problem: error.to_string(),
         };
-        tracing::warn!("{failure}");
+        log::warn(&failure);
         self.lost.get_or_insert_with(|| failure.to_string());
         Ended::Lost(failure)
     }
@@ -402,7 +410,7 @@ impl State {
             }
             Action::Start(id) => {
                 if let Some(ask) = self.asks.remove(&id) {
-                    let _ = ask.answer.send(());
+                    ask.answer.answer(());
                 }
             }
             Action::Delta { id, ids, text } => {

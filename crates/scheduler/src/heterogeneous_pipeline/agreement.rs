@@ -205,6 +205,7 @@ fn embeddings(model: &Model, ids: &[u32]) -> Vec<f32> {
     let sequence = SequenceRows {
         tables: Arc::new(tables),
         start: 0,
+        length: ids.len(),
         positions: Positions::Sequential,
         wants: vec![Want::Nothing; ids.len()],
     };

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use futures_channel::oneshot;
 use gogrid_pipeline::PlacedSpan;
 
 use super::HeterogeneousPipeline;
+use crate::caller::{self, NoAnswer};
 use crate::error::{ChangeError, OpenError};
 use crate::resource_manager::ResourceConfig;
 use crate::settings::Settings;
@@ -66,12 +66,14 @@ impl HeterogeneousPipeline {
     /// # Errors
     /// [`OpenError::NotMoved`] and others; then the stages stand where they stood.
     pub async fn move_to(&self, stages: Vec<PlacedSpan>) -> Result<(), OpenError> {
-        let (answer, moved) = oneshot::channel();
-        self.relocator.move_to(stages, move |done| {
-            // The caller may have gone.
-            let _ = answer.send(done);
-        });
-        let no_thread = || OpenError::NotMoved("no thread could be started for it".to_owned());
-        moved.await.unwrap_or_else(|_| Err(no_thread()))
+        let (answer, moved) = caller::answer();
+        self.relocator
+            .move_to(stages, move |done| answer.answer(done));
+        moved.await.unwrap_or_else(|none| {
+            Err(OpenError::NotMoved(match none {
+                NoAnswer::Gone => "no thread could be started for it".to_owned(),
+                NoAnswer::WakerPanicked(panicked) => format!("or they do, but {panicked}"),
+            }))
+        })
     }
 }

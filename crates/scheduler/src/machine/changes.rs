@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use futures_channel::oneshot;
 use gogrid_governor::{Manual, Reason, Verdict};
 
 use super::observer::{Answer, Command, Holding};
 use super::owner::Machine;
+use crate::caller::{self, NoAnswer, WakerPanicked};
 use crate::error::ChangeError;
 use crate::resource_manager::ResourceConfig;
 use crate::settings::Settings;
@@ -144,15 +144,18 @@ impl Machine {
 
     /// Tells the observer something, once there is a place for it, and waits until it holds.
     async fn command(&self, command: impl FnOnce(Answer) -> Command) -> Result<(), ChangeError> {
-        let (waits, held) = oneshot::channel::<()>();
-        let place = self.commands.take().await;
+        let unheard = |WakerPanicked(problem)| ChangeError::Unheard { problem };
+        let (waits, held) = caller::answer::<()>();
+        let place = self.commands.take().await.map_err(unheard)?;
         let answer = Answer {
             _waits: Box::new(waits),
             _place: Some(place),
         };
         if self.observer.tell(command(answer)).is_ok() {
             // Dropped when it holds, or when the observer ends.
-            let _ = held.await;
+            if let Err(NoAnswer::WakerPanicked(panicked)) = held.await {
+                return Err(unheard(panicked));
+            }
         }
         match self.hardware.health.governing() {
             None => Ok(()),

@@ -1,7 +1,9 @@
 use std::fmt;
 
 use gogrid_cpu::{CpuBackend, CpuOptions};
-use gogrid_host::{CoreSet, HostError, allowed_cores, check_disjoint, processor, system_memory};
+use gogrid_host::{
+    CoreSet, HostError, allowed_cores, check_disjoint, cpu_quota, processor, system_memory,
+};
 use gogrid_pipeline::Backend;
 use gogrid_units::Bytes;
 use serde::Serialize;
@@ -18,10 +20,16 @@ pub struct Device {
     pub kind: DeviceKind,
     /// What its maker calls it.
     pub name: String,
-    /// Its memory in all; system memory for a CPU.
+    /// Its memory in all; for a CPU the system memory that this process may use, which in a container may be
+    /// less than the machine has.
     pub memory_total_bytes: u64,
     /// Its memory that nobody uses, when it was listed.
     pub memory_free_bytes: u64,
+    /// The memory that is built in.
+    pub memory_built_in_bytes: u64,
+    /// Thousandths of a core's time that this process may use on all its cores together, where a container's
+    /// quota says.
+    pub quota_millicores: Option<u32>,
 }
 
 /// What a device is.
@@ -38,8 +46,8 @@ pub enum DeviceKind {
     },
 }
 
-/// The devices of this machine: its whole CPU. None where the system does not tell its memory or
-/// its cores, since no limit could be held there; [`Device::named`] says why.
+/// The devices of this machine: its whole CPU. None where the system does not tell its memory, since no
+/// limit could be held there; [`Device::named`] says why.
 pub fn devices() -> Vec<Device> {
     whole_cpu().into_iter().collect()
 }
@@ -47,14 +55,18 @@ pub fn devices() -> Vec<Device> {
 /// All cores that this process may use.
 fn whole_cpu() -> Result<Device, HostError> {
     let memory = system_memory()?;
+    let name = processor().map_or_else(|_| std::env::consts::ARCH.to_owned(), |found| found.name);
     Ok(Device {
         kind: DeviceKind::Cpu {
             cores: allowed_cores()?.cores().to_vec(),
             whole: true,
         },
-        name: processor()?.name,
+        name,
         memory_total_bytes: memory.total.0,
         memory_free_bytes: memory.available.0,
+        memory_built_in_bytes: memory.machine.0,
+        // At least one, and no more than fits: a float is cut off at the ends.
+        quota_millicores: cpu_quota().map(|cores| (cores * 1000.0).max(1.0) as u32),
     })
 }
 
@@ -106,23 +118,43 @@ pub(crate) fn specs(
     threads: Option<usize>,
 ) -> Result<(Vec<MemorySpec>, Vec<DeviceSpec>), OpenError> {
     check_apart(devices)?;
-    let system = MemorySpec {
-        name: "system".to_owned(),
-        total: Bytes(devices[0].memory_total_bytes),
-    };
+    let cores = devices.iter().map(|device| device.cores().len()).sum();
+    let quota_share = quota_share(devices[0].quota_millicores, cores);
     let specs = devices.iter().map(|device| match &device.kind {
-        DeviceKind::Cpu { cores, whole } => cpu(device, (cores, *whole), threads),
+        DeviceKind::Cpu { cores, whole } => cpu(device, (cores, *whole), (threads, quota_share)),
     });
-    Ok((vec![system], specs.collect::<Result<_, _>>()?))
+    Ok((vec![memory(&devices[0])], specs.collect::<Result<_, _>>()?))
 }
 
-/// A CPU device, on the first memory.
+/// System memory. What a container allows ends at a killed process instead of a swapped one, so what others
+/// held in it when the device was listed is not promised to anybody.
+fn memory(device: &Device) -> MemorySpec {
+    let is_limited = device.memory_total_bytes < device.memory_built_in_bytes;
+    MemorySpec {
+        name: "system".to_owned(),
+        total: Bytes(device.memory_total_bytes),
+        room: match is_limited {
+            true => Bytes(device.memory_free_bytes),
+            false => Bytes(device.memory_total_bytes),
+        },
+    }
+}
+
+/// The part of the time of `cores` cores that a quota pays for: the same for all devices, which share it.
+fn quota_share(quota_millicores: Option<u32>, cores: usize) -> f64 {
+    let quota = quota_millicores.map(|thousandths| f64::from(thousandths) / 1000.0);
+    quota.map_or(1.0, |quota| (quota / cores.max(1) as f64).min(1.0))
+}
+
+/// A CPU device, on the first memory. Without a wish it has as many threads as its part of a quota keeps busy.
 fn cpu(
     device: &Device,
     (cores, whole): (&[usize], bool),
-    threads: Option<usize>,
+    (threads, quota_share): (Option<usize>, f64),
 ) -> Result<DeviceSpec, OpenError> {
-    let threads = threads.unwrap_or(cores.len());
+    // A number from 0 to that of the cores.
+    let kept_busy = (cores.len() as f64 * quota_share).ceil() as usize;
+    let threads = threads.unwrap_or(kept_busy.clamp(1, cores.len().max(1)));
     if !(1..=cores.len()).contains(&threads) {
         let problem = format!(
             "{threads} threads on {device}, which has 1 to {}",
@@ -142,6 +174,7 @@ fn cpu(
         },
         driver_text: format!("{}, {}", device.name, gogrid_cpu::instructions()),
         cores: cores.len(),
+        quota_share,
         lanes: threads,
         memory: 0,
         open: Box::new(move |loan: Loan| {
@@ -182,6 +215,36 @@ mod tests {
             whole: false,
         };
         assert_eq!((one.to_string(), one.kind), (format!("cpu:{first}"), kind));
+    }
+
+    #[test]
+    fn a_container_has_the_threads_that_its_quota_keeps_busy() {
+        let device = |name: &str, quota_millicores| Device {
+            kind: DeviceKind::Cpu {
+                cores: name.parse::<CoreSet>().expect("a list").cores().to_vec(),
+                whole: false,
+            },
+            name: "a processor".to_owned(),
+            memory_total_bytes: 1000,
+            memory_free_bytes: 600,
+            memory_built_in_bytes: 4000,
+            quota_millicores,
+        };
+        let check = |names: &[&str], quota, expected: &[(usize, f64)]| {
+            let devices: Vec<_> = names.iter().map(|name| device(name, quota)).collect();
+            let (memories, specs) = specs(&devices, None).expect("they are apart");
+            let found: Vec<_> = specs.iter().map(|s| (s.lanes, s.quota_share)).collect();
+            assert_eq!(found, expected, "{names:?} {quota:?}");
+            assert_eq!(
+                (memories[0].total, memories[0].room),
+                (Bytes(1000), Bytes(600))
+            );
+        };
+        check(&["0-7"], None, &[(8, 1.0)]);
+        check(&["0-7"], Some(1500), &[(2, 0.1875)]);
+        check(&["0-7"], Some(1), &[(1, 0.000_125)]);
+        check(&["0-7"], Some(64_000), &[(8, 1.0)]);
+        check(&["0-3", "4-7"], Some(2000), &[(1, 0.25), (1, 0.25)]);
     }
 
     #[test]

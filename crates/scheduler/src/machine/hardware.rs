@@ -16,12 +16,15 @@ use super::health::Health;
 use super::pace::DutyPace;
 use super::threads::{ThreadPlace, Threads};
 use crate::error::OpenError;
+use crate::log;
 use crate::resource_manager::ResourceConfig;
 
 /// A memory, before it has a ledger.
 pub(crate) struct MemorySpec {
     pub(crate) name: String,
     pub(crate) total: Bytes,
+    /// The most of it that we take, whatever the limits allow.
+    pub(crate) room: Bytes,
 }
 
 /// A device, before it is opened.
@@ -32,6 +35,8 @@ pub(crate) struct DeviceSpec {
     pub(crate) driver_text: String,
     /// Cores that its share of time is counted in: those of a CPU, 1 for a device of its own.
     pub(crate) cores: usize,
+    /// The part of its cores' time that the system lets it have: 1 but in a container with a quota.
+    pub(crate) quota_share: f64,
     /// How many of its threads work at once: the busy seconds of a step, over the wall time it takes.
     pub(crate) lanes: usize,
     /// Index of its memory.
@@ -65,13 +70,34 @@ pub(crate) struct Hardware {
 pub(crate) struct Memory {
     pub(crate) name: String,
     pub(crate) total: Bytes,
+    /// See [`MemorySpec::room`].
+    room: Bytes,
     pub(crate) ledger: Ledger,
+}
+
+impl Memory {
+    fn new(MemorySpec { name, total, room }: MemorySpec, limits: &ResourceConfig) -> Self {
+        Self {
+            ledger: Ledger::new(cap((total, room), limits, Bytes::ZERO)),
+            name,
+            total,
+            room,
+        }
+    }
+
+    /// What our bytes may reach beside those of this user's other processes, which the share is for as well.
+    /// The room is what was free, and leaves out what they held then.
+    pub(crate) fn cap(&self, limits: &ResourceConfig, theirs: Bytes) -> Bytes {
+        cap((self.total, self.room), limits, theirs)
+    }
 }
 
 /// A device as pipelines see it.
 pub(crate) struct DeviceContext {
     pub(crate) name: String,
     pub(crate) cores: usize,
+    /// See [`DeviceSpec::quota_share`].
+    pub(crate) quota_share: f64,
     pub(crate) lanes: usize,
     /// Index of its memory.
     pub(crate) memory: usize,
@@ -97,17 +123,14 @@ impl Hardware {
         let health = Arc::new(Health::new(Arc::clone(&gate)));
         let memories: Vec<_> = memories
             .into_iter()
-            .map(|MemorySpec { name, total }| Memory {
-                name,
-                total,
-                ledger: Ledger::new(cap(total, limits)),
-            })
+            .map(|spec| Memory::new(spec, limits))
             .collect();
         let mut contexts = Vec::new();
         for spec in devices {
             let name = spec.place.name.clone();
             let share = limits.max_compute_usage_percent;
-            let pace = Arc::new(DutyPace::new(share, spec.cores, Arc::clone(&gate), clock));
+            let cores = (spec.cores, spec.quota_share);
+            let pace = Arc::new(DutyPace::new(share, cores, Arc::clone(&gate), clock));
             let opened = open_device(spec, &memories, (&threads, &health), pace);
             contexts.push(opened.map_err(|e| OpenError::Device {
                 device: name,
@@ -150,7 +173,7 @@ fn open_device(
     let spawn = threads.starter(Some(&spec.place));
     let (health, name) = (Arc::clone(health), spec.place.name.clone());
     let driver_name = format!("{name} driver");
-    let on_death = Arc::new(move |problem: &str| drop(health.note(&driver_name, problem)));
+    let on_death = Arc::new(move |problem: &str| log::error(&health.note(&driver_name, problem)));
     let loan = Loan {
         memory: memories[spec.memory].ledger.clone(),
         pace: Arc::clone(&pace),
@@ -159,6 +182,7 @@ fn open_device(
     Ok(DeviceContext {
         name,
         cores: spec.cores,
+        quota_share: spec.quota_share,
         lanes: spec.lanes,
         memory: spec.memory,
         driver_text: spec.driver_text,
@@ -190,7 +214,7 @@ impl DeviceContext {
     }
 }
 
-/// What our bytes may reach of a memory.
-pub(crate) fn cap(total: Bytes, limits: &ResourceConfig) -> Bytes {
-    total.share(limits.max_vram_usage_percent)
+fn cap((total, room): (Bytes, Bytes), limits: &ResourceConfig, theirs: Bytes) -> Bytes {
+    let share = total.share(limits.max_vram_usage_percent);
+    share.saturating_sub(theirs).min(room)
 }

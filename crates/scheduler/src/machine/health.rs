@@ -44,13 +44,13 @@ impl Health {
         }
     }
 
-    /// Notes that a thread has ended.
+    /// Notes that a thread has ended. An operator is told of it by the caller, once all that must
+    /// happen then has happened.
     pub(crate) fn note(&self, thread: &str, problem: &str) -> ThreadFailure {
         let failure = ThreadFailure {
             thread: thread.to_owned(),
             problem: problem.to_owned(),
         };
-        tracing::error!("{failure}");
         self.failures.rcu(|failures| {
             let mut failures = Vec::clone(failures);
             if failures.len() < FAILURES_MAX {

@@ -2,6 +2,7 @@
 //! which the pipelines opened on it share.
 
 mod changes;
+mod crew;
 mod device;
 mod engines;
 mod gate;
@@ -16,6 +17,7 @@ mod spawner;
 mod statuses;
 mod threads;
 
+pub(crate) use crew::Crew;
 pub use device::{Device, DeviceKind, devices};
 pub(crate) use hardware::{DeviceContext, Hardware};
 #[cfg(test)]

@@ -12,12 +12,13 @@ use arc_swap::ArcSwap;
 use gogrid_governor::{Caps, Decision, Governor, Manual, Observation, Profile, Situation, Verdict};
 use gogrid_units::{Bytes, LoopEnd, Moment, Renewal, Spawn, ThreadLoop, start_loop};
 
-use super::hardware::{Hardware, cap};
+use super::hardware::Hardware;
 use super::health::ThreadFailure;
 use super::peers::{Peers, SeenPeers};
 use super::senses::Senses;
 use crate::engine::{Message, Order};
 use crate::limits::TELLS_MAX;
+use crate::log;
 use crate::places::Place;
 use crate::resource_manager::ResourceConfig;
 use crate::settings::Settings;
@@ -200,6 +201,7 @@ impl ThreadLoop for State {
         for engine in engines.all() {
             engine.fail(failure.clone());
         }
+        log::error(&failure);
     }
 }
 
@@ -336,7 +338,7 @@ impl State {
         let mut has_more_room = false;
         for memory in &hardware.memories {
             let theirs = Bytes(self.seen_peers.bytes_in(&memory.name));
-            let ours = cap(memory.total, &limits).saturating_sub(theirs);
+            let ours = memory.cap(&limits, theirs);
             has_more_room |= ours > memory.ledger.cap();
             memory.ledger.set_cap(ours);
         }
@@ -439,12 +441,13 @@ fn tell_of(before: &Ruling, after: &Ruling) {
         return;
     }
     match &after.verdict {
-        Verdict::Open => tracing::info!("going on as the limits allow"),
+        Verdict::Open => log::info(&"going on as the limits allow"),
         Verdict::Limited { share, why } => {
             let why: Vec<_> = why.iter().map(ToString::to_string).collect();
             let why = why.join("; ");
-            tracing::info!("taking {:.0} % of the processor: {why}", share * 100.0);
+            let share = share * 100.0;
+            log::info(&format_args!("taking {share:.0} % of the processor: {why}"));
         }
-        Verdict::Shut(why) => tracing::warn!("stopped: {why}"),
+        Verdict::Shut(why) => log::warn(&format_args!("stopped: {why}")),
     }
 }

@@ -20,6 +20,7 @@ use crate::limits::{POINTS_MAX, SLICE};
 pub(crate) struct DutyPace {
     clock: Clock,
     duty: Duty,
+    quota_share: f64,
     gate: Arc<Gate>,
     busy_nanos: AtomicU64,
     rest_nanos: AtomicU64,
@@ -36,12 +37,19 @@ thread_local! {
 }
 
 impl DutyPace {
-    /// A pace for `cores` cores, of which threads may take `share`, on the machine's clock.
-    pub(crate) fn new(share: f64, cores: usize, gate: Arc<Gate>, clock: Clock) -> Self {
+    /// A pace for `cores` cores, on the machine's clock. Threads may take `share` of the part of the cores'
+    /// time that the system lets this process have.
+    pub(crate) fn new(
+        share: f64,
+        (cores, quota_share): (usize, f64),
+        gate: Arc<Gate>,
+        clock: Clock,
+    ) -> Self {
         let cores = u32::try_from(cores).expect("no machine has 2^32 cores");
         Self {
             clock,
-            duty: Duty::new(share, cores, SLICE),
+            duty: Duty::new(share * quota_share, cores, SLICE),
+            quota_share,
             gate,
             busy_nanos: AtomicU64::new(0),
             rest_nanos: AtomicU64::new(0),
@@ -51,13 +59,14 @@ impl DutyPace {
 
     /// Changes the share; in effect as each thread settles next, in a millisecond or so.
     pub(crate) fn set_share(&self, share: f64) {
-        self.duty.set_share(share);
+        self.duty.set_share(share * self.quota_share);
     }
 
     /// Settles what the calling thread used, for a thread without pause points that works for all
     /// the devices of `paces`: others rest for it.
     pub(crate) fn charge_thread(paces: &[Arc<Self>]) {
-        let now = paces[0].clock.now();
+        let Some(first) = paces.first() else { return };
+        let now = first.clock.now();
         if now < DUE.get() {
             return;
         }
@@ -66,8 +75,14 @@ impl DutyPace {
                 pace.count(now, used / paces.len() as u64);
             }
         }
-        let after = paces.iter().map(|pace| pace.duty.settle_after()).min();
-        DUE.set(Moment(now.0 + after.expect("there is a pace")));
+        let after = paces.iter().map(|pace| pace.duty.settle_after());
+        let after = after.fold(first.duty.settle_after(), u64::min);
+        DUE.set(Moment(now.0.saturating_add(after)));
+    }
+
+    /// Sleeps the calling thread for so long, which counts as a rest.
+    pub(crate) fn rest_for(&self, time: Duration) {
+        self.rest(self.clock.now().after(time));
     }
 
     /// CPU seconds that threads have used, as far as they are settled.
@@ -92,7 +107,7 @@ impl DutyPace {
 
     fn settle(&self, now: Moment) -> Option<Moment> {
         let rest = used().and_then(|used| self.count(now, used));
-        DUE.set(Moment(now.0 + self.duty.settle_after()));
+        DUE.set(Moment(now.0.saturating_add(self.duty.settle_after())));
         rest
     }
 
@@ -141,7 +156,7 @@ impl Pace for DutyPace {
     fn rest(&self, until: Moment) {
         let began = self.clock.now();
         std::thread::sleep(until.since(began));
-        let rested = self.clock.now().0 - began.0;
+        let rested = self.clock.now().0.saturating_sub(began.0);
         self.rest_nanos.fetch_add(rested, Ordering::Relaxed);
     }
 
@@ -182,7 +197,7 @@ mod tests {
 
     #[test]
     fn work_never_takes_more_than_the_share() {
-        let pace = DutyPace::new(0.5, 1, Arc::default(), Clock::start());
+        let pace = DutyPace::new(0.5, (1, 1.0), Arc::default(), Clock::start());
         work(&pace, 0.05);
         let wall = Duration::from_nanos(pace.clock.now().0).as_secs_f64();
         // However busy the machine is: 50 ms of CPU time are not earned sooner, but for a slice's
@@ -192,7 +207,7 @@ mod tests {
 
     #[test]
     fn busy_time_that_a_device_reports_makes_its_next_point_rest() {
-        let pace = DutyPace::new(0.5, 1, Arc::default(), Clock::start());
+        let pace = DutyPace::new(0.5, (1, 1.0), Arc::default(), Clock::start());
         assert_eq!(pace.point(Work::default()), Go::Go);
         pace.charge(100_000_000);
         assert_eq!(pace.busy_seconds(), 0.1);
@@ -206,7 +221,7 @@ mod tests {
     #[test]
     fn work_is_abandoned_while_the_gate_is_shut() {
         let gate: Arc<Gate> = Arc::default();
-        let pace = DutyPace::new(1e-9, 1, Arc::clone(&gate), Clock::start());
+        let pace = DutyPace::new(1e-9, (1, 1.0), Arc::clone(&gate), Clock::start());
         assert_eq!(pace.point(Work::default()), Go::Go);
         gate.stop();
         assert_eq!(pace.point(Work::default()), Go::Abandon);

@@ -43,29 +43,45 @@ pub(crate) struct Probes {
 enum Probe<T> {
     Unopened,
     Open(T),
-    Absent,
+    Absent {
+        /// Looks until it is opened anew: what is not there may come, and what failed once need not again.
+        retry_in: u32,
+    },
 }
 
+const RETRY_AFTER: u32 = 60;
+
 impl<T> Probe<T> {
-    /// The probe, opened at the first call; notes why there is none.
+    /// The probe, opened at the first call and, while there is none, anew after a while; notes why there is none.
     fn get<E: std::fmt::Display>(
         &mut self,
         (name, absent): (&str, &mut Vec<String>),
         open: impl FnOnce() -> Result<T, E>,
     ) -> Option<&mut T> {
-        if let Self::Unopened = self {
-            *self = match open() {
-                Ok(probe) => Self::Open(probe),
-                Err(error) => {
-                    absent.push(format!("{name}: {error}"));
-                    Self::Absent
+        if let Self::Absent { retry_in } = self {
+            *retry_in = retry_in.saturating_sub(1);
+        }
+        if let Self::Unopened | Self::Absent { retry_in: 0 } = self {
+            match open() {
+                Ok(probe) => {
+                    note(absent, name, &[]);
+                    *self = Self::Open(probe);
                 }
-            };
+                Err(error) => self.close((name, absent), &error.to_string()),
+            }
         }
         match self {
             Self::Open(probe) => Some(probe),
-            Self::Unopened | Self::Absent => None,
+            Self::Unopened | Self::Absent { .. } => None,
         }
+    }
+
+    /// There is none for this reason, for a while.
+    fn close(&mut self, (name, absent): (&str, &mut Vec<String>), problem: &str) {
+        note(absent, name, &[problem.to_owned()]);
+        *self = Self::Absent {
+            retry_in: RETRY_AFTER,
+        };
     }
 }
 
@@ -103,14 +119,21 @@ impl Probes {
     fn memory_pressure(&mut self) -> Option<f64> {
         let named = ("memory pressure", &mut self.absent);
         let pressure = self.pressure.get(named, PressureProbe::open)?;
-        Some(pressure.sample().ok()?.memory_some)
+        pressure.sample().ok()?.memory_some
     }
 
     fn presence(&mut self) -> Option<Presence> {
-        let named = ("presence", &mut self.absent);
         let threads = &self.threads;
         let open = || PresenceProbe::open(threads.adoption("presence"));
-        let seen = self.presence.get(named, open)?.sample()?;
+        let named = ("presence", &mut self.absent);
+        let probe = self.presence.get(named, open)?;
+        let seen = probe.sample();
+        if let Some(problem) = probe.ended().map(str::to_owned) {
+            tracing::warn!(%problem, "presence is unknown");
+            self.presence
+                .close(("presence", &mut self.absent), &problem);
+        }
+        let seen = seen?;
         Some(Presence {
             // A person who is not known to be away is there.
             idle: seen.idle.unwrap_or(Duration::ZERO),
@@ -129,11 +152,10 @@ impl Probes {
         let named = ("battery", &mut self.absent);
         self.battery
             .get(named, || gogrid_host::battery().map(drop))?;
-        let battery = gogrid_host::battery().ok()?;
-        Some(Battery {
-            discharging: battery.discharging,
-            charge: battery.charge,
-        })
+        let battery = gogrid_host::battery();
+        let unknown = battery.as_ref().map_or(&[][..], |battery| &battery.unknown);
+        note(&mut self.absent, "battery status", unknown);
+        battery.ok().map(cautious)
     }
 
     /// Which of the exclusive applications run.
@@ -192,6 +214,23 @@ impl Senses for Probes {
 
     fn absent(&self) -> &[String] {
         &self.absent
+    }
+}
+
+/// A battery that does not tell is one that the machine runs from, and one that is empty: work that is
+/// held back costs less than a machine that goes out.
+fn cautious(battery: gogrid_host::Battery) -> Battery {
+    Battery {
+        discharging: battery.discharging.unwrap_or(true),
+        charge: battery.charge.unwrap_or(0.0),
+    }
+}
+
+/// Has `absent` say once, under this name, what is unknown at present.
+fn note(absent: &mut Vec<String>, name: &str, unknown: &[String]) {
+    absent.retain(|line| line.split_once(": ").is_none_or(|(of, _)| of != name));
+    if !unknown.is_empty() {
+        absent.push(format!("{name}: {}", unknown.join(", ")));
     }
 }
 

@@ -9,7 +9,6 @@
 
 use std::cell::Cell;
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::thread::{Builder, JoinHandle};
@@ -17,9 +16,10 @@ use std::thread::{Builder, JoinHandle};
 use gogrid_host::{
     CoreSet, Priority, Restraints, ThreadId, current_thread, pin_thread, restrain, restrain_thread,
 };
-use gogrid_units::{ThreadBody, panic_text, system_name};
+use gogrid_units::{ThreadBody, contain, system_name};
 
 use crate::limits::SPAWNS_MAX;
+use crate::log;
 use crate::status::ThreadStatus;
 
 /// A thread to be started.
@@ -59,9 +59,8 @@ impl Spawner {
         let its = Arc::clone(&roster);
         let thread = Builder::new().name(system_name("spawner")).spawn(move || {
             let roster = Arc::clone(&its);
-            let ran = catch_unwind(AssertUnwindSafe(|| run(&asked, &its, priority)));
-            if let Err(payload) = ran {
-                roster.note_end(panic_text(&*payload));
+            if let Err(problem) = contain(|| run(&asked, &its, priority)) {
+                roster.note_end(&problem);
             }
         })?;
         Ok(Self {
@@ -216,10 +215,10 @@ impl Drop for Place {
 
 impl Roster {
     fn note_end(&self, problem: &str) {
-        tracing::error!("the thread `spawner` has ended: {problem}");
         let told = format!("it has ended, and no thread can be started: {problem}");
         // It ends once.
         let _ = self.end.set(told);
+        log::error(&format_args!("the thread `spawner` has ended: {problem}"));
     }
 
     fn end(&self) -> Option<String> {

@@ -1,5 +1,4 @@
 use std::io;
-use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::sync_channel;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -8,7 +7,7 @@ use std::thread::JoinHandle;
 use gogrid_host::{
     CoreSet, CoreSiblings, IoPriority, Priority, current_core, pin_thread, thread_cpu_time,
 };
-use gogrid_units::{Spawn, ThreadBody, panic_text};
+use gogrid_units::{Spawn, ThreadBody, contain};
 
 use super::spawner::{Birth, Spawner};
 use crate::error::OpenError;
@@ -126,11 +125,10 @@ impl Threads {
     ) -> Result<T, OpenError> {
         let (give, take) = sync_channel(1);
         let guarded = move || {
-            let loaded = catch_unwind(AssertUnwindSafe(work));
-            loaded.unwrap_or_else(|payload| {
+            contain(work).unwrap_or_else(|problem| {
                 Err(OpenError::Device {
                     device: "loader".to_owned(),
-                    problem: format!("its thread panicked: {}", panic_text(&*payload)),
+                    problem: format!("its thread panicked: {problem}"),
                 })
             })
         };

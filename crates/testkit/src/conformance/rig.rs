@@ -264,6 +264,7 @@ impl Sequence {
         SequenceRows {
             tables: Arc::new(self.tables.clone()),
             start: self.done,
+            length: self.rows.len(),
             positions: match &self.positions {
                 None => Positions::Sequential,
                 Some((axes, values)) => Positions::Given {

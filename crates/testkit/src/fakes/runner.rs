@@ -244,6 +244,7 @@ mod tests {
                 sequences: vec![SequenceRows {
                     tables: Arc::new(vec![vec![Some(BlockId(0))]]),
                     start,
+                    length: start + ids.len(),
                     positions: Positions::Sequential,
                     wants: vec![Want::Logits; ids.len()],
                 }],

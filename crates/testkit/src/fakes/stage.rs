@@ -407,6 +407,7 @@ mod tests {
             sequences: vec![SequenceRows {
                 tables: Arc::new(tables),
                 start,
+                length: start + rows,
                 positions: Positions::Sequential,
                 wants,
             }],

@@ -53,7 +53,25 @@ impl RandomModel {
         } else {
             spec.weights
         };
-        let shape = Shape::of(spec.family, widest);
+        Self::shaped(spec, also, Shape::of(spec.family, widest))
+    }
+
+    /// Draws a model whose feed-forward is `hidden` wide, which decides its bytes.
+    pub fn with_hidden(spec: Spec, hidden: usize) -> Self {
+        let shape = Shape {
+            hidden,
+            ..Shape::of(spec.family, spec.weights)
+        };
+        Self::shaped(spec, spec.weights, shape)
+    }
+
+    /// The same model, which claims sequences of so many tokens.
+    pub fn claiming(mut self, context: usize) -> Self {
+        self.shape.context = context;
+        self
+    }
+
+    fn shaped(spec: Spec, also: WeightType, shape: Shape) -> Self {
         let vocabulary = if spec.family.is_gemma() {
             Vocabulary::sentence_piece()
         } else {

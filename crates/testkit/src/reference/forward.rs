@@ -107,7 +107,7 @@ impl Reference {
                     if let Some(norm) = norm {
                         head.copy_from_slice(&rms_norm(head, norm, epsilon));
                     }
-                    rotate(head, &mixer.rope, position);
+                    rotate(head, &mixer.rope, (position, x.len()));
                 }
                 out
             };

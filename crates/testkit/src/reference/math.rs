@@ -44,10 +44,11 @@ pub(crate) fn soft_cap(x: f64, cap: Option<f32>) -> f64 {
     cap.map_or(x, |cap| f64::from(cap) * (x / f64::from(cap)).tanh())
 }
 
-/// Turns one head `[head_dim]` of the token at `position`.
-pub(crate) fn rotate(head: &mut [f64], rope: &Rope, position: usize) {
-    let pairs = rope.frequencies.len();
-    for (i, &frequency) in rope.frequencies.iter().enumerate() {
+/// Turns one head `[head_dim]` of the token at `position` of a sequence of `length`.
+pub(crate) fn rotate(head: &mut [f64], rope: &Rope, (position, length): (usize, usize)) {
+    let frequencies = rope.frequencies_at(length);
+    let pairs = frequencies.len();
+    for (i, &frequency) in frequencies.iter().enumerate() {
         let angle = position as f64 * f64::from(frequency);
         let (a, b) = match rope.pairs {
             RopePairs::Adjacent => (2 * i, 2 * i + 1),
@@ -85,14 +86,15 @@ mod tests {
         let rope = |pairs| Rope {
             pairs,
             frequencies: vec![std::f32::consts::FRAC_PI_2, 0.0],
+            long: None,
             magnitude: 2.0,
         };
         let mut head = [1.0, 2.0, 3.0, 4.0, 5.0];
-        rotate(&mut head, &rope(RopePairs::Adjacent), 1);
+        rotate(&mut head, &rope(RopePairs::Adjacent), (1, 2));
         let rounded = head.map(|v| (v * 1000.0).round() / 1000.0);
         assert_eq!(rounded, [-4.0, 2.0, 6.0, 8.0, 5.0]);
         let mut head = [1.0, 2.0, 3.0, 4.0, 5.0];
-        rotate(&mut head, &rope(RopePairs::Halves), 1);
+        rotate(&mut head, &rope(RopePairs::Halves), (1, 2));
         let rounded = head.map(|v| (v * 1000.0).round() / 1000.0);
         assert_eq!(rounded, [-6.0, 4.0, 2.0, 8.0, 5.0]);
     }

@@ -1,20 +1,25 @@
 use std::fs;
 
-use super::super::battery::battery;
 use super::super::unix::socket_folder;
+use super::cores::asked_cores;
+use super::memory::listed_memory;
 use super::policy::Turns;
 use super::priority::{io, nice};
+use super::supply::battery;
 use super::{
     Gpus, IdleClock, PowerMeter, PresenceSources, PressureFiles, Thermometers, allowed_cores,
-    current_thread, processor, resident, system_memory, thread_cpu_time,
+    cpu_quota, current_thread, processor, resident, system_memory, thread_cpu_time,
 };
 use crate::ability::{Ability, AbilityState, named, state};
+use crate::cores::CoreSet;
+use crate::memory::SystemMemory;
+use crate::power::Battery;
 use crate::programs::can_list;
 
 pub(crate) fn abilities() -> Vec<Ability> {
-    let memory = state(system_memory(), |_| None);
+    let memory = state(listed_memory().and_then(|_| system_memory()), limit);
     let resident = state(resident(), |_| None);
-    let affinity = state(allowed_cores(), |cores| Some(format!("cores {cores}")));
+    let affinity = state(asked_cores(), |cores| Some(on_cores(cores)));
     let nice = state(nice(current_thread()), |nice| {
         (*nice != 0).then(|| format!("nice {nice}"))
     });
@@ -38,12 +43,30 @@ pub(crate) fn abilities() -> Vec<Ability> {
         ),
         state(PressureFiles::open(), |_| None),
         presence_state(),
-        state(battery(), |_| None),
+        state(battery(), unknown),
         state(Thermometers::open(), |_| None),
         state(PowerMeter::open(), |_| None),
         state(Gpus::open(), |_| None),
         state(can_list(), |_| None),
     ])
+}
+
+fn limit(memory: &SystemMemory) -> Option<String> {
+    let SystemMemory { total, machine, .. } = memory;
+    let text = || format!("limited to {total} of {machine} by a control group");
+    memory.is_limited().then(text)
+}
+
+fn on_cores(cores: &CoreSet) -> String {
+    match cpu_quota() {
+        Some(quota) => format!("cores {cores}, with the time of {quota:.2} by a quota"),
+        None => format!("cores {cores}"),
+    }
+}
+
+fn unknown(battery: &Battery) -> Option<String> {
+    let text = || battery.unknown.join(", ");
+    (!battery.unknown.is_empty()).then(text)
 }
 
 /// Without waiting for the desktop, which only a probe does.

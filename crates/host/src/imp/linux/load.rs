@@ -39,7 +39,9 @@ impl IdleClock {
             return Err(HostError::Field { path, field: "cpu" });
         }
         // 2^32 ticks of 10 ms are over a year of one core.
-        Ok(Duration::from_nanos(ticks * self.tick.as_nanos() as u64))
+        Ok(Duration::from_nanos(
+            ticks.saturating_mul(self.tick.as_nanos() as u64),
+        ))
     }
 }
 
@@ -58,37 +60,49 @@ fn idle_ticks(stat: &str, cores: &CoreSet) -> (u64, usize) {
             3 | 4 | 7 => text.parse().unwrap_or(0),
             _ => 0_u64,
         };
-        let idle: u64 = counts.split(' ').take(8).enumerate().map(field).sum();
-        (ticks + idle, cores + 1)
+        let idle = counts.split(' ').take(8).enumerate().map(field);
+        (idle.fold(ticks, u64::saturating_add), cores + 1)
     })
 }
 
-/// The files of `/proc/pressure`, kept open.
+/// The files of `/proc/pressure`, kept open. Each is there or not for itself.
 #[derive(Debug)]
 pub(crate) struct PressureFiles {
-    cpu: KeptFile,
-    memory: KeptFile,
-    io: KeptFile,
+    cpu: Option<KeptFile>,
+    memory: Option<KeptFile>,
+    io: Option<KeptFile>,
 }
 
 impl PressureFiles {
+    /// An error where no file tells anything: a kernel may have the files and refuse to read them.
     pub(crate) fn open() -> Result<Self, HostError> {
-        let mut files = Self {
-            cpu: KeptFile::open("/proc/pressure/cpu")?,
-            memory: KeptFile::open("/proc/pressure/memory")?,
-            io: KeptFile::open("/proc/pressure/io")?,
-        };
-        // A kernel may have the files and refuse to read them.
-        files.read()?;
-        Ok(files)
+        let [cpu, memory, io] = [
+            "/proc/pressure/cpu",
+            "/proc/pressure/memory",
+            "/proc/pressure/io",
+        ]
+        .map(|path| {
+            let mut file = KeptFile::open(path)?;
+            average(&mut file, "some")?;
+            Ok(file)
+        });
+        match (cpu, memory, io) {
+            (Err(error), Err(_), Err(_)) => Err(error),
+            (cpu, memory, io) => Ok(Self {
+                cpu: cpu.ok(),
+                memory: memory.ok(),
+                io: io.ok(),
+            }),
+        }
     }
 
     pub(crate) fn read(&mut self) -> Result<Pressure, HostError> {
+        let share = |file: &mut Option<KeptFile>, field| average(file.as_mut()?, field).ok();
         Ok(Pressure {
-            cpu_some: average(&mut self.cpu, "some")?,
-            memory_some: average(&mut self.memory, "some")?,
-            memory_full: average(&mut self.memory, "full")?,
-            io_some: average(&mut self.io, "some")?,
+            cpu_some: share(&mut self.cpu, "some"),
+            memory_some: share(&mut self.memory, "some"),
+            memory_full: share(&mut self.memory, "full"),
+            io_some: share(&mut self.io, "some"),
         })
     }
 }
@@ -104,7 +118,9 @@ fn average_in(text: &str, field: &str) -> Option<f64> {
     let mut lines = text.lines().filter_map(|line| line.split_once(' '));
     let (_, averages) = lines.find(|(name, _)| *name == field)?;
     let percent = averages.strip_prefix("avg10=")?.split(' ').next()?;
-    percent.parse::<f64>().ok().map(|percent| percent / 100.0)
+    let percent = percent.parse::<f64>().ok();
+    let sound = percent.filter(|percent| (0.0..=100.0).contains(percent));
+    sound.map(|percent| percent / 100.0)
 }
 
 #[cfg(test)]
@@ -143,5 +159,9 @@ mod tests {
         assert_eq!(average_in(text, "full"), Some(0.0));
         assert_eq!(average_in("some avg60=1 avg10=2\n", "some"), None);
         assert_eq!(average_in("", "some"), None);
+        for rubbish in ["nan", "-1", "1e9", "inf", ""] {
+            let text = format!("some avg10={rubbish} avg60=1\n");
+            assert_eq!(average_in(&text, "some"), None, "{rubbish}");
+        }
     }
 }

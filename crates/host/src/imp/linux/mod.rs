@@ -1,9 +1,11 @@
 //! Linux: system calls, and the files of `/proc` and `/sys`.
 
 mod ability;
+mod child;
 mod clock;
 mod cores;
 mod gpu;
+mod group;
 mod kept;
 mod load;
 mod memory;
@@ -12,6 +14,7 @@ mod policy;
 mod power;
 mod presence;
 mod priority;
+mod supply;
 
 use std::fs;
 use std::io::Error;
@@ -22,8 +25,9 @@ use crate::error::HostError;
 use crate::thread::ThreadId;
 
 pub(crate) use ability::abilities;
+pub(crate) use child::die_with_parent;
 pub(crate) use clock::{process_cpu_time, thread_cpu_time};
-pub(crate) use cores::{allowed_cores, core_siblings, current_core, pin, processor};
+pub(crate) use cores::{allowed_cores, core_siblings, cpu_quota, current_core, pin, processor};
 pub(crate) use gpu::Gpus;
 pub(crate) use load::{IdleClock, PressureFiles};
 pub(crate) use memory::{MemoryFile, resident, system_memory};
@@ -31,6 +35,7 @@ pub(crate) use peer::peer_user;
 pub(crate) use power::{PowerMeter, Thermometers};
 pub(crate) use presence::PresenceSources;
 pub(crate) use priority::{current_thread, restrain};
+pub(crate) use supply::battery;
 
 fn read(path: &'static str) -> Result<String, HostError> {
     fs::read_to_string(path).map_err(|source| HostError::Read { path, source })

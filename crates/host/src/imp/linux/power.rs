@@ -3,10 +3,10 @@ use std::path::{Path, PathBuf};
 
 use gogrid_units::Moment;
 
+use super::supply::battery;
 use crate::ability::names;
 use crate::clock::Clock;
 use crate::error::HostError;
-use crate::imp::battery::battery;
 
 /// Files with the processor's temperatures, in thousandths of a degree.
 #[derive(Debug)]
@@ -109,12 +109,17 @@ impl PowerMeter {
 
     pub(crate) fn watts(&mut self) -> Result<f64, HostError> {
         if self.packages.is_empty() {
-            return battery().map(|battery| battery.power_w);
+            let unread = || HostError::Unread {
+                what: names::POWER,
+                reason: "the battery does not tell".to_owned(),
+            };
+            return battery()?.power_w.ok_or_else(unread);
         }
         let now = self.clock.now();
         let seconds = (now.0 - self.before.0).max(1) as f64 / 1e9;
         self.before = now;
-        let used: u64 = self.packages.iter_mut().filter_map(Package::used).sum();
+        let used = self.packages.iter_mut().filter_map(Package::used);
+        let used = used.fold(0, u64::saturating_add);
         Ok(used as f64 / 1e6 / seconds)
     }
 }
@@ -125,7 +130,7 @@ impl Package {
         let now: u64 = text(&self.energy).parse().ok()?;
         let used = match now.checked_sub(self.before) {
             Some(used) => used,
-            None => self.range.saturating_sub(self.before) + now,
+            None => self.range.saturating_sub(self.before).saturating_add(now),
         };
         self.before = now;
         Some(used)
@@ -158,7 +163,7 @@ fn children(folder: &Path) -> impl Iterator<Item = PathBuf> + use<> {
 }
 
 /// A file's one line, or nothing where it cannot be read.
-fn text(file: &Path) -> String {
+pub(super) fn text(file: &Path) -> String {
     let text = fs::read_to_string(file).unwrap_or_default();
     text.trim_end().to_owned()
 }

@@ -80,8 +80,10 @@ pub(crate) fn system_memory() -> Result<SystemMemory, HostError> {
     let pages = u64::from(words[0] as u32) + u64::from(words[2] as u32);
     // SAFETY: the call takes and gives a number.
     let page = unsafe { libc::sysconf(libc::_SC_PAGESIZE) };
+    let total = Bytes(u64::from_ne_bytes(total));
     Ok(SystemMemory {
-        total: Bytes(u64::from_ne_bytes(total)),
+        total,
+        machine: total,
         available: Bytes(pages * page.unsigned_abs()),
     })
 }
@@ -162,7 +164,11 @@ impl PowerMeter {
     }
 
     pub(crate) fn watts(&mut self) -> Result<f64, HostError> {
-        battery().map(|battery| battery.power_w)
+        let unread = || HostError::Unread {
+            what: names::POWER,
+            reason: "the battery does not tell".to_owned(),
+        };
+        battery()?.power_w.ok_or_else(unread)
     }
 }
 

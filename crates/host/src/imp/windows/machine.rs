@@ -37,6 +37,7 @@ pub(crate) fn system_memory() -> Result<SystemMemory, HostError> {
     })?;
     Ok(SystemMemory {
         total: Bytes(status.ullTotalPhys),
+        machine: Bytes(status.ullTotalPhys),
         available: Bytes(status.ullAvailPhys),
     })
 }
@@ -134,7 +135,11 @@ impl PowerMeter {
     }
 
     pub(crate) fn watts(&mut self) -> Result<f64, HostError> {
-        battery().map(|battery| battery.power_w)
+        let unread = || HostError::Unread {
+            what: names::POWER,
+            reason: "the battery does not tell".to_owned(),
+        };
+        battery()?.power_w.ok_or_else(unread)
     }
 }
 

@@ -13,6 +13,8 @@ use crate::sampling::Sampler;
 
 pub(super) const VOCAB: usize = 23;
 pub(super) const WINDOWS: [Option<usize>; 2] = [None, Some(40)];
+/// The model turns rows of sequences of more tokens otherwise.
+pub(super) const BORDER: usize = 100;
 /// Values of an embedding.
 const WIDTH: usize = 2;
 
@@ -107,7 +109,8 @@ pub(super) fn logits(history: &[u64]) -> Vec<f32> {
 /// Blocks of all groups, by group and number, with each row that was written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
-    blocks: BTreeMap<(usize, BlockId), [Option<u64>; BLOCK_TOKENS]>,
+    /// What a row was, and whether it was turned for a long sequence.
+    blocks: BTreeMap<(usize, BlockId), [Option<(u64, bool)>; BLOCK_TOKENS]>,
 }
 
 impl Memory {
@@ -143,7 +146,7 @@ impl Memory {
             for (group, table) in rows.tables.iter().enumerate() {
                 let block = table[index / BLOCK_TOKENS].expect("a block for what is written");
                 let slots = self.blocks.entry((group, block)).or_default();
-                slots[index % BLOCK_TOKENS] = Some(content);
+                slots[index % BLOCK_TOKENS] = Some((content, rows.length > BORDER));
             }
             match *want {
                 Want::Nothing | Want::Hidden => {}
@@ -165,7 +168,11 @@ impl Memory {
                 let slots = &self.blocks[&(group, block)];
                 let before = index * BLOCK_TOKENS;
                 let read = first.saturating_sub(before)..BLOCK_TOKENS.min(last + 1 - before);
-                found.extend(slots[read].iter().map(|slot| slot.expect("it was written")));
+                found.extend(slots[read].iter().map(|slot| {
+                    let (content, long) = slot.expect("it was written");
+                    assert_eq!(long, rows.length > BORDER, "turned for another length");
+                    content
+                }));
             }
             found
         };

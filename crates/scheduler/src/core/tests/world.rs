@@ -8,7 +8,9 @@ use gogrid_lease::Permits;
 use gogrid_pipeline::{BLOCK_TOKENS, BlockId};
 use gogrid_units::{Bytes, Moment};
 
-use super::fake::{Alone, Dice, Letters, VOCAB, WINDOWS, Wish, alone, any_sample, any_wish};
+use super::fake::{
+    Alone, BORDER, Dice, Letters, VOCAB, WINDOWS, Wish, alone, any_sample, any_wish,
+};
 use super::rig::{Chance, Memories, Op, Rig, Run, Site};
 use crate::core::{Action, Beginning, Core, End, Input, MoveLeases, Shape, Task, Text};
 use crate::error::GenerateError;
@@ -127,6 +129,7 @@ impl World {
         let shape = Shape {
             vocab: VOCAB,
             ends: Arc::new([0]),
+            rotations_change_above: Some(BORDER),
         };
         Self {
             rig: Rig::new(layout.depth),
@@ -355,7 +358,10 @@ impl World {
         let running = &self.core.running;
         let prompt = self.records[&running[place].id].wish.prompt();
         let from = running.iter().position(|other| {
-            other.written >= BLOCK_TOKENS && self.records[&other.id].wish.prompt() == prompt
+            let is_long = |s: &super::Sequence| s.content.len() > BORDER;
+            let alike = is_long(other) == is_long(&running[place]) && !other.has_outgrown(BORDER);
+            let is_same = self.records[&other.id].wish.prompt() == prompt;
+            other.written >= BLOCK_TOKENS && alike && is_same
         });
         let Some(from) = from else { return };
         let blocks = running[from].written.min(prompt.rows.len() - 1) / BLOCK_TOKENS;

@@ -14,11 +14,21 @@ struct IdleMonitor {
 }
 
 pub(super) fn open() -> Result<Box<dyn Source>, String> {
-    let address = session_bus()?;
-    let bus = LocalConnection::new_address(&address).map_err(|error| said(&error))?;
+    let mut problem = String::new();
+    for address in session_bus()? {
+        match connect(&address) {
+            Ok(monitor) => return Ok(Box::new(monitor)),
+            Err(error) => problem = error,
+        }
+    }
+    Err(problem)
+}
+
+fn connect(address: &str) -> Result<IdleMonitor, String> {
+    let bus = LocalConnection::new_address(address).map_err(|error| said(&error))?;
     let mut monitor = IdleMonitor { bus };
     monitor.ask()?;
-    Ok(Box::new(monitor))
+    Ok(monitor)
 }
 
 fn said(error: &dbus::Error) -> String {

@@ -1,12 +1,15 @@
 //! Signs of somebody at the machine: the display server and the desktop know of input, logind of
 //! locked screens and of who is logged in.
 
+mod address;
 mod desktop;
 mod logind;
 mod x11;
 
-use std::env;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileTypeExt;
 use std::path::{Path, PathBuf};
+use std::{env, fs};
 
 use rustix::process::getuid;
 
@@ -115,31 +118,34 @@ impl Kept {
     }
 }
 
-/// The session bus's address. Only sockets: other kinds may start a program.
-fn session_bus() -> Result<String, String> {
-    if let Ok(address) = env::var("DBUS_SESSION_BUS_ADDRESS") {
-        return match address.starts_with("unix:path=") || address.starts_with("unix:abstract=") {
-            true => Ok(address),
-            false => Err(format!(
-                "the session bus's address {address:?} is no socket's"
-            )),
-        };
+/// Addresses of the session bus, each of a socket.
+fn session_bus() -> Result<Vec<String>, String> {
+    if let Some(addresses) = env::var_os("DBUS_SESSION_BUS_ADDRESS") {
+        let text = addresses
+            .to_str()
+            .ok_or("the session bus's address is no text")?;
+        return address::sockets(text);
     }
     let folder = env::var_os("XDG_RUNTIME_DIR").map(PathBuf::from);
     let user = getuid().as_raw();
     let bus = folder
+        .filter(|folder| folder.is_absolute())
         .unwrap_or_else(|| format!("/run/user/{user}").into())
         .join("bus");
-    match bus.exists() {
-        true => Ok(format!("unix:path={}", bus.display())),
+    match is_socket(&bus) {
+        true => Ok(vec![address::of_path(bus.as_os_str().as_bytes())]),
         false => Err("no session bus: DBUS_SESSION_BUS_ADDRESS is not set".to_owned()),
     }
 }
 
+fn is_socket(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|found| found.file_type().is_socket())
+}
+
 fn exists(path: &str) -> Result<(), String> {
-    match Path::new(path).exists() {
+    match is_socket(Path::new(path)) {
         true => Ok(()),
-        false => Err(format!("{path} is not there")),
+        false => Err(format!("{path} is no socket or not there")),
     }
 }
 

@@ -1,6 +1,7 @@
-use std::env;
 use std::error::Error;
+use std::path::PathBuf;
 use std::time::Duration;
+use std::{env, fs};
 
 use x11rb::connection::Connection;
 use x11rb::errors::{ReplyError, ReplyOrIdError};
@@ -21,12 +22,47 @@ struct X11 {
     sees_input: bool,
 }
 
-/// A display of this machine's: one over the network is another desk's.
+/// A display of this machine's, by its socket: one over the network is another desk's.
 pub(super) fn display() -> Result<String, String> {
     let display = env::var("DISPLAY").map_err(|_| "DISPLAY is not set".to_owned())?;
-    match display.starts_with(':') || display.starts_with("unix:") {
-        true => Ok(display),
-        false => Err(format!("display {display} is over the network")),
+    let socket = socket_of(&display)?;
+    check_cookies(cookies())?;
+    Ok(socket)
+}
+
+/// With the host `unix` written out, without which the library tries a port of the loopback as well, where
+/// any user's program may listen.
+fn socket_of(display: &str) -> Result<String, String> {
+    let number = display.strip_prefix("unix").unwrap_or(display);
+    let is_number = |part: &str| {
+        (1..=5).contains(&part.len()) && part.bytes().all(|byte| byte.is_ascii_digit())
+    };
+    let of_server = number.strip_prefix(':');
+    let is_ours = of_server.is_some_and(|text| match text.split_once('.') {
+        Some((server, screen)) => is_number(server) && is_number(screen),
+        None => is_number(text),
+    });
+    match is_ours {
+        true => Ok(format!("unix{number}")),
+        false => Err(format!("display {display:?} is not one of this machine's")),
+    }
+}
+
+/// Where the library reads the server's cookies.
+fn cookies() -> Option<PathBuf> {
+    let named = env::var_os("XAUTHORITY").map(PathBuf::from);
+    named.or_else(|| Some(PathBuf::from(env::var_os("HOME")?).join(".Xauthority")))
+}
+
+/// Reading a pipe would wait for its writer, and a device need not end. A file that is not there is none.
+fn check_cookies(file: Option<PathBuf>) -> Result<(), String> {
+    const LENGTH_MAX: u64 = 1 << 20;
+    let found = file.and_then(|file| Some((fs::metadata(&file).ok()?, file)));
+    match found {
+        Some((found, file)) if !found.is_file() || found.len() > LENGTH_MAX => {
+            Err(format!("{} is no file of cookies", file.display()))
+        }
+        _ => Ok(()),
     }
 }
 
@@ -101,5 +137,55 @@ impl Source for X11 {
             locked: None,
             full_screen: Some(full_screen),
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    #[test]
+    fn a_display_is_reached_by_its_socket_alone() {
+        let check = |text: &str, expected: Option<&str>| {
+            assert_eq!(socket_of(text).ok().as_deref(), expected, "{text:?}");
+        };
+        check(":0", Some("unix:0"));
+        check(":1.0", Some("unix:1.0"));
+        check("unix:10", Some("unix:10"));
+        for other in [
+            "",
+            ":",
+            ":0.",
+            ":0.0.0",
+            ":-1",
+            ":999999",
+            "host:0",
+            "localhost:10.0",
+            "unix/host:0",
+            "tcp/host:0",
+            "/tmp/socket",
+            "unix:/tmp/socket",
+            "unix:0,x",
+        ] {
+            check(other, None);
+        }
+    }
+
+    #[test]
+    fn only_a_file_is_read_for_cookies() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = |name: &str| Some(folder.path().join(name));
+        assert_eq!(check_cookies(None), Ok(()));
+        assert_eq!(check_cookies(path("not there")), Ok(()));
+        fs::write(folder.path().join("file"), "x").unwrap();
+        assert_eq!(check_cookies(path("file")), Ok(()));
+        let made = Command::new("mkfifo")
+            .arg(folder.path().join("pipe"))
+            .status();
+        assert!(made.unwrap().success());
+        assert!(check_cookies(path("pipe")).is_err());
+        assert!(check_cookies(path("")).is_err());
     }
 }

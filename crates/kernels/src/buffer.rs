@@ -1,0 +1,208 @@
+//! Memory for what is large: zeroed, of a fixed length, and given back to the system when dropped.
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::{Deref, DerefMut};
+use std::slice;
+
+use gogrid_units::{Bytes, OutOfMemory};
+use memmap2::MmapMut;
+
+/// Alignment of the values: a cache line, and the widest SIMD load.
+const ALIGN: usize = 64;
+
+/// Buffers of at least so many bytes are mappings of their own. The allocator keeps what is freed
+/// between other blocks; an unmapped buffer is the system's again at once.
+const MAPPED_FROM: usize = 32 << 10;
+
+/// Bytes of a page. Where systems differ it is the largest, so that more is leased than held.
+const PAGE: usize = if cfg!(target_arch = "x86_64") {
+    4 << 10
+} else {
+    64 << 10
+};
+
+// Rounding up to pages adds an eighth at most where pages are small.
+const _: () = assert!(PAGE <= MAPPED_FROM / 8 || !cfg!(target_arch = "x86_64"));
+
+/// Numbers without padding, of which any bytes make a value.
+///
+/// # Safety
+/// All bytes of the type's size are a value and the other way round, and its alignment is at most
+/// that of a cache line.
+pub unsafe trait Plain: Copy {}
+
+// SAFETY: an integer.
+unsafe impl Plain for u8 {}
+// SAFETY: an integer.
+unsafe impl Plain for u16 {}
+// SAFETY: an integer.
+unsafe impl Plain for i32 {}
+// SAFETY: a float: every pattern of bits is one.
+unsafe impl Plain for f32 {}
+// SAFETY: two floats side by side.
+unsafe impl Plain for [f32; 2] {}
+
+/// A fixed number of values, zero at first, which begin on a cache line. What the system cannot
+/// give is an error, not an abort.
+pub struct Buffer<T> {
+    store: Store,
+    len: usize,
+    values: PhantomData<T>,
+}
+
+enum Store {
+    Lines(Vec<Line>),
+    Pages(MmapMut),
+}
+
+/// A cache line.
+#[derive(Clone, Copy)]
+#[repr(align(64))]
+struct Line {
+    _bytes: [u8; ALIGN],
+}
+
+const _: () = assert!(size_of::<Line>() == ALIGN && align_of::<Line>() == ALIGN);
+
+impl<T: Plain> Buffer<T> {
+    /// `len` zeros.
+    ///
+    /// # Errors
+    /// When the system has no memory for them, with the bytes that were asked for.
+    pub fn zeroed(len: usize) -> Result<Self, OutOfMemory> {
+        const { assert!(align_of::<T>() <= ALIGN) };
+        let bytes = len.checked_mul(size_of::<T>()).and_then(held);
+        let refused = || OutOfMemory {
+            asked: bytes.map_or(Bytes(u64::MAX), Bytes::of),
+        };
+        let store = bytes.and_then(Store::zeroed).ok_or_else(refused)?;
+        let values = PhantomData;
+        Ok(Self { store, len, values })
+    }
+
+    /// The bytes that [`zeroed`](Self::zeroed) takes for `len` values, whole cache lines or pages.
+    ///
+    /// # Panics
+    /// When they pass the address space.
+    pub const fn bytes_for(len: usize) -> Bytes {
+        let bytes = len.checked_mul(size_of::<T>()).expect("counted in a usize");
+        Bytes::of(held(bytes).expect("counted in a usize"))
+    }
+}
+
+/// What a buffer of so many bytes takes; `None` where that passes the address space.
+pub(crate) const fn held(bytes: usize) -> Option<usize> {
+    bytes.checked_next_multiple_of(match bytes {
+        ..MAPPED_FROM => ALIGN,
+        _ => PAGE,
+    })
+}
+
+impl Store {
+    /// Whole lines or pages of zeros; `None` where the system has none.
+    fn zeroed(bytes: usize) -> Option<Self> {
+        if bytes >= MAPPED_FROM {
+            return MmapMut::map_anon(bytes).ok().map(Self::Pages);
+        }
+        let zero = Line { _bytes: [0; ALIGN] };
+        let mut lines = Vec::new();
+        lines.try_reserve_exact(bytes / ALIGN).ok()?;
+        lines.resize(bytes / ALIGN, zero);
+        Some(Self::Lines(lines))
+    }
+}
+
+impl<T> Default for Buffer<T> {
+    /// No values.
+    fn default() -> Self {
+        Self {
+            store: Store::Lines(Vec::new()),
+            len: 0,
+            values: PhantomData,
+        }
+    }
+}
+
+impl<T: Plain> Deref for Buffer<T> {
+    type Target = [T];
+    fn deref(&self) -> &[T] {
+        let start = match &self.store {
+            Store::Lines(lines) => lines.as_ptr().cast(),
+            Store::Pages(pages) => pages.as_ptr().cast(),
+        };
+        // SAFETY: the store has the bytes of `len` values, all initialised, and begins on a cache line,
+        // which is alignment enough for a plain type, of which any bytes are a value. It is owned by
+        // self for as long as the borrow lasts.
+        unsafe { slice::from_raw_parts(start, self.len) }
+    }
+}
+
+impl<T: Plain> DerefMut for Buffer<T> {
+    fn deref_mut(&mut self) -> &mut [T] {
+        let start = match &mut self.store {
+            Store::Lines(lines) => lines.as_mut_ptr().cast(),
+            Store::Pages(pages) => pages.as_mut_ptr().cast(),
+        };
+        // SAFETY: as in deref, and self is borrowed alone; any value of a plain type is initialised
+        // bytes.
+        unsafe { slice::from_raw_parts_mut(start, self.len) }
+    }
+}
+
+impl<T> fmt::Debug for Buffer<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Buffer of {} values", self.len)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn values_are_zero_aligned_and_writable() {
+        for len in [
+            0,
+            1,
+            15,
+            16,
+            4095,
+            MAPPED_FROM / 4,
+            MAPPED_FROM / 4 + 1,
+            1 << 20,
+        ] {
+            let mut buffer = Buffer::<f32>::zeroed(len).expect("little enough");
+            assert_eq!(buffer.len(), len);
+            assert_eq!(buffer.as_ptr().addr() % ALIGN, 0);
+            assert!(buffer.iter().all(|&value| value == 0.0));
+            buffer.fill(7.0);
+            assert!(buffer.iter().all(|&value| value == 7.0));
+        }
+    }
+
+    #[test]
+    fn what_it_takes_is_whole_lines_or_pages() {
+        let check =
+            |len, bytes| assert_eq!(Buffer::<f32>::bytes_for(len), Bytes::of(bytes), "{len}");
+        check(0, 0);
+        check(1, ALIGN);
+        check(16, ALIGN);
+        check(MAPPED_FROM / 4 - 1, MAPPED_FROM);
+        check(1 << 20, 4 << 20);
+        check((1 << 20) + 1, (4 << 20) + PAGE);
+    }
+
+    #[test]
+    fn memory_that_there_is_not_is_an_error_with_the_bytes() {
+        // More than any address space that a program is given.
+        let error = Buffer::<u8>::zeroed(1 << 60).expect_err("there is no exbibyte");
+        assert_eq!(error.asked, Bytes(1 << 60));
+        assert_eq!(
+            error.to_string(),
+            format!("the system refuses {} of memory", error.asked)
+        );
+        let error = Buffer::<f32>::zeroed(usize::MAX).expect_err("no address has so many");
+        assert_eq!(error.asked, Bytes(u64::MAX));
+    }
+}

@@ -1,0 +1,56 @@
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+
+use super::threads::{ThreadPlace, Threads};
+
+/// Threads of one kind that a pipeline starts as it needs them, and waits for at its end.
+pub(crate) struct Crew {
+    name: &'static str,
+    threads: Threads,
+    /// Tells its threads from those of other pipelines.
+    place: Option<ThreadPlace>,
+    /// Threads that were started so far.
+    started: AtomicU64,
+    /// A lock, held to put a handle in or to take all out.
+    handles: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl Crew {
+    pub(crate) fn new(name: &'static str, threads: Threads, place: Option<ThreadPlace>) -> Self {
+        Self {
+            name,
+            threads,
+            place,
+            started: AtomicU64::new(0),
+            handles: Mutex::default(),
+        }
+    }
+
+    /// Has `work` done on a fresh thread that has the priorities asked for.
+    pub(crate) fn start(&self, work: impl FnOnce() + Send + 'static) -> io::Result<()> {
+        let spawn = self.threads.starter(self.place.as_ref());
+        // A name that is given twice is that of a thread that takes over.
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let handle = spawn.spawn(&format!("{} {number}", self.name), Box::new(work))?;
+        let mut handles = self.lock();
+        handles.retain(|handle| !handle.is_finished());
+        handles.push(handle);
+        Ok(())
+    }
+
+    /// Waits until none of them is left.
+    pub(crate) fn join(&self) {
+        let handles = std::mem::take(&mut *self.lock());
+        for handle in handles {
+            // What it panicked with, it has told.
+            let _ = handle.join();
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<JoinHandle<()>>> {
+        // Every write leaves it sound.
+        self.handles.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
