@@ -1,7 +1,7 @@
 use std::io;
 use std::time::Duration;
 
-use corpgrid_scheduler::{ChangeError, GenerateError, Reason, Refusal};
+use corpgrid_scheduler::{ChangeError, GenerateError, OpenError, Reason, Refusal};
 use gogrid_host::HostError;
 
 /// Why a benchmark gives no figures.
@@ -14,6 +14,9 @@ pub enum BenchError {
     /// The pipeline could not be paused, or could not go on.
     #[error("{0}")]
     Change(#[from] ChangeError),
+    /// What is measured could not be opened.
+    #[error(transparent)]
+    Open(#[from] OpenError),
     /// A generation failed.
     #[error("{0}")]
     Generate(#[from] GenerateError),

@@ -1,6 +1,6 @@
 //! The benchmarks of the `gogrid` program: the speed of a pipeline, the delays that a person at the
-//! desk feels beside it, and how soon a pause holds. The caller opens the pipeline, prints the reports and
-//! shows the progress.
+//! desk feels beside it, how soon a pause holds, and what is left after hours of disorder. The caller opens
+//! what is measured, prints the reports and shows the progress.
 //!
 //! ```
 //! use gogrid_bench::PauseReport;
@@ -20,6 +20,7 @@ mod load;
 mod pause;
 mod pipeline_load;
 mod process;
+mod soak;
 mod speed;
 mod stats;
 mod subject;
@@ -32,5 +33,6 @@ pub use error::BenchError;
 pub use hog::spin;
 pub use pause::{PauseBench, PauseReport};
 pub use process::OwnCommand;
+pub use soak::{SoakOptions, SoakReport, soak};
 pub use speed::{SpeedOptions, SpeedReport, speed};
 pub use subject::Subject;

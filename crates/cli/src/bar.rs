@@ -4,7 +4,9 @@ use gogrid_hub::{Attempt, Progress};
 use gogrid_units::Bytes;
 use indicatif::{ProgressBar, ProgressStyle};
 
+use crate::escape::escaped;
 use crate::interrupt::InterruptGuard;
+use crate::out;
 
 pub(crate) struct Bar<'a> {
     bar: ProgressBar,
@@ -23,9 +25,9 @@ impl<'a> Bar<'a> {
 
     fn say(&self, line: &str) {
         if self.bar.is_hidden() {
-            eprintln!("{line}");
+            out::note(line);
         } else {
-            self.bar.println(line);
+            self.bar.println(escaped(line));
         }
     }
 }
@@ -34,12 +36,12 @@ impl Progress for Bar<'_> {
     fn phase(&mut self, label: &str, total: Option<Bytes>) {
         if self.bar.is_hidden() {
             let total = total.map(|total| format!(" ({total})")).unwrap_or_default();
-            eprintln!("{label}{total}");
+            out::note(format!("{label}{total}"));
             return;
         }
         self.bar.reset();
         self.bar.set_length(total.unwrap_or_default().0);
-        self.bar.set_message(label.to_owned());
+        self.bar.set_message(escaped(label).into_owned());
     }
 
     fn advance(&mut self, done: Bytes) {

@@ -25,7 +25,7 @@ pub(crate) fn run(args: &BenchArgs, interrupt: &Interrupt) -> anyhow::Result<()>
 
 /// Stands for the programs of a person at the desk, until standard input closes.
 pub(crate) fn foreground() -> anyhow::Result<()> {
-    Ok(gogrid_bench::foreground(&mut out::line)?)
+    Ok(gogrid_bench::foreground(&mut out::plain_line)?)
 }
 
 fn speed(args: &BenchArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
@@ -54,6 +54,8 @@ fn pause(args: &PauseArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
     let vocabulary = spec.vocabulary()?;
     let (_live, subject) = open(spec, vocabulary)?;
     let watch = interrupt.watch();
+    // Each pause and each end of one would be a line.
+    out::log_errors_only();
     let mut bench = PauseBench::start(&subject)?;
     for _ in 0..args.tries {
         bench.measure()?;

@@ -1,12 +1,10 @@
-use anyhow::Context;
 use corpgrid_scheduler::{Continuation, GenerateRequest, Message, Prompt, Refusal};
-use rustyline::DefaultEditor;
-use rustyline::error::ReadlineError;
 
 use crate::args::ChatArgs;
 use crate::exit::Interrupted;
 use crate::failure;
 use crate::interrupt::{Interrupt, InterruptGuard};
+use crate::lines::Lines;
 use crate::live::Live;
 use crate::open::PipelineSpec;
 use crate::out;
@@ -20,24 +18,22 @@ struct Conversation<'a> {
 
 pub(crate) fn run(args: &ChatArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
     let pipeline = PipelineSpec::new(&args.run, interrupt)?.open()?;
-    let mut editor = DefaultEditor::new().context("cannot use the terminal")?;
-    eprintln!("/new begins again, /exit ends; Ctrl-C ends an answer, then the program");
+    let mut lines = Lines::new()?;
+    out::note("/new begins again, /exit ends; Ctrl-C ends an answer, then the program");
     let mut conversation = Conversation::new(args);
     loop {
-        let line = match editor.readline("> ") {
-            Ok(line) => line,
-            Err(ReadlineError::Eof) => return Ok(()),
-            Err(ReadlineError::Interrupted) => return Err(Interrupted.into()),
-            Err(error) => return Err(error).context("cannot read the line"),
+        let Some(line) = lines.next()? else {
+            return Ok(());
         };
         match line.trim() {
             "" => continue,
             "/exit" => return Ok(()),
             "/new" => conversation = Conversation::new(args),
             _ => {
-                // Only the convenience of the arrow keys is lost if it cannot be remembered.
-                let _ = editor.add_history_entry(&line);
                 conversation.turn(line, &pipeline, &interrupt.watch())?;
+                if !interrupt.go_on() {
+                    return Err(Interrupted.into());
+                }
             }
         }
     }
@@ -74,7 +70,7 @@ impl<'a> Conversation<'a> {
         let text = match ended {
             Ok(Ended::Answered(answer)) => {
                 out::line("")?;
-                eprintln!("{}", stream::figures_line(&answer, pipeline.mode));
+                out::note(stream::figures_line(&answer, pipeline.mode));
                 answer.text
             }
             Ok(Ended::Interrupted(text)) => {
@@ -82,7 +78,10 @@ impl<'a> Conversation<'a> {
                 text
             }
             Err(error) if error.is::<Refusal>() => {
-                eprintln!("error: {}; /new begins again", failure::message(&error));
+                out::note(format!(
+                    "error: {}; /new begins again",
+                    failure::message(&error)
+                ));
                 self.messages.pop();
                 return Ok(());
             }

@@ -1,16 +1,18 @@
 //! What pieces of models were found to take, kept from one run to the next.
 
-use std::fs::{self, File};
-use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::{fs, io};
 
 use corpgrid_scheduler::CostBook;
+use gogrid_host::{read_regular, replace_own};
 use gogrid_hub::Cache;
+
+use crate::out;
 
 /// The file's name, in the folder of the models.
 const NAME: &str = "known-costs.json";
 /// Bytes that are read of it; a book has fewer.
-const BYTES_MAX: u64 = (8 << 20) + 1;
+const BYTES_MAX: usize = 8 << 20;
 
 /// The file and what it said when it was read.
 pub(crate) struct CostsFile {
@@ -51,7 +53,9 @@ impl CostsFile {
 
 fn warn(path: &Path, done: &str, problem: &str) {
     let path = path.display();
-    eprintln!("warning: the known costs in {path} are {done}: {problem}");
+    out::note(format!(
+        "warning: the known costs in {path} are {done}: {problem}"
+    ));
 }
 
 fn read(path: &Path) -> Result<CostBook, String> {
@@ -63,25 +67,10 @@ fn read(path: &Path) -> Result<CostBook, String> {
 }
 
 fn text(path: &Path) -> io::Result<String> {
-    // Reading a pipe would wait for whoever writes to it.
-    if !fs::metadata(path)?.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let mut text = String::new();
-    File::open(path)?
-        .take(BYTES_MAX)
-        .read_to_string(&mut text)?;
-    Ok(text)
+    String::from_utf8(read_regular(path, BYTES_MAX)?).map_err(io::Error::other)
 }
 
-/// Puts a whole file in its place, so that no other process reads a part of one.
 fn write(path: &Path, text: &str) -> io::Result<()> {
-    let aside = path.with_extension(format!("json.{}", std::process::id()));
     path.parent().map_or(Ok(()), fs::create_dir_all)?;
-    let written = fs::write(&aside, text).and_then(|()| fs::rename(&aside, path));
-    if written.is_err() {
-        // What cannot be removed costs some kilobytes.
-        let _ = fs::remove_file(&aside);
-    }
-    written
+    replace_own(path, text.as_bytes())
 }

@@ -1,8 +1,8 @@
 //! The program's exit codes, and the errors that only the program has.
 
 pub(crate) const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 internal error, 2 wrong usage, 3 bad input or model, 4 refused by a limit,
-5 network or cache, 6 device, 7 no running gogrid, 130 interrupted";
+Exit codes: 0 done, 1 internal error or output not written, 2 wrong usage, 3 bad input or model,
+4 refused by a limit or out of memory, 5 network or cache, 6 device, 7 no running gogrid, 130 interrupted";
 
 pub(crate) const INTERNAL: u8 = 1;
 pub(crate) const USAGE: u8 = 2;
@@ -23,7 +23,12 @@ pub(crate) struct BadInput(pub(crate) String);
 #[error("{0}")]
 pub(crate) struct WrongUsage(pub(crate) String);
 
-/// The user pressed Ctrl-C.
+/// A command line without a command, of which all has been said.
+#[derive(Debug, thiserror::Error)]
+#[error("no command")]
+pub(crate) struct NoCommand;
+
+/// The user pressed Ctrl-C, or another signal asked the program to end.
 #[derive(Debug, thiserror::Error)]
 #[error("interrupted")]
 pub(crate) struct Interrupted;

@@ -10,23 +10,36 @@ use gogrid_model::ModelError;
 
 use crate::exit::{
     BadInput, DEVICE, INPUT, INTERNAL, INTERRUPTED, Interrupted, LIMIT, NETWORK, NOT_RUNNING,
-    NotRunning, USAGE, WrongUsage,
+    NoCommand, NotRunning, USAGE, WrongUsage,
 };
+use crate::out::{self, OutputError};
 
 /// Prints the error to standard error and gives the code to exit with. A reader of our output that
 /// has gone is no failure: it had all it wanted.
 pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
-    if is_closed_pipe(error) {
+    if matches!(error.downcast_ref(), Some(OutputError::Gone)) {
         return ExitCode::SUCCESS;
     }
     let code = exit_code(error);
-    if code != INTERRUPTED {
-        eprintln!("error: {}", message(error));
+    let is_told = error.is::<NoCommand>() || code == INTERRUPTED;
+    if !is_told {
+        out::note(format!("error: {}", message(error)));
         if let Some(remedy) = remedy(error) {
-            eprintln!("  help: {remedy}");
+            out::note(format!("  help: {remedy}"));
         }
     }
     ExitCode::from(code)
+}
+
+/// Says what a command line without a command asks for, the help or the version, or what is wrong
+/// with it.
+pub(crate) fn no_command(instead: &clap::Error) -> anyhow::Result<()> {
+    let text = instead.render().to_string();
+    if instead.use_stderr() {
+        out::note(text.trim_end());
+        return Err(NoCommand.into());
+    }
+    Ok(out::text(&text)?)
 }
 
 /// The causes from the outermost in. Some errors quote their cause, which is not said twice.
@@ -48,10 +61,12 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             .or_else(|| cause.downcast_ref().map(of_generate))
             .or_else(|| cause.downcast_ref().map(of_hub))
             .or_else(|| cause.downcast_ref().map(of_client))
+            .or_else(|| cause.downcast_ref().and_then(of_io))
             .or_else(|| cause.is::<NotRunning>().then_some(NOT_RUNNING))
+            .or_else(|| cause.is::<NoCommand>().then_some(USAGE))
             .or_else(|| cause.is::<WrongUsage>().then_some(USAGE))
             .or_else(|| cause.is::<UnknownModel>().then_some(INPUT))
-            .or_else(|| cause.is::<ModelError>().then_some(INPUT))
+            .or_else(|| cause.downcast_ref().map(of_model))
             .or_else(|| cause.is::<BadInput>().then_some(INPUT))
             .or_else(|| cause.is::<Interrupted>().then_some(INTERRUPTED))
     });
@@ -62,9 +77,17 @@ fn of_open(error: &OpenError) -> u8 {
     match error {
         OpenError::BadDevice(_) | OpenError::Device { .. } => DEVICE,
         OpenError::Config(_) | OpenError::NoCompute(_) | OpenError::BadOption { .. } => USAGE,
-        OpenError::Model { .. } => INPUT,
-        OpenError::DoesNotFit(_) => LIMIT,
+        OpenError::Model(error) => of_model(error),
+        OpenError::Unsupported { .. } => INPUT,
+        OpenError::DoesNotFit(_) | OpenError::NoThread { .. } => LIMIT,
         _ => INTERNAL,
+    }
+}
+
+fn of_model(error: &ModelError) -> u8 {
+    match error {
+        ModelError::OutOfMemory(_) => LIMIT,
+        _ => INPUT,
     }
 }
 
@@ -96,6 +119,11 @@ fn of_hub(error: &HubError) -> u8 {
     }
 }
 
+/// Memory that the system refused.
+fn of_io(error: &io::Error) -> Option<u8> {
+    (error.kind() == io::ErrorKind::OutOfMemory).then_some(LIMIT)
+}
+
 fn of_client(error: &ClientError) -> u8 {
     match error {
         ClientError::Refused(refused) => match refused.cause {
@@ -114,6 +142,9 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
                 "take a smaller model, add a --device, lower --context, or raise the cap with \
                  --mode default or aggressive",
             ),
+            OpenError::NoThread { .. } => {
+                Some("the system has no room for more threads, in memory or in number: `ulimit -a`")
+            }
             OpenError::BadDevice(_) => Some("`gogrid devices` lists what there is"),
             _ => None,
         });
@@ -140,13 +171,6 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
              listens",
         );
         open.or(refusal).or(refused).or(not_running)
-    })
-}
-
-fn is_closed_pipe(error: &anyhow::Error) -> bool {
-    error.chain().any(|cause| {
-        let io = cause.downcast_ref::<io::Error>();
-        io.is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
     })
 }
 
@@ -214,9 +238,21 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_pipe_is_told_apart() {
-        let closed = anyhow::Error::from(io::Error::from(io::ErrorKind::BrokenPipe));
-        assert!(is_closed_pipe(&closed.context("cannot write")));
-        assert!(!is_closed_pipe(&anyhow::anyhow!("other")));
+    fn a_reader_that_has_gone_is_no_failure_and_another_closed_pipe_is_one() {
+        let code = |error: anyhow::Error| format!("{:?}", report(&error));
+        let (success, internal) = (ExitCode::SUCCESS, ExitCode::from(INTERNAL));
+        let closed = || io::Error::from(io::ErrorKind::BrokenPipe);
+        let gone = OutputError::from(closed()).into();
+        assert_eq!(code(gone), format!("{success:?}"));
+        assert_eq!(code(closed().into()), format!("{internal:?}"));
+        let full = OutputError::from(io::Error::from(io::ErrorKind::StorageFull));
+        assert_eq!(code(full.into()), format!("{internal:?}"));
+    }
+
+    #[test]
+    fn memory_that_is_refused_is_a_limit_wherever_it_was_asked_for() {
+        let refused = io::Error::from(io::ErrorKind::OutOfMemory);
+        let error = anyhow::Error::from(refused).context("cannot read x");
+        assert_eq!(exit_code(&error), LIMIT);
     }
 }

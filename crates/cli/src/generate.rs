@@ -50,7 +50,7 @@ pub(crate) fn run(args: &GenerateArgs, interrupt: &Interrupt) -> anyhow::Result<
     if quiet {
         return out::json(&report(&answer, pipeline.mode, seed));
     }
-    eprintln!("{}", stream::figures_line(&answer, pipeline.mode));
+    out::note(stream::figures_line(&answer, pipeline.mode));
     Ok(())
 }
 
@@ -84,7 +84,7 @@ fn prompt(args: &GenerateArgs, text: String) -> Prompt {
 
 fn read_prompt() -> anyhow::Result<String> {
     if io::stdin().is_terminal() {
-        eprintln!("reading the prompt from standard input; end it with Ctrl-D");
+        out::note("reading the prompt from standard input; end it with Ctrl-D");
     }
     read_bounded(io::stdin().lock(), "the prompt on standard input")
 }

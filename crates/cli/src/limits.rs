@@ -3,8 +3,8 @@
 use std::fmt::Write;
 
 use anyhow::Context;
-use corpgrid_scheduler::{Changes, Status};
-use gogrid_control::{Request, View, ask, running};
+use corpgrid_scheduler::{Changes, MachineStatus, Status};
+use gogrid_control::{Request, View, ask, is_running, running};
 
 use crate::args::{LimitsArgs, LimitsCommand, SetArgs};
 use crate::exit::{NotRunning, WrongUsage};
@@ -12,6 +12,8 @@ use crate::live::PROGRAM;
 use crate::out;
 
 mod table;
+
+const NO_STATUS: &str = "a status that is none";
 
 pub(crate) fn run(args: &LimitsArgs) -> anyhow::Result<()> {
     let request = request(&args.command)?;
@@ -28,13 +30,16 @@ pub(crate) fn run(args: &LimitsArgs) -> anyhow::Result<()> {
 
 /// The process meant: the one named, or the only one there is.
 fn find(pid: Option<u32>) -> anyhow::Result<u32> {
-    let found = running(PROGRAM)?;
-    match (pid, &*found) {
-        (Some(pid), found) if found.contains(&pid) => Ok(pid),
-        (Some(pid), _) => Err(NotRunning::Not(pid).into()),
-        (None, [pid]) => Ok(*pid),
-        (None, []) => Err(NotRunning::None.into()),
-        (None, several) => {
+    if let Some(pid) = pid {
+        return match is_running(PROGRAM, pid)? {
+            true => Ok(pid),
+            false => Err(NotRunning::Not(pid).into()),
+        };
+    }
+    match &*running(PROGRAM)? {
+        [pid] => Ok(*pid),
+        [] => Err(NotRunning::None.into()),
+        several => {
             let several: Vec<_> = several.iter().map(ToString::to_string).collect();
             let problem = format!(
                 "{} gogrids are running: say which one with --pid, of {}",
@@ -96,7 +101,12 @@ fn changes(args: &SetArgs) -> anyhow::Result<Changes> {
 
 /// Written here and not by the running process, which has better things to do.
 fn prometheus(view: &View) -> anyhow::Result<String> {
-    let status: Status =
-        serde_json::from_value(view.status.clone()).context("a status that is none")?;
+    let status = view.status.clone();
+    // While a model is opened there is the machine's status alone.
+    if status.get("models").is_some() {
+        let machine: MachineStatus = serde_json::from_value(status).context(NO_STATUS)?;
+        return Ok(machine.prometheus());
+    }
+    let status: Status = serde_json::from_value(status).context(NO_STATUS)?;
     Ok(status.prometheus())
 }

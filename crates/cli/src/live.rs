@@ -16,6 +16,7 @@ use serde_json::Value;
 
 use crate::costs::CostsFile;
 use crate::open::PipelineSpec;
+use crate::out;
 
 /// The name under which running processes are found.
 pub(crate) const PROGRAM: &str = "gogrid";
@@ -45,9 +46,9 @@ impl Live {
         let control = Arc::new(Control::new(controlled));
         let server = Server::start(PROGRAM, Arc::clone(&control)).map_err(|error| {
             // This process can do its work all the same.
-            eprintln!(
+            out::note(format!(
                 "warning: `gogrid limits` and other gogrids cannot reach this process: {error}"
-            );
+            ));
         });
         let opened = HeterogeneousPipeline::open_on(&machine, &spec.path, &spec.options);
         let opened = opened.map_err(|error| with_peers(error, &machine))?;
@@ -84,8 +85,12 @@ impl Deref for Live {
 
 fn report(path: &str, news: &News) {
     match news {
-        News::Taken => eprintln!("{path}: in force"),
-        News::Kept(problem) => eprintln!("warning: {path}: {problem}; the old limits still hold"),
+        News::Taken => out::note(format!("{path}: in force")),
+        News::Kept(problem) => {
+            out::note(format!(
+                "warning: {path}: {problem}; the old limits still hold"
+            ));
+        }
     }
 }
 
@@ -163,6 +168,10 @@ impl Controlled for Handle {
 
     fn usage(&self) -> PeerUse {
         self.machine.usage()
+    }
+
+    fn note_failure(&self, thread: &str, problem: &str) {
+        self.machine.note_failure(thread, problem);
     }
 
     fn snapshot(&self) -> Value {

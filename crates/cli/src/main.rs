@@ -8,12 +8,14 @@ mod bench;
 mod chat;
 mod costs;
 mod devices;
+mod escape;
 mod eval;
 mod exit;
 mod failure;
 mod generate;
 mod interrupt;
 mod limits;
+mod lines;
 mod live;
 mod model_file;
 mod open;
@@ -23,29 +25,37 @@ mod pull;
 mod stream;
 mod tokenize;
 
+use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use clap::Parser;
+use gogrid_host::RememberingAllocator;
 
 use crate::args::{Cli, Command};
 use crate::interrupt::Interrupt;
 
+/// So that a process without memory ends with an error that says so.
+#[global_allocator]
+static ALLOCATOR: RememberingAllocator = RememberingAllocator;
+
 fn main() -> ExitCode {
-    say_what_happens();
-    match run(Cli::parse().command) {
+    gogrid_host::unmap_freed_blocks();
+    gogrid_host::exit_when_out_of_memory(exit::LIMIT);
+    out::install();
+    // A panic has told of itself.
+    catch_unwind(command).unwrap_or(ExitCode::from(exit::INTERNAL))
+}
+
+/// The command of the command line, from its parsing to its exit code.
+fn command() -> ExitCode {
+    let ended = match Cli::try_parse() {
+        Ok(cli) => run(cli.command),
+        Err(instead) => failure::no_command(&instead),
+    };
+    match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error),
     }
-}
-
-/// The library's events for an operator go to standard error, a line each.
-fn say_what_happens() {
-    tracing_subscriber::fmt()
-        .with_writer(std::io::stderr)
-        .without_time()
-        .with_target(false)
-        .with_ansi(false)
-        .init();
 }
 
 fn run(command: Command) -> anyhow::Result<()> {

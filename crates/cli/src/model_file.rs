@@ -1,14 +1,15 @@
 //! The files that `--model` and `--text` name.
 
-use std::fs::File;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 
+use gogrid_host::open_regular;
 use gogrid_hub::{Cache, Entry, catalogue, find};
 
 use crate::bar::Bar;
 use crate::exit::BadInput;
 use crate::interrupt::Interrupt;
+use crate::out;
 
 /// The path of a model given by path or by a name of the catalogue, fetched if it is not here.
 /// A catalogue name wins over a file of the same name; `./name` is always the file.
@@ -16,7 +17,8 @@ pub(crate) fn resolve(model: &str, interrupt: &Interrupt) -> anyhow::Result<Path
     match find(model) {
         Ok(entry) => {
             let cache = Cache::of_user()?;
-            match cache.find(entry) {
+            let watch = interrupt.watch();
+            match cache.find_verified(entry, &mut Bar::new(&watch))? {
                 Some(path) => Ok(path),
                 None => fetch(&cache, entry, interrupt),
             }
@@ -35,12 +37,12 @@ pub(crate) fn fetch(
     entry: &'static Entry,
     interrupt: &Interrupt,
 ) -> anyhow::Result<PathBuf> {
-    eprintln!(
+    out::note(format!(
         "{}: {}, {}, licence: {}",
         entry.name, entry.file, entry.bytes, entry.licence
-    );
+    ));
     if let Some(notice) = entry.notice {
-        eprintln!("{notice}");
+        out::note(notice);
     }
     let watch = interrupt.watch();
     Ok(cache.pull(entry, &mut Bar::new(&watch))?)
@@ -58,13 +60,13 @@ pub(crate) fn catalogue_help() -> String {
 }
 
 /// Bytes of a text at most: the longest context of any supported model is far below.
-const TEXT_BYTES_MAX: u64 = 16 << 20;
+pub(crate) const TEXT_BYTES_MAX: u64 = 16 << 20;
 
 /// The text in the file at `path`, exactly as it is there.
 pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
     let name = format!("the text {}", path.display());
-    let file =
-        File::open(path).map_err(|error| BadInput(format!("cannot read {name}: {error}")))?;
+    let file = open_regular(path);
+    let file = file.map_err(|error| BadInput(format!("cannot read {name}: {error}")))?;
     read_bounded(file, &name)
 }
 

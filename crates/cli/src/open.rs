@@ -11,7 +11,7 @@ use crate::costs::CostsFile;
 use crate::exit::BadInput;
 use crate::interrupt::Interrupt;
 use crate::live::{Live, PROGRAM};
-use crate::model_file;
+use crate::{model_file, out};
 
 /// Everything a pipeline is opened with.
 pub(crate) struct PipelineSpec {
@@ -70,7 +70,7 @@ impl PipelineSpec {
     pub(crate) fn machine(&self, costs: &CostsFile) -> anyhow::Result<Machine> {
         let peers = PeerWatch::start(PROGRAM).map_err(|error| {
             // Under a cap that others may fill as well, it runs all the same.
-            eprintln!("warning: other gogrids are not seen: {error}");
+            out::note(format!("warning: other gogrids are not seen: {error}"));
         });
         let peers = peers.ok().map(|peers| Box::new(peers) as Box<dyn Peers>);
         let options = MachineOptions {

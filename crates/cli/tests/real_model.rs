@@ -328,3 +328,36 @@ fn a_reader_that_goes_away_ends_a_generation_quietly() {
         String::from_utf8_lossy(&output.stderr)
     );
 }
+
+#[test]
+fn memory_that_the_system_refuses_is_an_error_and_no_abort() {
+    // Kilobytes of address space: from too little for a thread to what the model needs.
+    for limit in [250_000, 300_000, 350_000, 400_000, 500_000] {
+        let args = ["generate", "Hello", "--raw", "--max-tokens", "4"];
+        let Some(command) = gogrid(SMOLLM2, &args) else {
+            return;
+        };
+        let mut shell = Command::new("sh");
+        shell
+            .args([
+                "-c",
+                "ulimit -v \"$1\" || exit 99; shift; exec \"$@\"",
+                "sh",
+            ])
+            .arg(limit.to_string())
+            .arg(command.get_program())
+            .args(command.get_args())
+            .stdin(Stdio::null());
+        let Ok(output) = shell.output() else {
+            eprintln!("skipped: there is no sh");
+            return;
+        };
+        let message = String::from_utf8_lossy(&output.stderr);
+        match output.status.code() {
+            Some(0) => {}
+            Some(4) => assert!(message.contains("the system refuses"), "{limit}: {message}"),
+            Some(99) => eprintln!("skipped: address space cannot be limited here"),
+            code => panic!("{limit}: {code:?}: {message}"),
+        }
+    }
+}

@@ -1,8 +1,10 @@
 use gogrid_host::{HostError, SocketName, Stream};
 
 use crate::exchange::{LineError, read_line, write_line};
-use crate::limits::{ANSWER_BYTES_MAX, ANSWER_MAX, MOVED_MAX, TRANSFER_MAX};
-use crate::protocol::{Answer, Refused, Request, View, parse_answer, request_line};
+use crate::limits::{
+    ANSWER_BYTES_MAX, ANSWER_MAX, HELLO_MAX, MOVED_MAX, TRANSFER_MAX, USAGE_BYTES_MAX,
+};
+use crate::protocol::{Answer, Refused, Request, View, is_answer, parse_answer, request_line};
 
 /// Why there is no answer, or none that helps.
 #[derive(Debug, thiserror::Error)]
@@ -28,10 +30,30 @@ pub enum ClientError {
     Refused(#[from] Refused),
 }
 
-/// The ids of this user's processes that listen under the program's name.
+/// The ids of this user's processes that listen under the program's name and speak as it does. One
+/// that takes a call and says nothing counts: it may be stopped.
 pub fn running(program: &str) -> Result<Vec<u32>, HostError> {
-    let names = SocketName::running(program)?;
-    Ok(names.iter().map(SocketName::pid).collect())
+    let names = SocketName::listed(program)?;
+    let alive = names.iter().filter(|name| listens(name));
+    Ok(alive.map(SocketName::pid).collect())
+}
+
+/// Whether that process is one of those of [`running`].
+pub fn is_running(program: &str, pid: u32) -> Result<bool, HostError> {
+    Ok(listens(&SocketName::of(program, pid)?))
+}
+
+fn listens(name: &SocketName) -> bool {
+    let Ok(mut stream) = Stream::connect(name) else {
+        // It may have so many callers that it takes no other.
+        return name.is_alive();
+    };
+    // One that refuses before it reads has its reason to tell.
+    let _ = write_line(&mut stream, &request_line(&Request::Usage), HELLO_MAX);
+    match read_line(&mut stream, USAGE_BYTES_MAX, HELLO_MAX) {
+        Ok(line) => is_answer(&line),
+        Err(error) => matches!(error, LineError::TooSlow(_)),
+    }
 }
 
 /// Asks a running process.

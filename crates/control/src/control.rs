@@ -3,9 +3,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use corpgrid_scheduler::{Changes, Settings};
+use gogrid_units::contain;
 
 use crate::controlled::{Command, Controlled};
-use crate::limits::SNOOZE_SECONDS_MAX;
+use crate::limits::{MESSAGE_CHARS_MAX, SNOOZE_SECONDS_MAX, STAGES_MAX};
 use crate::protocol::{Answer, Cause, FileStatus, Refused, Request, View};
 
 /// The way in for changes from outside, commands and a file, one change after another.
@@ -29,6 +30,22 @@ impl Control {
         }
     }
 
+    /// Notes that a thread that hears of changes has failed. The thing that is controlled may be what
+    /// failed, so nothing is expected of it here either.
+    pub(crate) fn note_failure(&self, thread: &str, problem: &str) {
+        let noted = || self.controlled.note_failure(thread, problem);
+        // A panic in it has told of itself.
+        let _ = contain(noted);
+    }
+
+    /// Notes that the file's settings may not be in force, since looking at it failed.
+    pub(crate) fn fail_file(&self, path: PathBuf, problem: String) {
+        *self.file() = Some(FileStatus {
+            path,
+            problem: Some(problem),
+        });
+    }
+
     /// The answer to a request that came over the socket.
     pub(crate) fn reply(&self, request: Request) -> Answer {
         if request == Request::Usage {
@@ -49,6 +66,10 @@ impl Control {
             Request::Resume => self.command(Command::Resume),
             Request::Snooze { seconds } => self.snooze(seconds),
             Request::Finish => self.command(Command::Finish),
+            Request::Move(stages) if stages.len() > STAGES_MAX => {
+                let message = format!("{} stages, {STAGES_MAX} are the most", stages.len());
+                Err(refused(Cause::Stages, message))
+            }
             Request::Move(stages) => self.controlled.move_stages(&stages),
         }?;
         Ok(View {
@@ -66,7 +87,7 @@ impl Control {
     ) -> Option<String> {
         let _turn = self.turn();
         let taken = said.and_then(|settings| self.controlled.apply(settings));
-        let problem = taken.err();
+        let problem = taken.err().map(bounded);
         *self.file() = Some(FileStatus {
             path,
             problem: problem.clone(),
@@ -112,5 +133,15 @@ impl Control {
 }
 
 pub(crate) fn refused(cause: Cause, message: String) -> Refused {
+    let message = bounded(message);
     Refused { cause, message }
+}
+
+/// A message that is no longer than one may be.
+pub(crate) fn bounded(mut message: String) -> String {
+    if let Some((end, _)) = message.char_indices().nth(MESSAGE_CHARS_MAX) {
+        message.truncate(end);
+        message.push_str(" ...");
+    }
+    message
 }

@@ -23,6 +23,10 @@ pub trait Controlled: Send + Sync {
     /// What the process takes of the machine. Asked for several times a second: must not wait.
     fn usage(&self) -> PeerUse;
 
+    /// Notes that a thread that hears of changes has failed, and how: it goes on, or has said that it
+    /// has ended.
+    fn note_failure(&self, thread: &str, problem: &str);
+
     /// Its status, for people and scripts.
     fn snapshot(&self) -> serde_json::Value;
 }

@@ -20,9 +20,10 @@ mod limits;
 mod peers;
 mod protocol;
 mod server;
+mod turns;
 mod watch;
 
-pub use client::{ClientError, ask, running};
+pub use client::{ClientError, ask, is_running, running};
 pub use control::Control;
 pub use controlled::{Command, Controlled};
 pub use peers::PeerWatch;

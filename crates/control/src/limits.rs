@@ -24,6 +24,19 @@ pub(crate) const CALLERS_MAX: usize = 4;
 /// must not keep a core busy.
 pub(crate) const AFTER_ERROR: Duration = Duration::from_millis(100);
 
+/// A thread whose turn panicked waits so long before the next, and ends after so many in a row.
+pub(crate) const AFTER_PANIC: Duration = Duration::from_millis(100);
+pub(crate) const PANICS_MAX: usize = 5;
+
+/// Characters of a message about settings or a request: it may quote what came in.
+pub(crate) const MESSAGE_CHARS_MAX: usize = 2000;
+
+/// Stages that a move may name: more than any model has pieces for devices.
+pub(crate) const STAGES_MAX: usize = 1024;
+
+/// How long a process is waited for that may be no gogrid at all, before it is asked anything.
+pub(crate) const HELLO_MAX: Duration = Duration::from_millis(500);
+
 /// Seconds of a snooze: a week.
 pub(crate) const SNOOZE_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
 
@@ -53,5 +66,13 @@ pub(crate) const ROUND_EVERY_BUSY_BESIDE: Duration = Duration::from_millis(250);
 /// Letters of the reason why a process is unknown: it may be text of that process's.
 pub(crate) const REASON_MAX: usize = 200;
 
+// A thread is back, or has said that it has ended, within a second.
+const _: () = assert!(AFTER_PANIC.as_millis() * (PANICS_MAX as u128) < 1000);
+// What is said of a request, with every character escaped, fits into an answer.
+const _: () = assert!(MESSAGE_CHARS_MAX * 12 < ANSWER_BYTES_MAX);
+// All callers at once hold less than a mebibyte.
+const _: () = assert!(CALLERS_MAX * REQUEST_BYTES_MAX < 1 << 20);
+// The caller waits longer for an answer than the process for a request.
+const _: () = assert!(TRANSFER_MAX.as_nanos() < ANSWER_MAX.as_nanos());
 const _: () = assert!(USAGE_MAX.as_nanos() < ROUND_MAX.as_nanos());
 const _: () = assert!(USAGE_BYTES_MAX < ANSWER_BYTES_MAX);

@@ -1,5 +1,6 @@
 //! Other processes of the same user, as they tell of themselves over their control sockets.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -8,10 +9,12 @@ use std::time::Duration;
 
 use corpgrid_scheduler::{Peers, SeenPeers};
 
+use crate::control::bounded;
 use crate::limits::{
     ROUND_EVERY_BUSY, ROUND_EVERY_BUSY_BESIDE, ROUND_EVERY_IDLE, ROUND_EVERY_IDLE_BESIDE,
 };
 use crate::server::ServerError;
+use crate::turns::take_turns;
 
 mod asker;
 
@@ -46,6 +49,16 @@ impl Shared {
         *self.seen.lock().unwrap_or_else(PoisonError::into_inner) = found;
     }
 
+    /// Says that a round has failed. What others held, they are taken to hold still.
+    fn fail(&self, problem: &str) {
+        let problem = format!("other gogrids: asking them failed: {problem}");
+        let unknown = vec![bounded(problem)];
+        self.keep(SeenPeers {
+            unknown,
+            ..self.seen()
+        });
+    }
+
     /// The time to the next round.
     fn pause(&self, has_new: bool) -> Duration {
         let alone = self.seen().peers.is_empty();
@@ -76,7 +89,13 @@ impl PeerWatch {
         let its = Arc::clone(&shared);
         let thread = Builder::new()
             .name("gogrid-peers".to_owned())
-            .spawn(move || follow(&mut asker, &its, &woken))?;
+            .spawn(move || {
+                let mut ask = |is_over: &dyn Fn() -> bool| {
+                    let seen = asker.round(is_over);
+                    (seen, asker.has_new())
+                };
+                follow(&mut ask, &its, &woken);
+            })?;
         Ok(Self {
             shared,
             was_busy: false,
@@ -118,13 +137,82 @@ impl Drop for PeerWatch {
     }
 }
 
-fn follow(asker: &mut Asker, shared: &Shared, woken: &Receiver<()>) {
+/// One round of asking: what it found, and whether some process has answered once only.
+type Round<'a> = dyn FnMut(&dyn Fn() -> bool) -> (SeenPeers, bool) + 'a;
+
+fn follow(ask: &mut Round<'_>, shared: &Shared, woken: &Receiver<()>) {
     let is_over = || shared.is_over.load(Ordering::Relaxed);
-    loop {
-        let pause = shared.pause(asker.has_new());
-        if woken.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
-            return;
+    let mut has_new = true;
+    let turn = || {
+        if woken.recv_timeout(shared.pause(has_new)) == Err(RecvTimeoutError::Disconnected) {
+            return ControlFlow::Break(());
         }
-        shared.keep(asker.round(&is_over));
+        let found = ask(&is_over);
+        has_new = found.1;
+        shared.keep(found.0);
+        ControlFlow::Continue(())
+    };
+    take_turns(turn, &mut |problem| shared.fail(problem));
+}
+
+#[cfg(test)]
+mod tests {
+    use corpgrid_scheduler::PeerUse;
+
+    use super::*;
+
+    fn shared() -> Shared {
+        let held = PeerUse {
+            pid: 7,
+            is_busy: true,
+            ..PeerUse::default()
+        };
+        Shared {
+            seen: Mutex::new(SeenPeers {
+                peers: vec![held],
+                unknown: Vec::new(),
+            }),
+            is_busy: AtomicBool::new(true),
+            is_over: AtomicBool::new(false),
+        }
+    }
+
+    #[test]
+    fn a_round_that_panics_at_any_moment_shows_and_is_followed_by_the_next() {
+        const ROUNDS: usize = 4;
+        for moment in 1..=ROUNDS {
+            let shared = shared();
+            let (wake, woken) = sync_channel(ROUNDS);
+            (0..ROUNDS).for_each(|_| wake.send(()).unwrap());
+            let (mut wake, mut round, mut shown) = (Some(wake), 0, Vec::new());
+            let mut ask = |_: &dyn Fn() -> bool| {
+                // What the round before left to be seen.
+                shown.push(shared.seen());
+                round += 1;
+                if round == ROUNDS {
+                    drop(wake.take());
+                }
+                assert!(round != moment, "fault in round {moment}");
+                (SeenPeers::default(), false)
+            };
+            follow(&mut ask, &shared, &woken);
+            assert_eq!(round, ROUNDS);
+            shown.push(shared.seen());
+            let told = &shown[moment].unknown;
+            assert_eq!(told.len(), 1, "{told:?}");
+            assert!(
+                told[0].contains(&format!("fault in round {moment}")),
+                "{told:?}"
+            );
+            if moment == 1 {
+                assert_eq!(shown[1].peers[0].pid, 7, "what they held, they hold still");
+            }
+            if moment < ROUNDS {
+                assert!(
+                    shown[moment + 1].unknown.is_empty(),
+                    "the next round is good"
+                );
+            }
+        }
     }
 }

@@ -152,6 +152,11 @@ pub(crate) fn parse_answer(line: &[u8]) -> Result<Answer, String> {
     parse(line).map(|Answered { answer, .. }| answer)
 }
 
+/// Whether a gogrid says this, of whatever version.
+pub(crate) fn is_answer(line: &[u8]) -> bool {
+    serde_json::from_slice::<Versioned>(line).is_ok()
+}
+
 fn line(value: &impl Serialize) -> Vec<u8> {
     let mut line = serde_json::to_vec(value).expect("no map in it has keys other than text");
     line.push(b'\n');

@@ -1,14 +1,20 @@
 use std::io;
+use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, TryRecvError, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use gogrid_host::{HostError, Listener, SocketName, Stream};
+use gogrid_units::contain;
 
 use crate::control::{Control, refused};
 use crate::exchange::{LineError, read_line, write_line};
 use crate::limits::{AFTER_ERROR, CALLERS_MAX, REQUEST_BYTES_MAX, TRANSFER_MAX};
 use crate::protocol::{Answer, Cause, answer_line, parse_request};
+use crate::turns::take_turns;
+
+/// What the listening thread is called in the status.
+const LISTENER: &str = "control socket";
 
 /// Listens for commands until it is dropped. While nobody calls, its thread sleeps.
 pub struct Server {
@@ -61,22 +67,32 @@ impl Drop for Server {
 
 fn listen(listener: &Listener, control: &Arc<Control>, over: &Receiver<()>) {
     let mut callers: Vec<JoinHandle<()>> = Vec::new();
-    loop {
-        let accepted = listener.accept();
-        let is_over = match accepted {
-            Ok(_) => over.try_recv() == Err(TryRecvError::Disconnected),
-            Err(_) => over.recv_timeout(AFTER_ERROR) == Err(RecvTimeoutError::Disconnected),
-        };
-        if is_over {
-            return;
-        }
-        let Ok(stream) = accepted else { continue };
-        callers.retain(|caller| !caller.is_finished());
-        let is_full = callers.len() >= CALLERS_MAX;
-        if let Some(caller) = start(stream, control, is_full) {
-            callers.push(caller);
-        }
+    let turn = || hear(listener, control, over, &mut callers);
+    take_turns(turn, &mut |problem| control.note_failure(LISTENER, problem));
+}
+
+/// Hears one caller.
+fn hear(
+    listener: &Listener,
+    control: &Arc<Control>,
+    over: &Receiver<()>,
+    callers: &mut Vec<JoinHandle<()>>,
+) -> ControlFlow<()> {
+    let accepted = listener.accept();
+    let is_over = match accepted {
+        Ok(_) => over.try_recv() == Err(TryRecvError::Disconnected),
+        Err(_) => over.recv_timeout(AFTER_ERROR) == Err(RecvTimeoutError::Disconnected),
+    };
+    if is_over {
+        return ControlFlow::Break(());
     }
+    let Ok(stream) = accepted else {
+        return ControlFlow::Continue(());
+    };
+    callers.retain(|caller| !caller.is_finished());
+    let is_full = callers.len() >= CALLERS_MAX;
+    callers.extend(start(stream, control, is_full));
+    ControlFlow::Continue(())
 }
 
 /// Talks with a caller on a thread of its own, or says here that there are too many. The line that
@@ -98,12 +114,22 @@ fn converse(stream: &mut Stream, control: &Control) {
         // Nobody is there to be answered.
         Err(LineError::Io(_)) => return,
         Err(error) => Answer::Refused(refused(Cause::Request, format!("no request: {error}"))),
-        Ok(line) => match parse_request(&line) {
-            Ok(request) => control.reply(request),
-            Err(error) => Answer::Refused(refused(Cause::Request, format!("no request: {error}"))),
-        },
+        Ok(line) => answer(&line, control),
     };
     reply(stream, &answer);
+}
+
+/// The answer to a line. A panic on the way to it is this caller's answer, and noted.
+fn answer(line: &[u8], control: &Control) -> Answer {
+    let found = contain(|| match parse_request(line) {
+        Ok(request) => control.reply(request),
+        Err(error) => Answer::Refused(refused(Cause::Request, format!("no request: {error}"))),
+    });
+    found.unwrap_or_else(|problem| {
+        control.note_failure("control caller", &problem);
+        let message = format!("it may be done or not, since a bug came between: {problem}");
+        Answer::Refused(refused(Cause::Pipeline, message))
+    })
 }
 
 fn reply(stream: &mut Stream, answer: &Answer) {

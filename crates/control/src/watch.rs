@@ -1,16 +1,22 @@
-use std::fs::File;
-use std::io::{self, Read};
+use std::io;
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use corpgrid_scheduler::{Changes, Mode, Settings};
+use gogrid_host::read_regular;
 use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::control::Control;
 use crate::limits::{QUIET, REQUEST_BYTES_MAX, UNREST_MAX};
+use crate::turns::take_turns;
+
+/// What the thread that follows a file is called in the status.
+const FOLLOWER: &str = "watched file";
 
 /// A file of settings, and the mode it changes if it names none itself.
 #[derive(Clone, Debug)]
@@ -67,17 +73,8 @@ impl SettingsFile {
     }
 
     fn text(&self) -> Result<String, String> {
-        let mut bytes = Vec::new();
-        // Reading a pipe would wait for a writer.
-        if self.path.metadata().is_ok_and(|found| !found.is_file()) {
-            return Err("it is not a regular file".to_owned());
-        }
-        let file = File::open(&self.path);
-        let read = file.and_then(|file| {
-            file.take(REQUEST_BYTES_MAX as u64 + 1)
-                .read_to_end(&mut bytes)
-        });
-        read.map_err(|error| match error.kind() {
+        let read = read_regular(&self.path, REQUEST_BYTES_MAX);
+        let bytes = read.map_err(|error| match error.kind() {
             io::ErrorKind::NotFound => "it is not there".to_owned(),
             _ => format!("cannot read it: {error}"),
         })?;
@@ -103,14 +100,10 @@ impl SettingsFile {
 /// written over, replaced, removed and made again; its folder must stay, and where the file is a
 /// link, the link is watched. While nothing changes in the folder, its threads sleep.
 pub struct Watch {
-    watcher: Option<RecommendedWatcher>,
-    changes: SyncSender<Change>,
+    /// Whether it is over.
+    is_over: Arc<AtomicBool>,
+    wake: SyncSender<()>,
     thread: Option<JoinHandle<()>>,
-}
-
-enum Change {
-    Seen,
-    Over,
 }
 
 impl Watch {
@@ -121,23 +114,27 @@ impl Watch {
         control: Arc<Control>,
         report: impl Fn(&News) + Send + 'static,
     ) -> Result<Self, FileError> {
-        let (changes, seen) = sync_channel(1);
-        let watcher = watcher(&file, changes.clone())?;
+        let (wake, woken) = sync_channel(1);
+        let folder_watch = FolderWatch::start(&file, wake.clone())?;
+        let is_over = Arc::new(AtomicBool::new(false));
         let mut follower = Follower {
             file: file.clone(),
             control,
             last: None,
+            folder_watch: Some(folder_watch),
+            wake: wake.clone(),
+            is_over: Arc::clone(&is_over),
         };
         if let Some(news @ News::Kept(_)) = follower.look() {
             report(&news);
         }
         let thread = Builder::new().name("gogrid-settings".to_owned());
-        let started = thread.spawn(move || follower.follow(&seen, &report));
+        let started = thread.spawn(move || follower.follow(&woken, &report));
         let thread =
             started.map_err(|error| file.error(format!("cannot start a thread: {error}")))?;
         Ok(Self {
-            watcher: Some(watcher),
-            changes,
+            is_over,
+            wake,
             thread: Some(thread),
         })
     }
@@ -145,43 +142,69 @@ impl Watch {
 
 impl Drop for Watch {
     fn drop(&mut self) {
-        drop(self.watcher.take());
-        // Both fail only if the thread panicked, which was reported then.
-        let _ = self.changes.send(Change::Over);
+        self.is_over.store(true, Ordering::Relaxed);
+        // If there is no room, it is woken anyway.
+        let _ = self.wake.try_send(());
         if let Some(thread) = self.thread.take() {
+            // Its turns do not panic out of it.
             let _ = thread.join();
         }
     }
 }
 
-/// Watches the file's folder, since an editor that replaces a file makes another one.
-fn watcher(
-    file: &SettingsFile,
-    changes: SyncSender<Change>,
-) -> Result<RecommendedWatcher, FileError> {
-    let Some(name) = file.path.file_name().map(ToOwned::to_owned) else {
-        return Err(file.error("is no name of a file".to_owned()));
-    };
-    let folder = match file.path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let itself = folder.to_owned();
-    let on_event = move |event: notify::Result<Event>| {
-        let concerns = |path: &PathBuf| path.file_name() == Some(&name) || *path == itself;
-        // An error may be a change that was not seen.
-        if event.is_ok_and(|event| !changes_file(&event, &concerns)) {
-            return;
-        }
-        // If there is no room, one that has not been looked at stands for this one too.
-        let _ = changes.try_send(Change::Seen);
-    };
-    let failed = |error: notify::Error| file.error(format!("cannot be watched: {error}"));
-    let mut watcher = notify::recommended_watcher(on_event).map_err(failed)?;
-    watcher
-        .watch(folder, RecursiveMode::NonRecursive)
-        .map_err(failed)?;
-    Ok(watcher)
+/// The system's watch on the file's folder, since an editor that replaces a file makes another one.
+struct FolderWatch {
+    _watcher: RecommendedWatcher,
+    /// Whether the library's thread has ended.
+    is_lost: Arc<AtomicBool>,
+}
+
+/// Held by what the library's thread calls: dropped when that thread ends, however it ends.
+struct Lost {
+    is_lost: Arc<AtomicBool>,
+    wake: SyncSender<()>,
+}
+
+impl Drop for Lost {
+    fn drop(&mut self) {
+        self.is_lost.store(true, Ordering::Relaxed);
+        let _ = self.wake.try_send(());
+    }
+}
+
+impl FolderWatch {
+    fn start(file: &SettingsFile, wake: SyncSender<()>) -> Result<Self, FileError> {
+        let Some(name) = file.path.file_name().map(ToOwned::to_owned) else {
+            return Err(file.error("is no name of a file".to_owned()));
+        };
+        let folder = match file.path.parent() {
+            Some(folder) if !folder.as_os_str().is_empty() => folder,
+            _ => Path::new("."),
+        };
+        let itself = folder.to_owned();
+        let is_lost = Arc::new(AtomicBool::new(false));
+        let lost = Lost {
+            is_lost: Arc::clone(&is_lost),
+            wake,
+        };
+        let on_event = move |event: notify::Result<Event>| {
+            let concerns = |path: &PathBuf| path.file_name() == Some(&name) || *path == itself;
+            // An error may be a change that was not seen.
+            if event.is_ok_and(|event| !changes_file(&event, &concerns)) {
+                return;
+            }
+            // If there is no room, one that has not been looked at stands for this one too.
+            let _ = lost.wake.try_send(());
+        };
+        let failed = |error: notify::Error| file.error(format!("cannot be watched: {error}"));
+        let mut watcher = notify::recommended_watcher(on_event).map_err(failed)?;
+        let watched = watcher.watch(folder, RecursiveMode::NonRecursive);
+        watched.map_err(failed)?;
+        Ok(Self {
+            _watcher: watcher,
+            is_lost,
+        })
+    }
 }
 
 /// Whether the file may be another after this. Reading it is an event too, and changes nothing.
@@ -197,24 +220,64 @@ fn changes_file(event: &Event, concerns: &dyn Fn(&PathBuf) -> bool) -> bool {
 struct Follower {
     file: SettingsFile,
     control: Arc<Control>,
-    /// The result of the last reading: the text, or why there was none.
+    /// The result of the last reading that was acted upon: the text, or why there was none.
     last: Option<Result<String, String>>,
+    /// None where the last one was lost and there is no other to be had.
+    folder_watch: Option<FolderWatch>,
+    /// For another watch on the folder.
+    wake: SyncSender<()>,
+    is_over: Arc<AtomicBool>,
 }
 
 impl Follower {
-    fn follow(mut self, seen: &Receiver<Change>, report: &dyn Fn(&News)) {
-        while let Ok(Change::Seen) = seen.recv() {
-            for _ in 0..UNREST_MAX {
-                match seen.recv_timeout(QUIET) {
-                    Ok(Change::Seen) => {}
-                    Ok(Change::Over) => return,
-                    Err(_) => break,
-                }
+    fn follow(mut self, woken: &Receiver<()>, report: &dyn Fn(&News)) {
+        let (control, path) = (Arc::clone(&self.control), self.file.path.clone());
+        let ended = take_turns(|| self.turn(woken, report), &mut |problem| {
+            control.fail_file(path.clone(), format!("looking at it failed: {problem}"));
+            control.note_failure(FOLLOWER, problem);
+        });
+        if !ended {
+            control.fail_file(path, "nobody looks at it any more".to_owned());
+        }
+    }
+
+    /// Waits for a change and takes it, once there is quiet.
+    fn turn(&mut self, woken: &Receiver<()>, report: &dyn Fn(&News)) -> ControlFlow<()> {
+        let is_woken = woken.recv().is_ok();
+        for _ in 0..UNREST_MAX {
+            if self.is_over.load(Ordering::Relaxed) || !is_woken {
+                return ControlFlow::Break(());
             }
-            if let Some(news) = self.look() {
-                report(&news);
+            if woken.recv_timeout(QUIET).is_err() {
+                break;
             }
         }
+        self.keep_watching();
+        if let Some(news) = self.look() {
+            report(&news);
+        }
+        ControlFlow::Continue(())
+    }
+
+    /// Takes another watch on the folder where the one before was lost.
+    fn keep_watching(&mut self) {
+        let watch = self.folder_watch.as_ref();
+        if !watch.is_some_and(|watch| watch.is_lost.load(Ordering::Relaxed)) {
+            return;
+        }
+        let lost = "the system's watch on its folder has ended";
+        self.folder_watch = match FolderWatch::start(&self.file, self.wake.clone()) {
+            Ok(watch) => {
+                self.control
+                    .note_failure(FOLLOWER, &format!("{lost}; another took over"));
+                Some(watch)
+            }
+            Err(error) => {
+                let problem = format!("{lost}, and there is no other: {}", error.problem);
+                self.control.note_failure(FOLLOWER, &problem);
+                None
+            }
+        };
     }
 
     /// Takes the settings in the file, if its text is another than at the last look.
@@ -227,8 +290,8 @@ impl Follower {
             Ok(text) => self.file.settings(text).map(|(_, settings)| settings),
             Err(problem) => Err(problem.clone()),
         };
-        self.last = Some(text);
         let problem = self.control.take_file(self.file.path.clone(), said);
+        self.last = Some(text);
         Some(problem.map_or(News::Taken, News::Kept))
     }
 }

@@ -10,13 +10,13 @@ use gogrid_units::{Piece, Span};
 pub(crate) fn check(model: &Model, span: Span, isa: Isa) -> Result<(), StageError> {
     let decoder = model.decoder();
     let unsupported = |place: &dyn std::fmt::Display, beyond: Beyond| {
-        StageError::Unsupported(format!("{}: {place}: {beyond}", model.name()))
+        StageError::Unsupported(format!("{place}: {beyond}"))
     };
     capability::row(decoder.width).map_err(|e| unsupported(&"the residual stream", e))?;
     for piece in span.pieces(decoder.layers.len()) {
         for weight in decoder.piece_weights(piece) {
             Packed::can_keep(weight.stored, weight.kept)
-                .map_err(|e| StageError::Unsupported(format!("{}: {e}", weight.name)))?;
+                .map_err(|e| StageError::CannotKeep(format!("{}: {e}", weight.name)))?;
             let columns = capability::columns(isa, weight.kept, weight.cols);
             columns.map_err(|e| unsupported(&weight.name, e))?;
         }

@@ -181,7 +181,7 @@ impl Run<'_, '_> {
                 self.faults.push(RowFault {
                     row: first + row,
                     what: format!(
-                        "a key or value past {KV_MAX}, the most that the KV cache holds, in {}",
+                        "a key or value that the KV cache cannot hold, past {KV_MAX} or not finite, in {}",
                         part.piece
                     ),
                 });

@@ -4,7 +4,8 @@ use gogrid_cpu::{CpuBackend, CpuOptions};
 use gogrid_pipeline::Backend;
 use gogrid_testkit::conformance::{
     DeviceContext, Subject, Tolerance, check_abandoned_steps, check_batches, check_chunks,
-    check_cuts, check_embeddings, check_meaning, check_memory, check_moved_blocks, check_positions,
+    check_cuts, check_embeddings, check_faults, check_head_widths, check_long_sequences,
+    check_meaning, check_memory, check_moved_blocks, check_positions,
     check_quantised_while_opening, check_rests_and_widths, check_shared_blocks,
     check_unwritten_blocks, check_wants,
 };
@@ -98,4 +99,19 @@ fn given_positions_turn_rows_as_the_reference_turns_them() {
 #[test]
 fn rows_can_bring_their_own_embeddings() {
     check_embeddings(&SUBJECT);
+}
+
+#[test]
+fn heads_of_every_even_width_mean_what_the_reference_means() {
+    check_head_widths(&SUBJECT);
+}
+
+#[test]
+fn a_sequence_is_turned_by_its_own_length() {
+    check_long_sequences(&SUBJECT);
+}
+
+#[test]
+fn what_is_not_finite_is_told_with_its_place() {
+    check_faults(&SUBJECT);
 }

@@ -59,3 +59,36 @@ fn a_model_over_the_cap_is_refused_with_the_figures() {
         "{error}"
     );
 }
+
+/// What a device says of a tiny model with heads this wide, before and when it is opened.
+fn of_head_width(head_dim: usize) -> Result<(), String> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tiny.gguf");
+    let spec = Spec {
+        family: Family::Qwen2,
+        weights: WeightType::F32,
+        seed: 1,
+    };
+    let tiny = RandomModel::with_heads(spec, (2, 1), head_dim);
+    tiny.write_gguf(&path).unwrap();
+    let model = Model::open(&path, &OpenOptions::default()).map_err(|e| e.to_string())?;
+    let options = CpuOptions::new(1, Ledger::new(Bytes::gib(1)), Arc::new(FullSpeed));
+    let mut backend = CpuBackend::new(&options).unwrap();
+    let span = Span::whole_model(model.decoder().layers.len());
+    let checked = backend.check(&model, span).map_err(|e| e.to_string());
+    let opened = backend.open(Opening::new(&model, span, 4));
+    assert_eq!(checked.is_ok(), opened.is_ok(), "{checked:?}");
+    checked
+}
+
+#[test]
+fn heads_that_the_kernels_cannot_do_are_refused_before_anything_is_opened() {
+    for width in [2, 100, 320, 512] {
+        of_head_width(width).unwrap();
+    }
+    let error = of_head_width(514).unwrap_err();
+    assert!(
+        error.contains("attention of layer 0: a head's width of 514") && error.contains("2 to 512"),
+        "{error}"
+    );
+}

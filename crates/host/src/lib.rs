@@ -17,25 +17,29 @@
 #![deny(unsafe_code)]
 
 mod ability;
+mod allocator;
 mod bandwidth;
 mod child;
 mod clock;
 mod cores;
 mod error;
-mod file;
+mod files;
 mod gpu;
 mod imp;
 mod load;
 mod local_time;
 mod memory;
+mod own;
 mod power;
 mod presence;
 mod priority;
 mod programs;
+mod signals;
 mod socket;
 mod thread;
 
 pub use ability::{Ability, AbilityState, abilities};
+pub use allocator::{RememberingAllocator, exit_when_out_of_memory};
 pub use bandwidth::{BandwidthProbe, stream_bandwidth};
 pub use child::ChildProcess;
 pub use clock::{Clock, process_cpu_time};
@@ -44,16 +48,18 @@ pub use cores::{
     pin_thread, processor,
 };
 pub use error::HostError;
-pub use file::{open_lock, open_regular};
+pub use files::{open_own, open_regular, read_regular, replace_own};
 pub use gpu::{GpuProbe, GpuSample};
 pub use load::{CpuProbe, CpuSample, Pressure, PressureProbe};
 pub use local_time::{LocalTime, local_time};
 pub use memory::{MemoryProbe, Resident, SystemMemory, resident, system_memory};
+pub use own::{OwnCounts, own_counts, unmap_freed_blocks};
 pub use power::{Battery, PowerProbe, TemperatureProbe, battery};
 pub use presence::{Presence, PresenceProbe, PresenceSource};
 pub use priority::{
     IoPriority, Priority, Restraint, Restraints, SystemRestraint, restrain, restrain_thread,
 };
 pub use programs::running;
+pub use signals::{EndSignal, hear_signals, remember_terminal, tidy_up};
 pub use socket::{Listener, SocketName, Stream};
 pub use thread::{ThreadId, current_thread, thread_cpu_time};

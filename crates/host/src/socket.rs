@@ -35,19 +35,32 @@ impl SocketName {
         })
     }
 
-    /// Every process of this user's that listens under the program's name, by rising id. Names
-    /// that dead processes left are removed.
+    /// Every process of this user's that listens under the program's name, by rising id. Each is
+    /// called to find out. Names that dead processes left are removed; a name that a living process
+    /// has by its number alone does not count.
     pub fn running(program: &str) -> Result<Vec<Self>, HostError> {
+        let mut names = Self::listed(program)?;
+        names.retain(imp::socket_is_alive);
+        Ok(names)
+    }
+
+    /// Every name under the program's that is there, whether anybody listens or not.
+    pub fn listed(program: &str) -> Result<Vec<Self>, HostError> {
         // For its check.
         Self::own(program)?;
         let mut names: Vec<_> = imp::socket_files()
             .iter()
             .filter_map(|file| Self::parse(file))
-            .filter(|name| name.program == program && imp::socket_is_alive(name))
+            .filter(|name| name.program == program)
             .collect();
         names.sort_unstable();
         names.dedup();
         Ok(names)
+    }
+
+    /// Whether anybody takes a call of this name. A name that a dead process left is removed.
+    pub fn is_alive(&self) -> bool {
+        imp::socket_is_alive(self)
     }
 
     /// The process that listens.
@@ -103,7 +116,7 @@ impl Listener {
 pub struct Stream(imp::Stream);
 
 impl Stream {
-    /// Calls a listener.
+    /// Calls a listener. One that takes no calls is waited for a moment.
     pub fn connect(name: &SocketName) -> Result<Self, HostError> {
         imp::Stream::connect(name).map(Self)
     }

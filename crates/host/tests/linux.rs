@@ -12,7 +12,7 @@ use std::{fs, thread};
 use gogrid_host::{
     AbilityState, ChildProcess, Clock, CoreSet, CoreSiblings, CpuProbe, HostError, IoPriority,
     MemoryProbe, Pressure, PressureProbe, Priority, ThreadId, abilities, allowed_cores,
-    current_thread, open_lock, open_regular, pin_thread, process_cpu_time, processor, resident,
+    current_thread, open_own, open_regular, pin_thread, process_cpu_time, processor, resident,
     restrain, restrain_thread, system_memory, thread_cpu_time,
 };
 use gogrid_units::Bytes;
@@ -476,13 +476,13 @@ fn only_regular_files_are_opened_and_nothing_waits_or_is_changed() {
         "/dev/zero".into(),
     ] {
         assert!(open_regular(&odd).is_err(), "{odd:?}");
-        assert!(open_lock(&odd).is_err(), "{odd:?}");
+        assert!(open_own(&odd).is_err(), "{odd:?}");
     }
     open_regular(&path("link")).unwrap();
-    assert!(open_lock(&path("link")).is_err());
-    open_lock(&path("file")).unwrap();
+    assert!(open_own(&path("link")).is_err());
+    open_own(&path("file")).unwrap();
     assert_eq!(fs::read_to_string(path("file")).unwrap(), "kept");
-    open_lock(&path("made")).unwrap();
+    open_own(&path("made")).unwrap();
     assert_eq!(fs::read_to_string(path("made")).unwrap(), "");
     assert!(open_regular(&path("none")).is_err());
 }

@@ -12,6 +12,7 @@ use crate::error::{Attempt, HubError};
 use crate::fetch::{Fetch, Network};
 use crate::progress::Progress;
 use crate::sink::{Fault, Sink, sha256_of};
+use crate::verified::{Record, Stamp};
 
 /// The folder that holds fetched models, each a plain file under its own name.
 #[derive(Clone, Debug)]
@@ -54,12 +55,32 @@ impl Cache {
         &self.folder
     }
 
-    /// The model's file, if it is here with the right length. Never touches the network. The hash
-    /// is not read again: a file gets its name only after it was checked.
+    /// The model's file, if it is here with the right length. Never touches the network, and reads
+    /// nothing of the file.
     pub fn find(&self, entry: &Entry) -> Option<PathBuf> {
         let path = self.folder.join(entry.file);
         let data = fs::metadata(&path).ok()?;
         (data.is_file() && Bytes(data.len()) == entry.bytes).then_some(path)
+    }
+
+    /// The model's file, if it is here and right. It is hashed unless it was found right before and has
+    /// not changed since. Never touches the network.
+    ///
+    /// # Errors
+    /// When the file cannot be read, or the caller gives up.
+    pub fn find_verified(
+        &self,
+        entry: &Entry,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<PathBuf>, HubError> {
+        let Some(path) = self.find(entry) else {
+            return Ok(None);
+        };
+        let stamp = Stamp::of(&path).map_err(failed_to("read", &path))?;
+        match Record::of(&self.folder, entry).holds(entry, &stamp) {
+            true => Ok(Some(path)),
+            false => self.find_hashed(entry, progress),
+        }
     }
 
     /// The model's file, fetched if it is not here. A file that is here is hashed first, and
@@ -83,7 +104,7 @@ impl Cache {
     ) -> Result<PathBuf, HubError> {
         fs::create_dir_all(&self.folder).map_err(failed_to("make the folder", &self.folder))?;
         let _lock = self.lock(entry, progress)?;
-        if let Some(path) = self.find_verified(entry, progress)? {
+        if let Some(path) = self.find_hashed(entry, progress)? {
             return Ok(path);
         }
         self.remove_leftovers(entry);
@@ -134,6 +155,8 @@ impl Cache {
         sink.finish(entry.sha256)?;
         let path = self.folder.join(entry.file);
         fs::rename(&partial, &path).map_err(Fault::Local)?;
+        let stamp = Stamp::of(&path).map_err(Fault::Local)?;
+        Record::of(&self.folder, entry).write(entry, &stamp);
         // So that the name survives a power cut; not every platform can open a folder.
         if let Ok(folder) = File::open(&self.folder) {
             let _ = folder.sync_all();
@@ -141,7 +164,7 @@ impl Cache {
         Ok(path)
     }
 
-    fn find_verified(
+    fn find_hashed(
         &self,
         entry: &Entry,
         progress: &mut dyn Progress,
@@ -149,10 +172,18 @@ impl Cache {
         let Some(path) = self.find(entry) else {
             return Ok(None);
         };
+        let stamp = || Stamp::of(&path).map_err(failed_to("read", &path));
+        let before = stamp()?;
         progress.phase("checking the file in the cache", Some(entry.bytes));
         match sha256_of(&path, progress).map_err(failed_to("read", &path))? {
             None => Err(HubError::Cancelled { name: entry.name }),
-            Some(hash) if hash == entry.sha256 => Ok(Some(path)),
+            Some(hash) if hash == entry.sha256 => {
+                // A file that changed meanwhile is not remembered as right.
+                if stamp()? == before {
+                    Record::of(&self.folder, entry).write(entry, &before);
+                }
+                Ok(Some(path))
+            }
             Some(_) => Ok(None),
         }
     }
@@ -321,12 +352,15 @@ mod tests {
         }
     }
 
-    /// Names of the files in the cache but for the lock.
+    /// Names of the files in the cache but for the lock and the record.
     fn files(cache: &Cache) -> Vec<String> {
         let names = fs::read_dir(cache.folder())
             .unwrap()
             .map(|file| file.unwrap().file_name().into_string().unwrap());
-        names.filter(|name| !name.ends_with(".lock")).collect()
+        let own = [".lock", ".verified"];
+        names
+            .filter(|name| !own.iter().any(|end| name.ends_with(end)))
+            .collect()
     }
 
     fn pull(fake: &Fake) -> (tempfile::TempDir, Cache, Result<PathBuf, HubError>) {
@@ -364,6 +398,47 @@ mod tests {
         assert_eq!(fs::read(&path).unwrap(), CONTENT);
         fs::write(&path, b"short").unwrap();
         assert_eq!(cache.find(&ENTRY), None);
+    }
+
+    /// Counts the times that a file is hashed.
+    #[derive(Default)]
+    struct Hashings(usize);
+
+    impl Progress for Hashings {
+        fn phase(&mut self, label: &str, _total: Option<Bytes>) {
+            self.0 += usize::from(label.contains("checking"));
+        }
+        fn advance(&mut self, _done: Bytes) {}
+        fn failed(&mut self, _attempt: &Attempt) {}
+        fn waiting(&mut self) {}
+        fn keep_going(&self) -> bool {
+            true
+        }
+    }
+
+    #[test]
+    fn a_file_is_hashed_again_only_after_a_change() {
+        let (_folder, cache, path) = pull(&Fake::giving(&[("first", CONTENT)]));
+        let path = path.unwrap();
+        let mut hashed = Hashings::default();
+        let found = |hashed: &mut Hashings| cache.find_verified(&ENTRY, hashed).unwrap();
+        assert_eq!(found(&mut hashed).as_ref(), Some(&path));
+        assert_eq!(hashed.0, 0, "it was checked when it was fetched");
+
+        let touch = |at| {
+            let file = fs::File::options().write(true).open(&path).unwrap();
+            file.set_modified(at).unwrap();
+        };
+        touch(std::time::SystemTime::UNIX_EPOCH + Duration::from_secs(1));
+        assert_eq!(found(&mut hashed).as_ref(), Some(&path));
+        assert_eq!(found(&mut hashed).as_ref(), Some(&path));
+        assert_eq!(hashed.0, 1, "once after the change");
+
+        // Zeros in its place, of the same length.
+        fs::write(&path, [0; 11]).unwrap();
+        assert_eq!(found(&mut hashed), None);
+        assert_eq!(found(&mut hashed), None);
+        assert_eq!(hashed.0, 3, "what was never right is hashed each time");
     }
 
     #[test]

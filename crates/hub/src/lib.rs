@@ -19,6 +19,7 @@ mod error;
 mod fetch;
 mod progress;
 mod sink;
+mod verified;
 mod web;
 mod wheel;
 

@@ -22,6 +22,10 @@ const PAGE: usize = if cfg!(target_arch = "x86_64") {
     64 << 10
 };
 
+/// Address space that mappings leave to all that is small: where a limit on it is reached, a large
+/// buffer is refused with an error before a small allocation, which has none, ends the process.
+const HEADROOM: usize = 64 << 20;
+
 // Rounding up to pages adds an eighth at most where pages are small.
 const _: () = assert!(PAGE <= MAPPED_FROM / 8 || !cfg!(target_arch = "x86_64"));
 
@@ -103,7 +107,10 @@ impl Store {
     /// Whole lines or pages of zeros; `None` where the system has none.
     fn zeroed(bytes: usize) -> Option<Self> {
         if bytes >= MAPPED_FROM {
-            return MmapMut::map_anon(bytes).ok().map(Self::Pages);
+            let pages = MmapMut::map_anon(bytes).ok()?;
+            // Given back at once; nothing of it is ever touched.
+            drop(MmapMut::map_anon(HEADROOM).ok()?);
+            return Some(Self::Pages(pages));
         }
         let zero = Line { _bytes: [0; ALIGN] };
         let mut lines = Vec::new();

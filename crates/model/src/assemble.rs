@@ -284,7 +284,7 @@ impl Assembly<'_> {
     fn rope(&self, spec: &RopeSpec) -> Result<Rope, ModelError> {
         let long = |long: &LongDivisors| {
             let frequencies = self.frequencies(spec, Some(&long.divisors))?;
-            Ok(LongFrequencies {
+            Ok::<_, ModelError>(LongFrequencies {
                 above: long.above,
                 frequencies,
             })

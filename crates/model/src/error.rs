@@ -62,6 +62,9 @@ pub enum ModelError {
         /// Its length when it had been read.
         after: u64,
     },
+    /// The system has no memory to open a model in.
+    #[error(transparent)]
+    OutOfMemory(#[from] gogrid_units::OutOfMemory),
     /// The caller asked for what this model cannot give.
     #[error("{what}")]
     Request {
@@ -74,6 +77,15 @@ pub enum ModelError {
         /// What the template engine said.
         what: String,
     },
+    /// The text has more tokens than the caller allowed.
+    #[error("the text has more than {tokens_max} tokens")]
+    TooManyTokens {
+        /// What was allowed.
+        tokens_max: usize,
+    },
+    /// The caller said that encoding should not go on.
+    #[error("encoding was stopped")]
+    Stopped,
     /// The tokenizer failed on this text.
     #[error("tokenizer: {what}")]
     Tokenizer {

@@ -1,7 +1,7 @@
 //! The open files of a model, read at positions.
 
 use std::fs::File;
-use std::io::{Read, Seek, SeekFrom};
+use std::io::{self, Read, Seek, SeekFrom};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
@@ -33,11 +33,8 @@ pub(crate) struct Stamp {
 impl Stamp {
     /// The stamp of an open file.
     fn of(path: &Path, file: &File) -> Result<Self, ModelError> {
-        let metadata = file.metadata().map_err(|source| ModelError::Io {
-            file: path.to_owned(),
-            action: "read the length".to_owned(),
-            source,
-        })?;
+        let metadata = file.metadata();
+        let metadata = metadata.map_err(|source| io_error(path, "read the length", source))?;
         Ok(Self {
             bytes: metadata.len(),
             // Not every file system has it.
@@ -46,34 +43,65 @@ impl Stamp {
     }
 }
 
-impl Files {
-    /// Opens the file at `path` for reading.
-    pub(crate) fn open(path: &Path) -> Result<File, ModelError> {
-        let io = |source| ModelError::Io {
-            file: path.to_owned(),
-            action: "open".to_owned(),
-            source,
-        };
-        // Asked before it is opened: opening a pipe would wait for a writer.
-        if std::fs::metadata(path).map_err(io)?.is_file() {
-            return File::open(path).map_err(io);
+/// Opens the file at `path` for reading: a regular file, or a link to one.
+///
+/// It is looked at before it is opened, because opening a pipe would wait for a writer, and again
+/// afterwards, because the name may mean something else by then.
+pub(crate) fn open_regular(path: &Path) -> Result<File, ModelError> {
+    let io = |source| io_error(path, "open", source);
+    if std::fs::metadata(path).map_err(io)?.is_file() {
+        let file = File::open(path).map_err(io)?;
+        if file.metadata().map_err(io)?.is_file() {
+            return Ok(file);
         }
-        Err(ModelError::Malformed {
-            file: path.to_owned(),
-            field: "file".to_owned(),
-            offset: None,
-            what: "not a regular file".to_owned(),
-        })
     }
+    Err(malformed(path, "file", "not a regular file".to_owned()))
+}
 
+/// The bytes of a regular file of at most `bytes_max`.
+pub(crate) fn read_regular(path: &Path, bytes_max: u64) -> Result<Vec<u8>, ModelError> {
+    let file = open_regular(path)?;
+    let mut bytes = Vec::new();
+    let read = file.take(bytes_max + 1).read_to_end(&mut bytes);
+    let len = read.map_err(|source| io_error(path, "read", source))?;
+    if len as u64 > bytes_max {
+        let what = format!("longer than the limit of {bytes_max} bytes");
+        return Err(malformed(path, "length", what));
+    }
+    Ok(bytes)
+}
+
+/// The bytes of a regular file, or `None` where there is none.
+pub(crate) fn read_optional(path: &Path, bytes_max: u64) -> Result<Option<Vec<u8>>, ModelError> {
+    match read_regular(path, bytes_max) {
+        Err(ModelError::Io { source, .. }) if source.kind() == io::ErrorKind::NotFound => Ok(None),
+        read => read.map(Some),
+    }
+}
+
+fn io_error(path: &Path, action: &str, source: io::Error) -> ModelError {
+    ModelError::Io {
+        file: path.to_owned(),
+        action: action.to_owned(),
+        source,
+    }
+}
+
+fn malformed(path: &Path, field: &str, what: String) -> ModelError {
+    ModelError::Malformed {
+        file: path.to_owned(),
+        field: field.to_owned(),
+        offset: None,
+        what,
+    }
+}
+
+impl Files {
     /// Opens the file at `path` and keeps it: its index, and a handle to read its header with.
     pub(crate) fn add(&mut self, path: &Path) -> Result<(usize, File), ModelError> {
-        let file = Self::open(path)?;
-        let header = file.try_clone().map_err(|source| ModelError::Io {
-            file: path.to_owned(),
-            action: "open".to_owned(),
-            source,
-        })?;
+        let file = open_regular(path)?;
+        let header = file.try_clone();
+        let header = header.map_err(|source| io_error(path, "open", source))?;
         self.0.push(OpenFile {
             path: path.to_owned(),
             stamp: Stamp::of(path, &file)?,

@@ -39,4 +39,4 @@ pub use decoder::{
 };
 pub use error::ModelError;
 pub use model::{Model, ModelId, OpenOptions};
-pub use text::{ChatTemplate, Message, SpecialTokens, TextDecoder, Tokenizer};
+pub use text::{ChatTemplate, EncodeLimit, Message, SpecialTokens, TextDecoder, Tokenizer};

@@ -100,16 +100,6 @@ fn wrong_sizes_and_switches_of_a_config_are_refused() {
     ]);
 }
 
-#[test]
-fn wrong_rotations_of_a_config_are_refused() {
-    check_configs([]);
-}
-
-#[test]
-fn wrong_windows_and_caps_of_a_config_are_refused() {
-    check_configs([]);
-}
-
 const INDEX: &str = "model.safetensors.index.json";
 const NORM: &str = "model.norm.weight";
 

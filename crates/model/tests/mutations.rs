@@ -89,9 +89,11 @@ fn kind(error: &ModelError) -> &'static str {
         ModelError::Unsupported { .. } => "unsupported",
         ModelError::Missing { .. } => "missing",
         ModelError::Changed { .. } => "changed",
+        ModelError::OutOfMemory(_) => "memory",
         ModelError::Request { .. } => "request",
         ModelError::Template { .. } => "template",
         ModelError::Tokenizer { .. } => "tokenizer",
+        ModelError::TooManyTokens { .. } | ModelError::Stopped => "limit",
     }
 }
 

@@ -82,7 +82,8 @@ pub trait Backend: Send {
     /// anything else about the model.
     ///
     /// # Errors
-    /// [`StageError::Unsupported`] names what it cannot do.
+    /// [`StageError::Unsupported`] names what it cannot do, [`StageError::CannotKeep`] the weight that
+    /// it cannot keep as asked.
     fn check(&self, _model: &Model, _span: Span) -> Result<(), StageError> {
         Ok(())
     }
@@ -175,6 +176,9 @@ pub enum StageError {
     /// The device cannot do it, whatever the step.
     #[error("not supported: {0}")]
     Unsupported(String),
+    /// The weights cannot be kept as was asked.
+    #[error("{0}")]
+    CannotKeep(String),
     /// A step or span this stage cannot take.
     #[error("{what}: the stage takes {takes}, the step has {has}")]
     Shape {

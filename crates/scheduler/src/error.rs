@@ -101,7 +101,8 @@ pub enum GenerateError {
         /// What was asked for at once.
         asked: Bytes,
     },
-    /// The stages gave what cannot be right; a bug.
+    /// The stages gave what means nothing: a value out of the range of its numbers, with the place
+    /// where it was found; or not as much as was asked for, which is a bug.
     #[error("{0}")]
     BadOutput(String),
     /// It was never started, or its device was lost and there is no room for it on what is left.
@@ -156,9 +157,25 @@ pub enum OpenError {
     /// The model cannot be used.
     #[error(transparent)]
     Model(#[from] gogrid_model::ModelError),
+    /// A device cannot do the model's arithmetic, whatever room there is.
+    #[error("{device} cannot run the model: {problem}")]
+    Unsupported {
+        /// The device.
+        device: String,
+        /// What it cannot do.
+        problem: String,
+    },
     /// No placement fits under the caps.
     #[error("the model does not fit: {0}")]
     DoesNotFit(String),
+    /// The system refused a thread, for want of memory or because there are too many.
+    #[error("{thread}: its thread could not be started: {source}")]
+    NoThread {
+        /// What it would have done.
+        thread: String,
+        /// The system's reason.
+        source: std::io::Error,
+    },
     /// A stage could not be opened.
     #[error("{device}: {problem}")]
     Device {
@@ -202,8 +219,12 @@ impl OpenError {
             StageError::Model(error) => Self::Model(error),
             StageError::Memory(refusal) => Self::DoesNotFit(format!("{device}: {refusal}")),
             StageError::OutOfMemory(error) => Self::DoesNotFit(format!("{device}: {error}")),
-            StageError::Unsupported(problem) => Self::BadOption {
+            StageError::CannotKeep(problem) => Self::BadOption {
                 field: "quantise",
+                problem,
+            },
+            StageError::Unsupported(problem) => Self::Unsupported {
+                device: device.to_owned(),
                 problem,
             },
             other => Self::Device {

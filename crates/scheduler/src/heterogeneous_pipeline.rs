@@ -141,9 +141,9 @@ impl HeterogeneousPipeline {
             cost_keys: opener.cost_keys(),
             place: thread_place,
         });
-        let engine = engine.map_err(|e| OpenError::Device {
-            device: "engine".to_owned(),
-            problem: format!("its thread could not be started: {e}"),
+        let engine = engine.map_err(|source| OpenError::NoThread {
+            thread: "engine".to_owned(),
+            source,
         })?;
         Ok(Self {
             entered: machine.enter(&inbox),
@@ -357,7 +357,11 @@ fn open_model(path: &Path, options: &Options) -> Result<Model, OpenError> {
     let Options {
         context, quantise, ..
     } = *options;
-    Ok(Model::open(path, &OpenOptions { context, quantise })?)
+    let model = Model::open(path, &OpenOptions { context, quantise })?;
+    for warning in model.warnings() {
+        tracing::warn!("{warning}");
+    }
+    Ok(model)
 }
 
 fn machine_options(options: &Options) -> MachineOptions {

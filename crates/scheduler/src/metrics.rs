@@ -4,7 +4,17 @@ use gogrid_governor::{Profile, Verdict};
 use metrics::{Label, counter, describe_counter, describe_gauge, gauge, with_local_recorder};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use crate::status::{DeviceStatus, MemoryStatus, Ruling, Status, ThreadStatus};
+use crate::status::{
+    DeviceStatus, MachineStatus, MemoryStatus, ModelStatus, Ruling, Status, ThreadStatus,
+};
+
+impl MachineStatus {
+    /// The same as Prometheus text, as [`Status::prometheus`] has it, before a model has counted any
+    /// request.
+    pub fn prometheus(self) -> String {
+        Status::of(self, ModelStatus::default(), 0).prometheus()
+    }
+}
 
 impl Status {
     /// The same as Prometheus text, every figure of it. Reads nothing but `self`. Seconds are

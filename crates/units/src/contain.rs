@@ -6,7 +6,7 @@ const TEXT_BYTES_MAX: usize = 1024;
 
 /// Runs `work` that is not ours to trust, or that a thread must outlive: a panic in it is an error
 /// with its message, and goes no further. What `work` had in its hands may be half done: the caller
-/// sees to it that nothing relies on that. This is the one place that catches panics.
+/// sees to it that nothing relies on that. Every panic that is caught for good is caught here.
 ///
 /// # Errors
 /// The message of the panic, cut short where it is long.

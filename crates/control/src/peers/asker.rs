@@ -61,7 +61,7 @@ impl Asker {
     /// Asks all of them, one after another, until `is_over` or the time for it is up.
     pub(super) fn round(&mut self, is_over: &dyn Fn() -> bool) -> SeenPeers {
         let mut seen = SeenPeers::default();
-        let mut names = match SocketName::running(&self.program) {
+        let mut names = match SocketName::listed(&self.program) {
             Ok(names) => names,
             Err(error) => {
                 seen.unknown.push(format!("other gogrids: {error}"));
@@ -69,24 +69,27 @@ impl Asker {
             }
         };
         names.retain(|name| name.pid() != process::id());
-        if names.len() > PEERS_MAX {
-            let more = names.len() - PEERS_MAX;
-            let problem = format!("{more} gogrids more than the {PEERS_MAX} that are asked");
-            seen.unknown.push(problem);
-            names.truncate(PEERS_MAX);
-        }
         self.known
             .retain(|pid, _| names.iter().any(|name| name.pid() == *pid));
         let end = self.clock.now().after(ROUND_MAX);
+        let (mut asked, mut more) = (0, 0);
         for name in &names {
             let late = is_over() || self.clock.now() >= end;
-            self.take(name, late, &mut seen);
+            match asked {
+                PEERS_MAX => more += usize::from(!late && name.is_alive()),
+                _ => asked += usize::from(self.take(name, late, &mut seen)),
+            }
+        }
+        if more > 0 {
+            let problem = format!("{more} gogrids more than the {PEERS_MAX} that are asked");
+            seen.unknown.push(problem);
         }
         seen
     }
 
-    /// Asks one process. What one that does not answer held before, it is taken to hold still.
-    fn take(&mut self, name: &SocketName, late: bool, seen: &mut SeenPeers) {
+    /// Asks one process; false where it has ended. What one that does not answer held before, it is
+    /// taken to hold still.
+    fn take(&mut self, name: &SocketName, late: bool, seen: &mut SeenPeers) -> bool {
         let (pid, clock) = (name.pid(), self.clock);
         let known = self.known.entry(pid).or_default();
         let answer = match late {
@@ -95,7 +98,11 @@ impl Asker {
         };
         match answer {
             Ok(told) => seen.peers.push(known.hear(clock.now(), told, self.cores)),
-            Err(Silence::Gone) => drop(self.known.remove(&pid)),
+            Err(Silence::Gone) => {
+                self.known.remove(&pid);
+                // What is left of it is removed.
+                return name.is_alive();
+            }
             Err(Silence::Busy) if known.told.is_some() => {
                 seen.peers.extend(known.last().cloned());
             }
@@ -110,6 +117,7 @@ impl Asker {
                 }));
             }
         }
+        true
     }
 }
 

@@ -9,6 +9,8 @@ use serde_json::{Value, json};
 pub(crate) struct Fake {
     settings: Mutex<Settings>,
     commands: Mutex<Vec<Command>>,
+    /// What was noted of threads.
+    failures: Mutex<Vec<String>>,
     /// Settings with so large a batch are not taken.
     batch_refused: usize,
 }
@@ -18,6 +20,7 @@ impl Fake {
         Self {
             settings: Mutex::new(Settings::of(Mode::Conservative)),
             commands: Mutex::new(Vec::new()),
+            failures: Mutex::new(Vec::new()),
             batch_refused: 64,
         }
     }
@@ -58,6 +61,13 @@ impl Controlled for Fake {
             is_busy: true,
             ..PeerUse::default()
         }
+    }
+
+    fn note_failure(&self, thread: &str, problem: &str) {
+        self.failures
+            .lock()
+            .unwrap()
+            .push(format!("{thread}: {problem}"));
     }
 
     fn snapshot(&self) -> Value {

@@ -6,6 +6,8 @@
     expect(dead_code, reason = "a test looks at its abilities only")
 )]
 mod absent;
+#[expect(unsafe_code, reason = "the trait of allocators is unsafe")]
+mod allocator;
 #[cfg(any(target_os = "macos", windows))]
 mod battery;
 #[cfg(target_os = "linux")]
@@ -15,7 +17,7 @@ mod macos;
 #[cfg(any(target_os = "linux", windows))]
 mod nvidia;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
-mod plain_file;
+mod plain;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod unix;
 #[cfg(windows)]
@@ -32,6 +34,7 @@ use macos as system;
 #[cfg(windows)]
 use windows as system;
 
+pub use allocator::RememberingAllocator;
 #[cfg(any(target_os = "macos", windows))]
 pub(crate) use battery::battery;
 pub(crate) use system::{
@@ -41,29 +44,26 @@ pub(crate) use system::{
 };
 
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
+pub(crate) use plain::{
+    exit_when_out_of_memory, hear_signals, kill_with_its_own, kind_of, open_to_own, open_to_read,
+    remember_terminal, remove_sockets, restore_terminal, tie_to_this_process,
+};
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
 pub(crate) use system::{Listener, Stream, socket_files, socket_is_alive};
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 pub(crate) use unix::{
-    Listener, Stream, kill_with_its_own, open_to_lock, open_to_read, socket_files, socket_is_alive,
-    tie_to_this_process,
+    Listener, Stream, exit_when_out_of_memory, hear_signals, kill_with_its_own, kind_of,
+    open_to_own, open_to_read, remember_terminal, remove_sockets, restore_terminal, socket_files,
+    socket_is_alive, tie_to_this_process,
 };
-
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
-pub(crate) use plain_file::{open_to_lock, open_to_read};
-
-/// Ended only when its owner says so.
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
-pub(crate) fn tie_to_this_process(_command: &mut std::process::Command) {}
-
-/// Nothing here knows what a program started.
-#[cfg(not(any(target_os = "linux", target_os = "macos")))]
-pub(crate) fn kill_with_its_own(_child: &std::process::Child) {}
 
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
 pub(crate) use absent::battery;
 
 #[cfg(target_os = "linux")]
-pub(crate) use linux::{battery, core_siblings, cpu_quota, current_core};
+pub(crate) use linux::{
+    battery, core_siblings, cpu_quota, current_core, own_counts, unmap_freed_blocks,
+};
 
 /// Not asked of other systems.
 #[cfg(not(target_os = "linux"))]
@@ -81,4 +81,16 @@ pub(crate) fn current_core() -> Option<usize> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn core_siblings(_cores: &CoreSet) -> Vec<(usize, CoreSet)> {
     Vec::new()
+}
+
+/// Not asked of other systems.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn own_counts() -> Option<crate::own::OwnCounts> {
+    None
+}
+
+/// Other systems' allocators are not told.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn unmap_freed_blocks() -> bool {
+    false
 }

@@ -1,4 +1,3 @@
-use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
@@ -6,7 +5,7 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
 use crate::error::ModelError;
-use crate::files::Files;
+use crate::files::read_regular;
 use crate::limits::JSON_BYTES_MAX;
 
 /// config.json, and where it was read.
@@ -127,25 +126,13 @@ impl Config {
 
 /// Reads a JSON file of limited size.
 pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
-    let mut text = Vec::new();
-    let read = Files::open(path)?
-        .take(JSON_BYTES_MAX + 1)
-        .read_to_end(&mut text);
-    read.map_err(|source| ModelError::Io {
-        file: path.to_owned(),
-        action: "read".to_owned(),
-        source,
-    })?;
+    let text = read_regular(path, JSON_BYTES_MAX)?;
     let malformed = |offset, what| ModelError::Malformed {
         file: path.to_owned(),
         field: "json".to_owned(),
         offset,
         what,
     };
-    if text.len() as u64 > JSON_BYTES_MAX {
-        let what = format!("longer than the limit of {JSON_BYTES_MAX} bytes");
-        return Err(malformed(None, what));
-    }
     serde_json::from_slice(&text)
         .map_err(|error| malformed(json_offset(&text, &error), error.to_string()))
 }

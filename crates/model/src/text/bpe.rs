@@ -1,80 +1,88 @@
+use crate::error::ModelError;
+
 use super::alphabet::ByteAlphabet;
+use super::budget::Budget;
 use super::index::{Crowded, Index, hash_bytes, mix};
 use super::merge::{Merge, Merger, NONE};
 use super::pieces::{Kind, Pieces};
-use super::split::Splitter;
 
-/// A byte-level byte-pair vocabulary (GPT-2 and most since): a text is cut into words, and within
-/// a word its bytes merge in the order of the list of merges.
+/// A byte-pair vocabulary (Sennrich et al. 2016): within a word, neighbours merge in the order of
+/// the list of merges.
 #[derive(Debug)]
 pub(super) struct Bpe {
-    splitter: Splitter,
-    /// The token of each byte, or [`NONE`]: such a byte is left out, as in llama.cpp.
-    bytes: Box<[u32; 256]>,
+    start: Start,
+    /// What a character without a token becomes; without this it is left out.
+    unknown: Option<Unknown>,
+    /// A word that is a token as a whole is that token, whatever the merges say.
+    whole_words: bool,
     /// Left token, right token and what they become, best first.
     merges: Vec<[u32; 3]>,
     /// Of pairs in `merges`.
     pairs: Index,
-    /// Of the bytes of tokens, where whole words are looked up.
+    /// Of the bytes of tokens that a word or a character may be.
     words: Option<Index>,
 }
 
-/// Why texts and merges make no byte-level vocabulary.
+/// What merging starts from. A byte without a token is [`NONE`].
 #[derive(Debug)]
-pub(super) enum BpeFault {
-    Crowded,
-    /// Two tokens with the same text.
-    Twins(u32, u32),
-    /// The merge with this number is not two tokens that make a third.
-    Merge(usize),
+pub(super) enum Start {
+    /// Bytes (GPT-2 and most since).
+    Bytes(Box<[u32; 256]>),
+    /// Characters, and their bytes where a character has no token (SentencePiece).
+    Chars(Box<[u32; 256]>),
 }
 
-impl From<Crowded> for BpeFault {
-    fn from(_: Crowded) -> Self {
-        Self::Crowded
-    }
+/// The token for what the vocabulary has none for.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Unknown {
+    pub(super) id: u32,
+    /// One token stands for all such characters in a row.
+    pub(super) fuses: bool,
+}
+
+/// What goes into a [`Bpe`].
+pub(super) struct BpeParts<'a> {
+    pub(super) start: Start,
+    pub(super) unknown: Option<Unknown>,
+    pub(super) whole_words: bool,
+    /// Tokens as [`Written::merge`] finds them, best first.
+    pub(super) merges: Vec<[u32; 3]>,
+    /// Of two merges of one pair the last counts, not the first.
+    pub(super) last_counts: bool,
+    /// The texts of tokens as the file writes them; empty where an id has none.
+    pub(super) tokens: &'a [&'a str],
 }
 
 impl Bpe {
-    /// `tokens` are the texts as the file writes them, `pieces` the same decoded.
-    pub(super) fn new(
-        splitter: Splitter,
-        pieces: &Pieces,
-        tokens: &[&str],
-        merges: &[&str],
-    ) -> Result<Self, BpeFault> {
-        let written = Written::new(tokens)?;
+    pub(super) fn new(parts: BpeParts<'_>, pieces: &Pieces) -> Result<Self, Crowded> {
+        let indexed = parts.whole_words || matches!(parts.start, Start::Chars(_));
         let mut bpe = Self {
-            words: splitter.whole_words.then(|| words(pieces)).transpose()?,
-            splitter,
-            bytes: Box::new([NONE; 256]),
-            merges: Vec::with_capacity(merges.len()),
-            pairs: Index::with_room_for(merges.len()),
+            words: indexed.then(|| words(&parts, pieces)).transpose()?,
+            start: parts.start,
+            unknown: parts.unknown,
+            whole_words: parts.whole_words,
+            pairs: Index::with_room_for(parts.merges.len()),
+            merges: parts.merges,
         };
-        let alphabet = ByteAlphabet::new();
-        // The alphabet ends at U+0143.
-        for char in ('\0'..='\u{143}').map(String::from) {
-            if let (Some(byte), Some(id)) = (alphabet.decode(&char), written.find(&char)) {
-                bpe.bytes[usize::from(byte[0])] = id;
-            }
+        // There are fewer merges than bytes in the file, whose size is limited.
+        let ranks = 0..bpe.merges.len() as u32;
+        if parts.last_counts {
+            ranks.rev().try_for_each(|rank| bpe.index(rank, pieces))?;
+        } else {
+            ranks
+                .into_iter()
+                .try_for_each(|rank| bpe.index(rank, pieces))?;
         }
-        for (rank, merge) in merges.iter().enumerate() {
-            let [left, right, both] = written.merge(merge).ok_or(BpeFault::Merge(rank))?;
-            bpe.add([left, right, both])?;
-        }
-        bpe.merges.shrink_to_fit();
         Ok(bpe)
     }
 
-    /// The first of two merges of the same pair counts.
-    fn add(&mut self, merge: [u32; 3]) -> Result<(), Crowded> {
-        if self.find(merge[0], merge[1]).is_none() {
-            // There are fewer merges than bytes in the file, whose size is limited.
-            let rank = self.merges.len() as u32;
-            self.merges.push(merge);
-            self.pairs.insert(hash_pair(merge[0], merge[1]), rank)?;
+    /// Text must not become a control token by merging, so such merges are not there.
+    fn index(&mut self, rank: u32, pieces: &Pieces) -> Result<(), Crowded> {
+        let [left, right, both] = self.merges[rank as usize];
+        if pieces.kind(both) == Some(Kind::Control) || self.find(left, right).is_some() {
+            return Ok(());
         }
-        Ok(())
+        self.pairs.insert(hash_pair(left, right), rank)
     }
 
     fn find(&self, left: u32, right: u32) -> Option<Merge> {
@@ -84,35 +92,134 @@ impl Bpe {
         Some(Merge { rank, id })
     }
 
-    /// Appends the tokens of `text`.
-    pub(super) fn encode(&self, pieces: &Pieces, text: &str, out: &mut Vec<u32>) {
-        let mut merger = Merger::default();
-        self.splitter.split(text, &mut |word| {
-            let word = word.as_bytes();
-            if let Some(id) = self.whole(pieces, word) {
-                return out.push(id);
-            }
-            for byte in word {
-                merger.push(1, self.bytes[usize::from(*byte)]);
-            }
-            merger.run(
-                |left, right| self.find(left.id, right.id),
-                |symbol| out.extend((symbol.id != NONE).then_some(symbol.id)),
-            );
-        });
+    /// Bytes of a word that no token may come from, or that one token may stand for, without end.
+    pub(super) fn swallows(&self) -> bool {
+        let (Start::Bytes(bytes) | Start::Chars(bytes)) = &self.start;
+        let complete = bytes.iter().all(|id| *id != NONE);
+        !complete && self.unknown.is_none_or(|unknown| unknown.fuses)
     }
 
-    fn whole(&self, pieces: &Pieces, word: &[u8]) -> Option<u32> {
+    /// Appends the tokens of a word.
+    pub(super) fn encode(
+        &self,
+        (pieces, word): (&Pieces, &str),
+        merger: &mut Merger,
+        out: &mut Vec<u32>,
+        budget: &mut Budget<'_>,
+    ) -> Result<(), ModelError> {
+        if self.whole_words
+            && let Some(id) = self.token(pieces, word.as_bytes())
+        {
+            out.push(id);
+            return Ok(());
+        }
+        let mut beginning = Beginning {
+            merger,
+            unknown: self.unknown,
+            waiting: None,
+        };
+        match &self.start {
+            Start::Bytes(bytes) => {
+                for byte in word.as_bytes() {
+                    beginning.push(1, bytes[usize::from(*byte)]);
+                }
+            }
+            Start::Chars(bytes) => self.chars((pieces, word), bytes, &mut beginning),
+        }
+        beginning.finish();
+        merger.run(|left, right| self.find(left.id, right.id), budget)?;
+        out.extend(merger.drain().map(|symbol| symbol.id));
+        Ok(())
+    }
+
+    fn chars(
+        &self,
+        (pieces, word): (&Pieces, &str),
+        bytes: &[u32; 256],
+        beginning: &mut Beginning<'_>,
+    ) {
+        let mut buffer = [0; 4];
+        for char in word.chars() {
+            let char = char.encode_utf8(&mut buffer).as_bytes();
+            if let Some(id) = self.token(pieces, char) {
+                beginning.push(char.len(), id);
+                continue;
+            }
+            let ids = char.iter().map(|byte| bytes[usize::from(*byte)]);
+            if ids.clone().all(|id| id != NONE) {
+                ids.for_each(|id| beginning.merger.push(1, id));
+            } else {
+                beginning.push(char.len(), NONE);
+            }
+        }
+    }
+
+    fn token(&self, pieces: &Pieces, text: &[u8]) -> Option<u32> {
         let words = self.words.as_ref()?;
-        words.find(hash_bytes(word), |id| pieces.text(id) == word)
+        words.find(hash_bytes(text), |id| pieces.text(id) == text)
     }
 }
 
-fn words(pieces: &Pieces) -> Result<Index, Crowded> {
-    let mut index = Index::with_room_for(pieces.len());
-    // There are fewer than 2^31 tokens.
-    for id in 0..pieces.len() as u32 {
-        if pieces.kind(id) == Some(Kind::Plain) {
+/// The symbols that merging begins with.
+struct Beginning<'m> {
+    merger: &'m mut Merger,
+    unknown: Option<Unknown>,
+    /// Bytes of unknown characters before the next symbol.
+    waiting: Option<usize>,
+}
+
+impl Beginning<'_> {
+    fn push(&mut self, len: usize, id: u32) {
+        if id != NONE {
+            self.finish();
+            self.merger.push(len, id);
+            return;
+        }
+        match (self.unknown, self.waiting) {
+            (None, _) => {}
+            (Some(unknown), Some(waiting)) if unknown.fuses => {
+                self.waiting = Some(waiting + len);
+            }
+            (Some(_), _) => {
+                self.finish();
+                self.waiting = Some(len);
+            }
+        }
+    }
+
+    fn finish(&mut self) {
+        if let (Some(unknown), Some(len)) = (self.unknown, self.waiting.take()) {
+            self.merger.push(len, unknown.id);
+        }
+    }
+}
+
+/// The token of each byte in GPT-2's alphabet, or [`NONE`].
+pub(super) fn alphabet_tokens(written: &Written<'_>) -> Box<[u32; 256]> {
+    let alphabet = ByteAlphabet::new();
+    let mut bytes = Box::new([NONE; 256]);
+    // The alphabet ends at U+0143.
+    for char in ('\0'..='\u{143}').map(String::from) {
+        if let (Some(byte), Some(id)) = (alphabet.decode(&char), written.find(&char)) {
+            bytes[usize::from(byte[0])] = id;
+        }
+    }
+    bytes
+}
+
+/// Tokens by their bytes, without control tokens and those that stand for one byte.
+fn words(parts: &BpeParts<'_>, pieces: &Pieces) -> Result<Index, Crowded> {
+    let alphabet = matches!(parts.start, Start::Bytes(_)).then(ByteAlphabet::new);
+    let mut index = Index::with_room_for(parts.tokens.len());
+    for (id, token) in parts.tokens.iter().enumerate() {
+        // There are fewer than 2^31 tokens.
+        let id = id as u32;
+        let kind = pieces.kind(id);
+        let is_word = matches!(kind, Some(Kind::Plain | Kind::Spaced | Kind::Added));
+        let spelt = alphabet
+            .as_ref()
+            .is_none_or(|alphabet| alphabet.decode(token).is_some());
+        if is_word && spelt && !token.is_empty() {
             index.insert(hash_bytes(pieces.text(id)), id)?;
         }
     }
@@ -123,39 +230,57 @@ fn hash_pair(left: u32, right: u32) -> u64 {
     mix(u64::from(left) << 32 | u64::from(right))
 }
 
-/// The tokens by the text the file writes for them: needed only while merges are read.
-struct Written<'a> {
+/// The tokens by the text the file writes for them: needed only while a file is read.
+pub(super) struct Written<'a> {
     tokens: &'a [&'a str],
     index: Index,
+    /// What two tokens make together.
+    both: String,
+}
+
+/// Why texts make no vocabulary.
+#[derive(Debug)]
+pub(super) enum WrittenFault {
+    Crowded,
+    /// Two tokens with the same text.
+    Twins(u32, u32),
 }
 
 impl<'a> Written<'a> {
-    fn new(tokens: &'a [&'a str]) -> Result<Self, BpeFault> {
+    /// `tokens` are the texts by id; an empty one is no token.
+    pub(super) fn new(tokens: &'a [&'a str]) -> Result<Self, WrittenFault> {
         let index = Index::with_room_for(tokens.len());
-        let mut written = Self { tokens, index };
+        let mut written = Self {
+            tokens,
+            index,
+            both: String::new(),
+        };
         for (id, text) in tokens.iter().enumerate() {
             // There are fewer than 2^31 tokens.
             let id = id as u32;
-            match written.find(text) {
-                Some(other) if !text.is_empty() => return Err(BpeFault::Twins(other, id)),
-                _ => written.index.insert(hash_bytes(text.as_bytes()), id)?,
+            if text.is_empty() {
+                continue;
             }
+            if let Some(other) = written.find(text) {
+                return Err(WrittenFault::Twins(other, id));
+            }
+            let inserted = written.index.insert(hash_bytes(text.as_bytes()), id);
+            inserted.map_err(|Crowded| WrittenFault::Crowded)?;
         }
         Ok(written)
     }
 
-    fn find(&self, text: &str) -> Option<u32> {
+    pub(super) fn find(&self, text: &str) -> Option<u32> {
         self.index.find(hash_bytes(text.as_bytes()), |id| {
             self.tokens[id as usize] == text
         })
     }
 
-    /// The tokens of a merge written `left right`.
-    fn merge(&self, merge: &str) -> Option<[u32; 3]> {
-        // A space that is the first byte belongs to the left side.
-        let space = 1 + merge.bytes().skip(1).position(|byte| byte == b' ')?;
-        let (left, right) = (&merge[..space], &merge[space + 1..]);
-        let both = [left, right].concat();
-        Some([self.find(left)?, self.find(right)?, self.find(&both)?])
+    /// The tokens of a merge and the token they become.
+    pub(super) fn merge(&mut self, left: &str, right: &str) -> Option<[u32; 3]> {
+        self.both.clear();
+        self.both.push_str(left);
+        self.both.push_str(right);
+        Some([self.find(left)?, self.find(right)?, self.find(&self.both)?])
     }
 }

@@ -17,9 +17,36 @@ pub(super) const TOKENIZER_JSON_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of the small JSON files beside it.
 pub(super) const CONFIG_BYTES_MAX: u64 = 16 << 20;
 
-/// White space in a row that a `tokenizer.json` is given.
-pub(super) const SPACES_MAX: usize = 100_000;
+/// Bytes of a token's text as `tokenizer.json` writes it; the longest in use have 512.
+pub(super) const TOKEN_BYTES_MAX: usize = 4096;
+/// Bytes of the text of a token that is found before anything else; those in use stay below 64.
+pub(super) const ADDED_TOKEN_BYTES_MAX: usize = 1024;
+/// Merges of a `tokenizer.json`; the largest in use have 600,000.
+pub(super) const MERGES_MAX: usize = 1 << 22;
+/// Steps of a normaliser, and of cutting words; published ones have up to six.
+pub(super) const STEPS_MAX: usize = 32;
+/// Bytes of what a `tokenizer.json` puts in place of something or before a text.
+pub(super) const CONTENT_BYTES_MAX: usize = 1024;
+/// By which factor a normaliser may make a text longer: SentencePiece's mark is three bytes, and
+/// compatibility forms can take eleven for one.
+pub(super) const GROWTH_MAX: usize = 64;
+/// Bytes of a text when it is normalised.
+pub(super) const NORMALISED_BYTES_MAX: usize = 256 << 20;
+/// Bytes of a regular expression; the longest in use have 900.
+pub(super) const PATTERN_BYTES_MAX: usize = 8192;
+/// Bytes of a regular expression's automaton before it runs.
+pub(super) const PATTERN_NFA_BYTES_MAX: usize = 4 << 20;
+/// Bytes of the states it has found while it runs.
+pub(super) const PATTERN_CACHE_BYTES: usize = 8 << 20;
+/// How often a regular expression may read each byte of a text.
+pub(super) const PATTERN_EFFORT: usize = 16;
+/// Bytes of text between two questions whether encoding goes on.
+pub(super) const ASKED_BYTES: usize = 64 << 10;
+/// Bytes of an error message of a library.
+pub(super) const MESSAGE_CHARS_MAX: usize = 300;
 
 // Positions in a text and ids are kept in 32 bits, and the highest means none.
-const _: () = assert!(TEXT_BYTES_MAX < (u32::MAX / 4) as usize);
+const _: () = assert!(3 * TEXT_BYTES_MAX < (u32::MAX / 4) as usize);
+const _: () = assert!(NORMALISED_BYTES_MAX < (u32::MAX / 4) as usize);
+const _: () = assert!(TEXT_BYTES_MAX < NORMALISED_BYTES_MAX);
 const _: () = assert!(TOKENS_MAX < (1 << 31));

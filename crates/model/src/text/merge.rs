@@ -1,6 +1,10 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::error::ModelError;
+
+use super::budget::Budget;
+
 /// No symbol, or no token.
 pub(super) const NONE: u32 = u32::MAX;
 
@@ -37,8 +41,7 @@ pub(super) struct Merger {
 struct Candidate {
     rank: u32,
     left: u32,
-    right: u32,
-    /// Bytes of both when this was queued: a symbol that has grown or gone since shows here.
+    /// Bytes of both when this was queued. Symbols only grow, so one that has shows here.
     len: u32,
     id: u32,
 }
@@ -61,26 +64,27 @@ impl Merger {
         });
     }
 
-    /// Merges the symbols pushed since the last run by `rule`, and gives those that are left to
-    /// `sink`, in order.
+    /// Merges the symbols pushed since they were last taken by `rule`.
     pub(super) fn run(
         &mut self,
         rule: impl Fn(&Symbol, &Symbol) -> Option<Merge>,
-        mut sink: impl FnMut(&Symbol),
-    ) {
+        budget: &mut Budget<'_>,
+    ) -> Result<(), ModelError> {
         // The indices of symbols fit: `push` made them.
         for left in 1..self.symbols.len() as u32 {
-            self.consider(left - 1, left, &rule);
+            self.consider(left - 1, &rule);
         }
         while let Some(Reverse(best)) = self.queue.pop() {
-            let (left, right) = (
-                self.symbols[best.left as usize],
-                self.symbols[best.right as usize],
-            );
-            if left.len == 0 || right.len == 0 || left.len + right.len != best.len {
+            let left = self.symbols[best.left as usize];
+            if left.len == 0 || left.next == NONE {
                 continue;
             }
-            self.symbols[best.right as usize].len = 0;
+            let right = self.symbols[left.next as usize];
+            if left.len + right.len != best.len {
+                continue;
+            }
+            budget.spend(1)?;
+            self.symbols[left.next as usize].len = 0;
             let merged = &mut self.symbols[best.left as usize];
             *merged = Symbol {
                 len: best.len,
@@ -91,32 +95,31 @@ impl Merger {
             if right.next != NONE {
                 self.symbols[right.next as usize].prev = best.left;
             }
-            self.consider(left.prev, best.left, &rule);
-            self.consider(best.left, right.next, &rule);
+            if left.prev != NONE {
+                self.consider(left.prev, &rule);
+            }
+            self.consider(best.left, &rule);
         }
-        self.symbols
-            .iter()
-            .filter(|symbol| symbol.len > 0)
-            .for_each(&mut sink);
-        self.symbols.clear();
+        Ok(())
     }
 
-    fn consider(
-        &mut self,
-        left: u32,
-        right: u32,
-        rule: &impl Fn(&Symbol, &Symbol) -> Option<Merge>,
-    ) {
-        if left == NONE || right == NONE {
+    /// The symbols that are left, in order; none are there afterwards.
+    pub(super) fn drain(&mut self) -> impl Iterator<Item = Symbol> + '_ {
+        self.symbols.drain(..).filter(|symbol| symbol.len > 0)
+    }
+
+    /// Queues what the symbol at `left` and the next one may become.
+    fn consider(&mut self, left: u32, rule: &impl Fn(&Symbol, &Symbol) -> Option<Merge>) {
+        let l = &self.symbols[left as usize];
+        if l.next == NONE {
             return;
         }
-        let (l, r) = (&self.symbols[left as usize], &self.symbols[right as usize]);
+        let r = &self.symbols[l.next as usize];
         if let Some(Merge { rank, id }) = rule(l, r) {
             let len = l.len + r.len;
             self.queue.push(Reverse(Candidate {
                 rank,
                 left,
-                right,
                 len,
                 id,
             }));
@@ -127,6 +130,7 @@ impl Merger {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::text::budget::EncodeLimit;
 
     /// Merges the letters of `text`, where the token of a stretch is its length.
     fn merged(text: &str, rules: &[(&str, u32)]) -> Vec<String> {
@@ -142,10 +146,12 @@ mod tests {
             })
         };
         let mut out = Vec::new();
-        merger.run(rule, |symbol| {
+        let mut budget = Budget::new(EncodeLimit::NONE, None);
+        merger.run(rule, &mut budget).unwrap();
+        for symbol in merger.drain() {
             assert_eq!(symbol.id, symbol.len);
-            out.push(stretch(symbol).to_owned());
-        });
+            out.push(stretch(&symbol).to_owned());
+        }
         out
     }
 

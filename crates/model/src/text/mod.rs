@@ -2,14 +2,20 @@
 
 mod alphabet;
 mod bpe;
+mod budget;
 mod decode;
 mod directory;
+mod encoder;
+mod gguf;
 mod index;
 mod json;
 mod limits;
 mod merge;
+mod normalise;
 mod parts;
+mod pattern;
 mod pieces;
+mod pre;
 mod special;
 mod split;
 mod spm;
@@ -20,6 +26,7 @@ mod vocabulary;
 #[cfg(test)]
 mod tests;
 
+pub use budget::EncodeLimit;
 pub use decode::TextDecoder;
 pub use special::SpecialTokens;
 pub use template::{ChatTemplate, Message};

@@ -62,6 +62,12 @@ impl Pieces {
         }
     }
 
+    /// Bytes of the longest text.
+    pub(super) fn longest(&self) -> usize {
+        let lens = (0..self.len() as u32).map(|id| self.text(id).len());
+        lens.max().unwrap_or(0)
+    }
+
     pub(super) fn shrink(&mut self) {
         self.texts.shrink_to_fit();
         self.ends.shrink_to_fit();

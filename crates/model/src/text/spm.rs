@@ -1,5 +1,8 @@
+use crate::error::ModelError;
+
+use super::budget::Budget;
 use super::index::{Crowded, Index, hash_bytes};
-use super::merge::{Merge, Merger, NONE};
+use super::merge::{Merge, Merger, NONE, Symbol};
 use super::pieces::{Kind, Pieces, SPACE_MARK};
 
 /// A SentencePiece vocabulary that merges by score (Kudo, Richardson 2018, its BPE kind): any two
@@ -104,8 +107,40 @@ impl Spm {
     }
 
     /// Appends the tokens of a part of a text.
-    pub(super) fn encode(&self, pieces: &Pieces, part: Part<'_>, out: &mut Vec<u32>) {
-        let Part { text, begins } = part;
+    pub(super) fn encode(
+        &self,
+        (pieces, part): (&Pieces, Part<'_>),
+        merger: &mut Merger,
+        out: &mut Vec<u32>,
+        budget: &mut Budget<'_>,
+    ) -> Result<(), ModelError> {
+        let marked = self.marked(part);
+        let bytes = marked.as_bytes();
+        let mut buffer = [0; 4];
+        for char in marked.chars() {
+            let char = char.encode_utf8(&mut buffer).as_bytes();
+            budget.spend(char.len())?;
+            merger.push(char.len(), self.find(pieces, char).unwrap_or(NONE));
+        }
+        let rule = |left: &Symbol, right: &Symbol| {
+            let both = &bytes[left.at as usize..(right.at + right.len) as usize];
+            let id = self.find(pieces, both)?;
+            let rank = self.ranks[id as usize];
+            Some(Merge { rank, id })
+        };
+        merger.run(rule, budget)?;
+        for symbol in merger.drain() {
+            let stretch = &bytes[symbol.at as usize..(symbol.at + symbol.len) as usize];
+            match symbol.id {
+                NONE => out.extend(stretch.iter().map(|byte| self.bytes[usize::from(*byte)])),
+                id => out.push(id),
+            }
+        }
+        Ok(())
+    }
+
+    /// The text with marks for its spaces, and one before it where the vocabulary wants it.
+    fn marked(&self, Part { text, begins }: Part<'_>) -> String {
         let mut marked = String::with_capacity(text.len() + text.len() / 2);
         if begins && self.space_prefix {
             marked.push_str(SPACE_MARK);
@@ -115,28 +150,7 @@ impl Spm {
             marked.push_str(word.unwrap_or(part));
             marked.push_str(if word.is_some() { SPACE_MARK } else { "" });
         }
-        let bytes = marked.as_bytes();
-        let mut merger = Merger::default();
-        let mut buffer = [0; 4];
-        for char in marked.chars() {
-            let char = char.encode_utf8(&mut buffer).as_bytes();
-            merger.push(char.len(), self.find(pieces, char).unwrap_or(NONE));
-        }
-        merger.run(
-            |left, right| {
-                let both = &bytes[left.at as usize..(right.at + right.len) as usize];
-                let id = self.find(pieces, both)?;
-                let rank = self.ranks[id as usize];
-                Some(Merge { rank, id })
-            },
-            |symbol| match symbol.id {
-                NONE => {
-                    let stretch = &bytes[symbol.at as usize..(symbol.at + symbol.len) as usize];
-                    out.extend(stretch.iter().map(|byte| self.bytes[usize::from(*byte)]));
-                }
-                id => out.push(id),
-            },
-        );
+        marked
     }
 }
 

@@ -1,5 +1,6 @@
 //! Whole tokenizers: small vocabularies written out here, and the real ones where they are at hand.
 
+use std::cell::Cell;
 use std::env;
 use std::fs;
 use std::fs::File;
@@ -14,7 +15,7 @@ use crate::gguf::Gguf;
 
 use super::alphabet::ByteAlphabet;
 use super::directory::read_directory;
-use super::{GgufVocabulary, SpecialTokens, TextDecoder, Tokenizer};
+use super::{EncodeLimit, GgufVocabulary, SpecialTokens, TextDecoder, Tokenizer};
 
 /// Merges of the small byte-level vocabulary, best first. Their results are tokens 256 and on.
 const MERGES: [&str; 11] = [
@@ -42,6 +43,7 @@ fn byte_level_tokens() -> Vec<String> {
 fn byte_level_vocabulary(tokens: &[String]) -> GgufVocabulary<'_> {
     let mut types = vec![1; tokens.len()];
     types[IM_START as usize] = 3;
+    types[IM_END as usize] = 3;
     types[TOOL as usize] = 4;
     GgufVocabulary {
         file: Path::new("small.gguf"),
@@ -56,7 +58,7 @@ fn byte_level_vocabulary(tokens: &[String]) -> GgufVocabulary<'_> {
         ends: vec![IM_START],
         add_bos: None,
         add_space_prefix: None,
-        strips_after_control: false,
+        is_phi3: false,
     }
 }
 
@@ -172,14 +174,151 @@ fn control_tokens_are_found_only_on_request_and_added_ones_always() {
 }
 
 #[test]
-fn tokens_known_by_their_text_end_an_answer() {
-    // `<|im_end|>` is a normal token of this file, and still ends a turn and gives no text.
+fn control_tokens_known_by_their_text_end_an_answer() {
     let tokenizer = byte_level();
     let ends: Vec<u32> = (0..300).filter(|id| tokenizer.ends(*id)).collect();
     assert_eq!(ends, [IM_START, IM_END]);
     assert_eq!(tokenizer.piece(IM_END), Some(Vec::new()));
     assert_eq!(tokenizer.piece(TOOL), Some(b"<tool>".to_vec()));
     assert_eq!(tokenizer.piece(270), None);
+}
+
+#[test]
+fn a_token_that_is_text_ends_nothing_whatever_it_looks_like() {
+    // HTML's strike-through in the vocabularies of Gemma (added by the user) and Qwen (plain).
+    for kind in [1, 4] {
+        let mut tokens = byte_level_tokens();
+        tokens[TOOL as usize] = "</s>".to_owned();
+        let mut vocabulary = byte_level_vocabulary(&tokens);
+        vocabulary.types[TOOL as usize] = kind;
+        let tokenizer = Tokenizer::from_gguf(&vocabulary).unwrap();
+        assert!(!tokenizer.ends(TOOL));
+        assert_eq!(tokenizer.piece(TOOL), Some(b"</s>".to_vec()));
+        // One that a key names as an end is one, and a control token.
+        vocabulary.ends = vec![TOOL];
+        let tokenizer = Tokenizer::from_gguf(&vocabulary).unwrap();
+        assert!(tokenizer.ends(TOOL));
+        check(&tokenizer, "</s>", SpecialTokens::Parse, &[TOOL]);
+        let typed = tokenizer.encode("</s>", SpecialTokens::AsText).unwrap();
+        assert!(!typed.contains(&TOOL));
+    }
+}
+
+#[test]
+fn ends_that_are_no_tokens_are_left_out_and_said() {
+    let tokens = byte_level_tokens();
+    let mut vocabulary = byte_level_vocabulary(&tokens);
+    vocabulary.ends = vec![9999];
+    vocabulary.types[IM_START as usize..].fill(1);
+    let tokenizer = Tokenizer::from_gguf(&vocabulary).unwrap();
+    let notices = tokenizer.notices();
+    assert!(notices[0].starts_with("token 9999, which should end a text"));
+    assert!(notices[1].starts_with("no token ends a text"));
+    assert!(byte_level().notices().is_empty());
+}
+
+#[test]
+fn a_pre_name_normalises_as_the_tokenizer_it_was_named_for() {
+    let tokens = byte_level_tokens();
+    let mut vocabulary = byte_level_vocabulary(&tokens);
+    // The composed e with its accent is the last merge.
+    for (pre, ids) in [
+        ("qwen2", &[266][..]),
+        ("deepseek-r1-qwen", &[266]),
+        ("gpt-2", &[101, 0xcc, 0x81]),
+    ] {
+        vocabulary.pre = Some(pre);
+        let tokenizer = Tokenizer::from_gguf(&vocabulary).unwrap();
+        check(&tokenizer, "e\u{301}", SpecialTokens::Parse, ids);
+    }
+    // Hangul syllables are composed of their letters.
+    vocabulary.pre = Some("qwen2");
+    let tokenizer = Tokenizer::from_gguf(&vocabulary).unwrap();
+    let syllable = tokenizer.encode("하", SpecialTokens::Parse).unwrap();
+    check(
+        &tokenizer,
+        "\u{1112}\u{1161}",
+        SpecialTokens::Parse,
+        &syllable,
+    );
+}
+
+#[test]
+fn white_space_after_phi3s_tokens_goes_only_where_their_rstrip_says() {
+    let mut tokens = byte_level_tokens();
+    for (id, text) in [
+        (IM_START, "<|end|>"),
+        (IM_END, "<|endoftext|>"),
+        (TOOL, "</s>"),
+    ] {
+        tokens[id as usize] = text.to_owned();
+    }
+    let mut vocabulary = byte_level_vocabulary(&tokens);
+    vocabulary.is_phi3 = true;
+    let tokenizer = Tokenizer::from_gguf(&vocabulary).unwrap();
+    check(
+        &tokenizer,
+        "<|end|> \n<|end|>",
+        SpecialTokens::Parse,
+        &[IM_START; 2],
+    );
+    check(&tokenizer, "</s> \t", SpecialTokens::Parse, &[TOOL]);
+    check(
+        &tokenizer,
+        "<|endoftext|> ",
+        SpecialTokens::Parse,
+        &[IM_END, 32],
+    );
+}
+
+#[test]
+fn control_tokens_are_found_only_in_the_templates_own_text() {
+    let tokenizer = byte_level();
+    let text = "<|im_start|>hello<|im_end|><tool>hello<|im_end|>";
+    let own = [0..12, text.len() - 10..text.len()];
+    let ids = tokenizer
+        .encode_marked(text, &own, EncodeLimit::NONE)
+        .unwrap();
+    let count = |id| ids.iter().filter(|found| **found == id).count();
+    assert_eq!((count(IM_START), count(IM_END), count(TOOL)), (1, 1, 1));
+    assert_eq!(ids[..2], [IM_START, HELLO]);
+    assert_eq!(ids[ids.len() - 3..], [TOOL, HELLO, IM_END]);
+}
+
+#[test]
+fn encoding_stops_at_its_limit() {
+    let tokenizer = byte_level();
+    let text = "hello world ".repeat(100_000);
+    let limited = |tokens_max, goes_on: &dyn Fn() -> bool| {
+        let limit = EncodeLimit {
+            tokens_max,
+            goes_on,
+        };
+        tokenizer.encode_marked(&text, &[], limit)
+    };
+    let ids = limited(usize::MAX, &|| true).unwrap();
+    assert_eq!(limited(ids.len(), &|| true).unwrap(), ids);
+    let short = limited(ids.len() - 1, &|| true);
+    assert!(matches!(short, Err(ModelError::TooManyTokens { .. })));
+    // So few tokens cannot hold this text, which is known before it is looked at.
+    let asked = Cell::new(0_usize);
+    let goes_on = |times: usize| {
+        asked.set(asked.get() + 1);
+        asked.get() <= times
+    };
+    let never = limited(tokenizer.tokens_at_least(text.len()) - 1, &|| {
+        goes_on(usize::MAX)
+    });
+    assert!(matches!(never, Err(ModelError::TooManyTokens { .. })));
+    assert_eq!(asked.get(), 0);
+    assert!(matches!(
+        limited(usize::MAX, &|| goes_on(3)),
+        Err(ModelError::Stopped)
+    ));
+    assert_eq!(asked.get(), 4);
+    asked.set(0);
+    limited(usize::MAX, &|| goes_on(usize::MAX)).unwrap();
+    assert!(asked.get() >= text.len() / (64 << 10));
 }
 
 #[test]
@@ -444,7 +583,10 @@ fn the_configuration_beside_it_is_heeded_and_checked() {
         let directory = directory(&config, &generation);
         read_directory(directory.path()).unwrap_err().to_string()
     };
-    let error = refused(json!({}), json!({ "eos_token_id": 270 }));
+    let error = refused(
+        json!({ "add_bos_token": true }),
+        json!({ "bos_token_id": 270 }),
+    );
     assert!(
         error.contains("token id 270 is not in the vocabulary of 270"),
         "{error}"
@@ -461,13 +603,37 @@ fn the_configuration_beside_it_is_heeded_and_checked() {
 }
 
 #[test]
-fn white_space_that_would_be_cut_wrongly_is_refused() {
-    let directory = directory(&json!({}), &json!({}));
-    let (tokenizer, _) = read_directory(directory.path()).unwrap();
-    let error = tokenizer
-        .encode(&" ".repeat(100_001), SpecialTokens::Parse)
-        .unwrap_err();
-    assert!(matches!(error, ModelError::Request { .. }));
+fn ends_are_read_wherever_transformers_reads_them() {
+    let check = |file: &str, json: Value, ids: &[u32]| {
+        let directory = directory(&json!({}), &json!({}));
+        fs::write(directory.path().join(file), json.to_string()).unwrap();
+        let (tokenizer, _) = read_directory(directory.path()).unwrap();
+        let mut all = vec![IM_END];
+        all.extend(ids);
+        all.sort_unstable();
+        all.dedup();
+        let ends: Vec<u32> = (0..300).filter(|id| tokenizer.ends(*id)).collect();
+        assert_eq!(ends, all, "{file} {json}");
+    };
+    for file in ["generation_config.json", "config.json"] {
+        check(file, json!({"eos_token_id": 7}), &[7]);
+        check(file, json!({"eos_token_id": [7, 8]}), &[7, 8]);
+        check(file, json!({"eos_token_ids": [7, 8]}), &[7, 8]);
+        check(
+            file,
+            json!({"eos_token_id": null, "bos_token_id": [3]}),
+            &[],
+        );
+        check(file, json!({"eos_token_id": -1}), &[]);
+    }
+    for file in ["tokenizer_config.json", "special_tokens_map.json"] {
+        check(file, json!({"eos_token": "<tool>"}), &[TOOL]);
+        check(
+            file,
+            json!({"eos_token": {"content": "<tool>", "lstrip": false}}),
+            &[TOOL],
+        );
+    }
 }
 
 /// The file of a model in the folder that models are fetched to.

@@ -1,17 +1,19 @@
+use std::ops::Range;
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::error::{ModelError, shown};
+use crate::error::ModelError;
+use crate::files::open_regular;
+use crate::gguf::Gguf;
 
-use super::alphabet::ByteAlphabet;
-use super::bpe::{Bpe, BpeFault};
-use super::json::JsonEncoder;
+use super::budget::{Budget, EncodeLimit};
+use super::directory::read_directory;
+use super::encoder::Encoder;
 use super::limits::TEXT_BYTES_MAX;
-use super::parts::{Parts, is_end};
-use super::pieces::{Kind, Pieces};
-use super::special::{Fragment, SpecialTokens, Specials};
-use super::split::Splitter;
-use super::spm::{Part, Spm, SpmFault, SpmParts};
-use super::vocabulary::{GgufVocabulary, MERGES, SCORES, TOKENS};
+use super::parts::Parts;
+use super::pieces::Pieces;
+use super::special::SpecialTokens;
+use super::vocabulary::GgufVocabulary;
 
 /// Text to token ids. Shared by every sequence of a model; encoding changes nothing in it.
 #[derive(Debug)]
@@ -22,61 +24,78 @@ pub struct Tokenizer {
     /// Sorted.
     ends: Vec<u32>,
     space_prefix: bool,
-}
-
-#[derive(Debug)]
-enum Encoder {
-    Gguf(Specials, Merging),
-    Json(Box<JsonEncoder>),
-}
-
-/// How what lies between special tokens becomes tokens.
-#[derive(Debug)]
-enum Merging {
-    Bpe(Bpe),
-    Spm(Spm),
+    /// See [`Encoder::token_bytes_max`].
+    token_bytes_max: Option<usize>,
+    notices: Vec<String>,
 }
 
 impl Tokenizer {
-    /// The tokenizer a GGUF file describes.
-    pub(crate) fn from_gguf(vocabulary: &GgufVocabulary<'_>) -> Result<Self, ModelError> {
-        vocabulary.check()?;
-        match vocabulary.model {
-            "gpt2" => byte_level(vocabulary),
-            "llama" => sentence_piece(vocabulary),
-            other => {
-                let supported = "gpt2 (byte-level BPE), llama (SentencePiece BPE)".to_owned();
-                Err(vocabulary.unsupported("tokenizer.ggml.model", other, supported))
-            }
+    /// The tokenizer of a GGUF file, which may have a vocabulary and nothing else, or of a Hugging
+    /// Face directory with `tokenizer.json`.
+    ///
+    /// # Errors
+    /// As [`Model::open`](crate::Model::open).
+    pub fn open(path: &Path) -> Result<Self, ModelError> {
+        if path.is_dir() {
+            return read_directory(path).map(|(tokenizer, _)| tokenizer);
         }
+        let gguf = Gguf::open(path, &open_regular(path)?)?;
+        Self::from_gguf(&GgufVocabulary::read(gguf.metadata())?)
     }
 
-    pub(super) fn from_json(encoder: JsonEncoder, parts: Parts) -> Self {
-        Self::new(Encoder::Json(Box::new(encoder)), parts)
-    }
-
-    fn new(encoder: Encoder, parts: Parts) -> Self {
+    pub(super) fn new(encoder: Encoder, parts: Parts) -> Self {
         let Parts {
             mut pieces,
             bos,
             mut ends,
             space_prefix,
+            mut notices,
         } = parts;
         pieces.shrink();
         ends.sort_unstable();
         ends.dedup();
+        if ends.is_empty() {
+            let none = "no token ends a text: generation goes on until its limit of tokens";
+            notices.push(none.to_owned());
+        }
         Self {
+            token_bytes_max: encoder.token_bytes_max(&pieces),
             pieces: Arc::new(pieces),
             encoder,
             bos,
             ends,
             space_prefix,
+            notices,
         }
     }
 
     /// The tokens of `text`, without a [`bos`](Self::bos). Nothing is normalised that the model's
     /// own tokenizer does not. Refuses a text of more than 64 MiB.
+    ///
+    /// # Errors
+    /// When the text is too long, or the vocabulary's own rules take too much for it.
     pub fn encode(&self, text: &str, special: SpecialTokens) -> Result<Vec<u32>, ModelError> {
+        let all = 0..text.len();
+        let own = match special {
+            SpecialTokens::Parse => std::slice::from_ref(&all),
+            SpecialTokens::AsText => &[],
+        };
+        self.encode_marked(text, own, EncodeLimit::NONE)
+    }
+
+    /// The tokens of a text that is partly a template's own and partly a stranger's. Names of
+    /// control tokens (`<|im_end|>`) become the tokens they name only where all their bytes are in
+    /// `own`: ranges of bytes, sorted, without overlaps. Tokens that the vocabulary lists as added
+    /// by its user (runs of line ends in Gemma) are found everywhere.
+    ///
+    /// # Errors
+    /// As [`encode`](Self::encode), and when `limit` is reached.
+    pub fn encode_marked(
+        &self,
+        text: &str,
+        own: &[Range<usize>],
+        limit: EncodeLimit<'_>,
+    ) -> Result<Vec<u32>, ModelError> {
         if text.len() > TEXT_BYTES_MAX {
             let what = format!(
                 "the text has {} bytes; at most {TEXT_BYTES_MAX} can be encoded",
@@ -84,28 +103,21 @@ impl Tokenizer {
             );
             return Err(ModelError::Request { what });
         }
-        let (specials, merging) = match &self.encoder {
-            Encoder::Json(json) => return json.encode(text, special),
-            Encoder::Gguf(specials, merging) => (specials, merging),
-        };
-        let mut ids = Vec::with_capacity(text.len() / 3);
-        let mut begins = true;
-        for fragment in specials.cut(text, &self.pieces, special) {
-            match &fragment {
-                Fragment::Token(id) => ids.push(*id),
-                Fragment::Text(at) => {
-                    let text = &text[at.clone()];
-                    match merging {
-                        Merging::Bpe(bpe) => bpe.encode(&self.pieces, text, &mut ids),
-                        Merging::Spm(spm) => {
-                            spm.encode(&self.pieces, Part { text, begins }, &mut ids);
-                        }
-                    }
-                }
-            }
-            begins = matches!(fragment, Fragment::Token(_));
-        }
-        Ok(ids)
+        let mut budget = Budget::new(limit, self.token_bytes_max);
+        budget.check(0, text.len())?;
+        self.encoder.encode(&self.pieces, (text, own), &mut budget)
+    }
+
+    /// How many tokens a text of so many bytes has at least, by the longest token. Zero for a
+    /// vocabulary that can lose text, such as white space after control tokens.
+    pub fn tokens_at_least(&self, bytes: usize) -> usize {
+        self.token_bytes_max.map_or(0, |max| bytes.div_ceil(max))
+    }
+
+    /// What a person who opens the model should be told about its vocabulary, such as that no
+    /// token ends a text.
+    pub fn notices(&self) -> &[String] {
+        &self.notices
     }
 
     /// The token every text must begin with, if the model says so.
@@ -140,155 +152,4 @@ impl Tokenizer {
     pub(super) fn space_prefix(&self) -> bool {
         self.space_prefix
     }
-}
-
-fn byte_level(vocabulary: &GgufVocabulary<'_>) -> Result<Tokenizer, ModelError> {
-    let splitter = splitter(vocabulary)?;
-    let alphabet = ByteAlphabet::new();
-    let mut pieces = Pieces::default();
-    for (id, text) in vocabulary.tokens.iter().enumerate() {
-        match vocabulary.kind(id, Kind::Plain)? {
-            Kind::Byte => pieces.push(&[vocabulary.byte(id)?], Kind::Byte),
-            Kind::Plain => match alphabet.decode(text) {
-                Some(bytes) => pieces.push(&bytes, Kind::Plain),
-                None => pieces.push(text.as_bytes(), Kind::Plain),
-            },
-            kind => pieces.push(text.as_bytes(), kind),
-        }
-    }
-    if vocabulary.merges.is_empty() {
-        return Err(vocabulary.missing(
-            MERGES,
-            "convert the model again with a converter that writes it",
-        ));
-    }
-    let ends = ends(vocabulary, &mut pieces);
-    let bos = bos(vocabulary, splitter.adds_bos)?;
-    let bpe =
-        Bpe::new(splitter, &pieces, &vocabulary.tokens, &vocabulary.merges).map_err(|fault| {
-            match fault {
-                BpeFault::Crowded => crowded(vocabulary),
-                BpeFault::Twins(a, b) => twins(vocabulary, a, b),
-                BpeFault::Merge(rank) => {
-                    let what = format!(
-                        "merge {rank}, {:?}, is not two tokens that make a third",
-                        shown(vocabulary.merges[rank])
-                    );
-                    vocabulary.malformed(MERGES, what)
-                }
-            }
-        })?;
-    let specials = specials(vocabulary, &pieces)?;
-    let parts = Parts {
-        pieces,
-        bos,
-        ends,
-        space_prefix: false,
-    };
-    Ok(Tokenizer::new(
-        Encoder::Gguf(specials, Merging::Bpe(bpe)),
-        parts,
-    ))
-}
-
-fn sentence_piece(vocabulary: &GgufVocabulary<'_>) -> Result<Tokenizer, ModelError> {
-    let mut pieces = Pieces::default();
-    for (id, text) in vocabulary.tokens.iter().enumerate() {
-        match vocabulary.kind(id, Kind::Spaced)? {
-            Kind::Byte => pieces.push(&[vocabulary.byte(id)?], Kind::Byte),
-            kind => pieces.push(text.as_bytes(), kind),
-        }
-    }
-    if vocabulary.scores.is_empty() {
-        return Err(vocabulary.missing(
-            SCORES,
-            "convert the model again with a converter that writes it",
-        ));
-    }
-    if let Some(id) = vocabulary
-        .scores
-        .iter()
-        .position(|score| !score.is_finite())
-    {
-        let what = format!("the score of token {id} is {}", vocabulary.scores[id]);
-        return Err(vocabulary.malformed(SCORES, what));
-    }
-    let ends = ends(vocabulary, &mut pieces);
-    let bos = bos(vocabulary, true)?;
-    let space_prefix = vocabulary.add_space_prefix.unwrap_or(true);
-    let parts = SpmParts {
-        scores: vocabulary.scores.clone(),
-        unknown: vocabulary.unknown,
-        space_prefix,
-    };
-    let spm = Spm::new(&pieces, parts).map_err(|fault| match fault {
-        SpmFault::Crowded => crowded(vocabulary),
-        SpmFault::Twins(a, b) => twins(vocabulary, a, b),
-        SpmFault::NoToken(byte) => {
-            let what = format!("no token for byte {byte:#04x}, and no unknown token either");
-            vocabulary.malformed(TOKENS, what)
-        }
-    })?;
-    let specials = specials(vocabulary, &pieces)?;
-    let parts = Parts {
-        pieces,
-        bos,
-        ends,
-        space_prefix,
-    };
-    Ok(Tokenizer::new(
-        Encoder::Gguf(specials, Merging::Spm(spm)),
-        parts,
-    ))
-}
-
-fn splitter(vocabulary: &GgufVocabulary<'_>) -> Result<Splitter, ModelError> {
-    const KEY: &str = "tokenizer.ggml.pre";
-    let Some(name) = vocabulary.pre else {
-        let remedy = "a wrong guess would only show in worse answers; convert the model again with a converter that writes it";
-        return Err(vocabulary.missing(KEY, remedy));
-    };
-    Splitter::named(name)
-        .ok_or_else(|| vocabulary.unsupported(KEY, name, Splitter::names().join(", ")))
-}
-
-fn specials(vocabulary: &GgufVocabulary<'_>, pieces: &Pieces) -> Result<Specials, ModelError> {
-    Specials::of(pieces, vocabulary.strips_after_control).map_err(|_| crowded(vocabulary))
-}
-
-fn bos(vocabulary: &GgufVocabulary<'_>, adds: bool) -> Result<Option<u32>, ModelError> {
-    match (vocabulary.add_bos.unwrap_or(adds), vocabulary.bos) {
-        (false, _) => Ok(None),
-        (true, Some(id)) => Ok(Some(id)),
-        (true, None) => {
-            let remedy = "the tokenizer wants it before every text";
-            Err(vocabulary.missing("tokenizer.ggml.bos_token_id", remedy))
-        }
-    }
-}
-
-/// The tokens that end a text; those known by their text become control tokens.
-fn ends(vocabulary: &GgufVocabulary<'_>, pieces: &mut Pieces) -> Vec<u32> {
-    let mut ends = vocabulary.ends.clone();
-    for (id, text) in vocabulary.tokens.iter().enumerate() {
-        if is_end(text) {
-            // There are fewer than 2^31 tokens.
-            ends.push(id as u32);
-            pieces.set_kind(id as u32, Kind::Control);
-        }
-    }
-    ends
-}
-
-fn crowded(vocabulary: &GgufVocabulary<'_>) -> ModelError {
-    vocabulary.malformed(
-        TOKENS,
-        "its tokens collide in a hash table far beyond chance".to_owned(),
-    )
-}
-
-fn twins(vocabulary: &GgufVocabulary<'_>, first: u32, second: u32) -> ModelError {
-    let text = shown(vocabulary.tokens[second as usize]);
-    let what = format!("tokens {first} and {second} have the same text {text:?}");
-    vocabulary.malformed(TOKENS, what)
 }

@@ -31,8 +31,8 @@ pub(crate) struct GgufVocabulary<'a> {
     pub(crate) ends: Vec<u32>,
     pub(crate) add_bos: Option<bool>,
     pub(crate) add_space_prefix: Option<bool>,
-    /// Control tokens take the white space after them. No key says so: it is Phi-3's rule.
-    pub(crate) strips_after_control: bool,
+    /// It is Phi-3's, whose control tokens take the white space after them. No key says so.
+    pub(crate) is_phi3: bool,
 }
 
 /// Keys of tokens after which there is nothing more to say, as llama.cpp counts them.
@@ -79,7 +79,7 @@ impl<'a> GgufVocabulary<'a> {
             ends: ends.collect::<Result<_, _>>()?,
             add_bos: metadata.bool("tokenizer.ggml.add_bos_token")?,
             add_space_prefix: metadata.bool("tokenizer.ggml.add_space_prefix")?,
-            strips_after_control: name.contains("phi-3") || name.contains("phi3"),
+            is_phi3: name.contains("phi-3") || name.contains("phi3"),
         })
     }
 
@@ -94,7 +94,7 @@ impl<'a> GgufVocabulary<'a> {
                 return Err(self.malformed(key, format!("{found} entries for {len} tokens")));
             }
         }
-        let ids = self.ends.iter().chain(&self.bos).chain(&self.unknown);
+        let ids = self.bos.iter().chain(&self.unknown);
         match ids.copied().find(|id| *id as usize >= len) {
             Some(id) => {
                 let what = format!("a token id is {id}, and there are only {len} tokens");
@@ -117,6 +117,13 @@ impl<'a> GgufVocabulary<'a> {
                 return Err(self.malformed(TYPES, what));
             }
         })
+    }
+
+    /// Whether the token takes the white space after it. In Phi-3's own tokenizer.json all tokens
+    /// that were added do but these three.
+    pub(super) fn strips_after(&self, text: &str, control: bool) -> bool {
+        let keeps = ["<unk>", "<s>", "<|endoftext|>"].contains(&text);
+        self.is_phi3 && !keeps && (control || text == "</s>")
     }
 
     /// The byte that a byte token, `<0x0A>`, stands for.

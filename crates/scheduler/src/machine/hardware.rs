@@ -132,9 +132,9 @@ impl Hardware {
             let cores = (spec.cores, spec.quota_share);
             let pace = Arc::new(DutyPace::new(share, cores, Arc::clone(&gate), clock));
             let opened = open_device(spec, &memories, (&threads, &health), pace);
-            contexts.push(opened.map_err(|e| OpenError::Device {
-                device: name,
-                problem: format!("its threads could not be started: {e}"),
+            contexts.push(opened.map_err(|source| OpenError::NoThread {
+                thread: name,
+                source,
             })?);
         }
         Ok(Arc::new(Self {

@@ -126,9 +126,9 @@ impl Machine {
             peers,
             hardware: Arc::clone(&hardware),
         });
-        let observer = observer.map_err(|e| OpenError::Device {
-            device: "observer".to_owned(),
-            problem: format!("its thread could not be started: {e}"),
+        let observer = observer.map_err(|source| OpenError::NoThread {
+            thread: "observer".to_owned(),
+            source,
         })?;
         Ok(Self {
             observer,
@@ -152,6 +152,12 @@ impl Machine {
                 .map(|time| time.as_secs_f64()),
             is_busy: self.hardware.engines.is_busy() && !self.hardware.gate.is_shut(),
         }
+    }
+
+    /// Notes in the status that a thread of the caller's, which has a part in holding the limits, has
+    /// failed: one that hears of changes, for instance. Nothing stops by that.
+    pub fn note_failure(&self, thread: &str, problem: &str) {
+        self.hardware.health.note(thread, problem);
     }
 
     /// What pieces of models were found to take so far, for the next time.

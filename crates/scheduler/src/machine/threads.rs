@@ -83,7 +83,7 @@ impl Spawn for Starter {
 impl Threads {
     /// Starts the thread that starts the others, with what the calling thread has.
     pub(crate) fn new(limits: &ResourceConfig) -> Result<Self, OpenError> {
-        let spawner = Spawner::start(priority(limits)).map_err(|e| refused("spawner", &e))?;
+        let spawner = Spawner::start(priority(limits)).map_err(|e| refused("spawner", e))?;
         let shared = Shared {
             spawner,
             models: AtomicU64::new(0),
@@ -136,12 +136,12 @@ impl Threads {
         let number = self.shared.loaders.fetch_add(1, Ordering::Relaxed);
         let name = format!("loader {number}");
         let loader = self.starter(None).spawn(&name, body);
-        let loader = loader.map_err(|e| refused("loader", &e))?;
+        let loader = loader.map_err(|e| refused("loader", e))?;
         // What it panicked with, it has answered with.
         let _ = loader.join();
         take.recv().unwrap_or_else(|_| {
             let ended = io::Error::other("it ended without an answer");
-            Err(refused("loader", &ended))
+            Err(refused("loader", ended))
         })
     }
 
@@ -211,9 +211,9 @@ fn priority(limits: &ResourceConfig) -> Priority {
     }
 }
 
-fn refused(thread: &str, error: &io::Error) -> OpenError {
-    OpenError::Device {
-        device: thread.to_owned(),
-        problem: format!("its thread could not be started: {error}"),
+fn refused(thread: &str, source: io::Error) -> OpenError {
+    OpenError::NoThread {
+        thread: thread.to_owned(),
+        source,
     }
 }

@@ -61,6 +61,16 @@ impl Case {
         }
     }
 
+    /// A model of these heads.
+    pub(crate) fn open_with_heads(spec: Spec, heads: (usize, usize), head_dim: usize) -> Self {
+        let Spec {
+            family, weights, ..
+        } = spec;
+        let name = format!("{} {weights}, heads of {head_dim}", family.name());
+        let tiny = RandomModel::with_heads(spec, heads, head_dim);
+        Self::open_model(name, ([weights; 2], &tiny), &OpenOptions::default())
+    }
+
     fn open_with(
         name: String,
         (family, weights): (Family, [WeightType; 2]),
@@ -72,6 +82,14 @@ impl Case {
             seed: 20,
         };
         let tiny = RandomModel::mixed(spec, weights[1]);
+        Self::open_model(name, (weights, &tiny), options)
+    }
+
+    pub(crate) fn open_model(
+        name: String,
+        (weights, tiny): ([WeightType; 2], &RandomModel),
+        options: &OpenOptions,
+    ) -> Self {
         let directory = TempDir::new().expect("a folder for a tiny model");
         let path = directory.path().join("tiny.gguf");
         tiny.write_gguf(&path).expect("a tiny model is written");
@@ -91,9 +109,19 @@ impl Case {
     }
 
     pub(crate) fn reference(&self) -> Logits {
+        self.reference_of(&self.ids)
+    }
+
+    /// The reference's logits after each of these.
+    pub(crate) fn reference_of(&self, ids: &[u32]) -> Logits {
         let reference = Reference::load(&self.model);
         let reference = reference.unwrap_or_else(|error| panic!("{}: {error}", self.name));
-        reference.logits(&self.ids)
+        reference.logits(ids)
+    }
+
+    /// Some tokens, as many as asked.
+    pub(crate) fn some_ids(&self, count: usize) -> Vec<u32> {
+        self.ids.iter().copied().cycle().take(count).collect()
     }
 }
 

@@ -28,6 +28,7 @@ mod batches;
 mod blocks;
 mod cases;
 mod cuts;
+mod faults;
 mod inputs;
 mod meaning;
 mod memory;
@@ -44,8 +45,11 @@ pub use self::batches::{check_batches, check_chunks, check_wants};
 pub use self::blocks::{check_moved_blocks, check_shared_blocks, check_unwritten_blocks};
 pub use self::cases::distance;
 pub use self::cuts::check_cuts;
+pub use self::faults::check_faults;
 pub use self::inputs::{check_embeddings, check_positions};
-pub use self::meaning::{check_meaning, check_quantised_while_opening};
+pub use self::meaning::{
+    check_head_widths, check_long_sequences, check_meaning, check_quantised_while_opening,
+};
 pub use self::memory::check_memory;
 pub use self::paces::{check_abandoned_steps, check_rests_and_widths};
 
@@ -92,6 +96,9 @@ pub struct Tolerance {
 pub fn check(subject: &Subject<'_>) {
     check_meaning(subject);
     check_quantised_while_opening(subject);
+    check_head_widths(subject);
+    check_long_sequences(subject);
+    check_faults(subject);
     check_cuts(subject);
     check_chunks(subject);
     check_batches(subject);

@@ -246,6 +246,8 @@ impl<'a> Rig<'a> {
                     Poll::Ready(done) => break done?,
                 }
             }
+            // As the runner does: what the stages before found comes first.
+            out.faults.splice(0..0, given.faults.drain(..));
             given = out;
         }
         Ok(given)

@@ -46,6 +46,34 @@ impl RandomModel {
         Self::mixed(spec, spec.weights)
     }
 
+    /// Draws a model whose layers have these heads: of queries, of keys and values, and how wide. All of
+    /// a head turns.
+    pub fn with_heads(spec: Spec, (heads, kv_heads): (usize, usize), head_dim: usize) -> Self {
+        let shape = Shape {
+            heads,
+            kv_heads,
+            head_dim,
+            rotated: head_dim,
+            ..Shape::of(spec.family, spec.weights)
+        };
+        Self::draw(spec, spec.weights, shape)
+    }
+
+    /// The same model with the values of an F32 tensor multiplied.
+    ///
+    /// # Panics
+    /// When there is no such tensor, or its values are of another type.
+    pub fn scaled(mut self, name: &str, factor: f32) -> Self {
+        let tensor = self.tensors.iter_mut().find(|tensor| tensor.name == name);
+        let tensor = tensor.unwrap_or_else(|| panic!("no tensor {name}"));
+        assert_eq!(tensor.stored, WeightType::F32, "{name}");
+        let values = dequantise(tensor.stored, &tensor.data).into_iter();
+        tensor.data = values
+            .flat_map(|value| (value * factor).to_le_bytes())
+            .collect();
+        self
+    }
+
     /// Draws a model whose embedding, head, value and down matrices are stored as `also`.
     pub fn mixed(spec: Spec, also: WeightType) -> Self {
         let widest = if also.block_len() > spec.weights.block_len() {
@@ -53,7 +81,7 @@ impl RandomModel {
         } else {
             spec.weights
         };
-        Self::shaped(spec, also, Shape::of(spec.family, widest))
+        Self::draw(spec, also, Shape::of(spec.family, widest))
     }
 
     /// Draws a model whose feed-forward is `hidden` wide, which decides its bytes.
@@ -62,7 +90,7 @@ impl RandomModel {
             hidden,
             ..Shape::of(spec.family, spec.weights)
         };
-        Self::shaped(spec, spec.weights, shape)
+        Self::draw(spec, spec.weights, shape)
     }
 
     /// The same model, which claims sequences of so many tokens.
@@ -71,7 +99,7 @@ impl RandomModel {
         self
     }
 
-    fn shaped(spec: Spec, also: WeightType, shape: Shape) -> Self {
+    fn draw(spec: Spec, also: WeightType, shape: Shape) -> Self {
         let vocabulary = if spec.family.is_gemma() {
             Vocabulary::sentence_piece()
         } else {

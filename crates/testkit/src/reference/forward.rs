@@ -31,7 +31,7 @@ impl Reference {
         let decoder = model.decoder().clone();
         let matrix = |weight: &Weight| read(model, weight);
         let layer = |layer: &gogrid_model::Layer| {
-            Ok(LayerMatrices {
+            Ok::<_, ModelError>(LayerMatrices {
                 q: matrix(&layer.mixer.q.weight)?,
                 k: matrix(&layer.mixer.k.weight)?,
                 v: matrix(&layer.mixer.v.weight)?,

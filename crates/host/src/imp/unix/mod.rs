@@ -1,11 +1,20 @@
 //! Calls that Linux and macOS have alike.
 
+#[expect(unsafe_code, reason = "the system calls have no safe wrapper")]
+mod abort;
 mod child;
-mod file;
+mod files;
 mod folder;
+#[expect(unsafe_code, reason = "the system calls have no safe wrapper")]
+mod signals;
 mod socket;
+#[expect(unsafe_code, reason = "the system calls have no safe wrapper")]
+mod terminal;
 
+pub(crate) use abort::exit_when_out_of_memory;
 pub(crate) use child::{kill_with_its_own, tie_to_this_process};
-pub(crate) use file::{open_to_lock, open_to_read};
+pub(crate) use files::{kind_of, open_to_own, open_to_read};
 pub(super) use folder::socket_folder;
-pub(crate) use socket::{Listener, Stream, socket_files, socket_is_alive};
+pub(crate) use signals::hear_signals;
+pub(crate) use socket::{Listener, Stream, remove_sockets, socket_files, socket_is_alive};
+pub(crate) use terminal::{remember_terminal, restore_terminal};

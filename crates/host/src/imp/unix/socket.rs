@@ -1,20 +1,47 @@
 use std::env::var_os;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::net::sockopt::{Timeout, set_socket_timeout};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
 use rustix::process::{Pid, geteuid, test_kill_process};
 
 use super::super::system::peer_user;
+use super::files::kind_of;
 use super::folder::{candidates, check_private, socket_folder};
 use crate::error::HostError;
 use crate::socket::SocketName;
 
 /// The end of a socket's file name.
 const ENDING: &str = ".sock";
+
+/// What a socket is called by [`kind_of`].
+const SOCKET: &str = "a socket";
+
+/// How long a listener whose queue is full is waited for.
+const CALL_MAX: Duration = Duration::from_millis(200);
+
+/// Where this process listens. A lock: a process that ends at once removes the files of all of its
+/// listeners, whoever owns them.
+static BOUND: Mutex<Vec<PathBuf>> = Mutex::new(Vec::new());
+
+fn bound() -> MutexGuard<'static, Vec<PathBuf>> {
+    // Every write leaves it sound.
+    BOUND.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Removes the files of all sockets that this process listens on.
+pub(crate) fn remove_sockets() {
+    for path in bound().drain(..) {
+        // One that stays is found to be stale.
+        let _ = fs::remove_file(path);
+    }
+}
 
 #[derive(Debug)]
 pub(crate) struct Listener {
@@ -33,6 +60,7 @@ impl Listener {
             path: path.display().to_string(),
             source,
         };
+        check_socket(&path).map_err(failed)?;
         let socket = match UnixListener::bind(&path) {
             Err(error) if error.kind() == ErrorKind::AddrInUse && is_stale(&path) => {
                 fs::remove_file(&path).map_err(failed)?;
@@ -41,9 +69,16 @@ impl Listener {
             other => other,
         }
         .map_err(failed)?;
+        bound().push(path.clone());
+        let listener = Self { socket, path };
         // Nobody else gets into the folder, so nobody was quicker than this.
-        fs::set_permissions(&path, Permissions::from_mode(0o600)).map_err(failed)?;
-        Ok(Self { socket, path })
+        let private = Permissions::from_mode(0o600);
+        let set = fs::set_permissions(&listener.path, private);
+        set.map_err(|source| HostError::Socket {
+            path: listener.path.display().to_string(),
+            source,
+        })?;
+        Ok(listener)
     }
 
     pub(crate) fn accept(&self) -> Result<Stream, HostError> {
@@ -59,19 +94,52 @@ impl Listener {
 
 impl Drop for Listener {
     fn drop(&mut self) {
+        bound().retain(|path| *path != self.path);
         // One that is gone already is no matter; one that stays is found to be stale.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// The kernel names the user of the caller. Not even root is let in: root has other ways.
+/// The kernel names the user at the other end. Not even root is let in: root has other ways.
 fn check_peer(socket: &UnixStream, ours: u32) -> io::Result<()> {
     let user = peer_user(socket)?;
     if user == ours {
         return Ok(());
     }
-    let what = format!("the caller is user {user} and not {ours}");
+    let what = format!("the other end is user {user} and not {ours}");
     Err(io::Error::new(ErrorKind::PermissionDenied, what))
+}
+
+/// That nothing but a socket of ours is at the path, if anything is.
+fn check_socket(path: &Path) -> io::Result<()> {
+    let found = match fs::symlink_metadata(path) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+        found => found?,
+    };
+    let (user, kind) = (found.uid(), kind_of(found.file_type()));
+    if kind != SOCKET {
+        let problem = format!("{kind} is where the socket should be; remove it");
+        return Err(io::Error::new(ErrorKind::AlreadyExists, problem));
+    }
+    if user != geteuid().as_raw() {
+        let problem = format!("the socket there belongs to user {user}");
+        return Err(io::Error::new(ErrorKind::PermissionDenied, problem));
+    }
+    Ok(())
+}
+
+/// Calls the listener at `path`. The system waits where the listener's queue is full, up to the
+/// time that sending may take.
+fn call(path: &Path) -> io::Result<UnixStream> {
+    check_socket(path)?;
+    let address = SocketAddrUnix::new(path)?;
+    let ours = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    set_socket_timeout(&ours, Timeout::Send, Some(CALL_MAX))?;
+    connect(&ours, &address)?;
+    set_socket_timeout(&ours, Timeout::Send, None)?;
+    let stream = UnixStream::from(ours);
+    check_peer(&stream, geteuid().as_raw())?;
+    Ok(stream)
 }
 
 #[derive(Debug)]
@@ -81,15 +149,18 @@ impl Stream {
     pub(crate) fn connect(name: &SocketName) -> Result<Self, HostError> {
         let found = folders_of_ours().find_map(|folder| {
             let path = path_in(&folder, name);
-            path.exists().then_some(path)
+            path.symlink_metadata().is_ok().then_some(path)
         });
         let path = found.ok_or_else(|| HostError::Socket {
             path: name.to_string(),
             source: ErrorKind::NotFound.into(),
         })?;
-        let socket = UnixStream::connect(&path).map_err(|source| HostError::Socket {
+        let socket = call(&path).map_err(|source| HostError::Socket {
             path: path.display().to_string(),
-            source,
+            source: match source.kind() {
+                ErrorKind::WouldBlock => io::Error::new(ErrorKind::TimedOut, "it takes no calls"),
+                _ => source,
+            },
         })?;
         Ok(Self(socket))
     }
@@ -143,26 +214,32 @@ pub(crate) fn socket_files() -> Vec<String> {
         .collect()
 }
 
-/// Whether its process lives; if not, the socket is removed.
+/// Whether anybody takes a call. A socket that nobody listens on is removed where its process is
+/// dead. One whose number a living process has may be that process's, which is about to listen.
 pub(crate) fn socket_is_alive(name: &SocketName) -> bool {
     let pid = i32::try_from(name.pid()).ok().and_then(Pid::from_raw);
-    if pid.is_some_and(|pid| test_kill_process(pid).is_ok()) {
-        return true;
-    }
-    // A container may share the folder and not the process ids: only the socket itself knows.
+    let is_dead = pid.is_none_or(|pid| test_kill_process(pid).is_err());
     let paths: Vec<_> = folders_of_ours()
         .map(|folder| path_in(&folder, name))
+        .filter(|path| path.symlink_metadata().is_ok())
         .collect();
-    for path in paths.iter().filter(|path| is_stale(path)) {
-        // Where it cannot be removed it is found to be stale again.
-        let _ = fs::remove_file(path);
+    let mut is_alive = false;
+    for path in &paths {
+        match call(path).map_err(|error| error.kind()) {
+            Ok(_) | Err(ErrorKind::WouldBlock) => is_alive = true,
+            Err(ErrorKind::ConnectionRefused) if is_dead => {
+                // Where it cannot be removed it is found to be stale again.
+                let _ = fs::remove_file(path);
+            }
+            Err(_) => {}
+        }
     }
-    paths.iter().any(|path| path.exists())
+    is_alive
 }
 
 /// Whether nobody listens on it.
 fn is_stale(path: &Path) -> bool {
-    let refused = UnixStream::connect(path).err();
+    let refused = call(path).err();
     refused.is_some_and(|error| error.kind() == ErrorKind::ConnectionRefused)
 }
 
@@ -208,5 +285,67 @@ mod tests {
         check_peer(&ours, user).unwrap();
         let refused = check_peer(&ours, user + 1).unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::PermissionDenied);
+    }
+
+    #[test]
+    fn what_is_no_socket_of_ours_keeps_its_place_and_is_named() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("run");
+        make_private(&folder).unwrap();
+        let path = path_in(&folder, &name());
+        let target = outer.path().join("target");
+        fs::write(&target, "kept").unwrap();
+        let check = |kind: &str| {
+            let error = Listener::bind_in(&folder, &name()).unwrap_err().to_string();
+            assert!(
+                error.contains(kind) && error.contains("remove it"),
+                "{error}"
+            );
+            let error = call(&path).unwrap_err().to_string();
+            assert!(error.contains(kind), "{error}");
+        };
+        fs::create_dir(&path).unwrap();
+        check("a folder is where");
+        fs::remove_dir(&path).unwrap();
+        fs::write(&path, "kept").unwrap();
+        check("a regular file is where");
+        assert_eq!(fs::read(&path).unwrap(), b"kept");
+        fs::remove_file(&path).unwrap();
+        std::os::unix::fs::symlink(&target, &path).unwrap();
+        check("a link is where");
+        assert_eq!(fs::read(&target).unwrap(), b"kept");
+    }
+
+    #[test]
+    fn a_listener_whose_queue_is_full_is_given_up_in_time() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("run");
+        make_private(&folder).unwrap();
+        let path = path_in(&folder, &name());
+        let ours = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        rustix::net::bind(&ours, &SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&ours, 0).unwrap();
+        let mut waiting = Vec::new();
+        let refused = loop {
+            match call(&path) {
+                Ok(stream) => waiting.push(stream),
+                Err(error) => break error,
+            }
+            assert!(waiting.len() < 16, "a queue of one place takes many");
+        };
+        assert_eq!(refused.kind(), ErrorKind::WouldBlock, "{refused}");
+    }
+
+    #[test]
+    fn a_process_that_ends_at_once_leaves_no_socket() {
+        // The list is the process's, so the other tests' listeners are taken off it as well: they
+        // remove their files themselves.
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("run");
+        make_private(&folder).unwrap();
+        let listener = Listener::bind_in(&folder, &name()).unwrap();
+        assert!(bound().contains(&listener.path));
+        drop(listener);
+        assert!(!bound().iter().any(|path| path.starts_with(outer.path())));
     }
 }

@@ -1,0 +1,25 @@
+use std::fs::{FileType, OpenOptions};
+use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+
+/// Opening a pipe is not to wait for its other end, nor a terminal to become the process's.
+pub(crate) fn open_to_read(options: &mut OpenOptions) {
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY);
+}
+
+/// The same, and opening a link is an error.
+pub(crate) fn open_to_own(options: &mut OpenOptions) {
+    options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW);
+}
+
+/// What a file is, in words.
+pub(crate) fn kind_of(found: FileType) -> &'static str {
+    match found {
+        found if found.is_dir() => "a folder",
+        found if found.is_symlink() => "a link",
+        found if found.is_fifo() => "a pipe",
+        found if found.is_socket() => "a socket",
+        found if found.is_char_device() || found.is_block_device() => "a device",
+        found if found.is_file() => "a regular file",
+        _ => "something else",
+    }
+}

@@ -1,0 +1,32 @@
+use crate::error::HostError;
+use crate::imp;
+
+/// A signal that asks the process to end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EndSignal {
+    /// From the keyboard, as Ctrl-C; on Windows every event of the console.
+    Interrupt,
+    /// From whoever runs the machine, such as a container's owner.
+    Terminate,
+    /// The terminal has gone.
+    HangUp,
+}
+
+/// Has `heard` called on a thread of its own for each signal from here on, also in a process that is
+/// the first of its container. A terminal that goes away is no signal to a process that was started
+/// with `nohup`.
+pub fn hear_signals(heard: impl FnMut(EndSignal) + Send + 'static) -> Result<(), HostError> {
+    imp::hear_signals(Box::new(heard))
+}
+
+/// Keeps how the terminal is set at this moment, for [`tidy_up`].
+pub fn remember_terminal() {
+    imp::remember_terminal();
+}
+
+/// What a process that ends at once owes to others: the terminal is set as it was remembered, and
+/// the names of sockets that it listened on are free.
+pub fn tidy_up() {
+    imp::restore_terminal();
+    imp::remove_sockets();
+}

@@ -1,0 +1,55 @@
+//! What is remembered of a file whose hash was right, so that it is hashed again only after a change.
+
+use std::fs::{self, Metadata};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::catalogue::Entry;
+
+/// A small file beside the model's: the hash that was right, and what the file was like then.
+pub(crate) struct Record {
+    path: PathBuf,
+}
+
+/// What a file is like: a change of content changes it, as far as the system says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Stamp(String);
+
+impl Stamp {
+    /// That of the file at `path`.
+    pub(crate) fn of(path: &Path) -> io::Result<Self> {
+        let metadata = fs::metadata(path)?;
+        let nanos = |time: io::Result<SystemTime>| {
+            // Not every file system has both; a time before 1970 is none either.
+            let since = time.ok()?.duration_since(UNIX_EPOCH).ok()?;
+            Some(since.as_nanos())
+        };
+        let written = nanos(metadata.modified());
+        // A file that takes another's place keeps its time of writing where it is copied with it.
+        let made = nanos(Metadata::created(&metadata));
+        Ok(Self(format!("{} {written:?} {made:?}", metadata.len())))
+    }
+}
+
+impl Record {
+    /// That of `entry` in `folder`.
+    pub(crate) fn of(folder: &Path, entry: &Entry) -> Self {
+        let path = folder.join(format!(".{}.verified", entry.file));
+        Self { path }
+    }
+
+    /// Whether a file with this stamp was found right before.
+    pub(crate) fn holds(&self, entry: &Entry, stamp: &Stamp) -> bool {
+        fs::read_to_string(&self.path).is_ok_and(|text| text == line(entry, stamp))
+    }
+
+    /// Remembers that a file with this stamp is right. Where that fails, it is hashed each time.
+    pub(crate) fn write(&self, entry: &Entry, stamp: &Stamp) {
+        let _ = fs::write(&self.path, line(entry, stamp));
+    }
+}
+
+fn line(entry: &Entry, stamp: &Stamp) -> String {
+    format!("{} {}\n", entry.sha256, stamp.0)
+}

@@ -1,0 +1,210 @@
+use std::borrow::Cow;
+use std::ops::Range;
+
+use crate::error::ModelError;
+
+use super::bpe::Bpe;
+use super::budget::Budget;
+use super::merge::Merger;
+use super::normalise::Normaliser;
+use super::pieces::Pieces;
+use super::special::{Fragment, Marked, Own, Specials};
+use super::split::Splitter;
+use super::spm::{Part, Spm};
+
+/// How a text becomes tokens, whatever file says so: special tokens are found first, what is
+/// between them is normalised, cut into words, and merged within them.
+#[derive(Debug)]
+pub(super) struct Encoder {
+    pub(super) specials: Specials,
+    pub(super) normaliser: Normaliser,
+    /// Tokens that are looked for in the normalised text; no control tokens.
+    pub(super) normalised: Specials,
+    pub(super) prefix: Option<Prefix>,
+    pub(super) splitter: Splitter,
+    pub(super) merging: Merging,
+}
+
+/// How words become tokens.
+#[derive(Debug)]
+pub(super) enum Merging {
+    Bpe(Bpe),
+    Spm(Spm),
+}
+
+/// A space that is put before a text.
+#[derive(Debug, PartialEq)]
+pub(super) struct Prefix {
+    /// What is written for it, and for every other space.
+    pub(super) mark: char,
+    pub(super) before: Before,
+}
+
+/// Before which parts of a text a [`Prefix`] is put.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Before {
+    None,
+    /// What the text begins with.
+    First,
+    /// What the text begins with and what follows a special token.
+    All,
+}
+
+/// A text on its way, and what came out so far.
+struct Run<'r> {
+    pieces: &'r Pieces,
+    merger: Merger,
+    out: Vec<u32>,
+}
+
+impl Encoder {
+    /// The tokens of `text`, whose template wrote the bytes in `own`.
+    pub(super) fn encode(
+        &self,
+        pieces: &Pieces,
+        (text, own): (&str, &[Range<usize>]),
+        budget: &mut Budget<'_>,
+    ) -> Result<Vec<u32>, ModelError> {
+        let mut run = Run {
+            pieces,
+            merger: Merger::default(),
+            out: Vec::new(),
+        };
+        let own = Own::new(own);
+        let marked = Marked { text, own: &own };
+        let mut begins = true;
+        self.specials.cut(marked, budget, &mut |fragment, budget| {
+            match &fragment {
+                Fragment::Token(id) => run.token(*id, budget)?,
+                Fragment::Text(at) => {
+                    let place = Place {
+                        first: at.start == 0,
+                        begins,
+                    };
+                    self.fragment(&text[at.clone()], place, &mut run, budget)?;
+                }
+            }
+            begins = matches!(fragment, Fragment::Token(_));
+            Ok(())
+        })?;
+        Ok(run.out)
+    }
+
+    fn fragment(
+        &self,
+        text: &str,
+        place: Place,
+        run: &mut Run<'_>,
+        budget: &mut Budget<'_>,
+    ) -> Result<(), ModelError> {
+        budget.check(run.out.len(), text.len())?;
+        let text = self.normaliser.run(text, budget)?;
+        if self.normalised.is_empty() {
+            return self.words(&text, place, run, budget);
+        }
+        let own = Own::new(&[]);
+        let marked = Marked {
+            text: &text,
+            own: &own,
+        };
+        self.normalised
+            .cut(marked, budget, &mut |fragment, budget| match fragment {
+                Fragment::Token(id) => run.token(id, budget),
+                Fragment::Text(at) => {
+                    let place = Place {
+                        first: place.first && at.start == 0,
+                        ..place
+                    };
+                    self.words(&text[at], place, run, budget)
+                }
+            })
+    }
+
+    fn words(
+        &self,
+        text: &str,
+        place: Place,
+        run: &mut Run<'_>,
+        budget: &mut Budget<'_>,
+    ) -> Result<(), ModelError> {
+        let text = match &self.prefix {
+            Some(prefix) => prefix.put(text, place.first),
+            None => Cow::Borrowed(text),
+        };
+        if text.is_empty() {
+            return Ok(());
+        }
+        self.splitter.split(&text, budget, &mut |word, budget| {
+            let Run {
+                pieces,
+                merger,
+                out,
+            } = &mut *run;
+            match &self.merging {
+                Merging::Bpe(bpe) => bpe.encode((pieces, word), merger, out, budget)?,
+                Merging::Spm(spm) => {
+                    let part = Part {
+                        text: word,
+                        begins: place.begins,
+                    };
+                    spm.encode((pieces, part), merger, out, budget)?;
+                }
+            }
+            budget.check(out.len(), 0)
+        })
+    }
+
+    /// Bytes of text that a token stands for at most; `None` where there is no such number.
+    pub(super) fn token_bytes_max(&self, pieces: &Pieces) -> Option<usize> {
+        let swallows = match &self.merging {
+            Merging::Bpe(bpe) => bpe.swallows(),
+            Merging::Spm(_) => false,
+        };
+        let strips = self.specials.strip() || self.normalised.strip();
+        if swallows || strips || self.splitter.removes() {
+            return None;
+        }
+        Some(
+            self.normaliser
+                .shrinks_by()?
+                .saturating_mul(pieces.longest().max(4)),
+        )
+    }
+}
+
+/// Where a part of a text is.
+#[derive(Clone, Copy)]
+struct Place {
+    /// It is the first of the text, with nothing before it.
+    first: bool,
+    /// It begins the text, or follows a special token.
+    begins: bool,
+}
+
+impl Run<'_> {
+    fn token(&mut self, id: u32, budget: &mut Budget<'_>) -> Result<(), ModelError> {
+        budget.spend(1)?;
+        self.out.push(id);
+        budget.check(self.out.len(), 0)
+    }
+}
+
+impl Prefix {
+    fn put<'t>(&self, text: &'t str, first: bool) -> Cow<'t, str> {
+        let mut buffer = [0; 4];
+        let mark: &str = self.mark.encode_utf8(&mut buffer);
+        let mut text = match self.mark {
+            ' ' => Cow::Borrowed(text),
+            _ => Cow::Owned(text.replace(' ', mark)),
+        };
+        let wanted = match self.before {
+            Before::None => false,
+            Before::First => first,
+            Before::All => true,
+        };
+        if wanted && !text.is_empty() && !text.starts_with(self.mark) {
+            text.to_mut().insert(0, self.mark);
+        }
+        text
+    }
+}
