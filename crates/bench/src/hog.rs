@@ -2,7 +2,7 @@
 
 use std::io::{self, Read};
 use std::process::{self, Child, Stdio};
-use std::thread;
+use std::thread::Builder;
 
 use crate::error::BenchError;
 use crate::process::OwnCommand;
@@ -40,11 +40,15 @@ impl Drop for Hogs {
 
 /// Keeps one processor busy until standard input closes, which ends the process.
 pub fn spin() -> ! {
-    thread::spawn(|| {
+    let listen = || {
         let mut byte = [0];
         while let Ok(1..) = io::stdin().read(&mut byte) {}
         process::exit(0);
-    });
+    };
+    // Nothing would end it.
+    if Builder::new().spawn(listen).is_err() {
+        process::exit(1);
+    }
     let mut n = 0u64;
     loop {
         n = std::hint::black_box(n.wrapping_add(1));

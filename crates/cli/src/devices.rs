@@ -12,8 +12,8 @@ struct Row<'a> {
     id: String,
     #[serde(flatten)]
     device: &'a Device,
-    /// Measured, with as many threads as it has cores.
-    read_bytes_per_second: f64,
+    /// Measured, with as many threads as it has cores; none where that could not be.
+    read_bytes_per_second: Option<f64>,
     /// Everything that can be measured and held back there, or cannot.
     abilities: Vec<AbilityRow>,
 }
@@ -39,14 +39,14 @@ pub(crate) fn run(args: &DevicesArgs) -> anyhow::Result<()> {
     for row in &rows {
         let Row { id, device, .. } = row;
         out::line(&format!(
-            "{id}: {}, {} cores{}, {} memory{}, {} free, reads {:.1} GB/s",
+            "{id}: {}, {} cores{}, {} memory{}, {} free, {}",
             device.name,
             device.cores().len(),
             quota(device),
             Bytes(device.memory_total_bytes),
             built_in(device),
             Bytes(device.memory_free_bytes),
-            row.read_bytes_per_second / 1e9
+            reads(row.read_bytes_per_second)
         ))?;
         for ability in &row.abilities {
             out::line(&ability.line())?;
@@ -73,15 +73,28 @@ fn built_in(device: &Device) -> String {
     is_limited.then(text).unwrap_or_default()
 }
 
+fn reads(bytes_per_second: Option<f64>) -> String {
+    match bytes_per_second {
+        Some(bytes) => format!("reads {:.1} GB/s", bytes / 1e9),
+        None => "reading not measured".to_owned(),
+    }
+}
+
 fn row(device: &Device) -> Row<'_> {
     let probe = BandwidthProbe {
         cores: CoreSet::new(device.cores().iter().copied()),
         ..BandwidthProbe::new(device.cores().len())
     };
+    let measured = stream_bandwidth(&probe);
+    if let Err(error) = &measured {
+        out::note(format!(
+            "warning: reading from memory was not measured: {error}"
+        ));
+    }
     Row {
         id: device.to_string(),
         device,
-        read_bytes_per_second: stream_bandwidth(&probe),
+        read_bytes_per_second: measured.ok(),
         abilities: abilities().into_iter().map(AbilityRow::new).collect(),
     }
 }

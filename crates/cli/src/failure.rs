@@ -119,9 +119,10 @@ fn of_hub(error: &HubError) -> u8 {
     }
 }
 
-/// Memory that the system refused.
+/// Memory that the system refused, or a thread, which it says would have to be waited for.
 fn of_io(error: &io::Error) -> Option<u8> {
-    (error.kind() == io::ErrorKind::OutOfMemory).then_some(LIMIT)
+    let refused = [io::ErrorKind::OutOfMemory, io::ErrorKind::WouldBlock];
+    refused.contains(&error.kind()).then_some(LIMIT)
 }
 
 fn of_client(error: &ClientError) -> u8 {
@@ -176,6 +177,8 @@ fn remedy(error: &anyhow::Error) -> Option<&'static str> {
 
 #[cfg(test)]
 mod tests {
+    use gogrid_host::HostError;
+
     use super::*;
 
     #[test]
@@ -251,8 +254,15 @@ mod tests {
 
     #[test]
     fn memory_that_is_refused_is_a_limit_wherever_it_was_asked_for() {
-        let refused = io::Error::from(io::ErrorKind::OutOfMemory);
-        let error = anyhow::Error::from(refused).context("cannot read x");
-        assert_eq!(exit_code(&error), LIMIT);
+        for kind in [io::ErrorKind::OutOfMemory, io::ErrorKind::WouldBlock] {
+            let refused = || io::Error::from(kind);
+            let error = anyhow::Error::from(refused()).context("cannot start a thread");
+            assert_eq!(exit_code(&error), LIMIT);
+            let within = HostError::Call {
+                call: "thread",
+                source: refused(),
+            };
+            assert_eq!(exit_code(&within.into()), LIMIT);
+        }
     }
 }

@@ -1,63 +1,21 @@
 //! `gogrid limits` and `--limits`, with a gogrid that waits for a line of a chat. Pipes say when it
 //! has come so far; nothing here waits for time to pass.
+#![allow(clippy::print_stderr, reason = "a test says that it is skipped")]
 #![cfg(unix)]
 
+mod sandbox;
+
 use std::fs;
-use std::io::{BufRead, BufReader};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStderr, Command, Output, Stdio};
+use std::path::Path;
+use std::process::{Command, Output};
 
-use gogrid_testkit::{Family, RandomModel, Spec};
-use gogrid_units::WeightType;
 use serde_json::{Value, json};
-use tempfile::TempDir;
 
-/// A folder with a tiny model, in which sockets are made too.
-struct Sandbox {
-    folder: TempDir,
-}
+use crate::sandbox::{Chat, Sandbox, is_log, line};
 
 impl Sandbox {
-    fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
-        let spec = Spec {
-            family: Family::ALL[0],
-            weights: WeightType::Q8_0,
-            seed: 1,
-        };
-        let model = RandomModel::new(spec);
-        model.write_gguf(&folder.path().join("model.gguf")).unwrap();
-        Self { folder }
-    }
-
-    fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
-    }
-
-    fn gogrid(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_gogrid"));
-        command.args(args).stdin(Stdio::null());
-        command.env_remove("GOGRID_CACHE");
-        for folder in ["XDG_RUNTIME_DIR", "XDG_CACHE_HOME", "HOME", "TMPDIR"] {
-            command.env(folder, self.folder.path());
-        }
-        command
-    }
-
-    /// A chat that has opened its model.
-    fn chat(&self, args: &[&str]) -> Chat {
-        let mut command = self.gogrid(&["chat", "--model"]);
-        command.arg(self.path("model.gguf")).args(args);
-        let pipes = command.stdin(Stdio::piped()).stdout(Stdio::null());
-        let mut child = pipes.stderr(Stdio::piped()).spawn().unwrap();
-        let mut said = BufReader::new(child.stderr.take().unwrap());
-        let greeting = line(&mut said);
-        assert!(greeting.contains("/exit ends"), "{greeting}");
-        Chat { child, said }
-    }
-
     /// What `gogrid limits` with these words says about the chat.
     fn limits(&self, chat: &Chat, args: &[&str]) -> Output {
         let pid = chat.child.id().to_string();
@@ -79,35 +37,6 @@ impl Sandbox {
         assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
         serde_json::from_slice(&output.stdout).unwrap()
     }
-}
-
-struct Chat {
-    child: Child,
-    said: BufReader<ChildStderr>,
-}
-
-impl Chat {
-    fn end(mut self) {
-        drop(self.child.stdin.take());
-        assert_eq!(self.child.wait().unwrap().code(), Some(0));
-    }
-}
-
-/// The next line that is not about other programs, of which any may run beside this test.
-fn line(said: &mut BufReader<ChildStderr>) -> String {
-    loop {
-        let mut line = String::new();
-        said.read_line(&mut line).unwrap();
-        if !is_log(&line) {
-            return line;
-        }
-    }
-}
-
-fn is_log(line: &str) -> bool {
-    [" INFO ", " WARN "]
-        .iter()
-        .any(|level| line.starts_with(level))
 }
 
 fn stderr(output: &Output) -> String {

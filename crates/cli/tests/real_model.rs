@@ -1,6 +1,11 @@
 //! The program with a real model. Each test finds it in the cache, or says that it was skipped:
 //! `gogrid pull smollm2-135m` and `gogrid pull gemma3-270m` bring them. With GOGRID_REQUIRE_MODELS
 //! in the environment a missing model is a failure.
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    reason = "a test says that it is skipped"
+)]
 
 use std::fs;
 use std::io::{Read, Write};

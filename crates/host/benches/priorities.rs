@@ -1,6 +1,7 @@
 //! The cost of a change of the priorities of eight running threads by their ids, in microseconds.
 //!
 //! `cargo bench -p gogrid-host --bench priorities`
+#![allow(clippy::print_stdout, reason = "its output is the terminal")]
 
 use std::hint::black_box;
 use std::sync::mpsc::channel;

@@ -2,6 +2,7 @@
 //! cores of their own; up to 2 for two threads of one core, which virtual machines often do not tell.
 //!
 //! `cargo bench -p gogrid-host --bench siblings`
+#![allow(clippy::print_stdout, reason = "its output is the terminal")]
 
 use std::hint::black_box;
 use std::sync::atomic::{AtomicBool, Ordering};

@@ -1,6 +1,7 @@
 //! What this machine has and what can be held back on it.
 //!
 //! `cargo run --release -p gogrid-host --example machine`
+#![allow(clippy::print_stdout, reason = "its output is the terminal")]
 
 use gogrid_host::{
     BandwidthProbe, Clock, CpuProbe, HostError, MemoryProbe, PresenceProbe, PressureProbe,
@@ -16,7 +17,7 @@ fn main() -> Result<(), HostError> {
         own.total, own.anonymous, own.file, own.peak
     );
     for threads in 1..=cores.cores().len() {
-        let gigabytes = stream_bandwidth(&BandwidthProbe::new(threads)) / 1e9;
+        let gigabytes = stream_bandwidth(&BandwidthProbe::new(threads))? / 1e9;
         println!("reads {gigabytes:.1} GB/s on {threads} threads");
     }
     print_load()?;
@@ -35,7 +36,7 @@ fn print_load() -> Result<(), HostError> {
     let mut costs = Vec::new();
     let mut last = None;
     for _ in 0..11 {
-        stream_bandwidth(&work);
+        stream_bandwidth(&work)?;
         let before = clock.now();
         last = cpu.sample()?;
         costs.push((clock.now().0 - before.0) / 1000);

@@ -1,11 +1,13 @@
 use std::hint::black_box;
-use std::sync::Barrier;
-use std::thread;
+use std::io;
+use std::sync::mpsc::sync_channel;
+use std::thread::{self, Builder};
 
 use gogrid_units::{Bytes, Moment};
 
 use crate::clock::Clock;
 use crate::cores::{CoreSet, pin_thread};
+use crate::error::HostError;
 
 /// How memory bandwidth is measured.
 #[derive(Clone, Debug)]
@@ -35,29 +37,65 @@ impl BandwidthProbe {
 }
 
 /// Bytes a second that threads together read from memory, one after the other. Runs on threads of
-/// its own, at the caller's priority.
-pub fn stream_bandwidth(probe: &BandwidthProbe) -> f64 {
+/// its own, at the caller's priority. An error where there is no memory or no thread for it.
+pub fn stream_bandwidth(probe: &BandwidthProbe) -> Result<f64, HostError> {
     let threads = probe.threads.max(1);
     let words = usize::try_from(probe.footprint.0 / 8).unwrap_or(usize::MAX) / threads;
-    let filled = Barrier::new(threads);
+    let (ready, filled) = sync_channel(threads);
     let clock = Clock::start();
-    let rates: Vec<f64> = thread::scope(|scope| {
-        let run = || {
-            if let Some(cores) = &probe.cores {
-                // Where it cannot be pinned it is measured unpinned: a figure all the same.
-                pin_thread(cores);
-            }
-            let part = vec![1_u64; words.max(LANES)];
-            filled.wait();
-            read_for(&part, clock, probe.millis)
-        };
-        let readers: Vec<_> = (0..threads).map(|_| scope.spawn(run)).collect();
-        readers
-            .into_iter()
-            .map(|reader| reader.join().expect("a reader only adds"))
-            .collect()
-    });
-    rates.iter().sum()
+    thread::scope(|scope| {
+        let mut readers = Vec::new();
+        for _ in 0..threads {
+            let part = reserved(words.max(LANES))?;
+            let (go, gone) = sync_channel(1);
+            let ready = ready.clone();
+            let run = move || {
+                let part = fill(part, probe.cores.as_ref());
+                let _ = ready.send(());
+                // Where a thread is missing nobody reads.
+                gone.recv()
+                    .map_or(0.0, |()| read_for(&part, clock, probe.millis))
+            };
+            let reader = Builder::new().spawn_scoped(scope, run);
+            let reader = reader.map_err(|source| HostError::Call {
+                call: "thread",
+                source,
+            })?;
+            readers.push((go, reader));
+        }
+        filled.iter().take(threads).for_each(drop);
+        for (go, _) in &readers {
+            // A reader waits for it.
+            let _ = go.send(());
+        }
+        let rates = readers.into_iter().map(|(_, reader)| reader.join());
+        Ok(rates.map(|rate| rate.expect("a reader only adds")).sum())
+    })
+}
+
+/// Room for so many words, not touched yet.
+fn reserved(words: usize) -> Result<Vec<u64>, HostError> {
+    let mut part = Vec::new();
+    match part.try_reserve_exact(words) {
+        Ok(()) => Ok(part),
+        Err(_) => Err(HostError::Call {
+            call: "malloc",
+            source: io::Error::new(
+                io::ErrorKind::OutOfMemory,
+                format!("the system refused {} bytes", words.saturating_mul(8)),
+            ),
+        }),
+    }
+}
+
+/// Fills it on the thread that reads it, so that it is in memory near that thread's core.
+fn fill(mut part: Vec<u64>, cores: Option<&CoreSet>) -> Vec<u64> {
+    if let Some(cores) = cores {
+        // Where it cannot be pinned it is measured unpinned: a figure all the same.
+        pin_thread(cores);
+    }
+    part.resize(part.capacity(), 1);
+    part
 }
 
 const LANES: usize = 32;
@@ -99,8 +137,21 @@ mod tests {
                 millis: 1,
                 ..BandwidthProbe::new(2)
             };
-            let rate = stream_bandwidth(&probe);
+            let rate = stream_bandwidth(&probe).unwrap();
             assert!(rate.is_finite() && rate > 0.0, "{rate}");
         }
+    }
+
+    #[test]
+    fn memory_that_cannot_be_had_is_an_error() {
+        let probe = BandwidthProbe {
+            footprint: Bytes(1 << 60),
+            ..BandwidthProbe::new(2)
+        };
+        let error = stream_bandwidth(&probe).unwrap_err().to_string();
+        assert!(
+            error.contains("refused 576460752303423488 bytes"),
+            "{error}"
+        );
     }
 }

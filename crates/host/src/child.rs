@@ -28,8 +28,15 @@ impl ChildProcess {
         self.child.stderr.take()
     }
 
-    /// How it ended, if it has.
+    /// How it ended, if it has. What it started and left is ended as well.
     pub fn ended(&mut self) -> io::Result<Option<ExitStatus>> {
+        if !self.is_reaped {
+            // Once it is reaped its group can no more be told from another's.
+            if imp::runs(&self.child) {
+                return Ok(None);
+            }
+            imp::kill_with_its_own(&self.child);
+        }
         let status = self.child.try_wait()?;
         self.is_reaped |= status.is_some();
         Ok(status)

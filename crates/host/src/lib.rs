@@ -51,7 +51,7 @@ pub use error::HostError;
 pub use files::{open_own, open_regular, read_regular, replace_own};
 pub use gpu::{GpuProbe, GpuSample};
 pub use load::{CpuProbe, CpuSample, Pressure, PressureProbe};
-pub use local_time::{LocalTime, local_time};
+pub use local_time::{LocalDate, LocalTime, local_date, local_time};
 pub use memory::{MemoryProbe, Resident, SystemMemory, resident, system_memory};
 pub use own::{OwnCounts, own_counts, unmap_freed_blocks};
 pub use power::{Battery, PowerProbe, TemperatureProbe, battery};

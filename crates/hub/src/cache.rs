@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
+use gogrid_host::open_own;
 use gogrid_units::Bytes;
 
 use crate::catalogue::Entry;
@@ -102,7 +103,10 @@ impl Cache {
         entry: &'static Entry,
         progress: &mut dyn Progress,
     ) -> Result<PathBuf, HubError> {
-        fs::create_dir_all(&self.folder).map_err(failed_to("make the folder", &self.folder))?;
+        fs::create_dir_all(&self.folder).map_err(|error| match is_full(&error) {
+            true => self.full(entry),
+            false => failed_to("make the folder", &self.folder)(error),
+        })?;
         let _lock = self.lock(entry, progress)?;
         if let Some(path) = self.find_hashed(entry, progress)? {
             return Ok(path);
@@ -150,9 +154,10 @@ impl Cache {
             .tempdir_in(&self.folder)
             .map_err(Fault::Local)?;
         let partial = scratch.path().join(entry.file);
-        let mut sink = Sink::create(&partial, entry.bytes, progress).map_err(Fault::Local)?;
+        let mut sink =
+            Sink::create(&partial, (entry.bytes, entry.sha256), progress).map_err(Fault::Local)?;
         fetch(scratch.path(), &mut sink)?;
-        sink.finish(entry.sha256)?;
+        sink.finish()?;
         let path = self.folder.join(entry.file);
         fs::rename(&partial, &path).map_err(Fault::Local)?;
         let stamp = Stamp::of(&path).map_err(Fault::Local)?;
@@ -193,10 +198,10 @@ impl Cache {
     fn lock(&self, entry: &Entry, progress: &mut dyn Progress) -> Result<File, HubError> {
         let path = self.folder.join(format!(".{}.lock", entry.file));
         let failed = failed_to("lock", &path);
-        let file = match File::create(&path) {
-            Ok(file) => file,
-            Err(error) => return Err(failed(error)),
-        };
+        let file = open_own(&path).map_err(|error| match is_full(&error) {
+            true => self.full(entry),
+            false => failed(error),
+        })?;
         let mut told = false;
         loop {
             match file.try_lock() {
@@ -230,16 +235,27 @@ impl Cache {
     }
 
     fn local(&self, entry: &Entry, error: io::Error) -> HubError {
-        match error.kind() {
-            io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => HubError::DiskFull {
-                name: entry.name,
-                path: self.folder.clone(),
-                // The file, and the largest package it may come in.
-                needed: entry.bytes.times(2),
-            },
-            _ => failed_to("write to", &self.folder)(error),
+        match is_full(&error) {
+            true => self.full(entry),
+            false => failed_to("write to", &self.folder)(error),
         }
     }
+
+    fn full(&self, entry: &Entry) -> HubError {
+        HubError::DiskFull {
+            name: entry.name,
+            path: self.folder.clone(),
+            // The file, and the largest package it may come in.
+            needed: entry.bytes.times(2),
+        }
+    }
+}
+
+fn is_full(error: &io::Error) -> bool {
+    matches!(
+        error.kind(),
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded
+    )
 }
 
 #[expect(

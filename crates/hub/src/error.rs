@@ -105,6 +105,22 @@ pub enum SourceError {
         /// The connection's reason.
         detail: String,
     },
+    /// A proxy that cannot be used.
+    #[error("{variable}: {detail}")]
+    Proxy {
+        /// The environment variable that names it.
+        variable: &'static str,
+        /// The fault.
+        detail: String,
+    },
+    /// It failed again and again.
+    #[error("{last} (tried {tries} times)")]
+    Repeatedly {
+        /// How often it was tried.
+        tries: u32,
+        /// How it failed the last time.
+        last: Box<SourceError>,
+    },
     /// It answered, with an error.
     #[error("answered with HTTP status {status}")]
     Status {

@@ -1,7 +1,8 @@
 use std::fs::File;
-use std::io::{self, Read, Write};
+use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
+use gogrid_host::open_regular;
 use gogrid_units::Bytes;
 use sha2::{Digest, Sha256};
 
@@ -16,6 +17,7 @@ pub(crate) struct Sink<'a> {
     hash: Sha256,
     written: u64,
     expected: u64,
+    sha256: &'static str,
     pub(crate) progress: &'a mut dyn Progress,
 }
 
@@ -37,10 +39,10 @@ impl From<SourceError> for Fault {
 }
 
 impl<'a> Sink<'a> {
-    /// An empty file at `path`, which is to become `expected` bytes.
+    /// An empty file at `path`, which is to become `expected` bytes with this SHA-256.
     pub(crate) fn create(
         path: &Path,
-        expected: Bytes,
+        (expected, sha256): (Bytes, &'static str),
         progress: &'a mut dyn Progress,
     ) -> io::Result<Self> {
         let file = File::create(path)?;
@@ -49,6 +51,7 @@ impl<'a> Sink<'a> {
             hash: Sha256::new(),
             written: 0,
             expected: expected.0,
+            sha256,
             progress,
         })
     }
@@ -56,6 +59,36 @@ impl<'a> Sink<'a> {
     /// The bytes the whole file has.
     pub(crate) fn expected(&self) -> u64 {
         self.expected
+    }
+
+    /// The bytes it has.
+    pub(crate) fn written(&self) -> u64 {
+        self.written
+    }
+
+    /// Makes it empty again.
+    pub(crate) fn restart(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()?;
+        (self.hash, self.written) = (Sha256::new(), 0);
+        Ok(())
+    }
+
+    /// Whether it is the file that it is to become.
+    pub(crate) fn is_right(&self) -> bool {
+        self.written == self.expected && self.found() == self.sha256
+    }
+
+    /// That it is another file.
+    pub(crate) fn wrong_hash(&self) -> SourceError {
+        SourceError::WrongHash {
+            expected: self.sha256,
+            found: self.found(),
+        }
+    }
+
+    fn found(&self) -> String {
+        hex(&self.hash.clone().finalize())
     }
 
     /// Takes all of `from`. Reading errors become `on_read`'s; more bytes than the file should
@@ -97,18 +130,13 @@ impl<'a> Sink<'a> {
     }
 
     /// Checks length and hash, and waits until the bytes are on the disk.
-    pub(crate) fn finish(self, sha256: &'static str) -> Result<(), Fault> {
+    pub(crate) fn finish(self) -> Result<(), Fault> {
         if self.written != self.expected {
             let (expected, found) = (self.expected, self.written);
             return Err(SourceError::WrongLength { expected, found }.into());
         }
-        let found = hex(&self.hash.finalize());
-        if found != sha256 {
-            return Err(SourceError::WrongHash {
-                expected: sha256,
-                found,
-            }
-            .into());
+        if !self.is_right() {
+            return Err(self.wrong_hash().into());
         }
         self.file.sync_all().map_err(Fault::Local)
     }
@@ -116,7 +144,7 @@ impl<'a> Sink<'a> {
 
 /// The SHA-256 of the file at `path`, in lower-case hexadecimal, or `None` when told to stop.
 pub(crate) fn sha256_of(path: &Path, progress: &mut dyn Progress) -> io::Result<Option<String>> {
-    let mut file = File::open(path)?;
+    let mut file = open_regular(path)?;
     let mut hash = Sha256::new();
     let mut chunk = vec![0; CHUNK_BYTES];
     let mut done = Bytes::ZERO;
@@ -134,4 +162,43 @@ pub(crate) fn sha256_of(path: &Path, progress: &mut dyn Progress) -> io::Result<
 
 fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::progress::Silent;
+
+    #[test]
+    fn a_full_disk_is_this_machines_fault_and_no_sources() {
+        let full = Path::new("/dev/full");
+        if !full.exists() {
+            return eprintln!("skipped: this system has no disk that is always full");
+        }
+        let mut silent = Silent;
+        let mut sink = Sink::create(full, (Bytes(11), ""), &mut silent).unwrap();
+        let taken = sink.take_all(&mut &b"hello world"[..], &|_, error| {
+            panic!("reading was said to fail: {error}")
+        });
+        let is_full =
+            matches!(&taken, Err(Fault::Local(e)) if e.kind() == io::ErrorKind::StorageFull);
+        assert!(is_full, "{taken:?}");
+    }
+
+    #[test]
+    fn what_is_begun_anew_has_nothing_of_before() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let sha256 = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
+        let mut silent = Silent;
+        let mut sink = Sink::create(&path, (Bytes(11), sha256), &mut silent).unwrap();
+        let fails = |_, error: io::Error| panic!("{error}");
+        sink.take_all(&mut &b"rubbish"[..], &fails).unwrap();
+        assert!(!sink.is_right());
+        sink.restart().unwrap();
+        sink.take_all(&mut &b"hello world"[..], &fails).unwrap();
+        assert!(sink.is_right());
+        sink.finish().unwrap();
+        assert_eq!(std::fs::read(&path).unwrap(), b"hello world");
+    }
 }

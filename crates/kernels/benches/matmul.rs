@@ -1,6 +1,7 @@
 //! How fast products read weights (one token) and multiply (128 tokens), on one thread:
 //! `cargo bench -p gogrid-kernels --bench matmul`. Best of several, beside a plain read of as much
 //! memory in the same moment.
+#![allow(clippy::print_stdout, reason = "its output is the terminal")]
 
 use std::hint::black_box;
 use std::sync::Arc;

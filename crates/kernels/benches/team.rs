@@ -1,5 +1,6 @@
 //! The cost of a region, and how fast attention reads its cache:
 //! `cargo bench -p gogrid-kernels --bench team`. Medians.
+#![allow(clippy::print_stdout, reason = "its output is the terminal")]
 
 use std::hint::black_box;
 use std::sync::Arc;

@@ -1,6 +1,7 @@
 //! What an admission costs: the check, the reservation and giving back, in nanoseconds.
 //!
 //! `cargo bench -p gogrid-lease`
+#![allow(clippy::print_stdout, reason = "its output is the terminal")]
 
 use std::hint::black_box;
 use std::thread;

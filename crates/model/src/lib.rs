@@ -39,4 +39,6 @@ pub use decoder::{
 };
 pub use error::ModelError;
 pub use model::{Model, ModelId, OpenOptions};
-pub use text::{ChatTemplate, EncodeLimit, Message, SpecialTokens, TextDecoder, Tokenizer};
+pub use text::{
+    ChatTemplate, ChatText, CivilTime, EncodeLimit, Message, SpecialTokens, TextDecoder, Tokenizer,
+};

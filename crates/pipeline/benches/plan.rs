@@ -4,6 +4,7 @@
 //! with `-- 10000` after it as many as that; the variable `FROM` leaves out the requests before one.
 //! Requests whose best plan does not change when every device has its memory for itself are told
 //! apart from those where sharing binds, and from those whose search was cut short.
+#![allow(clippy::print_stdout, reason = "its output is the terminal")]
 
 use std::hint::black_box;
 use std::time::Instant;

@@ -109,6 +109,8 @@ pub(crate) struct DriverStage {
     line: u64,
     index: usize,
     stage: Box<dyn Stage>,
+    /// What the stage says of itself, as it was opened.
+    depth: usize,
     waiting: VecDeque<Box<Flight>>,
     open: VecDeque<(Ticket, Box<Flight>)>,
     /// Whether the oldest open ticket waits for its device, so that polling it is of no use.
@@ -131,6 +133,7 @@ impl DriverStage {
         Box::new(Self {
             line,
             index,
+            depth: stage.depth(),
             stage,
             waiting: VecDeque::new(),
             open: VecDeque::new(),
@@ -157,7 +160,7 @@ impl DriverStage {
 
     /// Moves one waiting flight in, if the stage has room for it. Says whether one moved.
     fn submit_next(&mut self) -> bool {
-        if self.open.len() >= self.stage.depth() {
+        if self.open.len() >= self.depth {
             return false;
         }
         let Some(flight) = self.waiting.pop_front() else {

@@ -1,6 +1,7 @@
 //! Two models at once on one machine: what they hold and take together, under one set of limits.
 //!
 //! `cargo run --release --example two_models -- conservative FIRST.gguf SECOND.gguf`
+#![allow(clippy::print_stdout, reason = "its output is the terminal")]
 
 use std::error::Error;
 use std::sync::Arc;

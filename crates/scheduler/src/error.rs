@@ -14,7 +14,7 @@ pub enum Refusal {
     /// The prompt leaves no room for a token.
     #[error("prompt of {tokens} tokens does not fit a context of {context} with one more")]
     PromptTooLong {
-        /// Tokens of the prompt; where its bytes alone are too many, the fewest it can have.
+        /// Tokens of the prompt; where counting stopped before its end, the fewest it can have.
         tokens: usize,
         /// Tokens a sequence may have.
         context: usize,

@@ -386,6 +386,10 @@ mod callers;
 #[cfg(test)]
 mod crowds;
 #[cfg(test)]
+mod deaths;
+#[cfg(test)]
+mod extremes;
+#[cfg(test)]
 mod live;
 #[cfg(test)]
 mod moves;

@@ -4,7 +4,7 @@ mod worker;
 
 use std::sync::Arc;
 
-use gogrid_model::{Message, Model, ModelError, TextDecoder};
+use gogrid_model::{EncodeLimit, Message, Model, ModelError, TextDecoder};
 use gogrid_units::contain;
 
 use crate::core::{Decode, Task, Text};
@@ -13,7 +13,7 @@ use crate::limits::{LAST_N_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX};
 use crate::request::{Continuation, GenerateRequest, Prompt, PromptRows, Sampling};
 use crate::sampling::{Sampler, StopWatch};
 use rows::Takes;
-use text::{TextLimit, Written};
+use text::{Marked, Written};
 
 pub(crate) use worker::TextWorkers;
 
@@ -112,9 +112,9 @@ impl Intake {
         written.check(&self.model, tokens_max)?;
         let ids = match written.is_short() {
             true => {
-                let limit = TextLimit {
+                let limit = EncodeLimit {
                     tokens_max,
-                    ..TextLimit::NONE
+                    ..EncodeLimit::NONE
                 };
                 written.tokenize(&self.model, limit)?
             }
@@ -139,16 +139,18 @@ impl Intake {
 
     /// The ids of a text of any number of tokens, on the calling thread.
     pub(crate) fn tokenize(&self, text: &str, bos: bool) -> Result<Vec<u32>, Refusal> {
+        let marked = Marked::parsed(text);
         let tokenized = contain(|| match bos {
-            true => text::with_bos(&self.model, text, TextLimit::NONE),
-            false => text::encode(&self.model, text, TextLimit::NONE),
+            true => text::with_bos(&self.model, &marked, EncodeLimit::NONE),
+            false => text::encode(&self.model, &marked, EncodeLimit::NONE),
         });
         tokenized.unwrap_or_else(|problem| Err(text::panicked(&self.model, &problem)))
     }
 
     pub(crate) fn render(&self, messages: &[Message]) -> Result<String, Refusal> {
         let rendered = contain(|| text::render(&self.model, messages));
-        rendered.unwrap_or_else(|problem| Err(text::panicked(&self.model, &problem)))
+        let chat = rendered.unwrap_or_else(|problem| Err(text::panicked(&self.model, &problem)));
+        Ok(chat?.text().to_owned())
     }
 
     fn check_ids(&self, field: &'static str, ids: &[u32]) -> Result<(), Refusal> {

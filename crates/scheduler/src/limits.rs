@@ -52,10 +52,6 @@ pub(crate) const MESSAGES_MAX: usize = 4096;
 /// Bytes of one prompt's text.
 pub(crate) const PROMPT_BYTES_MAX: usize = 16 << 20;
 
-/// Bytes of text that one token stands for at most, over a whole prompt: the longest tokens in use
-/// have 512 bytes. A prompt of more bytes than that allows is refused before it is tokenised.
-pub(crate) const TOKEN_BYTES_MAX: usize = 4096;
-
 /// Bytes of text that are tokenised on the caller's own thread: some milliseconds. Longer texts have
 /// a thread of their own.
 pub(crate) const TEXT_INLINE_BYTES_MAX: usize = 8 << 10;

@@ -1,4 +1,5 @@
 //! Priorities that change while a generation runs, with the machine's own CPU and threads.
+#![allow(clippy::print_stderr, reason = "a test says that it is skipped")]
 #![cfg(unix)]
 
 use std::fs;

@@ -46,7 +46,7 @@ fn write(directory: &Path, family: Family, weights: WeightType) -> Result<(), Bo
     let ids: Vec<u32> = (0..TOKENS)
         .map(|_| rng.below(model.vocab()) as u32)
         .collect();
-    // LongRoPE turns otherwise in a context that is no longer than the original.
+    // llama.cpp's LongRoPE turns otherwise in a context that is no longer than the original.
     let contexts: &[usize] = match family {
         Family::Phi3Long => &[256, 1024],
         _ => &[256],
@@ -64,7 +64,7 @@ fn run(path: &Path, context: usize, ids: &[u32]) -> Result<Value, Box<dyn Error>
         ..OpenOptions::default()
     };
     let model = Model::open(path, &options)?;
-    let logits = Reference::load(&model)?.logits(ids);
+    let logits = Reference::load(&model)?.turned_for(context).logits(ids);
     // llama.cpp has no window for the llama architecture: past one, it means something else.
     let decoder = model.decoder();
     let window = decoder.kv_groups.iter().find_map(|group| group.window);

@@ -74,7 +74,8 @@ fn the_reference_agrees_with_llama_cpp_on_every_family() {
         let family = family.expect("a family of ours");
         let weights = run.weights.parse().expect("a weight type of ours");
         let (model, _directory) = open_gguf(&tiny(family, weights), Some(run.context));
-        let ours = logits(&model, &run.ids);
+        let reference = Reference::load(&model).expect("it loads");
+        let ours = reference.turned_for(run.context).logits(&run.ids);
         // llama.cpp takes Gemma's GELU from a table of f16.
         let allowed = if family.architecture().starts_with("gemma") {
             6e-3

@@ -9,7 +9,7 @@
 use std::io::{self, BufRead};
 use std::process;
 use std::sync::mpsc::{Receiver, sync_channel};
-use std::thread;
+use std::thread::{self, Builder};
 use std::time::{Duration, Instant};
 
 use gogrid_host::{IoPriority, Priority, process_cpu_time, restrain_thread};
@@ -63,7 +63,7 @@ pub fn foreground(say: &mut dyn FnMut(&str) -> io::Result<()>) -> Result<(), Ben
     // Whatever the priority of the process that started this one. The threads inherit it.
     let io = IoPriority { class: 0, level: 0 };
     let nice = restrain_thread(Priority { nice: 0, io }).nice.in_effect;
-    let orders = listen();
+    let orders = listen()?;
     let mut work = FrameWork::new();
     let loops = work.calibrate(FRAME_WORK);
     answer(say, &Ready { loops, nice })?;
@@ -115,17 +115,19 @@ fn answer(
 }
 
 /// The lines of standard input. Its end ends this process, at once.
-fn listen() -> Receiver<String> {
+fn listen() -> Result<Receiver<String>, BenchError> {
     let (send, lines) = sync_channel(1);
-    thread::spawn(move || {
+    let listen = move || {
         for line in io::stdin().lock().lines().map_while(Result::ok) {
             if send.send(line).is_err() {
                 break;
             }
         }
         process::exit(0);
-    });
-    lines
+    };
+    let thread = Builder::new().spawn(listen);
+    thread.map_err(BenchError::Thread)?;
+    Ok(lines)
 }
 
 /// One run of frames and wake-ups.
@@ -148,15 +150,19 @@ impl Run {
     ) -> Result<Samples, BenchError> {
         let from = self.began + LEAD;
         thread::scope(|scope| {
-            let frames = scope.spawn(|| {
+            let draw = || {
                 let cool = |due: Instant| {
                     if let Some(sweep) = sweep {
                         sweep.read_until(due - COLD_SLEEP);
                     }
                 };
                 self.samples(FRAME_PERIOD, || work.frame(self.loops), cool)
-            });
-            let wakes = scope.spawn(|| self.samples(WAKE_PERIOD, || (), |_| ()));
+            };
+            let wake = || self.samples(WAKE_PERIOD, || (), |_| ());
+            let frames = Builder::new().spawn_scoped(scope, draw);
+            let frames = frames.map_err(BenchError::Thread)?;
+            let wakes = Builder::new().spawn_scoped(scope, wake);
+            let wakes = wakes.map_err(BenchError::Thread)?;
             sleep_until(from);
             let (cpu_began, wall_began) = (process_cpu_time()?, now());
             answer(say, &Begun { begun: true })?;

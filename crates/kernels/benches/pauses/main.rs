@@ -7,6 +7,7 @@
 //! tells; what a hypervisor takes is not seen, and makes the maximum. So for one thread, whose work
 //! is the same in each run, `work` is the longest interval without such noise: the greatest, over
 //! its intervals, of the median over the runs.
+#![allow(clippy::print_stdout, reason = "its output is the terminal")]
 
 mod layer;
 mod watch;

@@ -10,8 +10,6 @@ pub(super) const TEXT_BYTES_MAX: usize = 64 << 20;
 pub(super) const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 /// Bytes a chat template may render to.
 pub(super) const RENDERED_BYTES_MAX: usize = 16 << 20;
-/// Fuel of a rendering beyond what its messages cost: an instruction, or 64 bytes made.
-pub(super) const TEMPLATE_FUEL: u64 = 200_000;
 /// Bytes of `tokenizer.json`; the largest in use have 35 MB.
 pub(super) const TOKENIZER_JSON_BYTES_MAX: u64 = 256 << 20;
 /// Bytes of the small JSON files beside it.

@@ -29,7 +29,7 @@ mod tests;
 pub use budget::EncodeLimit;
 pub use decode::TextDecoder;
 pub use special::SpecialTokens;
-pub use template::{ChatTemplate, Message};
+pub use template::{ChatTemplate, ChatText, CivilTime, Message};
 pub use tokenizer::Tokenizer;
 
 pub(crate) use directory::read_directory;

@@ -15,7 +15,7 @@ use crate::gguf::Gguf;
 
 use super::alphabet::ByteAlphabet;
 use super::directory::read_directory;
-use super::{EncodeLimit, GgufVocabulary, SpecialTokens, TextDecoder, Tokenizer};
+use super::{CivilTime, EncodeLimit, GgufVocabulary, SpecialTokens, TextDecoder, Tokenizer};
 
 /// Merges of the small byte-level vocabulary, best first. Their results are tokens 256 and on.
 const MERGES: [&str; 11] = [
@@ -574,10 +574,9 @@ fn the_configuration_beside_it_is_heeded_and_checked() {
     let with_bos = directory(&config, &json!({}));
     let (tokenizer, template) = read_directory(with_bos.path()).unwrap();
     assert_eq!(tokenizer.bos(), Some(IM_START));
-    assert_eq!(
-        template.unwrap().render(&[], false).unwrap(),
-        "<|im_start|>"
-    );
+    let now = CivilTime::new([2024, 7, 26], [0; 3]).unwrap();
+    let chat = template.unwrap().render(&[], false, &now).unwrap();
+    assert_eq!(chat.text(), "<|im_start|>");
 
     let refused = |config: Value, generation: Value| {
         let directory = directory(&config, &generation);

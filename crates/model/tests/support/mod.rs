@@ -252,7 +252,7 @@ impl Tensor {
             .dims
             .iter()
             .fold(1, |n: u64, dim| n.saturating_mul(*dim));
-        let bytes = values.min(1 << 12) * 4;
+        let bytes = values.min(1 << 14) * 4;
         bytes.next_multiple_of(32)
     }
 }

@@ -263,6 +263,9 @@ impl State {
         if let Some(failure) = self.inbox.failure() {
             let failure = GenerateError::ThreadFailed(failure.clone());
             inputs.push(Input::Failed(failure));
+            // The gate is shut for good, so no start would ever come.
+            let unasked = std::mem::take(&mut self.asks);
+            inputs.extend(unasked.into_keys().map(Input::TakeBack));
         }
         inputs
     }

@@ -100,3 +100,46 @@ fn this_process_tells_what_it_holds_and_whether_it_needs_time() {
         assert_eq!(collect(generation).await.expect("it ends").0.len(), 4);
     });
 }
+
+/// Tells once, and panics from then on.
+struct Panics(bool);
+
+impl Peers for Panics {
+    fn look(&mut self, _is_busy: bool) -> SeenPeers {
+        assert!(!std::mem::replace(&mut self.0, true), "as a test asked");
+        SeenPeers {
+            peers: vec![peer(1, Bytes::mib(100).0, false)],
+            unknown: Vec::new(),
+        }
+    }
+}
+
+impl Drop for Panics {
+    fn drop(&mut self) {
+        assert!(std::thread::panicking(), "dropped, as a test asked");
+    }
+}
+
+#[test]
+fn peers_that_panic_are_asked_no_more_and_what_they_told_last_counts() {
+    for has_told in [false, true] {
+        let machine = TestMachine {
+            peers: Some(Box::new(Panics(!has_told))),
+            ..TestMachine::of(vec![fake_cpu(0, Faults::default())])
+        };
+        let machine = machine.open(&free());
+        // Other settings have it look anew.
+        for _ in 0..2 {
+            block_on(machine.set_settings(machine.settings())).expect("it holds");
+        }
+        let status = block_on(machine.status());
+        let said = &status.not_seen[0];
+        assert!(
+            said.ends_with("is not asked again: as a test asked"),
+            "{said}"
+        );
+        assert_eq!(status.failures, []);
+        let theirs = if has_told { Bytes::mib(100).0 } else { 0 };
+        assert_eq!(status.memories[0].peers_bytes, theirs);
+    }
+}

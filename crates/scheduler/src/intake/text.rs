@@ -1,12 +1,16 @@
 //! Text and chats become token ids. How long that takes is the caller's to say by the length of the
 //! text, so it is bounded, and ends as soon as nobody wants it.
 
-use gogrid_model::{Message, Model, SpecialTokens};
+use std::borrow::Cow;
+use std::ops::Range;
+
+use gogrid_host::local_date;
+use gogrid_model::{ChatText, CivilTime, EncodeLimit, Message, Model, ModelError};
 use gogrid_units::contain;
 
 use super::{bad, unusable};
 use crate::error::Refusal;
-use crate::limits::{MESSAGES_MAX, PROMPT_BYTES_MAX, TEXT_INLINE_BYTES_MAX, TOKEN_BYTES_MAX};
+use crate::limits::{MESSAGES_MAX, PROMPT_BYTES_MAX, TEXT_INLINE_BYTES_MAX};
 
 /// A prompt that is not token ids yet.
 pub(crate) enum Written {
@@ -14,21 +18,28 @@ pub(crate) enum Written {
     Chat(Vec<Message>),
 }
 
-/// How far tokenising may go.
-#[derive(Clone, Copy)]
-pub(crate) struct TextLimit<'a> {
-    /// Tokens that may come out.
-    pub(crate) tokens_max: usize,
-    /// Asked from time to time; no ends it with [`Refusal::Stopped`].
-    pub(crate) goes_on: &'a dyn Fn() -> bool,
+/// A text, and the ranges of it in which the names of control tokens stand for the tokens.
+pub(crate) struct Marked<'t> {
+    text: &'t str,
+    own: Cow<'t, [Range<usize>]>,
 }
 
-impl TextLimit<'static> {
-    /// Any number of tokens, to the end.
-    pub(crate) const NONE: Self = Self {
-        tokens_max: usize::MAX,
-        goes_on: &|| true,
-    };
+impl<'t> Marked<'t> {
+    /// A text whose control tokens are all meant: whoever gives one to be continued writes it whole.
+    pub(crate) fn parsed(text: &'t str) -> Self {
+        Self {
+            text,
+            own: Cow::Owned(vec![0..text.len()]),
+        }
+    }
+
+    /// A chat: only the template's own text has control tokens, whatever is said in a message.
+    fn chat(chat: &'t ChatText) -> Self {
+        Self {
+            text: chat.text(),
+            own: Cow::Borrowed(chat.template_ranges()),
+        }
+    }
 }
 
 impl Written {
@@ -59,18 +70,21 @@ impl Written {
     pub(crate) fn tokenize(
         &self,
         model: &Model,
-        limit: TextLimit<'_>,
+        limit: EncodeLimit<'_>,
     ) -> Result<Vec<u32>, Refusal> {
         let done = contain(|| match self {
-            Self::Text(text) => with_bos(model, text, limit),
-            Self::Chat(messages) => with_bos(model, &render(model, messages)?, limit),
+            Self::Text(text) => with_bos(model, &Marked::parsed(text), limit),
+            Self::Chat(messages) => {
+                let chat = render(model, messages)?;
+                with_bos(model, &Marked::chat(&chat), limit)
+            }
         });
         done.unwrap_or_else(|problem| Err(panicked(model, &problem)))
     }
 }
 
 /// A chat as the model's template writes it.
-pub(crate) fn render(model: &Model, messages: &[Message]) -> Result<String, Refusal> {
+pub(crate) fn render(model: &Model, messages: &[Message]) -> Result<ChatText, Refusal> {
     let Some(template) = model.chat_template() else {
         return Err(bad(
             "prompt",
@@ -79,7 +93,18 @@ pub(crate) fn render(model: &Model, messages: &[Message]) -> Result<String, Refu
     };
     check_messages(messages)?;
     check_bytes(bytes_of(messages))?;
-    template.render(messages, true).map_err(|e| unusable(&e))
+    let now = civil_time()?;
+    template
+        .render(messages, true, &now)
+        .map_err(|e| unusable(&e))
+}
+
+/// The date and the time of day here, for templates that write them.
+fn civil_time() -> Result<CivilTime, Refusal> {
+    let date = local_date();
+    let time = CivilTime::new(date.year_month_day, date.hour_minute_second);
+    let outside = || format!("the system's date is outside of the calendar: {date:?}");
+    time.ok_or_else(|| bad("prompt", outside()))
 }
 
 /// A panic where text became tokens.
@@ -87,15 +112,15 @@ pub(crate) fn panicked(model: &Model, problem: &str) -> Refusal {
     let name = model.name();
     bad(
         "prompt",
-        format!("the tokenizer of {name} panicked: {problem}"),
+        format!("the tokenizer or the chat template of {name} panicked: {problem}"),
     )
 }
 
 /// The ids of a text, with BOS before them where the model says so.
 pub(crate) fn with_bos(
     model: &Model,
-    text: &str,
-    limit: TextLimit<'_>,
+    text: &Marked<'_>,
+    limit: EncodeLimit<'_>,
 ) -> Result<Vec<u32>, Refusal> {
     let ids = encode(model, text, limit)?;
     // A template may have written it already.
@@ -104,31 +129,28 @@ pub(crate) fn with_bos(
     Ok(begins.into_iter().chain(ids).collect())
 }
 
-/// The ids of a text, special tokens in it parsed.
+/// The ids of a text.
 pub(crate) fn encode(
     model: &Model,
-    text: &str,
-    TextLimit {
-        tokens_max,
-        goes_on,
-    }: TextLimit<'_>,
+    text: &Marked<'_>,
+    limit: EncodeLimit<'_>,
 ) -> Result<Vec<u32>, Refusal> {
-    check_bytes(text.len())?;
-    check_fits(model, text, tokens_max)?;
-    if !goes_on() {
-        return Err(Refusal::Stopped);
-    }
-    let ids = model.tokenizer().encode(text, SpecialTokens::Parse);
-    let ids = ids.map_err(|e| unusable(&e))?;
-    match goes_on() {
-        true => Ok(ids),
-        false => Err(Refusal::Stopped),
-    }
+    check_bytes(text.text.len())?;
+    check_fits(model, text.text, limit.tokens_max)?;
+    let ids = model.tokenizer().encode_marked(text.text, &text.own, limit);
+    ids.map_err(|error| match error {
+        ModelError::TooManyTokens { tokens_max } => Refusal::PromptTooLong {
+            tokens: tokens_max.saturating_add(1),
+            context: model.decoder().context,
+        },
+        ModelError::Stopped => Refusal::Stopped,
+        error => unusable(&error),
+    })
 }
 
 /// Refuses a text that has more tokens than may be, whatever they are.
 fn check_fits(model: &Model, text: &str, tokens_max: usize) -> Result<(), Refusal> {
-    let tokens = text.len() / TOKEN_BYTES_MAX;
+    let tokens = model.tokenizer().tokens_at_least(text.len());
     match tokens <= tokens_max {
         true => Ok(()),
         false => Err(Refusal::PromptTooLong {

@@ -2,10 +2,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use gogrid_model::Model;
+use gogrid_model::{EncodeLimit, Model};
 use gogrid_units::{Go, Pace, Work};
 
-use super::text::{TextLimit, Written};
+use super::text::Written;
 use crate::caller::{self, Answerer, NoAnswer, WakerPanicked};
 use crate::error::Refusal;
 use crate::limits::TEXT_WORKERS_MAX;
@@ -88,7 +88,7 @@ impl Job {
         // What the thread has used so far is no text's.
         DutyPace::charge_thread(&self.paces);
         let goes_on = || self.goes_on(answerer);
-        let limit = TextLimit {
+        let limit = EncodeLimit {
             tokens_max: self.tokens_max,
             goes_on: &goes_on,
         };

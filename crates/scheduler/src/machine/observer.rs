@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gogrid_governor::{Caps, Decision, Governor, Manual, Observation, Profile, Situation, Verdict};
-use gogrid_units::{Bytes, LoopEnd, Moment, Renewal, Spawn, ThreadLoop, start_loop};
+use gogrid_units::{Bytes, LoopEnd, Moment, Renewal, Spawn, ThreadLoop, contain, start_loop};
 
 use super::hardware::Hardware;
 use super::health::ThreadFailure;
@@ -254,8 +254,14 @@ impl State {
             hardware,
         } = &mut self.parts;
         self.seen = senses.observe(&settings.policy, heeds_load);
-        if let Some(peers) = peers {
-            self.seen_peers = peers.look(hardware.engines.is_busy());
+        if let Some(asked) = peers {
+            match contain(|| asked.look(hardware.engines.is_busy())) {
+                Ok(seen) => self.seen_peers = seen,
+                Err(problem) => {
+                    self.seen_peers.tell_no_more(&problem);
+                    let _ = contain(|| drop(peers.take()));
+                }
+            }
             // What they take is under the caps that this process shares with them.
             let theirs = self.seen_peers.cpu_share();
             let others = self.seen.others_cpu;
@@ -360,7 +366,7 @@ impl State {
             settings: self.parts.settings.clone(),
             limits: limits.clone(),
             ruling,
-            absent: self.parts.senses.absent().to_vec(),
+            absent: self.parts.senses.absent(),
             peers: self.seen_peers.clone(),
         }));
         if has_more_room || was_shut && !hardware.gate.is_shut() {

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 pub trait Peers: Send {
     /// What they hold at this moment, as far as it is known; `is_busy` says whether this process has
     /// requests. Called a few times a second at most, by the thread that holds the limits, and once
-    /// while the machine is opened: must not wait.
+    /// while the machine is opened: must not wait. One that panics is not asked again; the memory that
+    /// it told of last counts from then on, and the time that others take as load.
     fn look(&mut self, is_busy: bool) -> SeenPeers;
 }
 
@@ -45,7 +46,20 @@ impl SeenPeers {
 
     /// Their share of the machine's processor time.
     pub(crate) fn cpu_share(&self) -> f64 {
-        self.peers.iter().map(|peer| peer.cpu_share).sum()
+        let shares = self.peers.iter().map(|peer| peer.cpu_share);
+        // They come from other processes, and may be no numbers.
+        let sane = shares.filter(|share| (0.0..=1.0).contains(share));
+        sane.sum::<f64>().min(1.0)
+    }
+
+    /// What told of them panicked.
+    pub(crate) fn tell_no_more(&mut self, problem: &str) {
+        for peer in &mut self.peers {
+            peer.cpu_share = 0.0;
+        }
+        self.unknown = vec![format!(
+            "other processes: what told of them panicked, and is not asked again: {problem}"
+        )];
     }
 
     /// How many processes share the machine's time with this one, itself included.
@@ -72,5 +86,15 @@ mod tests {
         };
         assert_eq!((seen.bytes_in("system"), seen.bytes_in("none")), (15, 0));
         assert_eq!((seen.cpu_share(), seen.sharers()), (0.5, 2));
+        let odd = [f64::NAN, f64::INFINITY, -1.0, 1e9, 0.75, 0.75];
+        let peers = odd.map(|cpu_share| PeerUse {
+            cpu_share,
+            ..peer(u64::MAX, false)
+        });
+        let seen = SeenPeers {
+            peers: peers.to_vec(),
+            unknown: Vec::new(),
+        };
+        assert_eq!((seen.bytes_in("system"), seen.cpu_share()), (u64::MAX, 1.0));
     }
 }

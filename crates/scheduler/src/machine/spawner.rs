@@ -120,6 +120,11 @@ impl Spawner {
 
 #[cfg(test)]
 impl Spawner {
+    pub(crate) fn count(&self) -> impl Fn() -> usize + Send + 'static {
+        let roster = Arc::clone(&self.roster);
+        move || roster.lock().len()
+    }
+
     /// Kills the thread.
     pub(crate) fn kill(&self) {
         let _ = self.requests.send(Request::Panic);

@@ -164,6 +164,12 @@ impl Threads {
         asked == priority(&before) || self.shared.spawner.restrain(asked)
     }
 
+    /// How many threads are listed, also when this is gone.
+    #[cfg(test)]
+    pub(crate) fn count(&self) -> impl Fn() -> usize + Send + 'static {
+        self.shared.spawner.count()
+    }
+
     /// Kills the thread that starts the others.
     #[cfg(test)]
     pub(crate) fn kill_spawner(&self) {

@@ -4,6 +4,7 @@ mod blocks;
 mod family;
 mod hugging_face;
 mod rope;
+mod settings;
 mod tensors;
 mod tokenizer_json;
 mod vocabulary;
@@ -15,6 +16,7 @@ use gogrid_units::WeightType;
 
 pub use self::family::Family;
 use self::family::Shape;
+pub use self::settings::{control_message, limits_file};
 use self::tensors::Draw;
 use self::vocabulary::Vocabulary;
 use crate::gguf_writer::{GgufWriter, Meta, Tensor};

@@ -13,6 +13,7 @@ pub struct Reference {
     embedding: Matrix,
     layers: Vec<LayerMatrices>,
     output: Matrix,
+    length: Option<usize>,
 }
 
 struct LayerMatrices {
@@ -46,7 +47,17 @@ impl Reference {
             layers: decoder.layers.iter().map(layer).collect::<Result<_, _>>()?,
             output: matrix(&decoder.head.output)?,
             decoder,
+            length: None,
         })
+    }
+
+    /// The same, with rows turned as those of a sequence of `length` tokens, whatever their number is:
+    /// llama.cpp goes by the context that was opened.
+    pub fn turned_for(self, length: usize) -> Self {
+        Self {
+            length: Some(length),
+            ..self
+        }
     }
 
     /// The logits after each of `ids`, `[ids, vocab]`.
@@ -97,6 +108,7 @@ impl Reference {
         (x, positions): (&[Vec<f64>], &[usize]),
     ) -> Vec<Vec<f64>> {
         let epsilon = self.decoder.norm_epsilon;
+        let length = self.length.unwrap_or(x.len());
         // q: [tokens, heads * head_dim]; k, v: [tokens, kv_heads * head_dim]
         let (mut q, mut k, mut v) = (Vec::new(), Vec::new(), Vec::new());
         for (&position, row) in positions.iter().zip(x) {
@@ -107,7 +119,7 @@ impl Reference {
                     if let Some(norm) = norm {
                         head.copy_from_slice(&rms_norm(head, norm, epsilon));
                     }
-                    rotate(head, &mixer.rope, (position, x.len()));
+                    rotate(head, &mixer.rope, (position, length));
                 }
                 out
             };

@@ -12,7 +12,7 @@ mod socket;
 mod terminal;
 
 pub(crate) use abort::exit_when_out_of_memory;
-pub(crate) use child::{kill_with_its_own, tie_to_this_process};
+pub(crate) use child::{kill_with_its_own, runs, tie_to_this_process};
 pub(crate) use files::{kind_of, open_to_own, open_to_read};
 pub(super) use folder::socket_folder;
 pub(crate) use signals::hear_signals;
