@@ -116,7 +116,7 @@ def compare(directory):
         theirs = peer.log_probs(case["file"], case["ids"])
         if theirs is None:
             count[1] += 1
-            print(f"{case['name']}: llama.cpp does not run it")
+            print(f"{case['name']}: llama.cpp does not run it", flush=True)
             continue
         pairs = list(zip(case["log_probs"], theirs))[: case["compared"] - 1]
         apart = [abs(ours - their) for ours, their in pairs]
@@ -130,7 +130,7 @@ def compare(directory):
             at = apart.index(most)
             message = f"{case['name']}: mean {mean:.5f}, greatest {most:.5f} at token {at + 1}: {pairs[at]}"
             first = first or message
-            print(message)
+            print(message, flush=True)
     return counts, first
 
 

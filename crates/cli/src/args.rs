@@ -269,6 +269,27 @@ pub(crate) enum BenchCommand {
     Desktop(DesktopArgs),
     /// Measure how soon a pause stops all work
     Pause(PauseArgs),
+    /// Run random requests, changes and faults, and count what leaks, hangs or breaks a limit
+    Soak(SoakArgs),
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct SoakArgs {
+    /// A model, as for `gogrid generate`; repeat it for several, of which the first stays open
+    /// [default: those of the catalogue's smollm2-135m and gemma3-270m that are in the cache]
+    #[arg(long = "model", value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
+    /// A device; repeat it for several, between which stages move [default: the cores in two halves]
+    #[arg(long = "device", value_name = "D")]
+    pub(crate) devices: Vec<String>,
+    /// Minutes; a round that has begun is finished
+    #[arg(long, value_name = "N", default_value_t = 2.0, value_parser = number(0.05, 10_000.0))]
+    pub(crate) minutes: f32,
+    /// Decides all choices [default: another one each time]
+    #[arg(long, value_name = "S")]
+    pub(crate) seed: Option<u64>,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
 }
 
 #[derive(Debug, Args)]

@@ -1,5 +1,7 @@
 //! `gogrid bench`: opens the pipeline and hands it to the benchmarks.
 
+mod soak;
+
 use std::sync::Arc;
 
 use gogrid_bench::{
@@ -19,6 +21,7 @@ pub(crate) fn run(args: &BenchArgs, interrupt: &Interrupt) -> anyhow::Result<()>
     match &args.command {
         Some(BenchCommand::Desktop(args)) => desktop(args, interrupt),
         Some(BenchCommand::Pause(args)) => pause(args, interrupt),
+        Some(BenchCommand::Soak(args)) => soak::run(args, interrupt),
         None => speed(args, interrupt),
     }
 }

@@ -361,6 +361,10 @@ fn memory_that_the_system_refuses_is_an_error_and_no_abort() {
         match output.status.code() {
             Some(0) => {}
             Some(4) => assert!(message.contains("the system refuses"), "{limit}: {message}"),
+            Some(6) => assert!(
+                message.contains("could not be started"),
+                "{limit}: {message}"
+            ),
             Some(99) => eprintln!("skipped: address space cannot be limited here"),
             code => panic!("{limit}: {code:?}: {message}"),
         }

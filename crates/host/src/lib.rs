@@ -53,7 +53,7 @@ pub use gpu::{GpuProbe, GpuSample};
 pub use load::{CpuProbe, CpuSample, Pressure, PressureProbe};
 pub use local_time::{LocalDate, LocalTime, local_date, local_time};
 pub use memory::{MemoryProbe, Resident, SystemMemory, resident, system_memory};
-pub use own::{OwnCounts, own_counts, unmap_freed_blocks};
+pub use own::{OwnCounts, own_counts, return_freed_blocks, unmap_freed_blocks};
 pub use power::{Battery, PowerProbe, TemperatureProbe, battery};
 pub use presence::{Presence, PresenceProbe, PresenceSource};
 pub use priority::{

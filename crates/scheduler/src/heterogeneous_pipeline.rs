@@ -43,6 +43,17 @@ pub struct HeterogeneousPipeline {
     requests: AtomicU64,
     refused_memory: AtomicU64,
     machine: Arc<Machine>,
+    /// Dropped after the model.
+    _return: ReturnFreedBlocks,
+}
+
+/// Gives back what the allocator keeps of a model's many small blocks: its header and its tokenizer.
+struct ReturnFreedBlocks;
+
+impl Drop for ReturnFreedBlocks {
+    fn drop(&mut self) {
+        gogrid_host::return_freed_blocks();
+    }
 }
 
 impl HeterogeneousPipeline {
@@ -156,6 +167,7 @@ impl HeterogeneousPipeline {
             requests: AtomicU64::new(0),
             refused_memory: AtomicU64::new(0),
             machine: Arc::clone(machine),
+            _return: ReturnFreedBlocks,
         })
     }
 

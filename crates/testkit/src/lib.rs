@@ -23,6 +23,8 @@ pub mod fakes;
 
 pub use gguf_writer::{GgufWriter, Meta, Tensor};
 pub use golden::{Golden, GoldenDistance, GoldenText, GoldenTokens};
-pub use random::{Family, RandomModel, Spec, control_message, limits_file};
+pub use random::{
+    Family, RandomModel, Spec, TokenizerCase, control_message, limits_file, prompt_text,
+};
 pub use reference::{Reference, dequantise, log_softmax};
 pub use rng::Rng;

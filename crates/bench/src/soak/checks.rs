@@ -31,7 +31,7 @@ struct Look {
 }
 
 /// The furthest that anything went.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Extremes {
     /// Share of a device's time over a second, above the share in force.
     pub(super) share_over: f64,
@@ -40,6 +40,18 @@ pub(super) struct Extremes {
     /// Resident MiB.
     pub(super) resident_mib: f64,
     pub(super) looks: u64,
+}
+
+impl Default for Extremes {
+    /// Of no look.
+    fn default() -> Self {
+        Self {
+            share_over: f64::NEG_INFINITY,
+            unleased_mib: f64::NEG_INFINITY,
+            resident_mib: 0.0,
+            looks: 0,
+        }
+    }
 }
 
 /// Looks until it is told to end.

@@ -57,11 +57,8 @@ impl Course {
 
     pub(super) fn report(self, mut tally: Tally, extremes: Extremes) -> SoakReport {
         let slope = self.slope();
-        let mut found = |what: String| {
-            tally.faults += 1;
-            tally.shown.push(what);
-        };
-        self.leaks(slope).into_iter().for_each(&mut found);
+        let leaks = self.leaks(slope).into_iter();
+        leaks.for_each(|leak| tally.fault(leak));
         SoakReport {
             course: self,
             tally,
@@ -112,6 +109,13 @@ impl Course {
         {
             left.push(format!(
                 "leak: {after:.1} MiB resident with all closed, {before:.1} at first"
+            ));
+        }
+        if closed.descriptors > self.first.descriptors {
+            left.push(format!(
+                "leak: {} descriptors with all closed, {} at first",
+                shown(closed.descriptors),
+                shown(self.first.descriptors)
             ));
         }
         if closed.threads > self.first.threads {
@@ -254,8 +258,8 @@ impl SoakReport {
         let slope = slope.map_or("too few rests".to_owned(), |slope| slope.to_string());
         line(&mut text, &format!("resident at rest: {slope}"));
         line(&mut text, &format!("faults: {}", tally.faults));
-        for fault in &tally.shown {
-            line(&mut text, &format!("  {fault}"));
+        for (fault, times) in &tally.shown {
+            line(&mut text, &format!("  {times} x {fault}"));
         }
         text
     }

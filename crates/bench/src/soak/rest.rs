@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use corpgrid_scheduler::ResourceConfig;
+use corpgrid_scheduler::{PlacedSpan, ResourceConfig, Span};
 use futures_executor::block_on;
-use gogrid_host::own_counts;
+use gogrid_host::{own_counts, return_freed_blocks};
 use serde::Serialize;
 
 use super::checks::resident_mib;
@@ -44,8 +44,8 @@ impl Held {
     }
 }
 
-/// Lets work go on, waits until actors have ended and nothing is held for requests, and closes the
-/// second model. False, with a fault that says why, where that does not come about.
+/// Lets work go on, waits until actors have ended and nothing is held for requests, closes the second
+/// model, and opens the first one's stages anew in one place. False, with a fault that says why, where that does not come about.
 pub(super) fn come_to_rest(
     world: &World,
     limits: &ResourceConfig,
@@ -77,7 +77,19 @@ pub(super) fn come_to_rest(
         ));
         return false;
     }
+    // Anew and always in one place, so that what is resident can be held against the rest before.
+    let pieces = world.first.stages().last().map_or(0, |last| last.span.end);
+    let place = PlacedSpan {
+        device: 0,
+        span: Span::new(0, pieces),
+    };
+    if let Err(error) = block_on(world.first.move_to(vec![place])) {
+        world.fault(format!("coming to rest: {error}"));
+        return false;
+    }
     sleep(QUIET);
+    // What the allocator keeps of freed blocks is as scattered as what went before, and no leak.
+    return_freed_blocks();
     true
 }
 

@@ -40,9 +40,18 @@ pub(super) struct Tally {
     pub(super) requests: BTreeMap<&'static str, u64>,
     pub(super) changes: BTreeMap<&'static str, u64>,
     pub(super) stuck: u64,
-    /// Faults in all, and the first of them in words.
+    /// Faults in all, and how often each of the first kinds of them came, in words.
     pub(super) faults: u64,
-    pub(super) shown: Vec<String>,
+    pub(super) shown: BTreeMap<String, u64>,
+}
+
+impl Tally {
+    pub(super) fn fault(&mut self, what: String) {
+        self.faults += 1;
+        if self.shown.len() < FAULTS_SHOWN || self.shown.contains_key(&what) {
+            *self.shown.entry(what).or_default() += 1;
+        }
+    }
 }
 
 impl World {
@@ -95,11 +104,7 @@ impl World {
     }
 
     pub(super) fn fault(&self, what: String) {
-        let mut tally = lock(&self.tally);
-        tally.faults += 1;
-        if tally.shown.len() < FAULTS_SHOWN {
-            tally.shown.push(what);
-        }
+        lock(&self.tally).fault(what);
     }
 
     pub(super) fn tally(&self) -> Tally {

@@ -62,7 +62,8 @@ pub(crate) use absent::battery;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    battery, core_siblings, cpu_quota, current_core, own_counts, unmap_freed_blocks,
+    battery, core_siblings, cpu_quota, current_core, own_counts, return_freed_blocks,
+    unmap_freed_blocks,
 };
 
 /// Not asked of other systems.
@@ -94,3 +95,7 @@ pub(crate) fn own_counts() -> Option<crate::own::OwnCounts> {
 pub(crate) fn unmap_freed_blocks() -> bool {
     false
 }
+
+/// Other systems' allocators are not told.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn return_freed_blocks() {}

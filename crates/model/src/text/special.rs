@@ -237,7 +237,7 @@ impl Special {
         if self.rules.control && !marked.own.covers(&at) {
             return false;
         }
-        let is_word = |char: char| char.is_alphanumeric() || char == '_';
+        let is_word = regex_syntax::is_word_character;
         let before = marked.text[..at.start].chars().next_back();
         let after = marked.text[at.end..].chars().next();
         !self.rules.single_word || !before.is_some_and(is_word) && !after.is_some_and(is_word)

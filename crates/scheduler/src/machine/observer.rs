@@ -107,9 +107,10 @@ impl Observer {
             ordered: Weak::<()>::new(),
             unsent: false,
             renews: false,
+            in_hand: None,
         };
         state.look();
-        let renewal = state.rule(None);
+        let renewal = state.rule();
         // Nothing runs yet that would have to be replaced.
         drop(renewal);
         start_loop(state)?;
@@ -161,6 +162,9 @@ struct State {
     unsent: bool,
     /// Whether threads are to be replaced with the next order.
     renews: bool,
+    /// What a caller waits on, while what it asked for is being done. Kept here, so that after a panic
+    /// the caller hears that it is dropped when the failure has been noted, and not before.
+    in_hand: Option<Renewal>,
 }
 
 impl ThreadLoop for State {
@@ -175,18 +179,19 @@ impl ThreadLoop for State {
             let renewal = match self.heard.recv_timeout(self.look_after()) {
                 Ok(Command::Stop(answer)) => return LoopEnd::Stopped(answer),
                 Ok(command) => {
-                    let answer = self.hear(command);
+                    self.hear(command);
                     self.look_if_due();
-                    self.rule(Some(answer))
+                    self.rule()
                 }
                 Err(RecvTimeoutError::Timeout) => {
                     self.look_if_due();
-                    self.rule(None)
+                    self.rule()
                 }
                 Err(RecvTimeoutError::Disconnected) => {
                     unreachable!("the callers' end stops the thread before it goes")
                 }
             };
+            self.in_hand = None;
             if let Some(renewal) = renewal {
                 return LoopEnd::Renewed(renewal);
             }
@@ -270,31 +275,31 @@ impl State {
         self.looked_at = Some(self.now());
     }
 
-    fn hear(&mut self, command: Command) -> Answer {
+    fn hear(&mut self, command: Command) {
         let settings = &mut self.parts.settings;
         match command {
             Command::Settings(asked, answer) => {
+                self.in_hand = Some(Arc::new(answer));
                 self.governor.set_policy(asked.policy.clone());
                 *settings = *asked;
                 // What the other policy asks for may not have been looked at.
                 self.parts.senses.look_anew();
                 self.looked_at = None;
-                answer
             }
             Command::Limits(limits, answer) => {
+                self.in_hand = Some(Arc::new(answer));
                 settings.away = limits.clone();
                 settings.limits = limits;
-                answer
             }
             Command::Manual(manual, answer) => {
+                self.in_hand = Some(Arc::new(answer));
                 match manual {
                     Manual::Finishing => (self.manual, self.finishing) = (Manual::Run, true),
                     Manual::Run => (self.manual, self.finishing) = (manual, false),
                     Manual::Paused | Manual::Snoozed { .. } => self.manual = manual,
                 }
-                answer
             }
-            Command::Joined(answer) => answer,
+            Command::Joined(answer) => self.in_hand = Some(Arc::new(answer)),
             Command::Stop(_) => unreachable!("it ends by that"),
             #[cfg(test)]
             Command::Panic => panic!("as a test asked"),
@@ -302,7 +307,7 @@ impl State {
     }
 
     /// Asks the policy and holds what it says. Gives the renewal of threads that this asks for.
-    fn rule(&mut self, answer: Option<Answer>) -> Option<Renewal> {
+    fn rule(&mut self) -> Option<Renewal> {
         let now = self.now();
         if matches!(self.manual, Manual::Snoozed { until } if until <= now) {
             self.manual = Manual::Run;
@@ -324,15 +329,10 @@ impl State {
             Profile::Present => settings.limits.clone(),
             Profile::Away => settings.away.clone(),
         };
-        self.hold(&decision, limits, answer)
+        self.hold(&decision, limits)
     }
 
-    fn hold(
-        &mut self,
-        decision: &Decision,
-        limits: ResourceConfig,
-        answer: Option<Answer>,
-    ) -> Option<Renewal> {
+    fn hold(&mut self, decision: &Decision, limits: ResourceConfig) -> Option<Renewal> {
         let hardware = Arc::clone(&self.parts.hardware);
         let ruling = ruling(decision, &limits, self.seen_peers.sharers());
         let was_shut = hardware.gate.is_shut();
@@ -359,7 +359,7 @@ impl State {
         let advances = ruling.compute_share > 0.0;
         let is_news = before.limits != limits
             || advances != (before.ruling.compute_share > 0.0)
-            || answer.is_some()
+            || self.in_hand.is_some()
             || self.unsent;
         self.renews |= !hardware.threads.set_limits(&limits);
         self.holding.store(Arc::new(Holding {
@@ -372,23 +372,18 @@ impl State {
         if has_more_room || was_shut && !hardware.gate.is_shut() {
             hardware.engines.ring();
         }
-        is_news.then(|| self.order(limits, advances, answer))?
+        is_news.then(|| self.order(limits, advances))?
     }
 
     /// Has the engines go by other limits. Threads that could not be given their priorities are
     /// replaced by fresh ones, this one too.
-    fn order(
-        &mut self,
-        limits: ResourceConfig,
-        advances: bool,
-        answer: Option<Answer>,
-    ) -> Option<Renewal> {
-        let waited_for = answer.is_some();
+    fn order(&mut self, limits: ResourceConfig, advances: bool) -> Option<Renewal> {
+        let waited_for = self.in_hand.is_some();
         self.unsent = !waited_for && self.ordered.strong_count() > 0;
         if self.unsent {
             return None;
         }
-        let renewal: Renewal = Arc::new(answer);
+        let renewal = self.in_hand.clone().unwrap_or_else(|| Arc::new(()));
         if !waited_for {
             self.ordered = Arc::downgrade(&renewal);
         }

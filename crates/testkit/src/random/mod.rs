@@ -3,9 +3,11 @@
 mod blocks;
 mod family;
 mod hugging_face;
+mod prompts;
 mod rope;
 mod settings;
 mod tensors;
+mod tokenizer_cases;
 mod tokenizer_json;
 mod vocabulary;
 
@@ -16,8 +18,10 @@ use gogrid_units::WeightType;
 
 pub use self::family::Family;
 use self::family::Shape;
+pub use self::prompts::prompt_text;
 pub use self::settings::{control_message, limits_file};
 use self::tensors::Draw;
+pub use self::tokenizer_cases::TokenizerCase;
 use self::vocabulary::Vocabulary;
 use crate::gguf_writer::{GgufWriter, Meta, Tensor};
 use crate::reference::dequantise;

@@ -32,7 +32,7 @@ pub(crate) use cores::{allowed_cores, core_siblings, cpu_quota, current_core, pi
 pub(crate) use gpu::Gpus;
 pub(crate) use load::{IdleClock, PressureFiles};
 pub(crate) use memory::{MemoryFile, resident, system_memory};
-pub(crate) use own::{own_counts, unmap_freed_blocks};
+pub(crate) use own::{own_counts, return_freed_blocks, unmap_freed_blocks};
 pub(crate) use peer::peer_user;
 pub(crate) use power::{PowerMeter, Thermometers};
 pub(crate) use presence::PresenceSources;

@@ -22,6 +22,17 @@ pub(crate) fn unmap_freed_blocks() -> bool {
     unsafe { libc::mallopt(libc::M_MMAP_THRESHOLD, MAPPED_FROM) == 1 }
 }
 
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "no safe wrapper asks the allocator for it")]
+pub(crate) fn return_freed_blocks() {
+    // SAFETY: malloc_trim takes a number and locks what it changes. Whether there was anything to give
+    // back makes no difference.
+    let _ = unsafe { libc::malloc_trim(0) };
+}
+
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn return_freed_blocks() {}
+
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn unmap_freed_blocks() -> bool {
     false

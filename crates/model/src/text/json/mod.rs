@@ -186,8 +186,8 @@ impl<'a> TokenizerJson<'a> {
         let mut merges = Vec::with_capacity(model.merges.len());
         for (left, right) in model.merges.iter() {
             merges.push(written.merge(left, right).ok_or_else(|| {
-                let (rank, shown) = (merges.len(), (shown(left), shown(right)));
-                let what = format!("merge {rank}, {shown:?}, is not two tokens that make a third");
+                let (rank, both) = (merges.len(), shown(&[left, right].join(" ")));
+                let what = format!("merge {rank}, {both:?}, is not two tokens that make a third");
                 self.place.malformed("model.merges", &what)
             })?);
         }
