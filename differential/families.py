@@ -17,8 +17,9 @@ Both engines read the same weights and keep keys and values as halves. They diff
 - blocks of 32 and 256: both round inputs to 8 bits, by one scale for each block, but not the same
   values: a rounding of 1/254 of the greatest of a block, in each of about 20 products.
 
-A wrong rotation, window, scale or norm moves log-probabilities of these models by 0.3 and more in the
-mean, ten times the widest bound here. The bounds are on the mean and on the greatest difference.
+A rotation's scaling left out moves log-probabilities by 0.32 to 0.82 in the mean (Llama, Qwen 2 and
+Phi-3 here, f32 and q8_0), six times the widest bound and more; Gemma 3's, in one layer of seven, by
+0.06, which the bound of f32 tells apart. The bounds are on the mean and on the greatest difference.
 """
 import argparse
 import ctypes

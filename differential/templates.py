@@ -12,6 +12,7 @@ jinja2 and the templates come from PyPI, once, into target/differential.
 """
 
 import argparse
+import copy
 import json
 import pathlib
 import random
@@ -257,81 +258,122 @@ CONTEXT = {
     "rows": [{"n": "x", "v": 2, "ok": True}, {"n": "y", "v": 1}, {"n": "X", "v": 2, "ok": False}],
     "lines": " one\n two\n\nthree ", "nested": [[1, "a"], [2, "b"]],
 }
-ATOMS = [
-    "a", "b", "f", "t", "n", "e", "s", "u", "xs", "names", "d", "rows", "lines", "nested", "missing",
-    "0", "1", "-2", "3.5", "1e20", "0.1", "'x'", "\"it's\"", "'%s|%d'", "''", "' pad '", "true", "false",
-    "none", "[]", "()", "{}", "(1,)", "[1, 'a', none]", "{'a': 1, 2: 'b'}", "range(3)", "range(5, 1, -2)",
-    "'a,b,,c'", "'{} {x}'", "loop", "'Σας ΟΔΟΣ'", "4000", "1.5e-7", "100.0",
-]
-FILTERS = [
-    "abs", "capitalize", "center(9)", "count", "default('D')", "d('D', true)", "dictsort", "dictsort(by='value')",
-    "dictsort(reverse=true)", "escape", "first", "float", "float(1.5)", "format(a, b)", "groupby('v')", "groupby('n')",
-    "indent", "indent(2, true)", "indent(width=3, blank=true)", "int", "int(5)", "int(0, 16)", "items", "join", "join(', ')",
-    "join('-', attribute='n')", "last", "length", "list", "lower", "map('upper')", "map(attribute='n')",
-    "map(attribute='v', default=9)", "map('default', 'z')", "max", "min", "max(attribute='v')", "reject('odd')", "reject",
-    "rejectattr('ok')", "replace('l', 'L')", "replace('o', '0', 1)", "reverse", "round", "round(1)", "round(0, 'floor')",
-    "safe", "select", "select('string')", "select('gt', 1)", "selectattr('ok')", "selectattr('v', 'eq', 2)",
-    "slice(2)", "slice(3, 'f')", "batch(2)", "batch(2, 'f')", "sort", "sort(reverse=true)", "sort(attribute='v')",
-    "sort(attribute='v,n')", "sort(case_sensitive=true)", "string", "sum", "sum(attribute='v')", "title", "tojson",
-    "tojson(indent=2)", "tojson(ensure_ascii=true)", "tojson(sort_keys=true)", "tojson(separators=(',', ':'))", "trim",
-    "trim('Hd')", "truncate(8)", "truncate(5, true, '..', 0)", "unique", "unique(attribute='v')", "upper", "wordcount",
-    "attr('upper')", "e", "list|sort", "list|length", "list|join('+')",
-]
-METHODS = [
-    "strip()", "lstrip()", "rstrip('d ')", "split()", "split(',')", "split('l', 1)", "rsplit('o', 1)", "rsplit()",
-    "split(none, 1)", "rsplit(none, 1)", "splitlines()", "splitlines(true)", "partition(', ')", "rpartition('o')", "upper()",
-    "lower()", "title()", "capitalize()", "swapcase()", "startswith('H')", "startswith(('x', ' '))", "endswith('d')",
-    "find('o')", "find('o', 5)", "rfind('o')", "index('o')", "count('l')", "replace('l', '')", "replace('', '.')",
-    "replace('l', 'L', 1)", "removeprefix('He')", "removesuffix('ld')", "join(names)", "join(['a', 1])", "format(1, x=2)",
-    "zfill(6)", "zfill(20)", "center(20)", "center(21, '*')", "ljust(15, '-')", "rjust(15)", "isdigit()", "isupper()", "islower()",
-    "isspace()", "isalpha()", "isalnum()", "get('k')", "get('nope')", "get('nope', 3)", "items()", "keys()", "values()",
-    "copy()", "pop()", "append(1)", "update({})", "index(2)", "count(1)", "nope()",
-]
+# By the type of what they give.
+ATOMS = {
+    "str": ["e", "s", "u", "lines", "'x'", "\"it's\"", "''", "' pad '", "'a,b,,c'", "'Σας ΟΔΟΣ'", "'12'", "' 3.50 '", "'a<b&\\'c'", "missing"],
+    "int": ["a", "b", "0", "1", "-2", "4000", "true", "t", "xs[0]", "d.k"],
+    "float": ["f", "3.5", "0.1", "1.5e-7", "100.0", "1e20", "-0.25", "2.675"],
+    "list": ["xs", "names", "rows", "nested", "[]", "()", "(1,)", "[1, 'a', none]", "range(3)", "range(5, 1, -2)", "d.z", "missing", "[3, 1, 2]"],
+    "dict": ["d", "{}", "{'a': 1, 2: 'b'}", "rows[0]", "d.m", "{'b': 1, 'A': none}", "dict(q=1, p=[2])"],
+    "bool": ["true", "t", "false", "a > 3", "n is none", "'l' in s", "1 in xs", "'k' in d"],
+    "any": ["n", "none", "missing", "d.nope", "loop"],
+}
+# Filters, methods, subscripts and formats by the type of what they take, with that of what they give.
+STEPS = {
+    "str": [
+        ("|capitalize", "str"), ("|center(9)", "str"), ("|default('D')", "str"), ("|d('D', true)", "str"), ("|escape|string", "str"),
+        ("|first", "str"), ("|float", "float"), ("|float(1.5)", "float"), ("|format(a, b)", "str"), ("|indent", "str"), ("|indent(2, true)", "str"),
+        ("|indent(width=3, blank=true)", "str"), ("|int", "int"), ("|int(5)", "int"), ("|int(0, 16)", "int"), ("|join('-')", "str"), ("|last", "str"),
+        ("|length", "int"), ("|list", "list"), ("|lower", "str"), ("|replace('l', 'L')", "str"), ("|replace('o', '0', 1)", "str"), ("|reverse", "str"),
+        ("|safe", "str"), ("|sort|join", "str"), ("|string", "str"), ("|title", "str"), ("|tojson", "str"), ("|tojson(ensure_ascii=true)", "str"),
+        ("|trim", "str"), ("|trim('Hd')", "str"), ("|truncate(8)", "str"), ("|truncate(5, true, '..', 0)", "str"), ("|unique|list", "list"),
+        ("|upper", "str"), ("|wordcount", "int"), ("|map('upper')|list", "list"), (".strip()", "str"), (".lstrip()", "str"), (".rstrip('d ')", "str"),
+        (".split()", "list"), (".split(',')", "list"), (".split('l', 1)", "list"), (".rsplit('o', 1)", "list"), (".rsplit()", "list"), (".split(none, 1)", "list"),
+        (".rsplit(none, 1)", "list"), (".splitlines()", "list"), (".splitlines(true)", "list"), (".partition(', ')", "list"), (".rpartition('o')", "list"),
+        (".upper()", "str"), (".lower()", "str"), (".title()", "str"), (".capitalize()", "str"), (".swapcase()", "str"), (".startswith('H')", "bool"),
+        (".startswith(('x', ' '))", "bool"), (".endswith('d')", "bool"), (".find('o')", "int"), (".find('o', 5)", "int"), (".find('', 3, -1)", "int"),
+        (".rfind('o')", "int"), (".index('')", "int"), (".count('l')", "int"), (".count('', 2)", "int"), (".replace('l', '')", "str"), (".replace('', '.')", "str"),
+        (".replace('l', 'L', 1)", "str"), (".removeprefix('He')", "str"), (".removesuffix('ld')", "str"), (".join(names)", "str"), (".join(['a', 'b'])", "str"),
+        (".zfill(6)", "str"), (".zfill(20)", "str"), (".center(20)", "str"), (".center(21, '*')", "str"), (".ljust(15, '-')", "str"), (".rjust(15)", "str"),
+        (".isdigit()", "bool"), (".isupper()", "bool"), (".islower()", "bool"), (".isspace()", "bool"), ("[0]", "str"), ("[-1]", "str"), ("[1:]", "str"),
+        ("[:2]", "str"), ("[::-1]", "str"), ("[-3:-1]", "str"), ("[::2]", "str"), ("[5:1:-2]", "str"), (" * 2", "str"), (" ~ 1", "str"),
+    ],
+    "int": [
+        ("|abs", "int"), ("|float", "float"), ("|int", "int"), ("|round", "int"), ("|round(1, 'floor')", "float"), ("|string", "str"), ("|tojson", "str"),
+        (" + 1", "int"), (" - b", "int"), (" * 3", "int"), (" / 4", "float"), (" // 2", "int"), (" % 3", "int"), (" // -2", "int"), (" % -3", "int"), (" ** 2", "int"),
+        (" ~ 'x'", "str"), (" + f", "float"), (" * 'ab'", "str"), ("|default(3)", "int"),
+    ],
+    "float": [
+        ("|abs", "float"), ("|int", "int"), ("|round", "float"), ("|round(1)", "float"), ("|round(2)", "float"), ("|round(0, 'floor')", "float"),
+        ("|round(1, 'ceil')", "float"), ("|string", "str"), ("|tojson", "str"), (" + 1", "float"), (" * -2.5", "float"), (" / 3", "float"),
+        (" // 2", "float"), (" % 0.3", "float"), (" % -3", "float"), (" ** 2", "float"), (" ~ ''", "str"),
+    ],
+    "list": [
+        ("|batch(2)|list", "list"), ("|batch(2, 'f')|list", "list"), ("|first", "any"), ("|last", "any"), ("|groupby('v')", "list"), ("|groupby('n')|list", "list"),
+        ("|join", "str"), ("|join(', ')", "str"), ("|join('-', attribute='n')", "str"), ("|length", "int"), ("|list", "list"), ("|map('upper')|list", "list"),
+        ("|map(attribute='n')|list", "list"), ("|map(attribute='v', default=9)|list", "list"), ("|map('default', 'z')|list", "list"), ("|map('string')|list", "list"),
+        ("|max", "any"), ("|min", "any"), ("|max(attribute='v')", "any"), ("|reject('odd')|list", "list"), ("|reject|list", "list"), ("|rejectattr('ok')|list", "list"),
+        ("|reverse|list", "list"), ("|select|list", "list"), ("|select('string')|list", "list"), ("|select('gt', 1)|list", "list"), ("|selectattr('ok')|list", "list"),
+        ("|selectattr('v', 'eq', 2)|list", "list"), ("|slice(2)|list", "list"), ("|slice(3, 'f')|list", "list"), ("|sort", "list"), ("|sort(reverse=true)", "list"),
+        ("|sort(attribute='v')", "list"), ("|sort(attribute='v,n')", "list"), ("|sort(case_sensitive=true)", "list"), ("|string", "str"), ("|sum", "any"),
+        ("|sum(attribute='v')", "any"), ("|tojson", "str"), ("|tojson(indent=2)", "str"), ("|unique|list", "list"), ("|unique(attribute='v')|list", "list"),
+        ("[0]", "any"), ("[-1]", "any"), ("[9]", "any"), ("[1:]", "list"), ("[:2]", "list"), ("[::-1]", "list"), ("[-2:]", "list"), ("[::2]", "list"),
+        ("[5:1:-2]", "list"), (".0", "any"), (".index(2)", "int"), (".count(1)", "int"), (" + [1]", "list"), (" * 2", "list"), ("|map('tojson')|join", "str"),
+        ("|map(attribute=0)|list", "list"), ("|select('mapping')|list", "list"), ("|select('in', [1, 'a'])|list", "list"),
+    ],
+    "dict": [
+        (".k", "any"), (".m.q", "any"), (".nope", "any"), ("['k']", "any"), ("['items']", "any"), (".get('k')", "any"), (".get('nope')", "any"),
+        (".get('nope', 3)", "any"), (".items()", "list"), (".items()|list", "list"), (".keys()|list", "list"), (".values()|list", "list"), (".copy()", "dict"),
+        ("|dictsort", "list"), ("|dictsort(by='value')", "list"), ("|dictsort(reverse=true)", "list"), ("|items|list", "list"), ("|length", "int"), ("|list", "list"),
+        ("|tojson", "str"), ("|tojson(indent=2)", "str"), ("|tojson(sort_keys=true)", "str"), ("|tojson(separators=(',', ':'))", "str"), ("|string", "str"),
+        ("|join(',')", "str"), ("|first", "any"), (".pop()", "any"), (".update({})", "any"), (".items", "any"),
+    ],
+    "bool": [("|string", "str"), ("|int", "int"), ("|tojson", "str"), (" + 1", "int"), ("|upper", "str")],
+    "any": [("|string", "str"), ("|default('D')", "any"), ("|tojson", "str"), ("|list", "list"), ("|length", "int"), (".x", "any"), ("[0]", "any"), ("|trim", "str")],
+}
 TESTS = [
     "defined", "undefined", "none", "string", "number", "integer", "float", "boolean", "true", "false", "mapping",
     "iterable", "sequence", "callable", "odd", "even", "divisibleby 3", "divisibleby(2)", "eq 7", "equalto('x')", "ne 1",
     "lt 5", "ge(7)", "in [1, 7]", "in 'Hello'", "sameas none", "sameas true", "lower", "upper", "escaped", "not none",
     "not defined", "filter", "gt 'a'",
 ]
-SUBSCRIPTS = [
-    ".k", ".items", ".m.q", ".nope", "[0]", "[-1]", "[9]", "['k']", "['items']", "['nope']", "[1:]", "[:2]", "[::-1]",
-    "[-2:]", "[:-1]", "[::2]", "[5:1:-2]", ".0", "[1.5]", "[none]", "[true]", "[1:none]", "['upper']()",
+FORMATS = [
+    "'%5.2f' % ({f})", "'%-6s|%6s' % ({s}, {s})", "'%03d|%+d|% d' % ({i}, {i}, {i})", "'%x|%o|%#X' % (a, a, {i}|abs)", "'%r %%' % ({s},)",
+    "'%e|%.3E' % ({f}, {f})", "'%g|%G|%.2g' % ({f}, {f}, {f})", "'%(k)s|%(k)05d' % d", "'%.3s|' % ({s},)", "'{{0:>8}}|{{1:<8}}|{{2!r}}|{{0}}'.format({s}, {s}, {l})",
+    "'{{:.2f}}|{{:10.1f}}|{{:e}}'.format({f}, {f}, {f})", "'{{:05d}}|{{:+d}}|{{:,}}|{{:x}}'.format({i}, {i}, 1234567, a)", "'{{}} {{x}}'.format({l}, x={d})",
+    "'{{0.k}} {{0[items]}}'.format(d)", "'{{:^9}}|{{:*^9}}'.format({s}, {i})", "'{{:g}}|{{:.3}}|{{:%}}'.format({f}, {s}, {f})", "'%s' % ({l},)", "'%d' % {f}",
 ]
-OPERATORS = ["+", "-", "*", "/", "//", "%", "**", "~", "and", "or", "==", "!=", "<", "<=", ">", ">=", "in", "not in"]
+TYPES = ["str"] * 5 + ["int"] * 2 + ["float"] + ["list"] * 4 + ["dict"] * 2 + ["bool"]
 
 
 class Generator:
     def __init__(self, seed):
         self.random = random.Random(seed)
 
-    def expr(self, depth):
+    def expr(self, depth, kind=None):
+        """An expression of a type, or of any; now and then of another than asked for."""
         pick = self.random.random()
-        if depth <= 0 or pick < 0.12:
-            return self.random.choice(ATOMS)
-        inner = lambda: self.expr(depth - 1)
-        if pick < 0.30:
-            return f"({inner()} {self.random.choice(OPERATORS)} {inner()})"
-        if pick < 0.50:
-            return f"({inner()}|{self.random.choice(FILTERS)})"
-        if pick < 0.64:
-            return f"{inner()}.{self.random.choice(METHODS)}"
-        if pick < 0.73:
-            return f"({inner()} is {self.random.choice(TESTS)})"
-        if pick < 0.83:
-            return f"{inner()}{self.random.choice(SUBSCRIPTS)}"
-        if pick < 0.88:
-            return f"({inner()} if {inner()} else {inner()})"
-        if pick < 0.90:
-            return f"({inner()} if {inner()})"
-        if pick < 0.93:
-            return f"[{inner()}, {inner()}]"
-        if pick < 0.95:
-            return f"{{{inner()}: {inner()}, 'k': {inner()}}}"
-        if pick < 0.97:
-            return f"('%5.2f|%-6s|%03d|%x|%r|%%' % ({inner()}, {inner()}, {inner()}, {inner()}, {inner()}))"
-        if pick < 0.985:
-            return f"'{{0:>8}}|{{1:<8}}|{{2!r}}|{{0}}'.format({inner()}, {inner()}, {inner()})"
-        return f"{self.random.choice(['-', '+', 'not '])}{inner()}"
+        kind = self.random.choice(TYPES) if kind is None or self.random.random() < 0.02 else kind
+        if depth <= 0 or pick < 0.15:
+            return self.random.choice(ATOMS[kind])
+        inner = lambda kind=None: self.expr(depth - 1, kind)
+        if pick < 0.70:
+            source = self.random.choice(TYPES + ["any"])
+            step = self.random.choice([step for step, result in STEPS[source] if result == kind] or [None])
+            if step is not None:
+                return f"({inner(source)}{step})" if step.startswith(("|", " ")) else f"({inner(source)}){step}"
+        if pick < 0.78:
+            return f"({inner(kind)} if {inner('bool')} else {inner(kind)})"
+        if pick < 0.81:
+            return f"({inner(kind)} {self.random.choice(['and', 'or'])} {inner(kind)})"
+        if kind == "bool":
+            if pick < 0.9:
+                return f"({inner()} is {self.random.choice(TESTS)})"
+            same = self.random.choice(TYPES)
+            operator = self.random.choice(["==", "!=", "<", "<=", ">", ">=", "in", "not in"])
+            return f"({'not ' if pick < 0.92 else ''}{inner(same)} {operator} {inner('list' if 'in' in operator else same)})"
+        if kind == "str":
+            if pick < 0.9:
+                fill = {"s": inner("str"), "i": inner("int"), "f": inner("float"), "l": inner("list"), "d": inner("dict")}
+                return f"({self.random.choice(FORMATS).format(**fill)})"
+            return f"({inner('str')} {self.random.choice(['+', '~'])} {inner('str')})"
+        if kind == "list":
+            return f"[{inner()}, {inner()}]" if pick < 0.95 else f"({inner()}, {inner()})"
+        if kind == "dict":
+            return f"{{'z': {inner()}, {inner('str')}: {inner()}}}"
+        operator = self.random.choice(["+", "-", "*", "/", "//", "%"])
+        sign = self.random.choice(["", "", "-"])
+        return f"{sign}({inner('int')} {operator} {inner(kind)})"
 
     def body(self, depth):
         return "".join(self.piece(depth) for _ in range(self.random.randint(1, 3)))
@@ -349,7 +391,7 @@ class Generator:
         inner = lambda: self.body(depth - 1)
         if pick < 0.55:
             name = self.random.choice(["i", "a", "x"])
-            head = f"for {name} in {self.expr(1)}" + self.random.choice(["", "", f" if {name}", f" if {name} is string"])
+            head = f"for {name} in {self.expr(1, 'list')}" + self.random.choice(["", "", f" if {name}", f" if {name} is string"])
             loop = self.random.choice(
                 ["", "{{ loop.index }}", "{{ loop.last }}{{ loop.length }}", "{{ loop.cycle('o', 'e') }}",
                  "{{ loop.previtem }}{{ loop.nextitem }}", "{{ loop.changed(loop.index // 2) }}", "{{ loop.revindex }}",
@@ -397,7 +439,8 @@ def compare(title, cases, show):
     tally = Tally(title)
     answers = rendered_by_gogrid([(template, context) for _, template, context in cases])
     for (name, template, context), ours in zip(cases, answers, strict=True):
-        theirs = rendered_by_jinja(env, template, context)
+        # Jinja's `indent` changes a list that it is given.
+        theirs = rendered_by_jinja(env, template, copy.deepcopy(context))
         # A generator's or a function's place in memory is nothing to compare.
         if theirs[0] is not None and " at 0x" in theirs[0]:
             theirs = (None, "prints an address")

@@ -66,7 +66,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             .or_else(|| cause.is::<NoCommand>().then_some(USAGE))
             .or_else(|| cause.is::<WrongUsage>().then_some(USAGE))
             .or_else(|| cause.is::<UnknownModel>().then_some(INPUT))
-            .or_else(|| cause.downcast_ref().map(of_model))
+            .or_else(|| cause.is::<ModelError>().then_some(INPUT))
             .or_else(|| cause.is::<BadInput>().then_some(INPUT))
             .or_else(|| cause.is::<Interrupted>().then_some(INTERRUPTED))
     });
@@ -77,17 +77,9 @@ fn of_open(error: &OpenError) -> u8 {
     match error {
         OpenError::BadDevice(_) | OpenError::Device { .. } => DEVICE,
         OpenError::Config(_) | OpenError::NoCompute(_) | OpenError::BadOption { .. } => USAGE,
-        OpenError::Model(error) => of_model(error),
-        OpenError::Unsupported { .. } => INPUT,
+        OpenError::Model { .. } | OpenError::Unsupported { .. } => INPUT,
         OpenError::DoesNotFit(_) | OpenError::NoThread { .. } => LIMIT,
         _ => INTERNAL,
-    }
-}
-
-fn of_model(error: &ModelError) -> u8 {
-    match error {
-        ModelError::OutOfMemory(_) => LIMIT,
-        _ => INPUT,
     }
 }
 

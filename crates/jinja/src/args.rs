@@ -54,9 +54,6 @@ pub(crate) fn required(value: Option<Value>, callee: &str, name: &str) -> Result
 pub(crate) fn text(value: Value, callee: &str) -> Result<Text, Error> {
     match value {
         Value::Str(text) => Ok(text),
-        Value::Markup(_) => Err(Error::unsupported(format!(
-            "a text marked as safe given to {callee}"
-        ))),
         other => Err(wrong(callee, "a string", &other)),
     }
 }
@@ -81,6 +78,9 @@ pub(crate) fn flag(value: Option<&Value>) -> bool {
 pub(crate) fn wrong(callee: &str, expected: &str, found: &Value) -> Error {
     if let Value::Undefined(name) = found {
         return Value::undefined_error(name.as_ref());
+    }
+    if let Value::Markup(_) = found {
+        return Error::unsupported(format!("a text marked as safe given to {callee}"));
     }
     let found = found.type_name();
     Error::runtime(format!("{callee} needs {expected}, found {found}"))

@@ -29,6 +29,8 @@ pub(crate) enum StatementKind {
     /// The loop's number.
     For(usize),
     Set(Target, Expr),
+    /// The same within an `if`.
+    SetInBranch(Target, Expr),
     SetBlock(Target, Capture),
     /// The macro's number.
     Macro(usize),

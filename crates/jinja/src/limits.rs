@@ -3,7 +3,7 @@
 /// Bytes of a template's source; the longest in use have 20 KiB.
 pub(crate) const SOURCE_BYTES_MAX: usize = 1 << 20;
 /// Tokens and pieces of text of a source.
-pub(crate) const TOKENS_MAX: usize = 200_000;
+pub(crate) const TOKENS_MAX: usize = 100_000;
 /// Nodes of the tree that a source is read into.
 pub(crate) const NODES_MAX: usize = 100_000;
 /// Brackets and conditions inside each other in an expression.

@@ -10,6 +10,7 @@ pub(crate) use trim::{Side, centered, trimmed};
 
 use std::rc::Rc;
 
+use crate::access::iterate;
 use crate::args::{Args, required};
 use crate::budget::Budget;
 use crate::error::Error;
@@ -29,7 +30,7 @@ pub(crate) fn is_method(value: &Value, name: &str) -> bool {
         Value::Str(_) | Value::Markup(_) => strings::is_known(name),
         Value::Dict(_) => DICT.contains(&name),
         Value::List(_) => LIST.contains(&name),
-        Value::Tuple(_) => TUPLE.contains(&name),
+        Value::Tuple(_) | Value::Range(_) => TUPLE.contains(&name),
         Value::Cycler(_) => ["next", "reset"].contains(&name),
         Value::Loop(_) => ["cycle", "changed"].contains(&name),
         Value::Function(Function::Dict) => name == "fromkeys",
@@ -61,6 +62,7 @@ pub(crate) fn call(value: &Value, name: &str, args: Args, budget: &Budget) -> Re
             Ok(Value::List(seq.clone()))
         }
         Value::List(seq) | Value::Tuple(seq) => find(seq, name, args, budget),
+        Value::Range(_) => find(&*iterate(value, budget)?, name, args, budget),
         Value::Cycler(cycler) => {
             let [] = args.bind(name, [])?;
             let (items, at) = (cycler.items.items(), cycler.at.get());

@@ -1,3 +1,4 @@
+mod arguments;
 mod expression;
 mod statement;
 mod stream;

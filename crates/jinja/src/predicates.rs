@@ -95,6 +95,9 @@ pub(crate) fn apply(name: &str, value: &Value, args: Args, budget: &Budget) -> R
 }
 
 fn unary(name: &str, value: &Value, budget: &Budget) -> Result<bool, Error> {
+    if matches!(name, "filter" | "test") {
+        ops::check_hashable(value)?;
+    }
     Ok(match name {
         "defined" => !value.is_undefined(),
         "undefined" => value.is_undefined(),

@@ -16,6 +16,9 @@ struct Scope {
     /// The scope that this one stands in: the one below, or a macro's place of definition.
     parent: Option<usize>,
     variables: Vec<(NameId, Value)>,
+    /// Names without a variable that were asked for here, and from scopes inside.
+    asked: Vec<NameId>,
+    asked_inside: Vec<NameId>,
 }
 
 impl Scopes {
@@ -28,6 +31,8 @@ impl Scopes {
             id,
             parent,
             variables: Vec::new(),
+            asked: Vec::new(),
+            asked_inside: Vec::new(),
         });
         Ok(())
     }
@@ -42,6 +47,8 @@ impl Scopes {
         if let Some(scope) = self.stack.last_mut() {
             scope.id = self.ids;
             scope.variables.clear();
+            scope.asked.clear();
+            scope.asked_inside.clear();
         }
     }
 
@@ -55,16 +62,47 @@ impl Scopes {
         self.stack.get(place).is_some_and(|scope| scope.id == id)
     }
 
-    pub(crate) fn get(&self, name: NameId, budget: &Budget) -> Result<Option<Value>, Error> {
-        let mut place = self.stack.len().checked_sub(1);
-        while let Some(scope) = place.and_then(|place| self.stack.get(place)) {
+    pub(crate) fn get(&mut self, name: NameId, budget: &Budget) -> Result<Option<Value>, Error> {
+        let innermost = self.stack.len().checked_sub(1);
+        let mut place = innermost;
+        while let Some(scope) = place.and_then(|place| self.stack.get_mut(place)) {
             budget.steps(scope.variables.len() as u64 / 16)?;
             if let Some((_, value)) = scope.variables.iter().find(|(other, _)| *other == name) {
                 return Ok(Some(value.clone()));
             }
+            let asked = match place == innermost {
+                true => &mut scope.asked,
+                false => &mut scope.asked_inside,
+            };
+            if !asked.contains(&name) {
+                budget.memory(size_of::<NameId>())?;
+                asked.push(name);
+            }
+            budget.steps(asked.len() as u64 / 32)?;
             place = scope.parent;
         }
         Ok(None)
+    }
+
+    /// Whether setting `name` here would have hidden, in Jinja, what a scope inside has read: Jinja
+    /// decides for a whole block whether a name is a variable of the block.
+    pub(crate) fn hides(&self, name: NameId) -> bool {
+        let mut place = self.stack.len().checked_sub(1);
+        let is_asked_inside = self
+            .stack
+            .last()
+            .is_some_and(|s| s.asked_inside.contains(&name));
+        while let Some(scope) = place
+            .and_then(|place| self.stack.get(place))
+            .filter(|_| is_asked_inside)
+        {
+            let is_variable = place != Some(0) && scope.variables.iter().any(|(v, _)| *v == name);
+            if is_variable || scope.asked.contains(&name) {
+                return false;
+            }
+            place = scope.parent;
+        }
+        is_asked_inside
     }
 
     pub(crate) fn set(&mut self, name: NameId, value: Value, budget: &Budget) -> Result<(), Error> {

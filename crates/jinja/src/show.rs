@@ -37,7 +37,7 @@ pub(crate) fn repr(value: &Value, out: &mut Builder, budget: &Budget) -> Result<
         Value::Float(value) => out.own(&float(*value), budget),
         Value::Str(text) => quoted(text, out, budget),
         Value::List(seq) => repr_list(seq, out, budget),
-        Value::Tuple(seq) if !seq.is_group() => repr_tuple(seq, out, budget),
+        Value::Tuple(seq) => repr_tuple(seq, out, budget),
         Value::Dict(map) => repr_dict(map, out, budget),
         Value::View(view, map) => repr_view(*view, map, out, budget),
         Value::Range(span) => {

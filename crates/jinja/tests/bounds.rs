@@ -164,9 +164,9 @@ fn chains_do_not_nest() {
         assert_eq!(measured.result.unwrap().text, expected);
     };
     check(format!("{{{{ {}1 }}}}", "1+".repeat(20_000)), "20001");
-    check(format!("{{{{ {}1 }}}}", "-".repeat(50_001)), "-1");
-    check(format!("{{{{ {}1 }}}}", "not ".repeat(50_001)), "False");
-    check(format!("{{{{ x{} }}}}", "|d".repeat(60_000)), "");
+    check(format!("{{{{ {}1 }}}}", "-".repeat(40_001)), "-1");
+    check(format!("{{{{ {}1 }}}}", "not ".repeat(40_001)), "False");
+    check(format!("{{{{ x{} }}}}", "|d".repeat(40_000)), "");
     check(format!("{{{{ {}1 }}}}", "0 or ".repeat(10_000)), "1");
     check(format!("{{{{ {}2 }}}}", "1 if 0 else ".repeat(10_000)), "2");
     check(format!("{{{{ 1{} }}}}", " == 1".repeat(20_000)), "True");

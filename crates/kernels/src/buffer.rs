@@ -95,6 +95,19 @@ impl<T: Plain> Buffer<T> {
     }
 }
 
+impl<T: Plain> Buffer<T> {
+    /// The same in whole pages, also where a buffer is smaller than what is mapped: several buffers
+    /// that are counted so have room for one that holds the values of all.
+    ///
+    /// # Panics
+    /// When they pass the address space.
+    pub const fn pages_for(len: usize) -> Bytes {
+        let bytes = len.checked_mul(size_of::<T>()).expect("counted in a usize");
+        let pages = bytes.checked_next_multiple_of(PAGE);
+        Bytes::of(pages.expect("counted in a usize"))
+    }
+}
+
 /// What a buffer of so many bytes takes; `None` where that passes the address space.
 pub(crate) const fn held(bytes: usize) -> Option<usize> {
     bytes.checked_next_multiple_of(match bytes {

@@ -56,9 +56,10 @@ impl KvLayout {
         })
     }
 
-    /// Bytes that one block takes.
+    /// Bytes that one block takes at most: whole pages, so that a block of several layers takes no
+    /// more than blocks of each.
     pub fn block_bytes(&self) -> Bytes {
-        Buffer::<u16>::bytes_for(self.len)
+        Buffer::<u16>::pages_for(self.len)
     }
 
     /// The keys and values of layer `index`.
@@ -218,7 +219,9 @@ mod tests {
             },
         ];
         let layout = KvLayout::new(&shapes);
-        assert_eq!(layout.block_bytes(), Bytes(2 * 2 * 32 * (48 + 24) + 64));
+        let pages = Buffer::<u16>::pages_for(2 * 32 * (48 + 24) + LANES);
+        assert_eq!(layout.block_bytes(), pages);
+        assert!(pages >= Buffer::<u16>::bytes_for(2 * 32 * (48 + 24) + LANES));
         let mut block = KvBlock::new(&layout).unwrap();
         let row = |layer: usize, slot: usize| -> (Vec<f32>, Vec<f32>) {
             let len = shapes[layer].heads * shapes[layer].head_dim;

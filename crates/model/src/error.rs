@@ -62,9 +62,6 @@ pub enum ModelError {
         /// Its length when it had been read.
         after: u64,
     },
-    /// The system has no memory to open a model in.
-    #[error(transparent)]
-    OutOfMemory(#[from] gogrid_units::OutOfMemory),
     /// The caller asked for what this model cannot give.
     #[error("{what}")]
     Request {

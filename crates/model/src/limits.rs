@@ -36,8 +36,6 @@ pub(crate) const HEADS_MAX: usize = 4096;
 pub(crate) const HEAD_DIM_MAX: usize = 4096;
 /// Tokens in the longest sequence, and in a window.
 pub(crate) const CONTEXT_MAX: usize = 1 << 28;
-/// Memory that there must be to open a model; headers and tokenizers of real ones take less.
-pub(crate) const OPENING_BYTES: usize = 64 << 20;
 /// Files that the weights are spread over.
 pub(crate) const SHARDS_MAX: usize = 4096;
 /// Bytes of config.json and of a shard index.

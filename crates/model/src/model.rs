@@ -1,10 +1,9 @@
 use std::collections::HashSet;
-use std::hint::black_box;
 use std::ops::Range;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use gogrid_units::{Bytes, OutOfMemory, WeightType};
+use gogrid_units::{Bytes, WeightType};
 
 use crate::assemble::Assembly;
 use crate::decoder::{Decoder, Weight};
@@ -12,7 +11,6 @@ use crate::error::ModelError;
 use crate::files::Files;
 use crate::gguf::{self, Gguf};
 use crate::hugging_face::{self, Config, Shards};
-use crate::limits::OPENING_BYTES;
 use crate::names::{GGUF, HUGGING_FACE, HUGGING_FACE_POST_NORMS};
 use crate::text::{ChatTemplate, GgufVocabulary, Tokenizer, read_directory};
 
@@ -57,7 +55,6 @@ impl Model {
     /// # Errors
     /// Says which file, field and byte are wrong, missing or not supported.
     pub fn open(path: &Path, options: &OpenOptions) -> Result<Self, ModelError> {
-        check_room()?;
         if path.is_dir() {
             Self::open_directory(path, options)
         } else {
@@ -221,15 +218,4 @@ fn file_name(path: &Path) -> String {
     let name = whole.file_name().unwrap_or(whole.as_os_str());
     let name = name.to_string_lossy();
     name.strip_suffix(".gguf").unwrap_or(&name).to_owned()
-}
-/// Asks for what opening a model takes, and gives it back: a header and a tokenizer are made of many
-/// small allocations, which have no error, so that the first of them must not meet the end of memory.
-fn check_room() -> Result<(), OutOfMemory> {
-    let mut room: Vec<u8> = Vec::new();
-    let asked = room.try_reserve_exact(OPENING_BYTES);
-    // Otherwise the compiler may leave out an allocation of which nothing is used.
-    black_box(&mut room);
-    asked.map_err(|_| OutOfMemory {
-        asked: Bytes::of(OPENING_BYTES),
-    })
 }

@@ -27,12 +27,12 @@ fn texts() -> [String; 8] {
     [
         String::new(),
         "the cat's 123 hats\n\n  <|im_start|>a<|im_end|> \u{2581}the e\u{301} 🙂".to_owned(),
-        "a".repeat(20_000),
-        " ".repeat(20_000),
-        "\u{fdfa}\u{301}".repeat(2_000),
-        "<|".repeat(5_000),
-        "1a".repeat(5_000),
-        "🙂\0\u{301}\r\n".repeat(1_000),
+        "a".repeat(4_000),
+        " ".repeat(4_000),
+        "\u{fdfa}\u{301}".repeat(400),
+        "<|".repeat(1_000),
+        "1a".repeat(1_000),
+        "🙂\0\u{301}\r\n".repeat(200),
     ]
 }
 
@@ -93,9 +93,6 @@ fn damaged_tokenizers_are_refused_or_work_within_bounds() {
     let (mut opened, mut refused) = (0_u64, BTreeMap::<String, u64>::new());
     let mut heap_max = 0;
     for seed in 0..cases {
-        if std::env::var_os("GOGRID_SEEDS").is_some() {
-            println!("seed {seed}");
-        }
         write(folder.path(), &TokenizerCase::new(seed));
         HEAP.reset_peak_usage();
         match Tokenizer::open(folder.path()) {

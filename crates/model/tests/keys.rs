@@ -148,7 +148,7 @@ fn ollamas_names_of_the_bases_mean_the_usual_ones() {
     let mut usual = with("gemma3", &[pattern.clone(), ("rope.freq_base", f32(1e6))]);
     usual.set("gemma3.rope.freq_base_swa", f32(5000.0));
     for global in ["rope.global.freq_base", "rope.freq_base"] {
-        let mut ollama = with("gemma3", &[pattern.clone()]);
+        let mut ollama = with("gemma3", std::slice::from_ref(&pattern));
         ollama.unset("gemma3.rope.freq_base");
         ollama.set(&format!("gemma3.{global}"), f32(1e6));
         ollama.set("gemma3.rope.local.freq_base", f32(5000.0));

@@ -90,7 +90,6 @@ fn kind(error: &ModelError) -> &'static str {
         ModelError::Unsupported { .. } => "unsupported",
         ModelError::Missing { .. } => "missing",
         ModelError::Changed { .. } => "changed",
-        ModelError::OutOfMemory(_) => "memory",
         ModelError::Request { .. } => "request",
         ModelError::Template { .. } => "template",
         ModelError::Tokenizer { .. } => "tokenizer",
@@ -188,8 +187,8 @@ fn write_directory(folder: &Path) {
  "rope_scaling": {"rope_type": "llama3", "factor": 8.0, "low_freq_factor": 1.0,
  "high_freq_factor": 4.0, "original_max_position_embeddings": 16}}"#;
     let tokenizer = r#"{"version": "1.0", "truncation": null, "padding": null, "added_tokens": [],
- "normalizer": null, "pre_tokenizer": null, "post_processor": null, "decoder": {"type": "ByteLevel",
- "add_prefix_space": false, "trim_offsets": false, "use_regex": false}, "model":
+ "normalizer": null, "pre_tokenizer": {"type": "ByteLevel", "add_prefix_space": false,
+ "use_regex": false}, "post_processor": null, "decoder": {"type": "ByteLevel"}, "model":
  {"type": "BPE", "vocab": {"a": 0, "b": 1, "ab": 2}, "merges": ["a b"]}}"#;
     std::fs::write(folder.join("config.json"), config).unwrap();
     std::fs::write(folder.join("tokenizer.json"), tokenizer).unwrap();

@@ -499,16 +499,15 @@ fn a_driver_whose_caller_panics_tells_and_leaves_nobody_waiting() {
 }
 
 #[test]
-fn a_stage_that_cannot_be_dropped_is_told_of() {
+fn a_stage_that_cannot_be_dropped_ends_no_stage_of_others_unseen() {
     // Broken, and dropped by its driver while that runs.
     let drivers = Drivers::plain();
     let broken = drivers.line(&[0], Behaviour::PanicsTwice);
     let other = drivers.line(&[0], Behaviour::Works);
     broken.run(1).unwrap_err();
     drop(broken.runner);
-    let death = drivers.deaths.recv().unwrap();
-    assert!(death.contains("cannot be dropped"), "{death}");
-    assert!(other.run(2).unwrap_err().contains("device lost"));
+    // It was known to be broken: the driver goes on with the stages of others.
+    other.run(2).unwrap();
     // Dropped with its driver, beside another such.
     let mut drivers = Drivers::plain();
     let lines = [0, 1].map(|_| drivers.line(&[0], Behaviour::PanicsWhenDropped));

@@ -9,8 +9,8 @@ use gogrid_testkit::{Family, RandomModel, Spec};
 use gogrid_units::{Bytes, WeightType};
 
 use crate::machine::{
-    DeviceSpec, Hardware, Loan, Machine, MachineOptions, MemorySpec, Peers, ThreadPlace, Threads,
-    Told,
+    DeviceSpec, Hardware, Loan, Machine, MachineOptions, MemorySpec, Peers, Process, Surroundings,
+    ThreadPlace, Threads, Told,
 };
 use crate::options::Options;
 use crate::resource_manager::ResourceConfig;
@@ -31,6 +31,8 @@ pub(crate) struct TestMachine {
     pub(crate) devices: Vec<TestDevice>,
     pub(crate) seen: Observation,
     pub(crate) peers: Option<Box<dyn Peers>>,
+    /// The machines it is beside.
+    pub(crate) process: Arc<Process>,
 }
 
 impl TestDevice {
@@ -68,6 +70,7 @@ impl TestMachine {
             devices,
             seen: Observation::default(),
             peers: None,
+            process: Arc::default(),
         }
     }
 
@@ -100,7 +103,12 @@ impl TestMachine {
         let threads = Threads::new(&options.limits)?;
         let hardware = Hardware::open(specs, &options.limits, threads)?;
         let senses = Box::new(Told(self.seen));
-        Machine::under(hardware, settings, (senses, self.peers)).map(Arc::new)
+        let surroundings = Surroundings {
+            senses,
+            peers: self.peers,
+            process: self.process,
+        };
+        Machine::under(hardware, settings, surroundings).map(Arc::new)
     }
 }
 
@@ -127,16 +135,26 @@ fn spec(device: TestDevice) -> DeviceSpec {
 
 /// A tiny model of two KV groups, one of them windowed.
 pub(crate) fn model() -> Arc<Model> {
-    let spec = Spec {
+    opened(&tiny())
+}
+
+/// The same, which claims sequences of so many tokens.
+pub(crate) fn model_claiming(context: usize) -> Arc<Model> {
+    opened(&tiny().claiming(context))
+}
+
+fn tiny() -> RandomModel {
+    RandomModel::new(Spec {
         family: Family::Gemma3,
         weights: WeightType::Q4_0,
         seed: 1,
-    };
+    })
+}
+
+fn opened(tiny: &RandomModel) -> Arc<Model> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("tiny.gguf");
-    RandomModel::new(spec)
-        .write_gguf(&path)
-        .expect("it is written");
+    tiny.write_gguf(&path).expect("it is written");
     Arc::new(Model::open(&path, &OpenOptions::default()).expect("it opens"))
 }
 

@@ -1,6 +1,7 @@
 //! A model, spread over devices, that answers requests.
 
 use std::fmt;
+use std::hint::black_box;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -8,7 +9,7 @@ use std::time::Duration;
 
 use gogrid_lease::{Permit, Permits};
 use gogrid_model::{Message as ChatMessage, Model, OpenOptions};
-use gogrid_units::Bytes;
+use gogrid_units::{Bytes, OutOfMemory};
 
 use crate::caller::{self, NoAnswer};
 use crate::core::Beginning;
@@ -18,7 +19,8 @@ use crate::engine::{
 use crate::error::{GenerateError, OpenError, Refusal};
 use crate::generation::Generation;
 use crate::intake::{Intake, Prepared, TextWorkers};
-use crate::limits::{ASKS_MAX, QUEUED_MAX};
+use crate::limits::{ASKS_MAX, OPENING_BYTES, QUEUED_MAX};
+use crate::log;
 use crate::machine::{Device, Machine, MachineOptions};
 use crate::opening::Opener;
 use crate::options::Options;
@@ -369,11 +371,24 @@ fn open_model(path: &Path, options: &Options) -> Result<Model, OpenError> {
     let Options {
         context, quantise, ..
     } = *options;
+    check_room().map_err(|error| OpenError::DoesNotFit(error.to_string()))?;
     let model = Model::open(path, &OpenOptions { context, quantise })?;
-    for warning in model.warnings() {
-        tracing::warn!("{warning}");
+    for warning in model.warnings().iter().chain(model.tokenizer().notices()) {
+        log::warn(&format_args!("{}: {warning}", model.name()));
     }
     Ok(model)
+}
+
+/// Asks for what a header and a tokenizer may take, and gives it back: they are made of many small
+/// allocations, which have no error, so that the first of them must not meet the end of memory.
+fn check_room() -> Result<(), OutOfMemory> {
+    let mut room: Vec<u8> = Vec::new();
+    let asked = room.try_reserve_exact(OPENING_BYTES);
+    // Otherwise the compiler may leave out an allocation of which nothing is used.
+    black_box(&mut room);
+    asked.map_err(|_| OutOfMemory {
+        asked: Bytes::of(OPENING_BYTES),
+    })
 }
 
 fn machine_options(options: &Options) -> MachineOptions {

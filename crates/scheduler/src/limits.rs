@@ -65,6 +65,9 @@ pub(crate) const EMBEDDED_RUNS_MAX: usize = 4096;
 /// Bytes of a file of settings.
 pub(crate) const SETTINGS_BYTES_MAX: usize = 64 << 10;
 
+/// Memory that there must be to open a model; headers and tokenizers of real ones take less.
+pub(crate) const OPENING_BYTES: usize = 64 << 20;
+
 /// Tokens whose keys and values a placement leaves room for, where the context has more. Longer
 /// requests are admitted or refused by what is free then.
 pub(crate) const PLANNED_TOKENS_MAX: usize = 4096;

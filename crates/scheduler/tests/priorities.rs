@@ -6,6 +6,7 @@ use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::thread;
 
 use corpgrid_scheduler::{
     Event, GenerateRequest, HeterogeneousPipeline, Options, Policy, Prompt, ResourceConfig,
@@ -13,12 +14,15 @@ use corpgrid_scheduler::{
 };
 use futures_executor::block_on;
 use futures_util::StreamExt;
+use gogrid_host::{IoPriority, Priority, restrain_thread};
 use gogrid_testkit::{Family, RandomModel, Spec};
 use gogrid_units::WeightType;
 
 const NOBODY: u32 = 65534;
 const TOKENS: usize = 240;
 const TASKS: &str = "/proc/self/task";
+/// Set in the process that a test starts: this same program, with one test and no other's threads.
+const IS_ALONE: &str = "GOGRID_TEST_IS_ALONE";
 
 fn limits(nice: i32) -> ResourceConfig {
     ResourceConfig {
@@ -143,16 +147,19 @@ fn an_ordinary_user_loosens_priorities_while_a_generation_runs() {
     if fs::metadata(TASKS).is_err() {
         return eprintln!("skipped: this system does not show a process's threads");
     }
-    if !is_root() {
-        return loosens_them_all();
+    if std::env::var_os(IS_ALONE).is_some() {
+        return loosens_from_each_first_value();
     }
     let test = "an_ordinary_user_loosens_priorities_while_a_generation_runs";
     let program = std::env::current_exe().expect("this program");
     let mut child = Command::new(program);
     child.args([test, "--exact", "--nocapture", "--test-threads=1"]);
-    child.uid(NOBODY).gid(NOBODY);
+    child.env(IS_ALONE, "1");
+    if is_root() {
+        child.uid(NOBODY).gid(NOBODY);
+    }
     match child.output() {
-        Err(error) => eprintln!("skipped: no process as another user: {error}"),
+        Err(error) => eprintln!("skipped: no process as an ordinary user: {error}"),
         Ok(output) => {
             let text = String::from_utf8_lossy(&output.stdout);
             let why = String::from_utf8_lossy(&output.stderr);
@@ -162,32 +169,86 @@ fn an_ordinary_user_loosens_priorities_while_a_generation_runs() {
     }
 }
 
-/// From nice 15 to the first value, as somebody who may not lower it.
-fn loosens_them_all() {
+/// From the value this process was started with, and from higher ones: below, between and above the
+/// values asked for, and equal to them. A pipeline's threads begin with the value of the thread that
+/// opens it, so a thread that was given a value stands for a program that was started with it.
+fn loosens_from_each_first_value() {
     // What the system gave this process, on whose main thread nothing was changed.
-    let first = threads()[0].1;
-    if first >= 15 {
-        return eprintln!("skipped: this process begins at nice {first}, and none is above 15");
+    let own = threads()[0].1;
+    let higher = [8, 10, 14, 15, 19].into_iter().filter(|nice| *nice > own);
+    for first in std::iter::once(own).chain(higher) {
+        let opener = thread::spawn(move || {
+            let io = IoPriority { class: 2, level: 4 };
+            let begins = restrain_thread(Priority { nice: first, io });
+            assert!(begins.nice.holds(), "{begins:?}");
+            block_on(loosens_to(first));
+        });
+        assert!(opener.join().is_ok(), "from nice {first}");
     }
-    block_on(async {
-        let pipeline = pipeline(15);
-        assert!(!held().is_empty());
-        assert!(held().iter().all(|(_, nice)| *nice == 15), "{:?}", held());
-        let expected = generate(&pipeline, &[]).await;
-        let loosened = generate(&pipeline, &[(50, first)]).await;
-        assert_eq!(loosened, expected);
-        // Those that were followed have been told to end, and may not have.
-        let mut looks = 0;
-        while held().iter().any(|(_, nice)| *nice != first) {
-            looks += 1;
-            assert!(looks < 100_000, "{:?}", held());
-            std::thread::yield_now();
+}
+
+/// From nice 15 to the first value, as somebody who may not lower it.
+async fn loosens_to(first: i32) {
+    let high = first.max(15);
+    let between = first.midpoint(high);
+    let pipeline = pipeline(high);
+    all_come_to(high, &pipeline).await;
+    let expected = generate(&pipeline, &[]).await;
+    let loosened = generate(&pipeline, &[(50, first)]).await;
+    assert_eq!(loosened, expected);
+    all_come_to(first, &pipeline).await;
+    // And back, and loosened again, by the same way.
+    let again = [
+        (20, high),
+        (40, first),
+        (41, high),
+        (42, between),
+        (200, first),
+    ];
+    assert_eq!(generate(&pipeline, &again).await, expected);
+    let set = pipeline.set_limits(limits(high)).await;
+    set.expect("they are valid");
+    loosens_as_far_as_it_may(first, &pipeline).await;
+}
+
+/// Waits until every thread has this value. Those that were followed have been told to end, and may
+/// not have; the system may still list those of a pipeline that was closed before.
+async fn all_come_to(nice: i32, pipeline: &HeterogeneousPipeline) {
+    // One starts the others, and is not held.
+    let count = pipeline.status().await.threads.len() - 1;
+    assert!(count > 0);
+    let mut looks = 0;
+    loop {
+        let held = held();
+        if held.len() == count && held.iter().all(|(_, its)| *its == nice) {
+            return;
         }
-        assert_eq!(held().len(), pipeline.status().await.threads.len() - 1);
-        // And back, and loosened again, by the same way.
-        let again = [(20, 15), (40, first), (41, 15), (42, 7), (200, first)];
-        assert_eq!(generate(&pipeline, &again).await, expected);
-    });
+        looks += 1;
+        assert!(looks < 100_000, "{count} at {nice} expected: {held:?}");
+        thread::yield_now();
+    }
+}
+
+/// Asked for a value below the first, threads have the first, and each is named with the reason.
+async fn loosens_as_far_as_it_may(first: i32, pipeline: &HeterogeneousPipeline) {
+    let asked = (first - 1).max(-20);
+    let set = pipeline.set_limits(limits(asked)).await;
+    set.expect("they are valid");
+    let status = pipeline.status().await;
+    for thread in status.threads.iter().filter(|t| t.excepted.is_none()) {
+        // A system may let this user lower it.
+        if thread.nice == Some(asked) {
+            assert!(thread.problems.is_empty(), "{thread:?}");
+            continue;
+        }
+        assert_eq!(thread.nice, Some(first), "{thread:?}");
+        let [problem] = &thread.problems[..] else {
+            panic!("{thread:?}");
+        };
+        assert!(problem.starts_with("setpriority: "), "{thread:?}");
+        let named = format!("priorities: {}: {problem}", thread.name);
+        assert!(status.not_enforced.contains(&named), "{status:?}");
+    }
 }
 
 fn is_root() -> bool {

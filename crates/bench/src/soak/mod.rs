@@ -73,6 +73,7 @@ pub fn soak(
             at_s: (now() - began).as_secs_f64(),
             held,
         });
+        course.seconds = (now() - began).as_secs_f64();
         progress(&course.line(&world.tally()));
         if !at_rest {
             // What does not end cannot be closed.
@@ -84,7 +85,6 @@ pub fn soak(
     drop(world);
     sleep(CLOSED_FOR);
     course.closed = Some(Held::now());
-    course.seconds = (now() - began).as_secs_f64();
     Ok(course.report(tally, extremes))
 }
 

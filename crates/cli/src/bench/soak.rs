@@ -26,9 +26,9 @@ pub(super) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
             .unwrap_or_else(|| RandomState::new().hash_one("soak")),
     };
     let watch = interrupt.watch();
-    eprintln!("seed {}", options.seed);
+    out::note(format_args!("seed {}", options.seed));
     let report = gogrid_bench::soak(&options, &|| !watch.asked(), &mut |line| {
-        eprintln!("{line}")
+        out::note(line);
     })?;
     match args.json.json {
         true => out::json(&report.json())?,

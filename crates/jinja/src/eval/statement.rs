@@ -36,6 +36,18 @@ impl<'t> Eval<'t> {
             StatementKind::For(number) => self.for_(*number)?,
             StatementKind::Set(target, expr) => {
                 let value = self.expr(expr)?;
+                if let Target::Name(name) = target
+                    && self.scopes.hides(*name)
+                {
+                    let name = self.tree.names[name.0 as usize].as_str();
+                    return Err(Error::unsupported(format!(
+                        "setting '{name}' after a block inside has read it"
+                    )));
+                }
+                self.assign(target, value)?;
+            }
+            StatementKind::SetInBranch(target, expr) => {
+                let value = self.expr(expr)?;
                 self.assign(target, value)?;
             }
             StatementKind::SetBlock(target, capture) => {
@@ -177,9 +189,6 @@ impl<'t> Eval<'t> {
         // The filter ran for all items at once, and must not see what the body changes.
         let writes = (self.namespace_reads != reads).then_some(self.namespace_writes);
         self.scopes.enter(Some(definition.scope), self.budget)?;
-        if items.items().is_empty() {
-            self.body(&node.otherwise)?;
-        }
         self.budget.memory(size_of::<Loop>())?;
         let state = Rc::new(Loop {
             items: Rc::clone(&items),
@@ -188,6 +197,8 @@ impl<'t> Eval<'t> {
             definition,
             changed: RefCell::new(None),
         });
+        // Jinja counts an iteration once it comes to its end.
+        let mut is_empty = true;
         for (index, item) in items.items().iter().enumerate() {
             state.index.set(index);
             if index > 0 {
@@ -204,9 +215,15 @@ impl<'t> Eval<'t> {
                     "a loop whose filter reads a namespace that its body changes",
                 ));
             }
-            if flow == Flow::Break {
-                break;
+            match flow {
+                Flow::On => is_empty = false,
+                Flow::Continue => {}
+                Flow::Break => break,
             }
+        }
+        if is_empty {
+            self.scopes.renew();
+            self.body(&node.otherwise)?;
         }
         self.scopes.leave();
         Ok(())

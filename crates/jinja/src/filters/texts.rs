@@ -128,8 +128,10 @@ pub(super) fn indent(value: Value, args: Args, budget: &Budget) -> Result<Value,
 pub(super) fn truncate(value: Value, args: Args, budget: &Budget) -> Result<Value, Error> {
     let [length, kill, end, leeway] =
         args.bind("truncate", ["length", "killwords", "end", "leeway"])?;
-    let Value::Str(all) = value else {
-        return Err(wrong("truncate", "a string", &value));
+    let all = match value {
+        Value::Str(all) => all,
+        Value::Undefined(_) => return Ok(value),
+        other => return Err(wrong("truncate", "a string", &other)),
     };
     budget.work(2 * all.len())?;
     let length = int_or(length.as_ref(), 255, "truncate")?;

@@ -25,7 +25,7 @@ pub(crate) fn percent(text: &Text, values: &Value, budget: &Budget) -> Result<Te
             all: false,
         },
         // Python takes whatever has items for a mapping, which need not be used.
-        Value::List(_) | Value::Range(_) => Source {
+        Value::List(_) | Value::Range(_) | Value::Undefined(_) => Source {
             values: &single,
             dict: None,
             at: 0,

@@ -1,6 +1,6 @@
 use super::case::{capitalized, lower, title, upper};
 use super::trim::{Side, centered, filled, missing, trimmed};
-use crate::access::{byte_of, char_count, iterate, places};
+use crate::access::{byte_of, char_count, iterate};
 use crate::args::{Args, flag, int, int_or, required, text, wrong};
 use crate::budget::Budget;
 use crate::error::Error;
@@ -189,11 +189,7 @@ fn split_space(all: &str, most: usize, from_right: bool) -> Vec<&str> {
                 .map(|(before, part)| (part, before)),
         };
         let Some((part, after)) = cut else {
-            parts.push(match from_right {
-                false if parts.len() < most => rest,
-                false => rest.trim_end_matches(is_space),
-                true => rest.trim_start_matches(is_space),
-            });
+            parts.push(rest);
             break;
         };
         parts.push(part);
@@ -256,36 +252,37 @@ fn partition(all: &Text, name: &str, args: Args, budget: &Budget) -> Result<Valu
     Value::tuple(parts, budget)
 }
 
-/// The part that `start` and `end`, which count characters, leave; `None` where it is none at all.
+/// The part from `start` to `end`, which count characters, and where it begins; `None` where the
+/// start is past the end.
 fn window(
     all: &Text,
     start: Option<&Value>,
     end: Option<&Value>,
 ) -> Result<Option<(Text, usize)>, Error> {
-    let (start, end) = (start.unwrap_or(&Value::None), end.unwrap_or(&Value::None));
-    if matches!((start, end), (Value::None, Value::None)) {
+    let is_given = |value: Option<&Value>| !matches!(value, None | Some(Value::None));
+    if !is_given(start) && !is_given(end) {
         return Ok(Some((all.clone(), 0)));
     }
-    let len = char_count(all.as_str());
-    if matches!(start, Value::Int(start) if *start > len as i64) {
+    let len = char_count(all.as_str()) as i64;
+    let place = |value: Option<&Value>, default: i64| {
+        let at = match value.filter(|value| is_given(Some(value))) {
+            Some(value) => int(value, "a start or an end")?,
+            None => default,
+        };
+        Ok::<_, Error>(if at < 0 {
+            at.saturating_add(len).max(0)
+        } else {
+            at
+        })
+    };
+    let (start, end) = (place(start, 0)?, place(end, len)?.min(len));
+    if start > end {
         return Ok(None);
     }
-    let mut places = places([start, end, &Value::None], len)?;
-    let Some(first) = places.next() else {
-        let at = places_start(start, len);
-        return Ok(Some((all.part(0..0), at)));
-    };
-    let last = places.last().unwrap_or(first) + 1;
+    // Neither is negative, and both are at most the text's length.
+    let (first, last) = (start as usize, end as usize);
     let range = byte_of(all.as_str(), first)..byte_of(all.as_str(), last);
     Ok(Some((all.part(range), first)))
-}
-
-fn places_start(start: &Value, len: usize) -> usize {
-    match start {
-        Value::Int(start) if *start < 0 => len.saturating_sub(start.unsigned_abs() as usize),
-        Value::Int(start) => *start as usize,
-        _ => 0,
-    }
 }
 
 fn affix(all: &Text, name: &str, args: Args, budget: &Budget) -> Result<Value, Error> {

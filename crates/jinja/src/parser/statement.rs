@@ -156,7 +156,11 @@ impl Parser {
     fn set(&mut self) -> Result<StatementKind, Error> {
         let target = self.target(&[], true)?;
         if self.stream.skip_op("=") {
-            return Ok(StatementKind::Set(target, self.tuple(true, &[])?));
+            let value = self.tuple(true, &[])?;
+            return Ok(match self.deferred {
+                true => StatementKind::SetInBranch(target, value),
+                false => StatementKind::Set(target, value),
+            });
         }
         let filters = self.filters()?;
         let body = self.apart(|parser| parser.block(&["endset"]))?.0;

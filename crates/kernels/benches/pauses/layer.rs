@@ -22,7 +22,7 @@ pub(crate) fn matrix(ty: WeightType, rows: usize, cols: usize) -> Packed {
         }
         Ok::<_, Infallible>(())
     };
-    let packed = Packed::pack(
+    Packed::pack(
         Packing {
             stored: ty,
             kept: ty,
@@ -31,8 +31,7 @@ pub(crate) fn matrix(ty: WeightType, rows: usize, cols: usize) -> Packed {
         },
         &mut read,
     )
-    .expect("there is memory");
-    packed
+    .expect("there is memory")
 }
 
 /// The figures that differ from model to model.

@@ -260,7 +260,7 @@ fn packed(ty: WeightType, rows: usize, cols: usize) -> Packed {
         out.fill(0);
         Ok::<_, Infallible>(())
     };
-    let packed = Packed::pack(
+    Packed::pack(
         Packing {
             stored: ty,
             kept: ty,
@@ -269,8 +269,7 @@ fn packed(ty: WeightType, rows: usize, cols: usize) -> Packed {
         },
         read,
     )
-    .expect("there is memory");
-    packed
+    .expect("there is memory")
 }
 
 #[test]

@@ -2,9 +2,11 @@ use crate::error::ModelError;
 
 use super::alphabet::ByteAlphabet;
 use super::budget::Budget;
+use super::encoder::Run;
 use super::index::{Crowded, Index, hash_bytes, mix};
+use super::marks::MarkCut;
 use super::merge::{Merge, Merger, NONE};
-use super::pieces::{Kind, Pieces};
+use super::pieces::{Kind, Pieces, SPACE_MARK};
 
 /// A byte-pair vocabulary (Sennrich et al. 2016): within a word, neighbours merge in the order of
 /// the list of merges.
@@ -21,6 +23,7 @@ pub(super) struct Bpe {
     pairs: Index,
     /// Of the bytes of tokens that a word or a character may be.
     words: Option<Index>,
+    cut: MarkCut,
 }
 
 /// What merging starts from. A byte without a token is [`NONE`].
@@ -63,6 +66,7 @@ impl Bpe {
             whole_words: parts.whole_words,
             pairs: Index::with_room_for(parts.merges.len()),
             merges: parts.merges,
+            cut: MarkCut::never(),
         };
         // There are fewer merges than bytes in the file, whose size is limited.
         let ranks = 0..bpe.merges.len() as u32;
@@ -73,6 +77,7 @@ impl Bpe {
                 .into_iter()
                 .try_for_each(|rank| bpe.index(rank, pieces))?;
         }
+        bpe.cut = bpe.mark_cut(pieces);
         Ok(bpe)
     }
 
@@ -102,17 +107,35 @@ impl Bpe {
     /// Appends the tokens of a word.
     pub(super) fn encode(
         &self,
-        (pieces, word): (&Pieces, &str),
-        merger: &mut Merger,
-        out: &mut Vec<u32>,
+        word: &str,
+        run: &mut Run<'_>,
         budget: &mut Budget<'_>,
     ) -> Result<(), ModelError> {
         if self.whole_words
-            && let Some(id) = self.token(pieces, word.as_bytes())
+            && let Some(id) = self.token(run.pieces, word.as_bytes())
         {
-            out.push(id);
+            run.out.push(id);
             return Ok(());
         }
+        for word in self.cut.words(word) {
+            self.merge(word, run, budget)?;
+            budget.check(run.out.len(), 0)?;
+        }
+        Ok(())
+    }
+
+    fn merge(
+        &self,
+        word: &str,
+        run: &mut Run<'_>,
+        budget: &mut Budget<'_>,
+    ) -> Result<(), ModelError> {
+        let Run {
+            pieces,
+            merger,
+            out,
+        } = run;
+        budget.spend(word.len())?;
         let mut beginning = Beginning {
             merger,
             unknown: self.unknown,
@@ -130,6 +153,16 @@ impl Bpe {
         merger.run(|left, right| self.find(left.id, right.id), budget)?;
         out.extend(merger.drain().map(|symbol| symbol.id));
         Ok(())
+    }
+
+    /// Where words may be cut: a mark that is a token ends what unknown characters wait for.
+    fn mark_cut(&self, pieces: &Pieces) -> MarkCut {
+        if matches!(self.start, Start::Bytes(_))
+            || self.token(pieces, SPACE_MARK.as_bytes()).is_none()
+        {
+            return MarkCut::never();
+        }
+        MarkCut::of(self.merges.iter().map(|[.., both]| pieces.text(*both)))
     }
 
     fn chars(

@@ -10,7 +10,7 @@ use super::normalise::Normaliser;
 use super::pieces::Pieces;
 use super::special::{Fragment, Marked, Own, Specials};
 use super::split::Splitter;
-use super::spm::{Part, Spm};
+use super::spm::Spm;
 
 /// How a text becomes tokens, whatever file says so: special tokens are found first, what is
 /// between them is normalised, cut into words, and merged within them.
@@ -50,11 +50,11 @@ pub(super) enum Before {
     All,
 }
 
-/// A text on its way, and what came out so far.
-struct Run<'r> {
-    pieces: &'r Pieces,
-    merger: Merger,
-    out: Vec<u32>,
+/// What came out of a text so far.
+pub(super) struct Run<'r> {
+    pub(super) pieces: &'r Pieces,
+    pub(super) merger: Merger,
+    pub(super) out: Vec<u32>,
 }
 
 impl Encoder {
@@ -77,11 +77,12 @@ impl Encoder {
             match &fragment {
                 Fragment::Token(id) => run.token(*id, budget)?,
                 Fragment::Text(at) => {
-                    let place = Place {
+                    let part = Part {
+                        text: &text[at.clone()],
                         first: at.start == 0,
                         begins,
                     };
-                    self.fragment(&text[at.clone()], place, &mut run, budget)?;
+                    self.fragment(part, &mut run, budget)?;
                 }
             }
             begins = matches!(fragment, Fragment::Token(_));
@@ -92,15 +93,18 @@ impl Encoder {
 
     fn fragment(
         &self,
-        text: &str,
-        place: Place,
+        part: Part<'_>,
         run: &mut Run<'_>,
         budget: &mut Budget<'_>,
     ) -> Result<(), ModelError> {
-        budget.check(run.out.len(), text.len())?;
-        let text = self.normaliser.run(text, budget)?;
+        budget.check(run.out.len(), part.text.len())?;
+        let text = self.normaliser.run(part.text, budget)?;
+        let part = Part {
+            text: &text,
+            ..part
+        };
         if self.normalised.is_empty() {
-            return self.words(&text, place, run, budget);
+            return self.words(part, run, budget);
         }
         let own = Own::new(&[]);
         let marked = Marked {
@@ -111,46 +115,35 @@ impl Encoder {
             .cut(marked, budget, &mut |fragment, budget| match fragment {
                 Fragment::Token(id) => run.token(id, budget),
                 Fragment::Text(at) => {
-                    let place = Place {
-                        first: place.first && at.start == 0,
-                        ..place
+                    let part = Part {
+                        first: part.first && at.start == 0,
+                        text: &text[at],
+                        ..part
                     };
-                    self.words(&text[at], place, run, budget)
+                    self.words(part, run, budget)
                 }
             })
     }
 
     fn words(
         &self,
-        text: &str,
-        place: Place,
+        part: Part<'_>,
         run: &mut Run<'_>,
         budget: &mut Budget<'_>,
     ) -> Result<(), ModelError> {
         let text = match &self.prefix {
-            Some(prefix) => prefix.put(text, place.first),
-            None => Cow::Borrowed(text),
+            Some(prefix) => prefix.put(part.text, part.first),
+            None => Cow::Borrowed(part.text),
         };
         if text.is_empty() {
             return Ok(());
         }
         self.splitter.split(&text, budget, &mut |word, budget| {
-            let Run {
-                pieces,
-                merger,
-                out,
-            } = &mut *run;
             match &self.merging {
-                Merging::Bpe(bpe) => bpe.encode((pieces, word), merger, out, budget)?,
-                Merging::Spm(spm) => {
-                    let part = Part {
-                        text: word,
-                        begins: place.begins,
-                    };
-                    spm.encode((pieces, part), merger, out, budget)?;
-                }
+                Merging::Bpe(bpe) => bpe.encode(word, run, budget)?,
+                Merging::Spm(spm) => spm.encode(Part { text: word, ..part }, run, budget)?,
             }
-            budget.check(out.len(), 0)
+            budget.check(run.out.len(), 0)
         })
     }
 
@@ -172,13 +165,14 @@ impl Encoder {
     }
 }
 
-/// Where a part of a text is.
-#[derive(Clone, Copy)]
-struct Place {
+/// A part of a text without special tokens.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Part<'t> {
+    pub(super) text: &'t str,
     /// It is the first of the text, with nothing before it.
-    first: bool,
+    pub(super) first: bool,
     /// It begins the text, or follows a special token.
-    begins: bool,
+    pub(super) begins: bool,
 }
 
 impl Run<'_> {

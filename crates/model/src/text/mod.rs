@@ -10,6 +10,7 @@ mod gguf;
 mod index;
 mod json;
 mod limits;
+mod marks;
 mod merge;
 mod normalise;
 mod parts;

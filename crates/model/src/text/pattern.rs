@@ -258,7 +258,7 @@ fn without_possessive(alternative: &mut Ast) -> Result<(), String> {
         }
         before[at] = plain;
     }
-    if asts.iter().any(|ast| repeats_repetition(ast, 0)) {
+    if asts.iter().any(repeats_repetition) {
         return Err(REFUSED.to_owned());
     }
     Ok(())
@@ -329,13 +329,14 @@ fn class(ast: &Ast) -> Option<ClassUnicode> {
 
 /// Whether a repetition stands directly within another: some engines take that for a possessive
 /// one. The parser bounds the depth.
-fn repeats_repetition(ast: &Ast, depth: usize) -> bool {
-    let deeper = |ast: &Ast| repeats_repetition(ast, depth + 1);
+fn repeats_repetition(ast: &Ast) -> bool {
     match ast {
-        Ast::Repetition(outer) => matches!(*outer.ast, Ast::Repetition(_)) || deeper(&outer.ast),
-        Ast::Group(group) => deeper(&group.ast),
-        Ast::Alternation(all) => all.asts.iter().any(deeper),
-        Ast::Concat(all) => all.asts.iter().any(deeper),
+        Ast::Repetition(outer) => {
+            matches!(*outer.ast, Ast::Repetition(_)) || repeats_repetition(&outer.ast)
+        }
+        Ast::Group(group) => repeats_repetition(&group.ast),
+        Ast::Alternation(all) => all.asts.iter().any(repeats_repetition),
+        Ast::Concat(all) => all.asts.iter().any(repeats_repetition),
         _ => false,
     }
 }

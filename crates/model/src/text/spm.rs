@@ -1,8 +1,10 @@
 use crate::error::ModelError;
 
 use super::budget::Budget;
+use super::encoder::{Part, Run};
 use super::index::{Crowded, Index, hash_bytes};
-use super::merge::{Merge, Merger, NONE, Symbol};
+use super::marks::MarkCut;
+use super::merge::{Merge, NONE, Symbol};
 use super::pieces::{Kind, Pieces, SPACE_MARK};
 
 /// A SentencePiece vocabulary that merges by score (Kudo, Richardson 2018, its BPE kind): any two
@@ -16,6 +18,7 @@ pub(super) struct Spm {
     bytes: Box<[u32; 256]>,
     /// What a character without piece and bytes becomes.
     unknown: Option<u32>,
+    cut: MarkCut,
     /// Whether a text, and what follows a special token, begins with a space of its own.
     space_prefix: bool,
 }
@@ -26,14 +29,6 @@ pub(super) struct SpmParts {
     pub(super) scores: Vec<f32>,
     pub(super) unknown: Option<u32>,
     pub(super) space_prefix: bool,
-}
-
-/// A part of a text without special tokens.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Part<'t> {
-    pub(super) text: &'t str,
-    /// It begins the text, or follows a special token.
-    pub(super) begins: bool,
 }
 
 /// Why pieces make no SentencePiece vocabulary.
@@ -59,6 +54,7 @@ impl Spm {
             ranks: parts.scores.into_iter().map(rank).collect(),
             bytes: Box::new([NONE; 256]),
             unknown: parts.unknown,
+            cut: MarkCut::of((0..pieces.len() as u32).map(|id| pieces.text(id))),
             space_prefix: parts.space_prefix,
         };
         // There are fewer than 2^31 tokens.
@@ -109,15 +105,32 @@ impl Spm {
     /// Appends the tokens of a part of a text.
     pub(super) fn encode(
         &self,
-        (pieces, part): (&Pieces, Part<'_>),
-        merger: &mut Merger,
-        out: &mut Vec<u32>,
+        part: Part<'_>,
+        run: &mut Run<'_>,
         budget: &mut Budget<'_>,
     ) -> Result<(), ModelError> {
         let marked = self.marked(part);
-        let bytes = marked.as_bytes();
+        for word in self.cut.words(&marked) {
+            self.word(word, run, budget)?;
+            budget.check(run.out.len(), 0)?;
+        }
+        Ok(())
+    }
+
+    fn word(
+        &self,
+        word: &str,
+        run: &mut Run<'_>,
+        budget: &mut Budget<'_>,
+    ) -> Result<(), ModelError> {
+        let Run {
+            pieces,
+            merger,
+            out,
+        } = run;
+        let bytes = word.as_bytes();
         let mut buffer = [0; 4];
-        for char in marked.chars() {
+        for char in word.chars() {
             let char = char.encode_utf8(&mut buffer).as_bytes();
             budget.spend(char.len())?;
             merger.push(char.len(), self.find(pieces, char).unwrap_or(NONE));
@@ -140,7 +153,7 @@ impl Spm {
     }
 
     /// The text with marks for its spaces, and one before it where the vocabulary wants it.
-    fn marked(&self, Part { text, begins }: Part<'_>) -> String {
+    fn marked(&self, Part { text, begins, .. }: Part<'_>) -> String {
         let mut marked = String::with_capacity(text.len() + text.len() / 2);
         if begins && self.space_prefix {
             marked.push_str(SPACE_MARK);

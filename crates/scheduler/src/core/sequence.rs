@@ -223,9 +223,9 @@ impl Sequence {
                 None => return Ok(self.last_text(Finish::Stop)),
             },
             Task::Sample { sampler, most } => {
-                // NaN is below nothing.
-                let bad = |bad: bool, logit: &f32| bad | !(*logit < f32::INFINITY);
-                if given.logits.iter().fold(false, bad) {
+                // A fold without a way out early, which the compiler makes vectors of.
+                let is_bad = |bad, logit: &f32| bad | logit.is_nan() | (*logit == f32::INFINITY);
+                if given.logits.iter().fold(false, is_bad) {
                     return Err(meaningless(self.written));
                 }
                 let next = sampler.choose(given.logits, self.content.tokens(), generated as u64);

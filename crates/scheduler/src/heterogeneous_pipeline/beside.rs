@@ -1,13 +1,14 @@
 //! Other processes under the same caps.
 
 use futures_executor::block_on;
+use gogrid_lease::Kind;
 use gogrid_testkit::fakes::Faults;
 use gogrid_units::Bytes;
 
 use super::tests::{collect, fake_cpu, request};
 use super::*;
 use crate::fixture::{TestMachine, free, model};
-use crate::machine::{PeerUse, Peers, SeenPeers};
+use crate::machine::{PeerUse, Peers, Process, SeenPeers};
 
 /// Processes of which a test tells.
 struct ToldPeers(SeenPeers);
@@ -142,4 +143,49 @@ fn peers_that_panic_are_asked_no_more_and_what_they_told_last_counts() {
         let theirs = if has_told { Bytes::mib(100).0 } else { 0 };
         assert_eq!(status.memories[0].peers_bytes, theirs);
     }
+}
+
+/// Pipelines that are each opened alone, with a machine of its own.
+#[test]
+fn machines_of_one_process_share_the_caps() {
+    let process: Arc<Process> = Arc::default();
+    let open = || {
+        let machine = TestMachine {
+            process: Arc::clone(&process),
+            ..TestMachine::of(vec![fake_cpu(0, Faults::default())])
+        };
+        machine.open(&free())
+    };
+    let (first, second) = (open(), open());
+    let cap = second.hardware.memories[0].ledger.cap();
+    let its = &first.hardware.memories[0].ledger;
+    let lease = its.reserve(Kind::Kv, Bytes::mib(100)).expect("it fits");
+    let look = |machine: &Machine| {
+        block_on(machine.set_settings(machine.settings())).expect("it holds");
+        let memory = block_on(machine.status()).memories[0].clone();
+        (memory.peers_bytes, memory.cap_bytes)
+    };
+    let hundred = Bytes::mib(100).0;
+    assert_eq!(look(&second), (hundred, cap.0 - hundred));
+    assert_eq!(look(&first), (0, cap.0), "what it holds itself counts once");
+    // A third that is opened finds what is left.
+    assert_eq!(open().hardware.memories[0].ledger.cap().0, cap.0 - hundred);
+    // Time is divided among those that have work, such as a request that waits for its start.
+    let mut limits = free().limits;
+    limits.min_request_interval_ms = 3_600_000;
+    let pipeline = HeterogeneousPipeline::under(&first, model(), &free()).expect("it opens");
+    let waiting = block_on(async {
+        pipeline.set_limits(limits).await.expect("it holds");
+        pipeline.throttle_if_needed().await;
+        let started = pipeline.generate(request(vec![1; 3], 1)).await;
+        collect(started.expect("admitted")).await.expect("it ends");
+        pipeline.generate(request(vec![1; 3], 1)).await
+    });
+    while block_on(pipeline.status()).queued == 0 {}
+    assert!(first.usage().is_busy);
+    look(&second);
+    let whole = free().limits.max_compute_usage_percent;
+    assert_eq!(second.ruling().compute_share, whole / 2.0);
+    drop((waiting, pipeline, lease, first));
+    assert_eq!(look(&second), (0, cap.0));
 }

@@ -22,6 +22,7 @@ use super::tests::{collect, free, greedy, model, request};
 use super::*;
 use crate::fixture::{TestDevice, TestMachine};
 use crate::generation::Event;
+use crate::opening::Opener;
 
 /// What dies.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -84,6 +85,14 @@ impl Trap {
     fn strike(&self) {
         let machine = self.machine.get().and_then(Weak::upgrade);
         if self.dies == Dies::TheCaller {
+            // The devices themselves end with the machine, on the thread that drops it.
+            let thread = std::thread::current();
+            if !thread
+                .name()
+                .is_some_and(|name| name.starts_with("gogrid-"))
+            {
+                return;
+            }
             // Not the last to hold it, whose own drop would be cut short.
             drop(machine);
             self.has_struck.store(true, Ordering::SeqCst);
@@ -215,6 +224,11 @@ impl Story {
         let _ = trap.machine.set(Arc::downgrade(&machine));
         let model = model();
         let fake = FakeModel::of(model.decoder());
+        if !is_timed {
+            // Known already, also where the model is placed anew.
+            let hardware = Arc::clone(&machine.hardware);
+            Opener::new(hardware, Arc::clone(&model), free()).know_costs(&[1e-3, 1e-3]);
+        }
         Self {
             trap,
             machine,
@@ -487,4 +501,4 @@ fn whatever_dies_at_any_call_into_a_device_is_seen_and_keeps_nobody_waiting() {
 
 /// Whether pieces are timed as the model is opened, which takes most of a second, and how many moments
 /// are tried for each thread then.
-const CASES: [(bool, usize); 2] = [(false, 40), (true, 5)];
+const CASES: [(bool, usize); 2] = [(false, 40), (true, 3)];

@@ -6,22 +6,26 @@ use std::task::{Context, Poll, Waker};
 use futures_executor::block_on;
 use gogrid_testkit::fakes::Faults;
 
-use super::tests::{collect, fake_cpu, free, model};
+use super::tests::{collect, fake_cpu, free};
 use super::*;
-use crate::fixture::TestMachine;
+use crate::fixture::{TestMachine, model_claiming};
 use crate::limits::{PROMPT_BYTES_MAX, TEXT_INLINE_BYTES_MAX};
 use crate::request::Prompt;
 
+/// Room for the fewest tokens that [`long`] may have by its bytes, and not for those it has.
+const CONTEXT: usize = 4096;
+
 fn pipeline() -> HeterogeneousPipeline {
     let machine = TestMachine::of(vec![fake_cpu(0, Faults::default())]).open(&free());
-    HeterogeneousPipeline::under(&machine, model(), &free()).expect("it opens")
+    let model = model_claiming(CONTEXT);
+    HeterogeneousPipeline::under(&machine, model, &free()).expect("it opens")
 }
 
 fn text(text: String) -> GenerateRequest {
     GenerateRequest::new(Prompt::Text(text), 1)
 }
 
-/// More than a caller's thread does. Its tokens do not fit the context of the tiny model.
+/// More than a caller's thread does. Its tokens do not fit the context, which its bytes do not show.
 fn long() -> GenerateRequest {
     text("ab cd ".repeat(TEXT_INLINE_BYTES_MAX / 3))
 }
@@ -45,10 +49,13 @@ fn a_prompt_that_cannot_fit_is_refused_before_it_is_tokenised() {
         Poll::Pending => panic!("it is being tokenised"),
     };
     let words = refused(text("a".repeat(PROMPT_BYTES_MAX)));
-    assert!(
-        words.starts_with("prompt of 4096 tokens does not fit"),
-        "{words}"
-    );
+    let least = pipeline
+        .intake
+        .model
+        .tokenizer()
+        .tokens_at_least(PROMPT_BYTES_MAX);
+    let expected = format!("prompt of {least} tokens does not fit");
+    assert!(least > CONTEXT && words.starts_with(&expected), "{words}");
     let words = refused(text("a".repeat(PROMPT_BYTES_MAX + 1)));
     assert!(words.contains("bytes of text; at most"), "{words}");
     // Of a chat as of a text, however many messages it is spread over.

@@ -1,8 +1,8 @@
 //! Text and chats become token ids. How long that takes is the caller's to say by the length of the
 //! text, so it is bounded, and ends as soon as nobody wants it.
 
-use std::borrow::Cow;
 use std::ops::Range;
+use std::slice;
 
 use gogrid_host::local_date;
 use gogrid_model::{ChatText, CivilTime, EncodeLimit, Message, Model, ModelError};
@@ -21,7 +21,12 @@ pub(crate) enum Written {
 /// A text, and the ranges of it in which the names of control tokens stand for the tokens.
 pub(crate) struct Marked<'t> {
     text: &'t str,
-    own: Cow<'t, [Range<usize>]>,
+    own: Own<'t>,
+}
+
+enum Own<'t> {
+    All(Range<usize>),
+    Some(&'t [Range<usize>]),
 }
 
 impl<'t> Marked<'t> {
@@ -29,7 +34,14 @@ impl<'t> Marked<'t> {
     pub(crate) fn parsed(text: &'t str) -> Self {
         Self {
             text,
-            own: Cow::Owned(vec![0..text.len()]),
+            own: Own::All(0..text.len()),
+        }
+    }
+
+    fn own(&self) -> &[Range<usize>] {
+        match &self.own {
+            Own::All(range) => slice::from_ref(range),
+            Own::Some(ranges) => ranges,
         }
     }
 
@@ -37,7 +49,7 @@ impl<'t> Marked<'t> {
     fn chat(chat: &'t ChatText) -> Self {
         Self {
             text: chat.text(),
-            own: Cow::Borrowed(chat.template_ranges()),
+            own: Own::Some(chat.template_ranges()),
         }
     }
 }
@@ -137,7 +149,9 @@ pub(crate) fn encode(
 ) -> Result<Vec<u32>, Refusal> {
     check_bytes(text.text.len())?;
     check_fits(model, text.text, limit.tokens_max)?;
-    let ids = model.tokenizer().encode_marked(text.text, &text.own, limit);
+    let ids = model
+        .tokenizer()
+        .encode_marked(text.text, text.own(), limit);
     ids.map_err(|error| match error {
         ModelError::TooManyTokens { tokens_max } => Refusal::PromptTooLong {
             tokens: tokens_max.saturating_add(1),

@@ -59,7 +59,7 @@ pub(crate) struct Hardware {
     /// What pieces of models were found to take, on each device. A lock, held to look a cost up or to
     /// note one.
     costs: Mutex<CostBook>,
-    pub(crate) engines: Engines,
+    pub(crate) engines: Arc<Engines>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) health: Arc<Health>,
     pub(crate) threads: Threads,
@@ -141,7 +141,7 @@ impl Hardware {
             devices: contexts,
             memories,
             costs: Mutex::default(),
-            engines: Engines::default(),
+            engines: Arc::default(),
             gate,
             health,
             threads,

@@ -12,6 +12,7 @@ mod observer;
 mod owner;
 mod pace;
 mod peers;
+mod process;
 mod senses;
 mod spawner;
 mod statuses;
@@ -23,9 +24,13 @@ pub(crate) use hardware::{DeviceContext, Hardware};
 #[cfg(test)]
 pub(crate) use hardware::{DeviceSpec, Loan, MemorySpec};
 pub use health::ThreadFailure;
+#[cfg(test)]
+pub(crate) use owner::Surroundings;
 pub use owner::{Machine, MachineOptions};
 pub(crate) use pace::DutyPace;
 pub use peers::{PeerUse, Peers, SeenPeers};
+#[cfg(test)]
+pub(crate) use process::Process;
 #[cfg(test)]
 pub(crate) use senses::Told;
 pub(crate) use statuses::{Held, device_status};

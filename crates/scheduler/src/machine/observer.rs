@@ -15,6 +15,7 @@ use gogrid_units::{Bytes, LoopEnd, Moment, Renewal, Spawn, ThreadLoop, contain, 
 use super::hardware::Hardware;
 use super::health::ThreadFailure;
 use super::peers::{Peers, SeenPeers};
+use super::process::Process;
 use super::senses::Senses;
 use crate::engine::{Message, Order};
 use crate::limits::TELLS_MAX;
@@ -57,6 +58,8 @@ pub(crate) struct Parts {
     pub(crate) settings: Settings,
     pub(crate) senses: Box<dyn Senses>,
     pub(crate) peers: Option<Box<dyn Peers>>,
+    /// Where the other machines of this process are.
+    pub(crate) process: Arc<Process>,
     pub(crate) hardware: Arc<Hardware>,
 }
 
@@ -100,6 +103,7 @@ impl Observer {
             finishing: false,
             looked_at: None,
             seen: Observation::default(),
+            told_peers: SeenPeers::default(),
             seen_peers: SeenPeers::default(),
             heard,
             holding: Arc::clone(&holding),
@@ -150,6 +154,9 @@ struct State {
     /// When it last looked; `None` before the first look, and when what it saw counts no more.
     looked_at: Option<Moment>,
     seen: Observation,
+    /// What other processes take.
+    told_peers: SeenPeers,
+    /// The same with what the other machines of this process take.
     seen_peers: SeenPeers,
     heard: Receiver<Command>,
     holding: Arc<ArcSwap<Holding>>,
@@ -256,22 +263,25 @@ impl State {
             senses,
             settings,
             peers,
+            process,
             hardware,
         } = &mut self.parts;
         self.seen = senses.observe(&settings.policy, heeds_load);
         if let Some(asked) = peers {
             match contain(|| asked.look(hardware.engines.is_busy())) {
-                Ok(seen) => self.seen_peers = seen,
+                Ok(seen) => self.told_peers = seen,
                 Err(problem) => {
-                    self.seen_peers.tell_no_more(&problem);
+                    self.told_peers.tell_no_more(&problem);
                     let _ = contain(|| drop(peers.take()));
                 }
             }
             // What they take is under the caps that this process shares with them.
-            let theirs = self.seen_peers.cpu_share();
+            let theirs = self.told_peers.cpu_share();
             let others = self.seen.others_cpu;
             self.seen.others_cpu = others.map(|others| (others - theirs).max(0.0));
         }
+        self.seen_peers = self.told_peers.clone();
+        self.seen_peers.peers.extend(process.others(&hardware.gate));
         self.looked_at = Some(self.now());
     }
 

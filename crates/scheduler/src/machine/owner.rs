@@ -9,11 +9,13 @@ use super::device::{Device, specs};
 use super::hardware::Hardware;
 use super::observer::{self, Answer, Command, Observer};
 use super::peers::{PeerUse, Peers};
+use super::process::{Process, Shown};
 use super::senses::{Probes, Senses};
 use super::threads::Threads;
 use crate::engine::EngineInbox;
 use crate::error::OpenError;
 use crate::limits::TELLS_MAX;
+use crate::log;
 use crate::places::Places;
 use crate::resource_manager::ResourceConfig;
 use crate::settings::Settings;
@@ -39,6 +41,8 @@ pub struct Machine {
     /// For what the observer is told.
     pub(super) commands: Places,
     pub(crate) hardware: Arc<Hardware>,
+    /// Lists it among those of its process.
+    _shown: Arc<Shown>,
 }
 
 /// How a machine is opened, beyond its devices.
@@ -93,6 +97,15 @@ impl fmt::Debug for MachineOptions {
     }
 }
 
+/// What a machine is told of what is around it.
+pub(crate) struct Surroundings {
+    pub(crate) senses: Box<dyn Senses>,
+    /// Other processes.
+    pub(crate) peers: Option<Box<dyn Peers>>,
+    /// Other machines of this process.
+    pub(crate) process: Arc<Process>,
+}
+
 impl Machine {
     /// Opens the devices, and holds the limits on them before it returns.
     ///
@@ -110,20 +123,35 @@ impl Machine {
         let loader = threads.clone();
         let hardware = loader.on_loader(move || Hardware::open(specs, &limits, threads))?;
         *hardware.costs() = options.known_costs;
-        Self::under(hardware, settings, (senses, options.peers))
+        Self::under(
+            hardware,
+            settings,
+            Surroundings {
+                senses,
+                peers: options.peers,
+                process: Process::this(),
+            },
+        )
     }
 
     /// The owner of devices that are open, on a machine that tells what it is told to.
     pub(crate) fn under(
         hardware: Arc<Hardware>,
         settings: Settings,
-        (senses, peers): (Box<dyn Senses>, Option<Box<dyn Peers>>),
+        surroundings: Surroundings,
     ) -> Result<Self, OpenError> {
         settings.validate()?;
+        let Surroundings {
+            senses,
+            peers,
+            process,
+        } = surroundings;
+        let shown = process.show(&hardware);
         let observer = Observer::start(observer::Parts {
             settings,
             senses,
             peers,
+            process,
             hardware: Arc::clone(&hardware),
         });
         let observer = observer.map_err(|source| OpenError::NoThread {
@@ -134,6 +162,7 @@ impl Machine {
             observer,
             commands: Places::new(TELLS_MAX),
             hardware,
+            _shown: shown,
         })
     }
 
@@ -157,7 +186,7 @@ impl Machine {
     /// Notes in the status that a thread of the caller's, which has a part in holding the limits, has
     /// failed: one that hears of changes, for instance. Nothing stops by that.
     pub fn note_failure(&self, thread: &str, problem: &str) {
-        self.hardware.health.note(thread, problem);
+        log::error(&self.hardware.health.note(thread, problem));
     }
 
     /// What pieces of models were found to take so far, for the next time.

@@ -8,6 +8,7 @@ use gogrid_host::{CpuProbe, MemoryProbe, PresenceProbe, PressureProbe, Temperatu
 use gogrid_units::contain;
 
 use super::threads::Threads;
+use crate::log;
 
 /// Something that observes a machine, or stands for it.
 pub(crate) trait Senses: Send {
@@ -186,7 +187,7 @@ impl Probes {
         };
         let seen = probe.sample();
         if let Some(problem) = probe.ended().map(str::to_owned) {
-            tracing::warn!(%problem, "presence is unknown");
+            log::warn(&format_args!("presence is unknown: {problem}"));
             self.presence
                 .close(("presence", &mut self.absent), &problem);
         }

@@ -160,13 +160,28 @@ fn value(rng: &mut Rng) -> Value {
         4 | 5 => json!(text(rng)),
         6 => json!([number(rng), text(rng)]),
         7 => json!({"type": text(rng), "content": text(rng)}),
-        _ => nested(rng, |inner| json!([inner])),
+        _ => deep(rng),
     }
 }
 
-fn nested(rng: &mut Rng, around: fn(Value) -> Value) -> Value {
-    let depth = [2, 30, 100, 126, 200, 2000][rng.below(6)];
-    (0..depth).fold(Value::Null, |inner, _| around(inner))
+/// A list in a list, and so on.
+fn deep(rng: &mut Rng) -> Value {
+    (0..depth(rng)).fold(Value::Null, |inner, _| Value::Array(vec![inner]))
+}
+
+/// A sequence of steps in a sequence, and so on.
+fn sequences(rng: &mut Rng, key: &str) -> Value {
+    // `json!` would copy what is within at every level.
+    (0..depth(rng)).fold(Value::Null, |inner, _| {
+        let mut outer = serde_json::Map::new();
+        outer.insert("type".to_owned(), json!("Sequence"));
+        outer.insert(key.to_owned(), Value::Array(vec![inner]));
+        Value::Object(outer)
+    })
+}
+
+fn depth(rng: &mut Rng) -> usize {
+    [2, 30, 100, 126, 200, 2000][rng.below(6)]
 }
 
 /// Puts any value at any place, or takes a place away.
@@ -284,10 +299,7 @@ fn normalizer(whole: &mut Value, rng: &mut Rng) {
         7 => {
             json!({"type": pick(&["Lowercase", "Nmt", "StripAccents", "BertNormalizer", "ByteLevel"], rng)})
         }
-        8 => nested(
-            rng,
-            |inner| json!({"type": "Sequence", "normalizers": [inner]}),
-        ),
+        8 => sequences(rng, "normalizers"),
         _ => json!({"type": "Replace", "pattern": {"String": text(rng)}, "content": text(rng)}),
     };
     let steps: Vec<Value> = (0..1 + rng.below(4)).map(|_| one(rng)).collect();
@@ -313,10 +325,7 @@ fn pre_tokenizer(whole: &mut Value, rng: &mut Rng) {
         4 => {
             json!({"type": "Split", "pattern": {"String": text(rng)}, "behavior": behaviours[rng.below(6)], "invert": rng.below(2) == 0})
         }
-        5 => nested(
-            rng,
-            |inner| json!({"type": "Sequence", "pretokenizers": [inner]}),
-        ),
+        5 => sequences(rng, "pretokenizers"),
         6 => {
             json!({"type": pick(&["Whitespace", "BertPreTokenizer", "UnicodeScripts", "CharDelimiterSplit"], rng)})
         }
@@ -339,10 +348,7 @@ fn decoder(whole: &mut Value, rng: &mut Rng) {
         2 => json!({"type": "Metaspace", "replacement": "\u{2581}", "add_prefix_space": true}),
         3 => json!({"type": "Strip", "content": " ", "start": rng.below(3), "stop": rng.below(2)}),
         4 => json!({"type": "Replace", "pattern": {"String": text(rng)}, "content": text(rng)}),
-        5 => nested(
-            rng,
-            |inner| json!({"type": "Sequence", "decoders": [inner]}),
-        ),
+        5 => sequences(rng, "decoders"),
         6 => json!({"type": pick(&["WordPiece", "CTC", "BPEDecoder"], rng)}),
         _ => json!({"type": "ByteLevel"}),
     };
@@ -380,10 +386,7 @@ fn added_tokens(whole: &mut Value, rng: &mut Rng) {
 
 fn post_processor(whole: &mut Value, rng: &mut Rng) {
     whole["post_processor"] = match rng.below(4) {
-        0 => nested(
-            rng,
-            |inner| json!({"type": "Sequence", "processors": [inner]}),
-        ),
+        0 => sequences(rng, "processors"),
         1 => json!({"type": "RobertaProcessing", "sep": ["a", 1], "cls": ["b", 2]}),
         2 => {
             json!({"type": "TemplateProcessing", "single": [{"SpecialToken": {"id": text(rng), "type_id": 0}}], "pair": [], "special_tokens": {}})

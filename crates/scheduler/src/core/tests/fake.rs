@@ -106,11 +106,13 @@ pub(super) fn logits(history: &[u64]) -> Vec<f32> {
         .collect()
 }
 
+/// What a row was, and whether it was turned for a long sequence.
+type WrittenRow = (u64, bool);
+
 /// Blocks of all groups, by group and number, with each row that was written.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Memory {
-    /// What a row was, and whether it was turned for a long sequence.
-    blocks: BTreeMap<(usize, BlockId), [Option<(u64, bool)>; BLOCK_TOKENS]>,
+    blocks: BTreeMap<(usize, BlockId), [Option<WrittenRow>; BLOCK_TOKENS]>,
 }
 
 impl Memory {

@@ -1,0 +1,69 @@
+use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
+
+use gogrid_lease::Ledger;
+
+use super::engines::Engines;
+use super::gate::Gate;
+use super::hardware::Hardware;
+use super::peers::PeerUse;
+
+/// The machines that are open in one process, which share the caps as processes do: a pipeline that
+/// is opened alone has a machine of its own, and two such must not take twice the cap.
+#[derive(Default)]
+pub(crate) struct Process {
+    /// A lock, held to list a machine or to copy the list.
+    open: Mutex<Vec<Weak<Shown>>>,
+}
+
+/// What a machine shows of itself, as long as it is open. It holds nothing that ends with a thread,
+/// since another machine may be the last to look at it.
+pub(crate) struct Shown {
+    memories: Vec<(String, Ledger)>,
+    engines: Arc<Engines>,
+    gate: Arc<Gate>,
+}
+
+impl Process {
+    /// That of this process.
+    pub(crate) fn this() -> Arc<Self> {
+        static THIS: LazyLock<Arc<Process>> = LazyLock::new(Arc::default);
+        Arc::clone(&THIS)
+    }
+
+    /// Lists a machine until what this gives is dropped.
+    pub(crate) fn show(&self, hardware: &Hardware) -> Arc<Shown> {
+        let memories = hardware.memories.iter();
+        let shown = Arc::new(Shown {
+            memories: memories
+                .map(|memory| (memory.name.clone(), memory.ledger.clone()))
+                .collect(),
+            engines: Arc::clone(&hardware.engines),
+            gate: Arc::clone(&hardware.gate),
+        });
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.retain(|other| other.strong_count() > 0);
+        open.push(Arc::downgrade(&shown));
+        shown
+    }
+
+    /// What the others take. Their time is this process's own, and no load of others.
+    pub(crate) fn others(&self, gate: &Arc<Gate>) -> Vec<PeerUse> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        let open: Vec<_> = open.iter().filter_map(Weak::upgrade).collect();
+        let others = open.iter().filter(|other| !Arc::ptr_eq(&other.gate, gate));
+        others.map(|other| other.usage()).collect()
+    }
+}
+
+impl Shown {
+    fn usage(&self) -> PeerUse {
+        let memories = self.memories.iter();
+        let held = memories.map(|(name, ledger)| (name.clone(), ledger.used().0));
+        PeerUse {
+            pid: std::process::id(),
+            memory_bytes: held.collect(),
+            is_busy: self.engines.is_busy() && !self.gate.is_shut(),
+            ..PeerUse::default()
+        }
+    }
+}
