@@ -5,15 +5,17 @@
 use gogrid_jinja::{CivilTime, Data, Template};
 use libfuzzer_sys::fuzz_target;
 
-/// A character that no template of the corpus has.
+/// What every text of a caller has. It has no case and no short escape: only a template with the
+/// character or its number can write it.
 const SAID: &str = "\u{10FFFD}";
+const SAID_NUMBER: &str = "10fffd";
 
 fuzz_target!(|source: &str| {
     let Ok(template) = Template::parse(source) else {
         return;
     };
     let message = |role: &'static str| {
-        let said = format!("{SAID}a b\n{SAID}");
+        let said = format!("{SAID}a b\n{{0:{SAID}<9}}%5s{SAID}%%");
         Data::Dict(vec![
             ("role".into(), Data::Trusted(role.into())),
             ("content".into(), Data::Given(said.into())),
@@ -29,9 +31,9 @@ fuzz_target!(|source: &str| {
     let Ok(rendered) = template.render(&variables, now.as_ref()) else {
         return;
     };
-    // A template can write any character by an escape or a format.
-    let writes_any = source.contains('\\') || source.contains('%') || source.contains(SAID);
-    if !writes_any {
+    let writes_it = source.contains(SAID)
+        || (source.contains('\\') && source.to_ascii_lowercase().contains(SAID_NUMBER));
+    if !writes_it {
         let own = rendered.own.iter().map(|range| &rendered.text[range.clone()]);
         assert!(own.into_iter().all(|text| !text.contains(SAID)));
     }

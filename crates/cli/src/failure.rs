@@ -88,6 +88,7 @@ fn of_refusal(refusal: &Refusal) -> u8 {
         Refusal::PromptTooLong { .. } => INPUT,
         Refusal::TooManyQueued { .. }
         | Refusal::MemoryCap { .. }
+        | Refusal::NoRoomForText { .. }
         | Refusal::OverCap { .. }
         | Refusal::Finishing => LIMIT,
         Refusal::BadRequest { .. } => USAGE,

@@ -15,6 +15,7 @@ use gogrid_host::{EndSignal, hear_signals, remember_terminal, tidy_up};
 use gogrid_units::contain;
 
 use crate::exit::INTERRUPTED;
+use crate::out;
 
 const UNWATCHED: u8 = 0;
 const WATCHED: u8 = 1;
@@ -139,6 +140,7 @@ impl Shared {
 /// Threads are left as they are; what others would find of this process is set right.
 fn end_at_once() {
     tidy_up();
+    out::flush();
     process::exit(i32::from(INTERRUPTED));
 }
 

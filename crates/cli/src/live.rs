@@ -83,11 +83,12 @@ impl Deref for Live {
     }
 }
 
+/// Called on the watch's thread, which has the next change to hear of.
 fn report(path: &str, news: &News) {
     match news {
-        News::Taken => out::note(format!("{path}: in force")),
+        News::Taken => out::note_aside(format_args!("{path}: in force")),
         News::Kept(problem) => {
-            out::note(format!(
+            out::note_aside(format_args!(
                 "warning: {path}: {problem}; the old limits still hold"
             ));
         }

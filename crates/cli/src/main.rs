@@ -18,6 +18,7 @@ mod limits;
 mod lines;
 mod live;
 mod model_file;
+mod notes;
 mod open;
 mod out;
 mod plan;
@@ -28,6 +29,7 @@ mod tokenize;
 use std::panic::catch_unwind;
 use std::process::ExitCode;
 
+use anyhow::Context;
 use clap::Parser;
 use gogrid_host::RememberingAllocator;
 
@@ -41,17 +43,19 @@ static ALLOCATOR: RememberingAllocator = RememberingAllocator;
 fn main() -> ExitCode {
     gogrid_host::unmap_freed_blocks();
     gogrid_host::exit_when_out_of_memory(exit::LIMIT);
-    out::install();
     // A panic has told of itself.
-    catch_unwind(command).unwrap_or(ExitCode::from(exit::INTERNAL))
+    let ended = catch_unwind(command).unwrap_or(ExitCode::from(exit::INTERNAL));
+    out::flush();
+    ended
 }
 
 /// The command of the command line, from its parsing to its exit code.
 fn command() -> ExitCode {
-    let ended = match Cli::try_parse() {
+    let installed = out::install().context("cannot start a thread");
+    let ended = installed.and_then(|()| match Cli::try_parse() {
         Ok(cli) => run(cli.command),
         Err(instead) => failure::no_command(&instead),
-    };
+    });
     match ended {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => failure::report(&error),

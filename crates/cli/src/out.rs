@@ -1,17 +1,21 @@
 //! The one place where the program writes to its standard output and standard error. On a terminal,
 //! text is shown escaped: most of it has parts that come from a model, a file or another process.
-//! Elsewhere it goes out as it is. Standard error may be gone or full: nothing fails by that.
+//! Elsewhere it goes out as it is. Standard error may be gone, full or not read: nothing fails by that,
+//! and only the thread that has the foreground waits for it.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 use std::{backtrace, thread};
 
 use serde::Serialize;
 
 use crate::escape::escaped;
+use crate::notes::{Notes, write_error};
 
 /// Why standard output did not take what was written.
 #[derive(Debug, thiserror::Error)]
@@ -66,19 +70,36 @@ fn write(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Says `line` on standard error, if anybody is there to read it.
+/// What other threads than the foreground's have to say.
+static NOTES: Notes = Notes::new();
+
+/// How long what they said is waited for, before the foreground says something itself and at the
+/// program's end.
+const FLUSH_MAX: Duration = Duration::from_millis(200);
+
+/// Says `line` on standard error, if anybody is there to read it, and waits for its reader. For the
+/// thread that the user waits for; any other takes [`note_aside`].
 pub(crate) fn note(line: impl Display) {
-    note_text(&format!("{line}\n"));
+    flush();
+    write_error(&shown(&format!("{line}\n")));
 }
 
-fn note_text(text: &str) {
-    let shown = if *ERROR_IS_TERMINAL {
+/// Has `line` said on standard error and waits for nobody.
+pub(crate) fn note_aside(line: impl Display) {
+    NOTES.push(format!("{line}\n"));
+}
+
+/// Waits a moment until what other threads had to say is written.
+pub(crate) fn flush() {
+    NOTES.flush(FLUSH_MAX);
+}
+
+fn shown(text: &str) -> Cow<'_, str> {
+    if *ERROR_IS_TERMINAL {
         escaped(text)
     } else {
         text.into()
-    };
-    // Nobody could be told of it.
-    let _ = io::stderr().lock().write_all(shown.as_bytes());
+    }
 }
 
 /// Whether events below an error are kept to themselves.
@@ -98,7 +119,7 @@ pub(crate) struct Log {
 impl Write for Log {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         if self.is_shown {
-            note_text(&String::from_utf8_lossy(bytes));
+            NOTES.push(String::from_utf8_lossy(bytes).into_owned());
         }
         Ok(bytes.len())
     }
@@ -126,8 +147,9 @@ impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Logs {
     }
 }
 
-/// Has the library's events, and every panic, said on standard error, a line each.
-pub(crate) fn install() {
+/// Has the library's events, and every panic, said on standard error, a line each, by a thread of its
+/// own.
+pub(crate) fn install() -> io::Result<()> {
     tracing_subscriber::fmt()
         .with_writer(Logs)
         .without_time()
@@ -137,19 +159,21 @@ pub(crate) fn install() {
         .log_internal_errors(false)
         .init();
     std::panic::set_hook(Box::new(note_panic));
+    NOTES.start(|text| write_error(&shown(text)))
 }
 
+/// The thread that panics must unwind whether this is read or not: others wait for its end.
 fn note_panic(panic: &PanicHookInfo<'_>) {
     let problem = panic.payload_as_str().unwrap_or("no message");
     let place = panic.location().map(|place| format!(" at {place}"));
     let place = place.unwrap_or_default();
     let thread = thread::current();
     let thread = thread.name().unwrap_or("without a name");
-    note(format!(
+    note_aside(format_args!(
         "bug: the thread `{thread}` panicked{place}: {problem}"
     ));
     let trace = backtrace::Backtrace::capture();
     if trace.status() == backtrace::BacktraceStatus::Captured {
-        note(trace);
+        note_aside(trace);
     }
 }

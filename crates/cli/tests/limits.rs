@@ -6,10 +6,12 @@
 mod sandbox;
 
 use std::fs;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -410,4 +412,57 @@ fn wrong_words_are_refused_before_anybody_is_asked() {
     }
     let nobody = sandbox.gogrid(&["limits", "get", "--pid", "1"]).output();
     check_fails(&nobody.unwrap(), 7, &["process 1"]);
+}
+
+#[test]
+fn what_is_said_to_nobody_holds_up_no_limit() {
+    let sandbox = Sandbox::new();
+    let (reader, mut writer) = std::io::pipe().unwrap();
+    let mut command = sandbox.gogrid(&["chat", "--model"]);
+    command
+        .arg(sandbox.path("model.gguf"))
+        .stdin(Stdio::piped());
+    command.stdout(Stdio::null());
+    let mut child = command.stderr(writer.try_clone().unwrap()).spawn().unwrap();
+    drop(command);
+    let mut said = BufReader::new(reader);
+    let mut greeting = String::new();
+    while !greeting.contains("/exit ends") {
+        greeting.clear();
+        said.read_line(&mut greeting).unwrap();
+    }
+    // From here on nobody reads, and the pipe is full: one byte more waits.
+    let (filled, fills) = std::sync::mpsc::sync_channel(0);
+    let filling =
+        std::thread::spawn(
+            move || {
+                while writer.write_all(b" ").is_ok() && filled.send(()).is_ok() {}
+            },
+        );
+    while fills.recv_timeout(Duration::from_secs(1)).is_ok() {}
+
+    let pid = child.id().to_string();
+    let asks = |words: &[&str], expected: &str| {
+        let asked = Instant::now();
+        let words = [&["limits"], words, &["--json", "--pid", &pid]].concat();
+        let output = sandbox.gogrid(&words).output().unwrap();
+        let waited = asked.elapsed();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        let view: Value = serde_json::from_slice(&output.stdout).unwrap();
+        assert_eq!(view["status"]["ruling"]["verdict"], expected, "{words:?}");
+        // An observer that waits for the pipe answers never.
+        assert!(waited < Duration::from_secs(5), "{words:?}: {waited:?}");
+    };
+    let by_hand = ["set", "policy.others_cpu.yield_above=1.0"];
+    asks(&by_hand, "open");
+    for _ in 0..3 {
+        asks(&["pause"], "shut");
+        asks(&["resume"], "open");
+    }
+    // It ends by itself, whatever it still has to say.
+    drop(child.stdin.take());
+    assert_eq!(child.wait().unwrap().code(), Some(0));
+    drop(fills);
+    drop(said);
+    filling.join().unwrap();
 }

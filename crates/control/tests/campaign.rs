@@ -4,7 +4,6 @@
 
 mod fake;
 
-use std::env;
 use std::io::{Read, Write};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -12,7 +11,7 @@ use std::time::Duration;
 use corpgrid_scheduler::{Changes, Mode, Settings};
 use gogrid_control::{Control, Controlled, Server};
 use gogrid_host::{Clock, SocketName, Stream};
-use gogrid_testkit::{Rng, control_message, limits_file};
+use gogrid_testkit::{Rng, cases, control_message, limits_file};
 use peak_alloc::PeakAlloc;
 use serde_json::Value;
 
@@ -26,10 +25,6 @@ static TURN: Mutex<()> = Mutex::new(());
 
 const CASE_MIB_MAX: f32 = 16.0;
 const CASE_TIME_MAX: Duration = Duration::from_secs(10);
-
-fn cases() -> u64 {
-    env::var("GOGRID_CASES").map_or(10_000, |cases| cases.parse().expect("a number of cases"))
-}
 
 /// Runs one case, and expects it to stay within its memory and its time.
 fn bounded<T>(case: u64, run: impl FnOnce() -> T) -> T {

@@ -20,7 +20,7 @@ use gogrid_model::{Model, OpenOptions};
 use gogrid_pipeline::{
     Backend, BlockId, Input, Opening, OutputBuf, Positions, Rows, SequenceRows, Step, Want,
 };
-use gogrid_testkit::Rng;
+use gogrid_testkit::{Rng, cases, in_time};
 use gogrid_units::{Bytes, FullSpeed, Span};
 use support::{ARCHITECTURES, Gguf, Value, array, f32, text, u32, u64, value};
 
@@ -66,13 +66,6 @@ const KEYS: [&str; 36] = [
 
 /// Rows of the step that is run.
 const ROWS: usize = 3;
-
-fn cases() -> u64 {
-    match std::env::var("GOGRID_CASES") {
-        Ok(count) => count.parse().expect("GOGRID_CASES is a number"),
-        Err(_) => 10_000,
-    }
-}
 
 fn pick<T: Clone>(rng: &mut Rng, from: &[T]) -> T {
     from[rng.below(from.len())].clone()
@@ -233,7 +226,9 @@ fn no_key_reaches_an_assert() {
     let mut came = Vec::new();
     for number in 0..cases() {
         overwrite(&path, &any_file(&mut Rng::new(number)).bytes());
-        let tried = catch_unwind(AssertUnwindSafe(|| try_file(&path, &mut backend)));
+        let tried = catch_unwind(AssertUnwindSafe(|| {
+            in_time(number, || try_file(&path, &mut backend))
+        }));
         came.push(tried.unwrap_or_else(|_| panic!("case {number}")));
     }
     let count = |what: Came| came.iter().filter(|came| **came == what).count();

@@ -9,6 +9,12 @@ pub enum HostError {
         /// The ability.
         ability: &'static str,
     },
+    /// The system tells, and there is no such thing on this machine at present.
+    #[error("{what}: this machine has none")]
+    NoneHere {
+        /// What there is none of.
+        what: &'static str,
+    },
     /// A system call failed.
     #[error("{call}: {source}")]
     Call {

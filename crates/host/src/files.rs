@@ -20,6 +20,12 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
     Ok(file)
 }
 
+/// What tells a file from another of its length and times, as far as the system says: its number, and
+/// when the system last noted a change, which no program can set.
+pub fn change_mark(found: &Metadata) -> String {
+    imp::change_mark(found)
+}
+
 /// All of a regular file; an error where it has more than `bytes_max`.
 pub fn read_regular(path: &Path, bytes_max: usize) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();

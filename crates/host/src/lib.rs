@@ -34,6 +34,7 @@ mod power;
 mod presence;
 mod priority;
 mod programs;
+mod scratch;
 mod signals;
 mod socket;
 mod thread;
@@ -48,7 +49,7 @@ pub use cores::{
     pin_thread, processor,
 };
 pub use error::HostError;
-pub use files::{open_own, open_regular, read_regular, replace_own};
+pub use files::{change_mark, open_own, open_regular, read_regular, replace_own};
 pub use gpu::{GpuProbe, GpuSample};
 pub use load::{CpuProbe, CpuSample, Pressure, PressureProbe};
 pub use local_time::{LocalDate, LocalTime, local_date, local_time};
@@ -60,6 +61,7 @@ pub use priority::{
     IoPriority, Priority, Restraint, Restraints, SystemRestraint, restrain, restrain_thread,
 };
 pub use programs::running;
+pub use scratch::ScratchNote;
 pub use signals::{EndSignal, hear_signals, remember_terminal, tidy_up};
 pub use socket::{Listener, SocketName, Stream};
 pub use thread::{ThreadId, current_thread, thread_cpu_time};

@@ -1,5 +1,7 @@
+use crate::child::end_children;
 use crate::error::HostError;
 use crate::imp;
+use crate::scratch::remove_scratch;
 
 /// A signal that asks the process to end.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -24,9 +26,13 @@ pub fn remember_terminal() {
     imp::remember_terminal();
 }
 
-/// What a process that ends at once owes to others: the terminal is set as it was remembered, and
-/// the names of sockets that it listened on are free.
+/// What a process that ends at once owes to others: the terminal is set as it was remembered, the
+/// programs that it started are ended, the names of sockets that it listened on are free, and its
+/// scratch folders are removed.
 pub fn tidy_up() {
     imp::restore_terminal();
+    end_children();
     imp::remove_sockets();
+    // The last, since a large one takes a moment; the programs that wrote there have ended.
+    remove_scratch();
 }

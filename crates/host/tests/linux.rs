@@ -11,9 +11,9 @@ use std::{fs, thread};
 
 use gogrid_host::{
     AbilityState, ChildProcess, Clock, CoreSet, CoreSiblings, CpuProbe, HostError, IoPriority,
-    MemoryProbe, Pressure, PressureProbe, Priority, ThreadId, abilities, allowed_cores,
-    current_thread, open_own, open_regular, pin_thread, process_cpu_time, processor, resident,
-    restrain, restrain_thread, system_memory, thread_cpu_time,
+    MemoryProbe, Pressure, PressureProbe, Priority, ScratchNote, ThreadId, abilities,
+    allowed_cores, current_thread, open_own, open_regular, pin_thread, process_cpu_time, processor,
+    resident, restrain, restrain_thread, system_memory, thread_cpu_time, tidy_up,
 };
 use gogrid_units::Bytes;
 
@@ -464,6 +464,66 @@ fn a_child_that_ended_says_how_and_leaves_nobody() {
     let left = fs::read_to_string(&file).unwrap();
     assert!(ends(left.trim()), "{left}");
     assert!(ChildProcess::spawn(Command::new("no-such-program-at-all")).is_err());
+}
+
+#[test]
+fn a_process_that_ends_at_once_leaves_no_child_and_no_scratch_folder() {
+    if let Some(file) = std::env::var_os(OWNER) {
+        let (command, pids) = sleeper(Path::new(&file));
+        let _child = ChildProcess::spawn(command).unwrap();
+        let scratch = Path::new(&file).with_extension("scratch");
+        fs::create_dir(&scratch).unwrap();
+        fs::write(scratch.join("part"), "much").unwrap();
+        let _note = ScratchNote::new(&scratch);
+        drop(ScratchNote::new(&scratch.with_extension("kept")));
+        pids();
+        tidy_up();
+        // Without a drop.
+        std::process::exit(0);
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("pids");
+    fs::create_dir(file.with_extension("kept")).unwrap();
+    let mut owner = Command::new(std::env::current_exe().unwrap());
+    let name = "a_process_that_ends_at_once_leaves_no_child_and_no_scratch_folder";
+    owner.args([name, "--exact"]).env(OWNER, &file);
+    assert!(owner.status().unwrap().success());
+    let pids = sleeper(&file).1();
+    assert!(pids.iter().all(|pid| ends(pid)), "{pids:?}");
+    assert!(!file.with_extension("scratch").exists());
+    assert!(file.with_extension("kept").exists());
+}
+
+#[test]
+fn where_the_system_tells_no_ends_nothing_is_ended_by_its_number() {
+    if std::env::var_os(OWNER).is_some() {
+        let mut command = Command::new("sh");
+        command.args(["-c", "exit 3"]);
+        let mut child = ChildProcess::spawn(command).unwrap();
+        let error = loop {
+            match child.ended() {
+                Ok(None) => thread::yield_now(),
+                Ok(Some(status)) => panic!("the system told: {status}"),
+                Err(error) => break error,
+            }
+        };
+        assert_eq!(error.raw_os_error(), Some(libc::ECHILD));
+        assert!(child.ended().is_err());
+        return;
+    }
+    let mut owner = Command::new("env");
+    owner.arg("--ignore-signal=CHLD");
+    owner.arg(std::env::current_exe().unwrap());
+    let name = "where_the_system_tells_no_ends_nothing_is_ended_by_its_number";
+    owner.args([name, "--exact"]).env(OWNER, "");
+    let output = owner.output().unwrap();
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    if said.contains("unrecognized option") {
+        return println!("skipped: no env here that ignores a signal");
+    }
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("1 passed"), "{said}");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use gogrid_host::open_own;
+use gogrid_host::{ScratchNote, open_own};
 use gogrid_units::Bytes;
 
 use crate::catalogue::Entry;
@@ -153,6 +153,7 @@ impl Cache {
             .prefix(&scratch_prefix(entry))
             .tempdir_in(&self.folder)
             .map_err(Fault::Local)?;
+        let _note = ScratchNote::new(scratch.path());
         let partial = scratch.path().join(entry.file);
         let mut sink =
             Sink::create(&partial, (entry.bytes, entry.sha256), progress).map_err(Fault::Local)?;
@@ -450,11 +451,32 @@ mod tests {
         assert_eq!(found(&mut hashed).as_ref(), Some(&path));
         assert_eq!(hashed.0, 1, "once after the change");
 
+        // Another file of the same length and times, as a copy with its attributes is.
+        let (before, other) = (fs::metadata(&path).unwrap(), path.with_extension("copy"));
+        fs::copy(&path, &other).unwrap();
+        let copy = fs::File::options().write(true).open(&other).unwrap();
+        copy.set_modified(before.modified().unwrap()).unwrap();
+        fs::rename(&other, &path).unwrap();
+        assert_eq!(found(&mut hashed).as_ref(), Some(&path));
+        assert_eq!(hashed.0, 2, "once after it was replaced");
+
         // Zeros in its place, of the same length.
         fs::write(&path, [0; 11]).unwrap();
         assert_eq!(found(&mut hashed), None);
         assert_eq!(found(&mut hashed), None);
-        assert_eq!(hashed.0, 3, "what was never right is hashed each time");
+        assert_eq!(hashed.0, 4, "what was never right is hashed each time");
+    }
+
+    #[test]
+    fn a_file_that_somebody_put_there_is_hashed_by_the_pull_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        fs::write(folder.path().join("greeting.gguf"), CONTENT).unwrap();
+        let mut hashed = Hashings::default();
+        let fake = Fake::giving(&[]);
+        cache.pull_with(&fake, &ENTRY, &mut hashed).unwrap();
+        assert!(cache.find_verified(&ENTRY, &mut hashed).unwrap().is_some());
+        assert_eq!((hashed.0, fake.asked.borrow().len()), (1, 0));
     }
 
     #[test]

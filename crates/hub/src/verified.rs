@@ -5,7 +5,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use gogrid_host::{read_regular, replace_own};
+use gogrid_host::{change_mark, read_regular, replace_own};
 
 use crate::catalogue::Entry;
 
@@ -33,7 +33,10 @@ impl Stamp {
         let written = nanos(metadata.modified());
         // A file that takes another's place keeps its time of writing where it is copied with it.
         let made = nanos(Metadata::created(&metadata));
-        Ok(Self(format!("{} {written:?} {made:?}", metadata.len())))
+        // A program can set its times as it likes, and these not.
+        let mark = change_mark(&metadata);
+        let length = metadata.len();
+        Ok(Self(format!("{length} {written:?} {made:?} {mark}")))
     }
 }
 

@@ -412,7 +412,7 @@ fn target(url: &str, location: &str) -> Result<String, SourceError> {
     let path = rest.get(host.len()..).unwrap_or("");
     let path = path.split(['?', '#']).next().unwrap_or("");
     let target = match location {
-        _ if location.contains("://") => location.to_owned(),
+        _ if has_scheme(location) => location.to_owned(),
         _ if location.starts_with("//") => format!("{scheme}:{location}"),
         _ if location.starts_with('/') => format!("{scheme}://{host}{location}"),
         _ => {
@@ -425,6 +425,16 @@ fn target(url: &str, location: &str) -> Result<String, SourceError> {
         true => Err(bad("which is not encrypted")),
         false => Ok(target),
     }
+}
+
+/// Whether an address says itself how it is reached (RFC 3986, 3.1), and rests on no other.
+fn has_scheme(address: &str) -> bool {
+    let Some((scheme, _)) = address.split_once(':') else {
+        return false;
+    };
+    let is_in_scheme = |byte: u8| byte.is_ascii_alphanumeric() || b"+-.".contains(&byte);
+    scheme.starts_with(|first: char| first.is_ascii_alphabetic())
+        && scheme.bytes().all(is_in_scheme)
 }
 
 /// A body that must keep coming.

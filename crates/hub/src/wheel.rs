@@ -3,7 +3,7 @@ use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
-use std::thread;
+use std::thread::{self, Builder};
 
 use gogrid_host::ChildProcess;
 use gogrid_units::Bytes;
@@ -34,17 +34,18 @@ fn download(pip: Command, part: &Wheel, sink: &mut Sink<'_>) -> Result<(), Fault
         .unwrap_or_default();
     let mut pip = ChildProcess::spawn(pip).map_err(no_python)?;
     let stderr = pip.take_stderr().expect("stderr was asked to be a pipe");
-    let text = read_in_background(stderr);
+    let text = read_in_background(stderr).map_err(|error| Fault::Source(no_thread(&error)))?;
     let (mut came, mut looks_in_vain) = (Bytes::ZERO, 0);
+    // All that it said, from when it says nothing more: it ends, or hides its messages.
+    let mut said = None;
     loop {
-        match text.recv_timeout(LOOK_EVERY) {
-            Err(RecvTimeoutError::Timeout) => {}
-            // It ends, or hides its messages from here on.
-            Ok(text) => return judge(&mut pip, text, sink),
-            Err(RecvTimeoutError::Disconnected) => return judge(&mut pip, String::new(), sink),
+        match &said {
+            Some(_) => wait_a_look(),
+            None => said = words(text.recv_timeout(LOOK_EVERY)),
         }
-        if let Some(status) = pip.ended().map_err(no_python)? {
-            return verdict(status, &last_words(&text));
+        if let Some(status) = pip.ended().map_err(no_end)? {
+            let said = said.unwrap_or_else(|| last_words(&text));
+            return verdict(status, &said);
         }
         if !sink.progress.keep_going() {
             return Err(Fault::Cancelled);
@@ -56,6 +57,15 @@ fn download(pip: Command, part: &Wheel, sink: &mut Sink<'_>) -> Result<(), Fault
         }
         came = now;
         sink.progress.advance(now.min(part.bytes));
+    }
+}
+
+/// What came of the wait for its messages' end, if that has come.
+fn words(waited: Result<String, RecvTimeoutError>) -> Option<String> {
+    match waited {
+        Ok(text) => Some(text),
+        Err(RecvTimeoutError::Disconnected) => Some(String::new()),
+        Err(RecvTimeoutError::Timeout) => None,
     }
 }
 
@@ -103,9 +113,10 @@ fn pip_command(part: &Wheel, folder: &Path) -> Command {
     command
 }
 
-fn read_in_background(mut from: impl Read + Send + 'static) -> Receiver<String> {
+fn read_in_background(mut from: impl Read + Send + 'static) -> io::Result<Receiver<String>> {
     let (send, receive) = mpsc::sync_channel(1);
-    thread::spawn(move || {
+    let thread = Builder::new().name("gogrid-pip".to_owned());
+    thread.spawn(move || {
         let mut kept = Vec::new();
         let mut chunk = [0; 1024];
         while let Ok(read @ 1..) = from.read(&mut chunk) {
@@ -114,30 +125,16 @@ fn read_in_background(mut from: impl Read + Send + 'static) -> Receiver<String> 
         }
         // Nobody listens any more when the download was cancelled.
         let _ = send.send(String::from_utf8_lossy(&kept).trim().replace('\n', " | "));
-    });
-    receive
-}
-
-/// Waits for the end of a pip that says nothing more.
-fn judge(pip: &mut ChildProcess, text: String, sink: &Sink<'_>) -> Result<(), Fault> {
-    for _ in 0..PIP_LOOKS_MAX {
-        if let Some(status) = pip.ended().map_err(no_python)? {
-            return verdict(status, &text);
-        }
-        if !sink.progress.keep_going() {
-            return Err(Fault::Cancelled);
-        }
-        wait_for_end();
-    }
-    Err(no_byte())
+    })?;
+    Ok(receive)
 }
 
 #[expect(
     clippy::disallowed_methods,
     reason = "no call waits for a program and a wish to stop"
 )]
-fn wait_for_end() {
-    thread::sleep(LOOK_EVERY / 10);
+fn wait_a_look() {
+    thread::sleep(LOOK_EVERY);
 }
 
 fn verdict(status: ExitStatus, text: &str) -> Result<(), Fault> {
@@ -159,6 +156,22 @@ fn verdict(status: ExitStatus, text: &str) -> Result<(), Fault> {
 fn no_python(error: io::Error) -> Fault {
     SourceError::NoPython {
         detail: error.to_string(),
+    }
+    .into()
+}
+
+fn no_thread(error: &io::Error) -> SourceError {
+    SourceError::Pip {
+        status: "ended by us".to_owned(),
+        text: format!("no thread to read its messages: {error}"),
+    }
+}
+
+/// The system does not tell how it ended, or whether.
+fn no_end(error: io::Error) -> Fault {
+    SourceError::Pip {
+        status: "unknown".to_owned(),
+        text: format!("the system does not tell how it ended: {error}"),
     }
     .into()
 }
@@ -297,8 +310,16 @@ mod tests {
         }
     }
 
-    /// Whether a process of this number is there, by a shell.
+    /// Whether a process of this number is there, by a shell. One that has ended is not, though it may
+    /// keep its number as long as its parent does not ask after it.
     fn is_there(pid: &str) -> bool {
+        if let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat"))
+            && stat
+                .rsplit_once(") ")
+                .is_some_and(|(_, state)| state.starts_with('Z'))
+        {
+            return false;
+        }
         let asked = Command::new("sh")
             .args(["-c", "kill -0 $0 2>/dev/null", pid])
             .status();
@@ -337,6 +358,8 @@ mod tests {
         // It hides its messages, and it leaves something that holds them open.
         check("exec 2>&-; exit 4", "4", "");
         check("sleep 5 & exit 6", "6", "");
+        // It goes on after it has hidden them.
+        check("exec 2>&-; sleep 0.3; exit 7", "7", "");
     }
 
     #[test]

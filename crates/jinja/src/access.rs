@@ -7,10 +7,11 @@ use crate::error::Error;
 use crate::methods;
 use crate::ops;
 use crate::text::{Builder, Text};
-use crate::value::{Loop, Value, View};
+use crate::value::{Loop, Method, Value, View};
 
 /// `value.name`, where methods come before a dict's keys.
 pub(crate) fn attribute(value: &Value, name: &Text, budget: &Budget) -> Result<Value, Error> {
+    budget.steps(1)?;
     if let Value::Undefined(of) = value {
         return Err(Value::undefined_error(of.as_ref()));
     }
@@ -26,7 +27,7 @@ pub(crate) fn attribute(value: &Value, name: &Text, budget: &Budget) -> Result<V
 /// What Python has as an attribute; an item of a dict is none.
 fn real_attribute(value: &Value, name: &Text, budget: &Budget) -> Result<Option<Value>, Error> {
     let found = match value {
-        Value::Namespace(namespace) => namespace.get(name.as_str()),
+        Value::Namespace(namespace) => namespace.get(name, budget)?,
         Value::Loop(of) => loop_attribute(of, name)?,
         Value::Tuple(seq) if seq.is_group() && name.as_str() == "grouper" => {
             seq.items().first().cloned()
@@ -49,9 +50,8 @@ fn real_attribute(value: &Value, name: &Text, budget: &Budget) -> Result<Option<
         return Ok(Some(Value::Undefined(Some(name.clone()))));
     }
     if methods::is_method(value, name.as_str()) {
-        value.check_wrappable()?;
-        budget.memory(size_of::<Value>())?;
-        return Ok(Some(Value::Method(Rc::new(value.clone()), name.clone())));
+        let method = Method::new(value.clone(), name.clone(), budget)?;
+        return Ok(Some(Value::Method(method)));
     }
     Ok(None)
 }
@@ -83,6 +83,7 @@ fn loop_attribute(of: &Loop, name: &Text) -> Result<Option<Value>, Error> {
 
 /// `value[key]`.
 pub(crate) fn item(value: &Value, key: &Value, budget: &Budget) -> Result<Value, Error> {
+    budget.steps(1)?;
     if let Value::Undefined(of) = value {
         return Err(Value::undefined_error(of.as_ref()));
     }

@@ -9,10 +9,18 @@ pub(crate) struct NameId(pub(crate) u32);
 pub(crate) struct Tree {
     pub(crate) body: Vec<Statement>,
     pub(crate) names: Vec<Text>,
-    /// The name `loop`, if it is among them.
-    pub(crate) loop_name: Option<NameId>,
+    pub(crate) known_names: KnownNames,
     pub(crate) macros: Vec<MacroNode>,
     pub(crate) loops: Vec<ForNode>,
+}
+
+/// Names that a rendering sets by itself, where they are among the template's.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct KnownNames {
+    pub(crate) loop_: Option<NameId>,
+    pub(crate) caller: Option<NameId>,
+    pub(crate) kwargs: Option<NameId>,
+    pub(crate) varargs: Option<NameId>,
 }
 
 #[derive(Debug)]

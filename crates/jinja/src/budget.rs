@@ -1,16 +1,20 @@
 use std::cell::Cell;
+use std::fmt;
 
-use crate::error::Error;
+use crate::error::{Error, ErrorKind};
 use crate::limits::{
-    BYTES_BASE, BYTES_PER_BYTE, BYTES_PER_STEP, STEPS_BASE, STEPS_PER_VALUE, VALUE_BYTES,
+    BYTES_BASE, BYTES_PER_BYTE, BYTES_PER_STEP, STEPS_BASE, STEPS_PER_QUESTION, STEPS_PER_VALUE,
+    VALUE_BYTES,
 };
 
 /// What a rendering may still do. Work and memory are taken from it before they happen.
-#[derive(Debug)]
-pub(crate) struct Budget {
+pub(crate) struct Budget<'a> {
     steps: Cell<u64>,
     bytes: Cell<u64>,
     granted: Spent,
+    goes_on: &'a dyn Fn() -> bool,
+    /// Steps left when `goes_on` is asked the next time.
+    asks_at: Cell<u64>,
 }
 
 /// Steps and bytes.
@@ -22,9 +26,10 @@ pub struct Spent {
     pub bytes: u64,
 }
 
-impl Budget {
-    /// What a conversation of `values` values with `bytes` bytes of text may need.
-    pub(crate) fn of_given(values: usize, bytes: usize) -> Self {
+impl<'a> Budget<'a> {
+    /// What a conversation of `values` values with `bytes` bytes of text may need. `goes_on` is
+    /// asked before the first step and every [`STEPS_PER_QUESTION`] steps.
+    pub(crate) fn of_given(values: usize, bytes: usize, goes_on: &'a dyn Fn() -> bool) -> Self {
         let (values, bytes) = (values as u64, (bytes + values * VALUE_BYTES) as u64);
         let granted = Spent {
             steps: STEPS_BASE
@@ -36,6 +41,8 @@ impl Budget {
             steps: Cell::new(granted.steps),
             bytes: Cell::new(granted.bytes),
             granted,
+            goes_on,
+            asks_at: Cell::new(granted.steps),
         }
     }
 
@@ -43,7 +50,7 @@ impl Budget {
         match self.steps.get().checked_sub(count) {
             Some(left) => {
                 self.steps.set(left);
-                Ok(())
+                self.ask(left)
             }
             None => {
                 self.steps.set(0);
@@ -52,6 +59,21 @@ impl Budget {
                     "the template does more work than its conversation can need: over {most} steps"
                 )))
             }
+        }
+    }
+
+    /// Asks the caller whether the rendering goes on, where it is time to; `left` is the steps left.
+    fn ask(&self, left: u64) -> Result<(), Error> {
+        if left > self.asks_at.get() {
+            return Ok(());
+        }
+        self.asks_at.set(left.saturating_sub(STEPS_PER_QUESTION));
+        match (self.goes_on)() {
+            true => Ok(()),
+            false => Err(Error::new(
+                ErrorKind::Stopped,
+                "the rendering was stopped by its caller",
+            )),
         }
     }
 
@@ -85,5 +107,15 @@ impl Budget {
 
     pub(crate) fn granted(&self) -> Spent {
         self.granted
+    }
+}
+
+impl fmt::Debug for Budget<'_> {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.debug_struct("Budget")
+            .field("steps", &self.steps)
+            .field("bytes", &self.bytes)
+            .field("granted", &self.granted)
+            .finish_non_exhaustive()
     }
 }

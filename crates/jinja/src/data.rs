@@ -73,13 +73,16 @@ impl Size {
     }
 }
 
-/// What rendering with `variables` may do.
-pub(crate) fn budget_for(variables: &[(&str, Data<'_>)]) -> Result<Budget, Error> {
+/// What rendering with `variables` may do, as long as `goes_on` says so.
+pub(crate) fn budget_for<'a>(
+    variables: &[(&str, Data<'_>)],
+    goes_on: &'a dyn Fn() -> bool,
+) -> Result<Budget<'a>, Error> {
     let mut size = Size::default();
     variables
         .iter()
         .try_for_each(|(_, data)| size.add(data, 0))?;
-    Ok(Budget::of_given(size.values, size.bytes))
+    Ok(Budget::of_given(size.values, size.bytes, goes_on))
 }
 
 /// The value that was given; its depth and size are checked.

@@ -23,6 +23,8 @@ pub enum ErrorKind {
     Raised,
     /// A bound on size, depth or work was reached.
     Limit,
+    /// The caller said that the rendering should not go on.
+    Stopped,
 }
 
 impl Error {

@@ -16,7 +16,7 @@ use crate::value::Value;
 /// A rendering under way.
 pub(crate) struct Eval<'t> {
     tree: &'t Tree,
-    budget: &'t Budget,
+    budget: &'t Budget<'t>,
     now: Option<&'t CivilTime>,
     scopes: Scopes,
     out: Builder,
@@ -40,7 +40,7 @@ impl<'t> Eval<'t> {
         tree: &'t Tree,
         variables: Vec<(NameId, Value)>,
         now: Option<&'t CivilTime>,
-        budget: &'t Budget,
+        budget: &'t Budget<'t>,
     ) -> Result<Self, Error> {
         let mut scopes = Scopes::default();
         scopes.enter(None, budget)?;

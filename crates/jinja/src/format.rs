@@ -17,6 +17,9 @@ use crate::text::{Builder, Text};
 #[derive(Clone, Debug)]
 struct Spec {
     fill: char,
+    /// The template wrote all of the directive that asks for this. Whatever the directive adds to
+    /// a value - what fills it up, signs, separators, a number's digits - has its origin.
+    own: bool,
     /// `<`, `>`, `^` or `=`.
     align: Option<char>,
     /// `+`, a space, or `-` for none before what is not negative.
@@ -33,6 +36,7 @@ struct Spec {
 impl Spec {
     const PLAIN: Self = Self {
         fill: ' ',
+        own: true,
         align: None,
         sign: '-',
         alternate: false,
@@ -55,11 +59,11 @@ fn checked_width(width: usize) -> Result<usize, Error> {
 /// Where formatted values go.
 struct Sink<'b> {
     out: Builder,
-    budget: &'b Budget,
+    budget: &'b Budget<'b>,
 }
 
 impl<'b> Sink<'b> {
-    fn new(budget: &'b Budget) -> Self {
+    fn new(budget: &'b Budget<'b>) -> Self {
         let out = Builder::default();
         Self { out, budget }
     }
@@ -68,8 +72,8 @@ impl<'b> Sink<'b> {
         self.out.push(text, self.budget)
     }
 
-    fn fill(&mut self, fill: char, count: usize) -> Result<(), Error> {
-        (0..count).try_for_each(|_| self.out.char(fill, true, self.budget))
+    fn fill(&mut self, spec: &Spec, count: usize) -> Result<(), Error> {
+        (0..count).try_for_each(|_| self.out.char(spec.fill, spec.own, self.budget))
     }
 
     /// Adds `text`, filled up to the width.
@@ -80,9 +84,9 @@ impl<'b> Sink<'b> {
             Some('^') => missing / 2,
             _ => 0,
         };
-        self.fill(spec.fill, left)?;
+        self.fill(spec, left)?;
         self.push(text)?;
-        self.fill(spec.fill, missing - left)
+        self.fill(spec, missing - left)
     }
 
     /// Adds a number's text with its sign and what fills it up: zeros go between.
@@ -98,8 +102,8 @@ impl<'b> Sink<'b> {
             let missing = spec.width.saturating_sub(len);
             let fill: String = std::iter::repeat_n(spec.fill, missing).collect();
             let all = format!("{sign}{prefix}{fill}{digits}");
-            return self.out.own(&all, self.budget);
+            return self.out.push_str(&all, spec.own, self.budget);
         }
-        self.padded(&Text::own(format!("{sign}{prefix}{digits}")), spec)
+        self.padded(&Text::of(format!("{sign}{prefix}{digits}"), spec.own), spec)
     }
 }

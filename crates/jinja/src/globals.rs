@@ -1,6 +1,5 @@
 //! Functions that every template has.
 
-use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::access::iterate;
@@ -11,8 +10,7 @@ use crate::limits::RANGE_MAX;
 use crate::ops;
 use crate::show::string;
 use crate::strftime::CivilTime;
-use crate::text::Text;
-use crate::value::{Cycler, Function, Joiner, Namespace, Seq, Span, Value};
+use crate::value::{Cycler, Function, Joiner, Namespace, Span, Value};
 
 pub(crate) fn find(name: &str) -> Option<Value> {
     let function = match name {
@@ -49,19 +47,13 @@ pub(crate) fn call(
         Function::Joiner => {
             let [separator] = args.bind("joiner", ["sep"])?;
             let separator = separator.unwrap_or_else(|| Value::own(", "));
-            separator.check_keepable("a joiner")?;
-            let used = Cell::new(false);
-            Ok(Value::Joiner(Rc::new(Joiner { separator, used })))
+            Ok(Value::Joiner(Joiner::new(separator, budget)?))
         }
         Function::Cycler => {
             if args.positional.is_empty() || !args.named.is_empty() {
                 return Err(Error::runtime("a cycler needs items without names"));
             }
-            let items = Seq::new(args.positional, budget)?;
-            Ok(Value::Cycler(Rc::new(Cycler {
-                items,
-                at: Cell::new(0),
-            })))
+            Ok(Value::Cycler(Cycler::new(args.positional, budget)?))
         }
         Function::RaiseException => {
             let [message] = args.bind("raise_exception", ["message"])?;
@@ -71,14 +63,12 @@ pub(crate) fn call(
         Function::StrftimeNow => {
             let [format] = args.bind("strftime_now", ["format"])?;
             let format = text(required(format, "strftime_now", "format")?, "strftime_now")?;
-            // A directive of two bytes writes up to thirty.
-            budget.memory(16 * format.len())?;
             let Some(now) = now else {
                 return Err(Error::unsupported(
                     "the date, which this rendering was not told,",
                 ));
             };
-            Ok(Value::Str(Text::own(now.format(format.as_str())?)))
+            now.format(&format, budget).map(Value::Str)
         }
     }
 }
@@ -99,6 +89,7 @@ fn pairs(args: Args, budget: &Budget) -> Result<Vec<(Value, Value)>, Error> {
                 let [key, value] = pair.items() else {
                     return Err(Error::runtime("a dict is made of pairs"));
                 };
+                budget.memory(size_of::<(Value, Value)>())?;
                 pairs.push((key.clone(), value.clone()));
             }
         }

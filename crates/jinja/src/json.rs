@@ -61,7 +61,7 @@ struct Style {
 struct Writer<'b> {
     style: Style,
     out: Builder,
-    budget: &'b Budget,
+    budget: &'b Budget<'b>,
 }
 
 impl Writer<'_> {

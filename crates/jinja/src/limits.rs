@@ -30,6 +30,8 @@ pub(crate) const STEPS_BASE: u64 = 250_000;
 pub(crate) const STEPS_PER_VALUE: u64 = 600;
 /// Bytes gone through or copied that count as a step.
 pub(crate) const BYTES_PER_STEP: usize = 32;
+/// Steps between two questions whether the rendering goes on: a few hundred microseconds.
+pub(crate) const STEPS_PER_QUESTION: u64 = 4096;
 /// Bytes that values made by a rendering may take, all together, beyond what is granted for what
 /// was given.
 pub(crate) const BYTES_BASE: u64 = 14 << 20;

@@ -5,7 +5,7 @@ mod stream;
 
 use std::collections::HashMap;
 
-use crate::ast::{NameId, Tree, Uses};
+use crate::ast::{KnownNames, NameId, Tree, Uses};
 use crate::error::Error;
 use crate::lexer;
 use crate::limits::{NODES_MAX, STATEMENT_DEPTH_MAX};
@@ -27,7 +27,13 @@ pub(crate) fn parse(source: &str) -> Result<Tree, Error> {
     };
     let body = parser.body(&[])?;
     parser.tree.body = body;
-    parser.tree.loop_name = parser.ids.get("loop").copied();
+    let known = |name| parser.ids.get(name).copied();
+    parser.tree.known_names = KnownNames {
+        loop_: known("loop"),
+        caller: known("caller"),
+        kwargs: known("kwargs"),
+        varargs: known("varargs"),
+    };
     Ok(parser.tree)
 }
 

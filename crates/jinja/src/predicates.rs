@@ -116,8 +116,14 @@ fn unary(name: &str, value: &Value, budget: &Budget) -> Result<bool, Error> {
         "callable" => value.is_callable(),
         "odd" => remainder_is(value, &Value::Int(2), 1, budget)?,
         "even" => remainder_is(value, &Value::Int(2), 0, budget)?,
-        "lower" => is_lower(string(value, budget)?.as_str()),
-        "upper" => is_upper(string(value, budget)?.as_str()),
+        "lower" | "upper" => {
+            let text = string(value, budget)?;
+            budget.work(2 * text.len())?;
+            match name {
+                "lower" => is_lower(text.as_str()),
+                _ => is_upper(text.as_str()),
+            }
+        }
         "filter" => value
             .text()
             .is_some_and(|name| filters::is_known(name.as_str())),

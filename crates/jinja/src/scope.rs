@@ -66,7 +66,7 @@ impl Scopes {
         let innermost = self.stack.len().checked_sub(1);
         let mut place = innermost;
         while let Some(scope) = place.and_then(|place| self.stack.get_mut(place)) {
-            budget.steps(scope.variables.len() as u64 / 16)?;
+            budget.steps(1 + scope.variables.len() as u64 / 16)?;
             if let Some((_, value)) = scope.variables.iter().find(|(other, _)| *other == name) {
                 return Ok(Some(value.clone()));
             }
@@ -86,23 +86,23 @@ impl Scopes {
 
     /// Whether setting `name` here would have hidden, in Jinja, what a scope inside has read: Jinja
     /// decides for a whole block whether a name is a variable of the block.
-    pub(crate) fn hides(&self, name: NameId) -> bool {
+    pub(crate) fn hides(&self, name: NameId, budget: &Budget) -> Result<bool, Error> {
+        let asked_inside = self.stack.last().map_or(&[][..], |s| &s.asked_inside);
+        budget.steps(asked_inside.len() as u64 / 32)?;
+        if !asked_inside.contains(&name) {
+            return Ok(false);
+        }
         let mut place = self.stack.len().checked_sub(1);
-        let is_asked_inside = self
-            .stack
-            .last()
-            .is_some_and(|s| s.asked_inside.contains(&name));
-        while let Some(scope) = place
-            .and_then(|place| self.stack.get(place))
-            .filter(|_| is_asked_inside)
-        {
+        while let Some(scope) = place.and_then(|place| self.stack.get(place)) {
+            let passed = scope.variables.len() / 16 + scope.asked.len() / 32;
+            budget.steps(1 + passed as u64)?;
             let is_variable = place != Some(0) && scope.variables.iter().any(|(v, _)| *v == name);
             if is_variable || scope.asked.contains(&name) {
-                return false;
+                return Ok(false);
             }
             place = scope.parent;
         }
-        is_asked_inside
+        Ok(true)
     }
 
     pub(crate) fn set(&mut self, name: NameId, value: Value, budget: &Budget) -> Result<(), Error> {

@@ -1,4 +1,6 @@
+use crate::budget::Budget;
 use crate::error::Error;
+use crate::text::{Builder, Text};
 
 /// A date and a time of day, by the clock of the place where the program runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,25 +91,46 @@ impl CivilTime {
         }
     }
 
-    /// What Python's `strftime` writes for `format` in the C locale.
-    pub(crate) fn format(&self, format: &str) -> Result<String, Error> {
-        let mut out = String::new();
+    /// What Python's `strftime` writes for `format` in the C locale. What stands for a directive
+    /// is the template's own only where all of the directive is.
+    pub(crate) fn format(&self, format: &Text, budget: &Budget) -> Result<Text, Error> {
+        budget.work(4 * format.len())?;
+        let mut out = Builder::default();
         let mut chars = format.chars();
-        while let Some(char) = chars.next() {
+        while let Some((char, mut own)) = chars.next() {
             if char != '%' {
-                out.push(char);
+                out.char(char, own, budget)?;
                 continue;
             }
-            let unpadded = chars.as_str().starts_with('-');
-            if unpadded {
-                chars.next();
-            }
-            let Some(directive) = chars.next() else {
-                return Err(Error::unsupported("a '%' at the end of a date's format"));
+            let mut next = || {
+                let (char, is_own) = chars
+                    .next()
+                    .ok_or_else(|| Error::unsupported("a '%' at the end of a date's format"))?;
+                own &= is_own;
+                Ok::<_, Error>(char)
             };
-            self.directive(directive, unpadded, &mut out)?;
+            let first = next()?;
+            let (directive, unpadded) = match first {
+                '-' => (next()?, true),
+                directive => (directive, false),
+            };
+            let mut written = String::new();
+            self.directive(directive, unpadded, &mut written)?;
+            out.push_str(&written, own, budget)?;
         }
-        Ok(out)
+        Ok(out.finish())
+    }
+
+    /// Adds what a directive stands for that is short for several.
+    fn several(&self, directives: &str, out: &mut String) -> Result<(), Error> {
+        let mut chars = directives.chars();
+        while let Some(char) = chars.next() {
+            match char {
+                '%' => self.directive(chars.next().unwrap_or('%'), false, out)?,
+                char => out.push(char),
+            }
+        }
+        Ok(())
     }
 
     fn directive(&self, directive: char, unpadded: bool, out: &mut String) -> Result<(), Error> {
@@ -153,7 +176,7 @@ impl CivilTime {
         };
         match (parts, whole) {
             (Some(part), _) => out.push_str(part),
-            (None, Some(whole)) => out.push_str(&self.format(whole)?),
+            (None, Some(whole)) => self.several(whole, out)?,
             (None, None) => {
                 let sign = if unpadded { "-" } else { "" };
                 return Err(Error::unsupported(format!(
@@ -212,11 +235,17 @@ fn days_of(year: i32, month: u8) -> u8 {
 mod tests {
     use super::*;
 
+    fn format_of(time: &CivilTime, format: &str) -> Result<Text, Error> {
+        let budget = Budget::of_given(0, 0, &|| true);
+        time.format(&Text::own(format), &budget)
+    }
+
     #[test]
     fn dates_are_as_the_c_library_writes_them() {
         let check = |date, format: &str, expected: &str| {
             let time = CivilTime::new(date, [15, 4, 9]).unwrap();
-            assert_eq!(time.format(format).unwrap(), expected, "{format}");
+            let written = format_of(&time, format).unwrap();
+            assert_eq!(written.as_str(), expected, "{format}");
         };
         check(
             [2026, 11, 29],
@@ -258,7 +287,7 @@ mod tests {
         assert_eq!(CivilTime::new([2024, 1, 1], [24, 0, 0]), None);
         let time = CivilTime::new([2024, 1, 1], [0; 3]).unwrap();
         for format in ["%Q", "%f", "%-A", "%", "%-"] {
-            let error = time.format(format).unwrap_err().to_string();
+            let error = format_of(&time, format).unwrap_err().to_string();
             assert!(
                 error.contains('%') && error.contains("not supported"),
                 "{error}"

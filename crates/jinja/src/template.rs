@@ -55,7 +55,19 @@ impl Template {
         variables: &[(&str, Data<'_>)],
         now: Option<&CivilTime>,
     ) -> Result<Rendered, Error> {
-        self.measure(variables, now)?.result
+        self.render_while(variables, now, &|| true)
+    }
+
+    /// As [`Template::render`], as long as `goes_on` says so, which is asked at the start and
+    /// every few thousand steps. Fails with [`ErrorKind::Stopped`](crate::ErrorKind::Stopped) once
+    /// it says no.
+    pub fn render_while(
+        &self,
+        variables: &[(&str, Data<'_>)],
+        now: Option<&CivilTime>,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Rendered, Error> {
+        self.run(variables, now, goes_on)?.result
     }
 
     /// As [`Template::render`], with the work and the memory that it took. Fails itself only where
@@ -65,7 +77,16 @@ impl Template {
         variables: &[(&str, Data<'_>)],
         now: Option<&CivilTime>,
     ) -> Result<Measured, Error> {
-        let budget = budget_for(variables)?;
+        self.run(variables, now, &|| true)
+    }
+
+    fn run(
+        &self,
+        variables: &[(&str, Data<'_>)],
+        now: Option<&CivilTime>,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Measured, Error> {
+        let budget = budget_for(variables, goes_on)?;
         let mut values = Vec::new();
         for (name, data) in variables {
             let names = self.tree.names.iter();

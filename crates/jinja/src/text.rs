@@ -39,6 +39,11 @@ impl Text {
         Self::new(text.into(), Own::None)
     }
 
+    /// A text of one origin.
+    pub(crate) fn of(text: impl Into<Box<str>>, own: bool) -> Self {
+        Self::new(text.into(), if own { Own::All } else { Own::None })
+    }
+
     fn new(text: Box<str>, own: Own) -> Self {
         // Bounds on sources, given values and budgets keep every text below 4 GiB.
         let end = u32::try_from(text.len()).expect("a text is shorter than 4 GiB");
@@ -61,6 +66,15 @@ impl Text {
         self.start == self.end
     }
 
+    /// Whether it reads `other`; pays for the bytes compared.
+    pub(crate) fn is(&self, other: &str, budget: &Budget) -> Result<bool, Error> {
+        if self.len() != other.len() {
+            return Ok(false);
+        }
+        budget.work(other.len())?;
+        Ok(self.as_str() == other)
+    }
+
     /// The bytes of `range`, whose ends are borders of characters.
     pub(crate) fn part(&self, range: Range<usize>) -> Self {
         debug_assert!(self.as_str().get(range.clone()).is_some());
@@ -75,6 +89,17 @@ impl Text {
     pub(crate) fn part_of(&self, part: &str) -> Self {
         let start = part.as_ptr() as usize - self.as_str().as_ptr() as usize;
         self.part(start..start + part.len())
+    }
+
+    /// Whether the template wrote all of it.
+    pub(crate) fn is_own(&self) -> bool {
+        self.runs().all(|(_, own)| own)
+    }
+
+    /// The characters; `true` for the template's own.
+    pub(crate) fn chars(&self) -> impl Iterator<Item = (char, bool)> {
+        self.runs()
+            .flat_map(|(run, own)| run.chars().map(move |char| (char, own)))
     }
 
     /// Runs of bytes with one origin, in order; `true` for the template's own.
@@ -201,7 +226,7 @@ mod tests {
 
     #[test]
     fn every_part_of_a_text_keeps_the_origin_of_its_bytes() {
-        let budget = Budget::of_given(0, 0);
+        let budget = Budget::of_given(0, 0, &|| true);
         let mut builder = Builder::default();
         let pieces = [
             ("ab", true),

@@ -6,8 +6,9 @@ use crate::error::Error;
 use crate::limits::{KEPT_DEPTH_MAX, VALUE_DEPTH_MAX};
 use crate::text::Text;
 
-/// What an expression gives. Every value is at most [`VALUE_DEPTH_MAX`] deep and none contains
-/// itself, so that going through one may recurse, and dropping one frees all of it.
+/// What an expression gives. Whatever holds values is made here alone, is charged, and is at most
+/// [`VALUE_DEPTH_MAX`] deep; none contains itself. So going through a value may recurse, and
+/// dropping one frees all of it. The test `whatever_holds_values_has_a_depth_and_a_price` holds this.
 #[derive(Clone, Debug)]
 pub(crate) enum Value {
     /// A variable or an attribute that is not there, by name.
@@ -32,7 +33,7 @@ pub(crate) enum Value {
     Joiner(Rc<Joiner>),
     Cycler(Rc<Cycler>),
     /// A method that was not called at once.
-    Method(Rc<Value>, Text),
+    Method(Rc<Method>),
     Function(Function),
 }
 
@@ -52,12 +53,15 @@ pub(crate) struct Map {
     nature: Nature,
 }
 
+/// What is known of a value from when it was made, so that nobody has to go through it.
 #[derive(Clone, Copy, Debug)]
 struct Nature {
-    /// Containers inside each other, this one counted.
+    /// Values that hold values inside each other, this one counted.
     depth: u16,
     /// No namespace or loop is inside.
     plain: bool,
+    /// What it holds may be a key: it has no list or dict, however deep inside of tuples.
+    hashable: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,6 +83,7 @@ pub(crate) struct Span {
 pub(crate) struct Iter {
     pub(crate) items: Rc<Seq>,
     pub(crate) at: Cell<usize>,
+    nature: Nature,
 }
 
 /// A namespace keeps only plain values, so that none can contain itself.
@@ -94,7 +99,9 @@ pub(crate) struct Loop {
     pub(crate) index: Cell<usize>,
     pub(crate) depth: usize,
     pub(crate) definition: Definition,
+    /// What `loop.changed` was given the last time: plain values.
     pub(crate) changed: RefCell<Option<Vec<Value>>>,
+    nature: Nature,
 }
 
 #[derive(Debug)]
@@ -117,12 +124,21 @@ pub(crate) struct Definition {
 pub(crate) struct Joiner {
     pub(crate) separator: Value,
     pub(crate) used: Cell<bool>,
+    nature: Nature,
 }
 
 #[derive(Debug)]
 pub(crate) struct Cycler {
     pub(crate) items: Rc<Seq>,
     pub(crate) at: Cell<usize>,
+    nature: Nature,
+}
+
+#[derive(Debug)]
+pub(crate) struct Method {
+    pub(crate) of: Value,
+    pub(crate) name: Text,
+    nature: Nature,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -138,24 +154,21 @@ pub(crate) enum Function {
 
 impl Seq {
     pub(crate) fn new(items: Vec<Value>, budget: &Budget) -> Result<Rc<Self>, Error> {
-        budget.memory(size_of::<Self>() + items.len() * size_of::<Value>())?;
-        let nature = Nature::around(items.iter())?;
-        Ok(Rc::new(Self {
-            items,
-            nature,
-            is_group: false,
-        }))
+        Self::made(items, false, budget)
     }
 
     /// What `groupby` puts together.
     pub(crate) fn group(key: Value, items: Value, budget: &Budget) -> Result<Rc<Self>, Error> {
-        budget.memory(size_of::<Self>() + 2 * size_of::<Value>())?;
-        let items = vec![key, items];
-        let nature = Nature::around(items.iter())?;
+        Self::made(vec![key, items], true, budget)
+    }
+
+    fn made(items: Vec<Value>, is_group: bool, budget: &Budget) -> Result<Rc<Self>, Error> {
+        budget.memory(size_of::<Self>() + items.len() * size_of::<Value>())?;
+        let nature = Nature::of_all(items.iter()).outside()?;
         Ok(Rc::new(Self {
             items,
             nature,
-            is_group: true,
+            is_group,
         }))
     }
 
@@ -173,8 +186,70 @@ impl Map {
     pub(crate) fn new(entries: Vec<(Value, Value)>, budget: &Budget) -> Result<Rc<Self>, Error> {
         budget.memory(size_of::<Self>() + entries.len() * 2 * size_of::<Value>())?;
         let parts = entries.iter().flat_map(|(key, value)| [key, value]);
-        let nature = Nature::around(parts)?;
+        let nature = Nature::of_all(parts).outside()?;
         Ok(Rc::new(Self { entries, nature }))
+    }
+}
+
+impl Iter {
+    fn new(items: Rc<Seq>, budget: &Budget) -> Result<Rc<Self>, Error> {
+        budget.memory(size_of::<Self>())?;
+        let (at, nature) = (Cell::new(0), items.nature.outside()?);
+        Ok(Rc::new(Self { items, at, nature }))
+    }
+}
+
+impl Cycler {
+    pub(crate) fn new(items: Vec<Value>, budget: &Budget) -> Result<Rc<Self>, Error> {
+        let items = Seq::new(items, budget)?;
+        budget.memory(size_of::<Self>())?;
+        let (at, nature) = (Cell::new(0), items.nature.outside()?);
+        Ok(Rc::new(Self { items, at, nature }))
+    }
+}
+
+impl Joiner {
+    pub(crate) fn new(separator: Value, budget: &Budget) -> Result<Rc<Self>, Error> {
+        separator.check_keepable("a joiner")?;
+        budget.memory(size_of::<Self>())?;
+        let (used, nature) = (Cell::new(false), separator.nature().outside()?);
+        Ok(Rc::new(Self {
+            separator,
+            used,
+            nature,
+        }))
+    }
+}
+
+impl Method {
+    pub(crate) fn new(of: Value, name: Text, budget: &Budget) -> Result<Rc<Self>, Error> {
+        budget.memory(size_of::<Self>())?;
+        let nature = of.nature().outside()?;
+        Ok(Rc::new(Self { of, name, nature }))
+    }
+}
+
+impl Loop {
+    /// The loop over `items`, at the first; `depth` counts loops that called themselves.
+    pub(crate) fn new(
+        items: Rc<Seq>,
+        definition: Definition,
+        depth: usize,
+        budget: &Budget,
+    ) -> Result<Rc<Self>, Error> {
+        budget.memory(size_of::<Self>())?;
+        let inside = Nature {
+            depth: items.nature.depth.max(KEPT_DEPTH_MAX),
+            ..Nature::LIVE
+        };
+        Ok(Rc::new(Self {
+            items,
+            index: Cell::new(0),
+            depth,
+            definition,
+            changed: RefCell::new(None),
+            nature: inside.outside()?,
+        }))
     }
 }
 
@@ -182,21 +257,25 @@ impl Nature {
     const SCALAR: Self = Self {
         depth: 0,
         plain: true,
+        hashable: true,
     };
     /// A namespace may come to hold values as deep as it may keep.
     const LIVE: Self = Self {
         depth: KEPT_DEPTH_MAX + 1,
         plain: false,
+        hashable: true,
     };
 
-    fn around<'v>(items: impl Iterator<Item = &'v Value>) -> Result<Self, Error> {
-        let mut nature = Self::SCALAR;
+    /// Of all items together.
+    fn of_all<'v>(items: impl Iterator<Item = &'v Value>) -> Self {
+        let mut all = Self::SCALAR;
         for item in items {
-            let item = item.nature();
-            nature.depth = nature.depth.max(item.depth);
-            nature.plain &= item.plain;
+            let nature = item.nature();
+            all.depth = all.depth.max(nature.depth);
+            all.plain &= nature.plain;
+            all.hashable &= item.is_hashable();
         }
-        nature.outside()
+        all
     }
 
     /// What holds this is one deeper.
@@ -216,16 +295,32 @@ impl Value {
         match self {
             Self::List(seq) | Self::Tuple(seq) => seq.nature,
             Self::Dict(map) | Self::View(_, map) => map.nature,
-            Self::Iter(iter) => iter.items.nature,
-            Self::Cycler(cycler) => cycler.items.nature,
-            Self::Joiner(joiner) => joiner.separator.nature(),
-            Self::Method(of, _) => of.nature(),
+            Self::Iter(iter) => iter.nature,
+            Self::Cycler(cycler) => cycler.nature,
+            Self::Joiner(joiner) => joiner.nature,
+            Self::Method(method) => method.nature,
+            Self::Loop(of) => of.nature,
             Self::Namespace(_) => Nature::LIVE,
-            Self::Loop(of) => Nature {
-                depth: of.items.nature.depth.max(KEPT_DEPTH_MAX) + 1,
-                plain: false,
-            },
-            _ => Nature::SCALAR,
+            Self::Undefined(_)
+            | Self::None
+            | Self::Bool(_)
+            | Self::Int(_)
+            | Self::Float(_)
+            | Self::Str(_)
+            | Self::Markup(_)
+            | Self::Range(_)
+            // A macro has no values: it knows the place of its scope.
+            | Self::Macro(_)
+            | Self::Function(_) => Nature::SCALAR,
+        }
+    }
+
+    /// Whether it may be a key of a dict.
+    pub(crate) fn is_hashable(&self) -> bool {
+        match self {
+            Self::List(_) | Self::Dict(_) | Self::View(View::Keys | View::Items, _) => false,
+            Self::Tuple(seq) => seq.nature.hashable,
+            _ => true,
         }
     }
 
@@ -246,11 +341,6 @@ impl Value {
         Ok(())
     }
 
-    /// A container around one that is one deeper than allowed cannot be made.
-    pub(crate) fn check_wrappable(&self) -> Result<(), Error> {
-        self.nature().outside().map(|_| ())
-    }
-
     pub(crate) fn own(text: impl Into<Box<str>>) -> Self {
         Self::Str(Text::own(text))
     }
@@ -266,11 +356,7 @@ impl Value {
 
     /// Items that can be gone through once.
     pub(crate) fn iter(items: Vec<Self>, budget: &Budget) -> Result<Self, Error> {
-        let items = Seq::new(items, budget)?;
-        Ok(Self::Iter(Rc::new(Iter {
-            items,
-            at: Cell::new(0),
-        })))
+        Ok(Self::Iter(Iter::new(Seq::new(items, budget)?, budget)?))
     }
 
     /// The text of a string, marked safe or not.
@@ -368,10 +454,21 @@ impl Span {
 }
 
 impl Namespace {
-    pub(crate) fn get(&self, name: &str) -> Option<Value> {
+    /// The place of an attribute among the entries; pays for those gone through.
+    fn place(&self, name: &Text, budget: &Budget) -> Result<Option<usize>, Error> {
         let entries = self.entries.borrow();
-        let found = entries.iter().find(|(key, _)| key.as_str() == name);
-        found.map(|(_, value)| value.clone())
+        budget.steps(1 + entries.len() as u64 / 4)?;
+        for (at, (key, _)) in entries.iter().enumerate() {
+            if key.is(name.as_str(), budget)? {
+                return Ok(Some(at));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn get(&self, name: &Text, budget: &Budget) -> Result<Option<Value>, Error> {
+        let place = self.place(name, budget)?;
+        Ok(place.map(|at| self.entries.borrow()[at].1.clone()))
     }
 
     pub(crate) fn set(&self, name: &Text, value: Value, budget: &Budget) -> Result<(), Error> {
@@ -382,18 +479,167 @@ impl Namespace {
             )));
         }
         value.check_keepable("a namespace")?;
+        let place = self.place(name, budget)?;
         let mut entries = self.entries.borrow_mut();
-        budget.steps(1 + entries.len() as u64 / 4)?;
-        match entries
-            .iter_mut()
-            .find(|(key, _)| key.as_str() == name.as_str())
-        {
-            Some((_, old)) => *old = value,
+        match place {
+            Some(at) => entries[at].1 = value,
             None => {
                 budget.memory(2 * size_of::<(Text, Value)>())?;
                 entries.push((name.clone(), value));
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread;
+
+    use gogrid_testkit::Rng;
+
+    use super::*;
+    use crate::error::ErrorKind;
+    use crate::json::to_json;
+    use crate::show::string;
+
+    type Wrap = fn(Value, &Budget) -> Result<Value, Error>;
+
+    /// All ways to make a value that holds another.
+    const WRAPS: [Wrap; 13] = [
+        |value, budget| Value::list(vec![value], budget),
+        |value, budget| Value::tuple(vec![Value::None, value], budget),
+        |value, budget| Ok(Value::Tuple(Seq::group(Value::None, value, budget)?)),
+        |value, budget| Ok(Value::Dict(dict_of(value, budget)?)),
+        |value, budget| Ok(Value::View(View::Values, dict_of(value, budget)?)),
+        |value, budget| Ok(Value::View(View::Items, dict_of(value, budget)?)),
+        |value, budget| Value::iter(vec![value], budget),
+        |value, budget| Ok(Value::Cycler(Cycler::new(vec![value], budget)?)),
+        |value, budget| Ok(Value::Joiner(Joiner::new(value, budget)?)),
+        |value, budget| {
+            let method = Method::new(value, Text::own("copy"), budget)?;
+            Ok(Value::Method(method))
+        },
+        |value, budget| {
+            let namespace = Namespace::default();
+            namespace.set(&Text::own("a"), value, budget)?;
+            Ok(Value::Namespace(Rc::new(namespace)))
+        },
+        |value, budget| {
+            let items = Seq::new(vec![value], budget)?;
+            Ok(Value::Loop(Loop::new(items, DEFINITION, 0, budget)?))
+        },
+        |value, budget| {
+            value.check_keepable("'loop.changed'")?;
+            let of = Loop::new(Seq::new(Vec::new(), budget)?, DEFINITION, 0, budget)?;
+            *of.changed.borrow_mut() = Some(vec![value]);
+            Ok(Value::Loop(of))
+        },
+    ];
+    const DEFINITION: Definition = Definition {
+        node: 0,
+        scope: 0,
+        scope_id: 0,
+    };
+
+    fn dict_of(value: Value, budget: &Budget) -> Result<Rc<Map>, Error> {
+        Map::new(vec![(Value::Int(1), value)], budget)
+    }
+
+    /// What a value holds, found by going through it; a variant that is new must be named here.
+    fn held(value: &Value) -> Vec<Value> {
+        match value {
+            Value::List(seq) | Value::Tuple(seq) => seq.items().to_vec(),
+            Value::Dict(map) | Value::View(_, map) => {
+                let parts = map.entries.iter().cloned();
+                parts.flat_map(|(key, value)| [key, value]).collect()
+            }
+            Value::Iter(iter) => iter.items.items().to_vec(),
+            Value::Cycler(cycler) => cycler.items.items().to_vec(),
+            Value::Joiner(joiner) => vec![joiner.separator.clone()],
+            Value::Method(method) => vec![method.of.clone()],
+            Value::Namespace(namespace) => {
+                let entries = namespace.entries.borrow();
+                entries.iter().map(|(_, value)| value.clone()).collect()
+            }
+            Value::Loop(of) => {
+                let changed = of.changed.borrow();
+                let changed = changed.iter().flatten().cloned();
+                changed.chain(of.items.items().iter().cloned()).collect()
+            }
+            Value::Undefined(_)
+            | Value::None
+            | Value::Bool(_)
+            | Value::Int(_)
+            | Value::Float(_)
+            | Value::Str(_)
+            | Value::Markup(_)
+            | Value::Range(_)
+            | Value::Macro(_)
+            | Value::Function(_) => Vec::new(),
+        }
+    }
+
+    fn depth(value: &Value) -> u16 {
+        let held = held(value);
+        let inside = held.iter().map(depth).max();
+        inside.map_or(0, |inside| inside + 1)
+    }
+
+    /// Wraps at random until it is refused; gives the last value made and how often it was wrapped.
+    fn wrapped(pick: &mut impl FnMut() -> Wrap, budget: &Budget) -> (Value, u16) {
+        let (mut value, mut times) = (Value::Int(1), 0);
+        loop {
+            let before = budget.spent().bytes;
+            let wrap = pick();
+            match wrap(value.clone(), budget) {
+                Ok(made) => {
+                    let charged = budget.spent().bytes - before;
+                    assert!(charged >= 16, "{} cost {charged}", made.type_name());
+                    value = made;
+                    times += 1;
+                }
+                Err(error) => {
+                    let is_refusal =
+                        matches!(error.kind(), ErrorKind::Limit | ErrorKind::Unsupported);
+                    assert!(is_refusal, "{error}");
+                    return (value, times);
+                }
+            }
+            assert!(times <= VALUE_DEPTH_MAX, "{}", value.type_name());
+        }
+    }
+
+    fn check(pick: &mut impl FnMut() -> Wrap) {
+        let budget = Budget::of_given(100, 100_000, &|| true);
+        let (value, times) = wrapped(pick, &budget);
+        let deep = depth(&value);
+        assert!(deep >= times, "{deep} of {times}");
+        assert!(deep <= value.nature().depth && deep <= VALUE_DEPTH_MAX);
+        let hashable = held(&value).iter().all(Value::is_hashable);
+        if let Value::Tuple(_) = value {
+            assert_eq!(value.is_hashable(), hashable);
+        }
+        // Both recurse as deep as the value is; what they say of it does not matter here.
+        let _ = string(&value, &budget);
+        let _ = to_json(&value, crate::args::Args::default(), &budget);
+    }
+
+    #[test]
+    fn whatever_holds_values_has_a_depth_and_a_price() {
+        let run = || {
+            for wrap in WRAPS {
+                check(&mut || wrap);
+            }
+            let mut rng = Rng::new(1);
+            for _ in 0..2_000 {
+                // Mostly of what may be put into anything, so that the values grow deep.
+                let all = if rng.below(8) == 0 { WRAPS.len() } else { 10 };
+                check(&mut || WRAPS[rng.below(all)]);
+            }
+        };
+        // A small stack, so that a recursion without a bound is found.
+        let thread = thread::Builder::new().stack_size(256 << 10).spawn(run);
+        thread.unwrap().join().unwrap();
     }
 }

@@ -1,14 +1,37 @@
-//! Templates that would take all time, memory or stack: each ends with an error, within what it
-//! was granted. Counted work is asserted, not time.
+//! Templates that would take all time, memory or stack: each ends with an error soon, in a small
+//! heap and on a small stack. `cargo test --release -p gogrid-jinja --test bounds -- --nocapture`
+//! prints what the worst of them takes.
 
+use std::cell::Cell;
+use std::sync::mpsc::sync_channel;
+use std::sync::{Mutex, PoisonError};
 use std::thread;
+use std::time::{Duration, Instant};
 
-use gogrid_jinja::{Data, ErrorKind, Measured, Template};
+use gogrid_jinja::{CivilTime, Data, Error, ErrorKind, Measured, Template};
+use peak_alloc::PeakAlloc;
 
-/// What a conversation of a few words may cost at most: some tens of milliseconds.
+#[global_allocator]
+static HEAP: PeakAlloc = PeakAlloc;
+
+/// Held by what is measured, so that nothing else is measured with it.
+static ALONE: Mutex<()> = Mutex::new(());
+
+/// What a conversation of a few words may cost at most.
 const STEPS_MAX: u64 = 300_000;
 /// Bytes of values; a text that grows has up to three times its size in memory.
 const BYTES_MAX: u64 = 15 << 20;
+/// Of the heap, whatever the template is.
+const HEAP_BYTES_MAX: usize = 64 << 20;
+/// Of an unoptimised build on a busy machine. An optimised one takes a tenth of it at most.
+const TIME_MAX: Duration = Duration::from_secs(5);
+
+/// What a template took.
+struct Run {
+    result: Result<Measured, Error>,
+    heap: usize,
+    time: Duration,
+}
 
 fn message() -> Data<'static> {
     let text = |text: &'static str| Data::Given(text.into());
@@ -18,42 +41,51 @@ fn message() -> Data<'static> {
     ])
 }
 
-/// Renders on a thread with a small stack, so that a deep recursion would end the test.
-fn run(source: &str) -> Result<Measured, gogrid_jinja::Error> {
-    let source = source.to_owned();
+fn shown(source: &str) -> String {
+    source.chars().take(200).collect()
+}
+
+/// Reads and renders on a thread with a small stack, so that a deep recursion would end the test,
+/// and within the bounds on time and heap.
+#[expect(clippy::disallowed_methods, reason = "a test of time reads the clock")]
+fn measured(source: &str) -> Run {
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
+    HEAP.reset_peak_usage();
+    let (before, begin) = (HEAP.current_usage(), Instant::now());
+    let (done, ended) = sync_channel(1);
+    let owned = source.to_owned();
     let run = move || {
         let variables = [("messages", Data::List(vec![message()]))];
-        Template::parse(&source)?.measure(&variables, None)
+        let now = CivilTime::new([2026, 11, 29], [12, 0, 0]);
+        let template = Template::parse(&owned);
+        let result = template.and_then(|template| template.measure(&variables, now.as_ref()));
+        // Fails when the test has given up.
+        let _ = done.send(result);
     };
     let thread = thread::Builder::new().stack_size(256 << 10).spawn(run);
-    thread.unwrap().join().unwrap()
-}
-
-fn spent(source: &str) -> Option<Measured> {
-    let measured = run(source).ok()?;
-    let shown = &source[..source.len().min(200)];
-    assert!(measured.spent.steps <= measured.granted.steps, "{shown}");
-    assert!(
-        measured.granted.steps <= STEPS_MAX,
-        "{:?}",
-        measured.granted
-    );
-    assert!(
-        measured.granted.bytes <= BYTES_MAX,
-        "{:?}",
-        measured.granted
-    );
-    Some(measured)
-}
-
-fn error_of(source: &str) -> gogrid_jinja::Error {
-    let result = match run(source) {
-        Ok(measured) => measured.result,
-        Err(error) => Err(error),
+    let result = match ended.recv_timeout(TIME_MAX) {
+        Ok(result) => result,
+        Err(error) => panic!("{}: {error}", shown(source)),
     };
-    let shown = source.chars().take(200).collect::<String>();
-    match result {
-        Ok(rendered) => panic!("{shown} gave {} bytes", rendered.text.len()),
+    thread.unwrap().join().unwrap();
+    let (time, heap) = (begin.elapsed(), HEAP.peak_usage().saturating_sub(before));
+    assert!(heap <= HEAP_BYTES_MAX, "{heap} bytes: {}", shown(source));
+    if let Ok(Measured { granted, .. }) = &result {
+        assert!(
+            granted.steps <= STEPS_MAX && granted.bytes <= BYTES_MAX,
+            "{granted:?}"
+        );
+    }
+    Run { result, heap, time }
+}
+
+fn run(source: &str) -> Result<Measured, Error> {
+    measured(source).result
+}
+
+fn error_of(source: &str) -> Error {
+    match run(source).and_then(|measured| measured.result) {
+        Ok(rendered) => panic!("{} gave {} bytes", shown(source), rendered.text.len()),
         Err(error) => error,
     }
 }
@@ -115,7 +147,100 @@ const HOSTILE: &[&str] = &[
     "{{ messages.append(1) }}",
     "{{ messages[0].update({}) }}",
     "{{ strftime_now('%c' * 999999) }}",
+    "{% for a in [1] %}{% for b in [1] %}{% set x = loop.cycle(loop) %}{% endfor %}{% set ns = namespace(l=loop) %}{% endfor %}",
+    "{% set ns = namespace(j='') %}{% for i in range(2600) %}{% set ns.j = joiner(joiner(ns.j)) %}{% endfor %}",
+    "{% set ns = namespace(j='') %}{% for i in range(2600) %}{% set ns.j = cycler(ns.j) %}{% endfor %}",
+    "{% set ns = namespace(j=[]) %}{% for i in range(2600) %}{% set ns.j = [ns.j.copy] %}{% endfor %}",
+    "{% set ns = namespace(j={}) %}{% for i in range(2600) %}{% set ns.j = {1: ns.j}.items() %}{% endfor %}",
+    "{% set ns = namespace(j=[]) %}{% for i in range(2600) %}{% set ns.j = [ns.j] | map('list') %}{% endfor %}",
+    // Loops over what costs nothing to make.
+    "{{ range(99999) | map(attribute='a' ~ '.a' * 999999, default=5) | list }}",
+    "{% set p = 'a' ~ '.a' * 99999 %}{% for i in range(9999) %}{{ [1] | map(attribute=p, default=5) | list }}{% endfor %}",
+    "{% for i in range(9999) %}{{ [] | sort(attribute=',' * 999999) }}{% endfor %}",
+    "{% for i in range(9999) %}{{ [1] | sum(attribute='.' * 999999) }}{% endfor %}",
+    "{% set a = [none] * 50000 %}{% set b = [none] * 50000 %}{% for i in range(99999) %}{% if a == b %}{% endif %}{% endfor %}",
+    "{% set s = 'A' * 999999 %}{% for i in range(99999) %}{% if s is upper %}{% endif %}{% endfor %}",
+    "{% set s = 'ä' * 999999 %}{{ ('%.0s' * 99999) % ((s,) * 99999) }}",
+    "{% set s = 'ä' * 999999 %}{% for i in range(99999) %}{% set x = '{:.0}'.format(s) %}{% endfor %}",
+    "{% for i in range(99999) %}{% set x = '%.9999g' % 1.5 %}{% endfor %}",
+    "{% for i in range(99999) %}{% set x = strftime_now('%z' * 99999) %}{% endfor %}",
+    "{% set s = '_' * 3000000 %}{% for i in range(99999) %}{{ s | int }}{% endfor %}",
+    "{{ ('a ' * 3000000).split() }}",
+    "{{ dict([(1, 2)] * 100000) | length ~ dict([(1, 2)] * 99999) }}",
+    "{{ ([[1]] * 100000) | groupby(0) }}",
 ];
+
+/// As many values as the exponents say, of which all but a few are shared.
+const SHARED: &[&str] = &[
+    "{{ {t: 1} }}",
+    "{{ [t, t] | unique | list }}",
+    "{{ t is filter }}{{ t is test }}{{ dict([(t, 1)])[t] }}{{ t }}",
+    "{{ t == u }}",
+    "{{ t < u }}",
+    "{{ [t, u] | sort }}",
+    "{{ [t, u] | min }}",
+    "{{ t | string | length }}",
+    "{{ '%s' % (t,) }}",
+    "{{ '{}'.format(t) }}",
+    "{{ t ~ '' }}",
+    "{{ t | tojson }}",
+    "{{ [t] | join }}",
+    "{{ [t, u] | groupby(0) | list }}",
+    "{{ [u].index(t) }}",
+    "{{ [t].count(u) }}",
+    "{% for i in [t, u] %}{{ loop.changed(i) }}{% endfor %}",
+];
+
+#[test]
+fn what_is_shared_is_paid_for_at_every_visit() {
+    for levels in [30, 39] {
+        let made = |name| format!("{{% set {name} = ({name}, {name}) %}}").repeat(levels);
+        let begin = format!(
+            "{{% set t = 1 %}}{}{{% set u = 1 %}}{}",
+            made("t"),
+            made("u")
+        );
+        for source in SHARED {
+            let error = error_of(&format!("{begin}{source}"));
+            assert_eq!(error.kind(), ErrorKind::Limit, "{source}: {error}");
+        }
+        // Nothing goes through these.
+        for (source, expected) in [
+            ("{{ t | length }}", "2"),
+            ("{{ t is filter }}", "False"),
+            ("{{ t is sameas t }}", "True"),
+            ("{{ t in {1: 2} }}{{ t in {t: 1} }}", "FalseTrue"),
+        ] {
+            let measured = run(&format!("{begin}{source}")).unwrap();
+            assert!(measured.spent.steps < 2_000, "{:?}", measured.spent);
+            assert_eq!(measured.result.unwrap().text, expected);
+        }
+    }
+}
+
+#[test]
+fn what_looks_up_a_name_pays_for_what_it_passes() {
+    let unread = |n| format!("{{{{ n{n} }}}}");
+    let names: String = (0..20_000).map(unread).collect();
+    let set = |n| format!("{{% set ns.a{n} = 1 %}}");
+    let attributes: String = (0..1_000).map(set).collect();
+    let (withs, ends) = ("{% with %}".repeat(30), "{% endwith %}".repeat(30));
+    let often = |inner: &str| format!("{{% for i in range(99999) %}}{inner}{{% endfor %}}");
+    let special = "{% macro m() %}{{ varargs }}{{ kwargs }}{% endmacro %}";
+    for source in [
+        format!(
+            "{{% if 0 %}}{names}{{% endif %}}{special}{}",
+            often("{{ m() }}")
+        ),
+        format!("{withs}{}{ends}", often("{{ m }}")),
+        format!(
+            "{{% set ns = namespace() %}}{attributes}{}",
+            often("{{ ns.b }}")
+        ),
+    ] {
+        assert_eq!(error_of(&source).kind(), ErrorKind::Limit);
+    }
+}
 
 #[test]
 fn hostile_templates_end_with_an_error() {
@@ -144,23 +269,40 @@ fn hostile_templates_end_with_an_error() {
         "{{ x }}".repeat(140_000),
         " ".repeat(2 << 20),
         loops(4),
+        format!(
+            "{{% set ns = namespace(j='') %}}{{% for i in range(2600) %}}{{% set ns.j = {}ns.j{} %}}{{% endfor %}}",
+            "joiner(".repeat(28),
+            ")".repeat(28)
+        ),
         doubled("'xxxxxxxx'"),
         doubled("[1, 2]"),
         doubled("(1, 2)"),
     ];
     let hostile = HOSTILE.iter().map(|source| source.to_string()).chain(made);
+    let (mut slowest, mut largest) = (Duration::ZERO, 0);
+    let (mut slow, mut large) = (String::new(), String::new());
     for source in hostile {
-        spent(&source);
-        let error = error_of(&source);
+        let Run { result, heap, time } = measured(&source);
+        let Err(error) = result.and_then(|measured| measured.result) else {
+            panic!("{} was rendered", shown(&source));
+        };
         assert!(error.to_string().len() < 2_000, "{error}");
         assert!(!error.to_string().contains(char::is_control), "{error}");
+        if time > slowest {
+            (slowest, slow) = (time, shown(&source));
+        }
+        if heap > largest {
+            (largest, large) = (heap, shown(&source));
+        }
     }
+    println!("the slowest took {slowest:?}: {slow}");
+    println!("the largest took {largest} bytes of the heap: {large}");
 }
 
 #[test]
 fn chains_do_not_nest() {
     let check = |source: String, expected: &str| {
-        let measured = spent(&source).unwrap();
+        let measured = run(&source).unwrap();
         assert_eq!(measured.result.unwrap().text, expected);
     };
     check(format!("{{{{ {}1 }}}}", "1+".repeat(20_000)), "20001");
@@ -248,7 +390,7 @@ fn what_nests_as_deep_as_it_may_fits_a_small_stack() {
         ];
         for (begin, end) in statements.iter().zip(ends) {
             let body = format!("{}{{{{ {inner} }}}}{}", begin.repeat(30), end.repeat(30));
-            spent(&body);
+            let _ = run(&body);
             let (begins, ends) = (begin.repeat(28), end.repeat(28));
             let call = "{{ [[[[[[[[m()]]]]]]]] }}";
             let body =
@@ -260,7 +402,7 @@ fn what_nests_as_deep_as_it_may_fits_a_small_stack() {
     let deepest = format!(
         "{made}{{% set x = [ns, [ns.s]] %}}{{{{ x }}}}{{{{ x == x }}}}{{{{ x < x }}}}{{{{ ns.s | tojson }}}}"
     );
-    let measured = spent(&deepest).unwrap();
+    let measured = run(&deepest).unwrap();
     assert!(
         measured
             .result
@@ -281,7 +423,28 @@ fn a_long_conversation_may_cost_more() {
     };
     let messages = Data::List((0..500).map(|_| message()).collect());
     let source = "{% for m in messages %}{% set c = m.content | trim %}{{ '<' + m.role + '>' + c.replace('word', 'Word').split('</x>')[-1].strip() + '</' + m.role + '>' }}{% endfor %}";
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let template = Template::parse(source).unwrap();
     let measured = template.measure(&[("messages", messages)], None).unwrap();
     assert!(measured.result.unwrap().text.len() > 4_900_000);
+}
+
+#[test]
+fn a_rendering_asks_often_whether_it_goes_on() {
+    let source = "{% for i in range(9999) %}{% for i in range(9999) %}{% endfor %}{% endfor %}";
+    let template = Template::parse(source).unwrap();
+    let asked = Cell::new(0_u64);
+    let ask = |allowed: u64| {
+        asked.set(0);
+        let goes_on = || asked.replace(asked.get() + 1) < allowed;
+        let error = template.render_while(&[], None, &goes_on).unwrap_err();
+        (error.kind(), asked.get())
+    };
+    for allowed in [0, 1, 20] {
+        assert_eq!(ask(allowed), (ErrorKind::Stopped, allowed + 1));
+    }
+    let (kind, questions) = ask(u64::MAX);
+    assert_eq!(kind, ErrorKind::Limit);
+    // A question for every few thousand of the steps that it was granted.
+    assert!((30..=100).contains(&questions), "{questions}");
 }

@@ -13,11 +13,13 @@ pub enum Kind {
     Kv,
     /// Buffers of a step.
     Scratch,
+    /// What a text takes while it is tokenised.
+    Text,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 3] = [Self::Weights, Self::Kv, Self::Scratch];
+    pub const ALL: [Self; 4] = [Self::Weights, Self::Kv, Self::Scratch, Self::Text];
 }
 
 impl fmt::Display for Kind {
@@ -26,6 +28,7 @@ impl fmt::Display for Kind {
             Self::Weights => "weights",
             Self::Kv => "kv cache",
             Self::Scratch => "scratch",
+            Self::Text => "a text",
         })
     }
 }
@@ -35,23 +38,36 @@ impl fmt::Display for Kind {
 /// Every allocation takes a [`Lease`] first. What is leased rises only to a sum at or under the
 /// cap, whatever happens at the same time; after the cap falls below what is leased, nothing is
 /// granted until enough has been given back.
+///
+/// Accounts of one memory may stand [beside](Self::beside) one another: then each has its own cap,
+/// which the sum of all of them is held to when that account leases.
 #[derive(Clone, Debug)]
 pub struct Ledger {
+    sum: Arc<Sum>,
     account: Arc<Account>,
 }
 
+/// What is leased by all accounts that stand beside one another.
+///
 /// `word` is the bytes in use in its low 48 bits, and above them a count of cap changes.
 ///
-/// A reservation reads `word`, then `cap`, and swaps `word`: if a cap change finished in between,
-/// the count differs and the swap fails, so no cap is applied after [`Ledger::set_cap`] returned
-/// with another. The count wraps after 65,536 changes; a reservation would have to sleep through
-/// exactly that many to be fooled.
+/// A reservation reads `word`, then its account's `cap`, and swaps `word`: if a cap change finished in
+/// between, the count differs and the swap fails, so no cap is applied after [`Ledger::set_cap`]
+/// returned with another. The count wraps after 65,536 changes; a reservation would have to sleep
+/// through exactly that many to be fooled.
+#[derive(Debug)]
+struct Sum {
+    word: AtomicU64,
+    by_kind: ByKind,
+}
+
 #[derive(Debug)]
 struct Account {
-    word: AtomicU64,
     cap: AtomicU64,
-    by_kind: [AtomicU64; 3],
+    by_kind: ByKind,
 }
+
+type ByKind = [AtomicU64; Kind::ALL.len()];
 
 const CAP_CHANGE: u64 = 1 << 48;
 const BYTES_MAX: u64 = CAP_CHANGE - 1;
@@ -77,19 +93,33 @@ pub struct Refusal {
 impl Ledger {
     /// An account with nothing leased. Caps above 256 TiB count as that.
     pub fn new(cap: Bytes) -> Self {
+        let sum = Sum {
+            word: AtomicU64::new(0),
+            by_kind: Kind::ALL.map(|_| AtomicU64::new(0)),
+        };
+        Self::of(Arc::new(sum), cap)
+    }
+
+    /// Another account of the same memory, with nothing leased. Leases of both count together against
+    /// the cap of the one that leases.
+    pub fn beside(&self, cap: Bytes) -> Self {
+        Self::of(Arc::clone(&self.sum), cap)
+    }
+
+    fn of(sum: Arc<Sum>, cap: Bytes) -> Self {
         Self {
+            sum,
             account: Arc::new(Account {
-                word: AtomicU64::new(0),
                 cap: AtomicU64::new(cap.0.min(BYTES_MAX)),
-                by_kind: [AtomicU64::new(0), AtomicU64::new(0), AtomicU64::new(0)],
+                by_kind: Kind::ALL.map(|_| AtomicU64::new(0)),
             }),
         }
     }
 
     /// Leases `asked` bytes, or refuses and changes nothing. Zero bytes are always granted.
     pub fn reserve(&self, kind: Kind, asked: Bytes) -> Result<Lease, Refusal> {
-        let account = &*self.account;
-        let mut word = account.word.load(Ordering::Acquire);
+        let (sum, account) = (&*self.sum, &*self.account);
+        let mut word = sum.word.load(Ordering::Acquire);
         loop {
             let used = bytes_in(word);
             let cap = account.cap.load(Ordering::Relaxed);
@@ -104,7 +134,7 @@ impl Ledger {
                 });
             }
             // The sum is at most the cap, which is at most 48 bits: the count is untouched.
-            let swap = account.word.compare_exchange_weak(
+            let swap = sum.word.compare_exchange_weak(
                 word,
                 word + asked.0,
                 Ordering::AcqRel,
@@ -115,7 +145,9 @@ impl Ledger {
                 Err(seen) => word = seen,
             }
         }
-        account.by_kind[kind as usize].fetch_add(asked.0, Ordering::Relaxed);
+        for by_kind in [&sum.by_kind, &account.by_kind] {
+            by_kind[kind as usize].fetch_add(asked.0, Ordering::Relaxed);
+        }
         Ok(Lease {
             ledger: self.clone(),
             kind,
@@ -123,15 +155,26 @@ impl Ledger {
         })
     }
 
-    /// Bytes leased, of all kinds.
+    /// Bytes leased, of all kinds, by this account and those beside it.
     pub fn used(&self) -> Bytes {
-        Bytes(bytes_in(self.account.word.load(Ordering::Acquire)))
+        Bytes(bytes_in(self.sum.word.load(Ordering::Acquire)))
     }
 
-    /// Bytes leased of one kind. While other threads reserve and drop, the kinds may add up to
-    /// less than [`used`](Self::used), never to more.
+    /// Bytes leased by this account alone, of all kinds; nearly so while other threads reserve and
+    /// drop, since one kind is read after the other.
+    pub fn own(&self) -> Bytes {
+        Kind::ALL.into_iter().map(|kind| self.used_by(kind)).sum()
+    }
+
+    /// Bytes leased of one kind by this account. While other threads reserve and drop, the kinds may
+    /// add up to less than [`used`](Self::used), never to more.
     pub fn used_by(&self, kind: Kind) -> Bytes {
         Bytes(self.account.by_kind[kind as usize].load(Ordering::Relaxed))
+    }
+
+    /// Bytes leased of one kind by this account and those beside it.
+    pub fn used_by_all(&self, kind: Kind) -> Bytes {
+        Bytes(self.sum.by_kind[kind as usize].load(Ordering::Relaxed))
     }
 
     /// The most that may be leased.
@@ -150,13 +193,15 @@ impl Ledger {
         self.account
             .cap
             .store(cap.0.min(BYTES_MAX), Ordering::Release);
-        self.account.word.fetch_add(CAP_CHANGE, Ordering::AcqRel);
+        self.sum.word.fetch_add(CAP_CHANGE, Ordering::AcqRel);
     }
 
     fn give_back(&self, kind: Kind, bytes: Bytes) {
         // The kind first, so that the kinds never add up to more than is in use.
-        self.account.by_kind[kind as usize].fetch_sub(bytes.0, Ordering::Relaxed);
-        let before = self.account.word.fetch_sub(bytes.0, Ordering::AcqRel);
+        for by_kind in [&self.account.by_kind, &self.sum.by_kind] {
+            by_kind[kind as usize].fetch_sub(bytes.0, Ordering::Relaxed);
+        }
+        let before = self.sum.word.fetch_sub(bytes.0, Ordering::AcqRel);
         debug_assert!(
             bytes_in(before) >= bytes.0,
             "gave back more than was leased"

@@ -45,6 +45,38 @@ fn loom_use_never_rises_after_the_cap_has_fallen_below_it() {
 }
 
 #[test]
+fn loom_accounts_beside_one_another_never_pass_the_cap_together() {
+    loom::model(|| {
+        let ledger = Ledger::new(Bytes(10));
+        let other = ledger.beside(Bytes(8));
+        let thread = thread::spawn(move || {
+            let theirs = other.reserve(Kind::Kv, Bytes(6));
+            assert!(other.own() <= Bytes(6));
+            theirs
+        });
+        let mine = ledger.reserve(Kind::Weights, Bytes(6));
+        assert!(ledger.used() <= Bytes(10));
+        let theirs = thread.join().unwrap();
+        assert!(mine.is_ok() != theirs.is_ok(), "exactly one of them fits");
+        drop((mine, theirs));
+        assert_eq!((ledger.used(), kinds(&ledger)), (Bytes::ZERO, Bytes::ZERO));
+    });
+}
+
+#[test]
+fn loom_a_lowered_cap_holds_whatever_the_account_beside_it_leases() {
+    loom::model(|| {
+        let ledger = Ledger::new(Bytes(10));
+        let other = ledger.beside(Bytes(4));
+        let thread = thread::spawn(move || other.reserve(Kind::Kv, Bytes(3)));
+        ledger.set_cap(Bytes(5));
+        let mine = ledger.reserve(Kind::Weights, Bytes(4));
+        let theirs = thread.join().unwrap();
+        assert!(mine.is_ok() != theirs.is_ok(), "both caps are below seven");
+    });
+}
+
+#[test]
 fn loom_two_cap_changes_leave_one_of_the_caps_in_force() {
     loom::model(|| {
         let ledger = Ledger::new(Bytes(10));

@@ -19,7 +19,7 @@ enum Event {
 }
 
 fn event() -> impl Strategy<Value = Event> {
-    let kind = prop_oneof![Just(Kind::Weights), Just(Kind::Kv), Just(Kind::Scratch)];
+    let kind = prop::sample::select(&Kind::ALL[..]);
     let bytes = prop_oneof![8 => 0..400_u64, 1 => Just(u64::MAX), 1 => (1_u64 << 47)..1 << 49];
     prop_oneof![
         4 => (kind, bytes).prop_map(|(kind, bytes)| Event::Reserve(kind, bytes)),
@@ -136,7 +136,7 @@ fn a_hundred_threads_never_pass_the_cap() {
                 begin.wait();
                 for round in 0..300 {
                     let asked = 1 + (thread * 31 + round * 17) % 90;
-                    let kind = Kind::ALL[(round % 3) as usize];
+                    let kind = Kind::ALL[round as usize % Kind::ALL.len()];
                     let Ok(lease) = ledger.reserve(kind, Bytes(asked)) else {
                         continue;
                     };
@@ -238,4 +238,24 @@ fn a_lowered_limit_gives_no_place_until_enough_are_free() {
     assert!(permits.take().is_some());
     permits.set_limit(2);
     assert_eq!(permits.available(), 2);
+}
+
+#[test]
+fn accounts_beside_one_another_share_their_caps_and_tell_apart_what_is_whose() {
+    let first = Ledger::new(Bytes(10));
+    let second = first.beside(Bytes(8));
+    let its = first.reserve(Kind::Weights, Bytes(6)).expect("it fits");
+    let refused = second.reserve(Kind::Kv, Bytes(3)).expect_err("9 of 8");
+    assert_eq!((refused.used, refused.cap), (Bytes(6), Bytes(8)));
+    let theirs = second.reserve(Kind::Kv, Bytes(2)).expect("8 of 8");
+    assert_eq!((first.own(), second.own()), (Bytes(6), Bytes(2)));
+    assert_eq!((first.used(), second.used()), (Bytes(8), Bytes(8)));
+    let weights = [first.used_by(Kind::Weights), second.used_by(Kind::Weights)];
+    assert_eq!(weights, [Bytes(6), Bytes::ZERO]);
+    assert_eq!(second.used_by_all(Kind::Weights), Bytes(6));
+    assert_eq!((first.room(), second.room()), (Bytes(2), Bytes::ZERO));
+    drop(its);
+    assert_eq!((first.used(), second.room()), (Bytes(2), Bytes(6)));
+    drop(theirs);
+    assert_eq!(first.used(), Bytes::ZERO);
 }

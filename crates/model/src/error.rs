@@ -53,14 +53,12 @@ pub enum ModelError {
         remedy: String,
     },
     /// A file was written or cut while it was read.
-    #[error("{}: the file changed while it was read, from {before} to {after} bytes; open it again when it is whole", file.display())]
+    #[error("{}: the file changed while it was read: {what}; open it again when it is whole", file.display())]
     Changed {
         /// The file.
         file: PathBuf,
-        /// Its length when it was opened; what changed may be its content alone.
-        before: u64,
-        /// Its length when it had been read.
-        after: u64,
+        /// Whether its length changed, from what to what, or only the time of its last writing.
+        what: String,
     },
     /// The caller asked for what this model cannot give.
     #[error("{what}")]
@@ -80,8 +78,8 @@ pub enum ModelError {
         /// What was allowed.
         tokens_max: usize,
     },
-    /// The caller said that encoding should not go on.
-    #[error("encoding was stopped")]
+    /// The caller said that writing down or encoding a text should not go on.
+    #[error("the work on the text was stopped")]
     Stopped,
     /// The tokenizer failed on this text.
     #[error("tokenizer: {what}")]

@@ -41,6 +41,17 @@ impl Stamp {
             written: metadata.modified().ok(),
         })
     }
+
+    /// What is different in a later stamp of the same file.
+    fn difference(&self, later: &Self) -> String {
+        if self.bytes != later.bytes {
+            return format!("it had {} bytes, and then {}", self.bytes, later.bytes);
+        }
+        format!(
+            "it was written, and kept its length of {} bytes",
+            self.bytes
+        )
+    }
 }
 
 /// Opens the file at `path` for reading: a regular file, or a link to one.
@@ -119,8 +130,7 @@ impl Files {
             if stamp != open.stamp {
                 return Err(ModelError::Changed {
                     file: open.path.clone(),
-                    before: open.stamp.bytes,
-                    after: stamp.bytes,
+                    what: open.stamp.difference(&stamp),
                 });
             }
         }

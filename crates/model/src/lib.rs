@@ -25,6 +25,7 @@ mod family;
 mod files;
 mod gguf;
 mod hugging_face;
+mod json_values;
 mod limits;
 mod model;
 mod names;

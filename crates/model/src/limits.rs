@@ -38,11 +38,22 @@ pub(crate) const HEAD_DIM_MAX: usize = 4096;
 pub(crate) const CONTEXT_MAX: usize = 1 << 28;
 /// Files that the weights are spread over.
 pub(crate) const SHARDS_MAX: usize = 4096;
-/// Bytes of config.json and of a shard index.
-pub(crate) const JSON_BYTES_MAX: u64 = 16 << 20;
+/// Bytes of config.json; those in use have a few thousand.
+pub(crate) const CONFIG_BYTES_MAX: u64 = 1 << 20;
+/// Values in config.json, which may take hundreds of bytes each.
+pub(crate) const CONFIG_VALUES_MAX: usize = 1 << 16;
+/// Bytes of a shard index.
+pub(crate) const INDEX_BYTES_MAX: u64 = 16 << 20;
+/// Values in a shard index: one for each tensor.
+pub(crate) const INDEX_VALUES_MAX: usize = 1 << 17;
 /// Bytes of a safetensors header. The format allows 100 MB, but parsed JSON takes several times its
 /// text, and real shards stay below 1 MiB.
 pub(crate) const SAFETENSORS_HEADER_BYTES_MAX: u64 = 16 << 20;
+/// Values in a safetensors header: eight for each matrix.
+pub(crate) const SAFETENSORS_HEADER_VALUES_MAX: usize = 1 << 20;
+
+const _: () = assert!(TENSORS_MAX < INDEX_VALUES_MAX as u64);
+const _: () = assert!(8 * TENSORS_MAX < SAFETENSORS_HEADER_VALUES_MAX as u64);
 
 // A matrix of the largest extents has fewer bytes than an address can count.
 const _: () = assert!((HEADS_MAX * HEAD_DIM_MAX) as u128 * WIDTH_MAX as u128 * 4 < 1 << 62);

@@ -289,25 +289,34 @@ fn a_model_that_changed_since_it_was_opened_is_not_whole() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("m.gguf");
     let bytes = Gguf::tiny("llama").bytes();
-    let changes: [&dyn Fn(&std::fs::File); 3] = [
-        &|file| file.set_len(bytes.len() as u64 - 1).unwrap(),
-        &|file| file.set_len(bytes.len() as u64 + 1).unwrap(),
+    type Change<'c> = (&'c dyn Fn(&std::fs::File), String);
+    let len = bytes.len();
+    let changes: [Change<'_>; 3] = [
+        (
+            &|file| file.set_len(len as u64 - 1).unwrap(),
+            format!("it had {len} bytes, and then {}", len - 1),
+        ),
+        (
+            &|file| file.set_len(len as u64 + 1).unwrap(),
+            format!("it had {len} bytes, and then {}", len + 1),
+        ),
         // The same length at another time, as zeros written over it leave it.
-        &|file| {
-            file.set_modified(std::time::SystemTime::UNIX_EPOCH)
-                .unwrap()
-        },
+        (
+            &|file| {
+                file.set_modified(std::time::SystemTime::UNIX_EPOCH)
+                    .unwrap()
+            },
+            format!("it was written, and kept its length of {len} bytes"),
+        ),
     ];
-    for change in changes {
+    for (change, what) in changes {
         std::fs::write(&path, &bytes).unwrap();
         let model = Model::open(&path, &OpenOptions::default()).unwrap();
         model.check_unchanged().unwrap();
         change(&std::fs::File::options().write(true).open(&path).unwrap());
         let error = model.check_unchanged().unwrap_err().to_string();
-        assert!(
-            error.contains("m.gguf: the file changed while it was read"),
-            "{error}"
-        );
+        let what = format!("m.gguf: the file changed while it was read: {what}; open it again");
+        assert!(error.contains(&what), "{error}");
     }
     // Another file under its name is another file.
     std::fs::write(&path, &bytes).unwrap();

@@ -17,6 +17,7 @@ use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use gogrid_model::{Model, ModelError, OpenOptions};
+use gogrid_testkit::{cases, in_time};
 use mutate::{Rng, mutate};
 use peak_alloc::PeakAlloc;
 use support::{ARCHITECTURES, F32, Gguf, array, f32, text, u32, value};
@@ -36,13 +37,6 @@ fn open(path: &Path) -> (Result<Model, ModelError>, usize) {
     let before = HEAP.current_usage();
     let result = Model::open(path, &OpenOptions::default());
     (result, HEAP.peak_usage().saturating_sub(before))
-}
-
-fn cases() -> u64 {
-    match std::env::var("GOGRID_CASES") {
-        Ok(count) => count.parse().expect("GOGRID_CASES is a number"),
-        Err(_) => 10_000,
-    }
 }
 
 /// Makes the file hold `bytes`. It is never emptied in between: some file systems write a file out
@@ -169,7 +163,9 @@ fn damaged_gguf_files_never_panic() {
         let header = seed.header().len();
         mutate(&mut rng, &mut bytes, header);
         overwrite(&path, &bytes);
-        let heap = catch_unwind(AssertUnwindSafe(|| tally.open(&path, &path)));
+        let heap = catch_unwind(AssertUnwindSafe(|| {
+            in_time(number, || tally.open(&path, &path))
+        }));
         let heap = heap.unwrap_or_else(|_| panic!("mutation {number}"));
         let bound = whole + 2 * bytes.len() + READER_BYTES;
         assert!(heap <= bound, "mutation {number}: {heap} bytes held");
@@ -242,7 +238,7 @@ fn damage_one_file_of_a_directory(name: &str) {
         mutate(&mut Rng(number), &mut bytes, header);
         overwrite(&path, &bytes);
         let heap = catch_unwind(AssertUnwindSafe(|| {
-            tally.open(folder.path(), folder.path())
+            in_time(number, || tally.open(folder.path(), folder.path()))
         }));
         let heap = heap.unwrap_or_else(|_| panic!("mutation {number}"));
         // Parsed JSON takes several times its text; see the limit on such headers.

@@ -188,9 +188,9 @@ impl DriverStage {
         let Some((ticket, mut flight)) = self.open.pop_front() else {
             return false;
         };
-        flight.spare.clear();
-        let spare = &mut flight.spare;
-        let polled = self.guarded(|stage| match stage.poll(ticket, spare) {
+        let out = flight.out();
+        out.clear();
+        let polled = self.guarded(|stage| match stage.poll(ticket, out) {
             Poll::Ready(done) => done.map(|()| true),
             Poll::Pending => Ok(false),
         });

@@ -21,6 +21,7 @@ mod line;
 mod measure;
 mod plan;
 mod runner;
+mod spares;
 mod stage;
 mod step;
 

@@ -14,7 +14,8 @@ use gogrid_lease::{Permit, Permits};
 use gogrid_units::{Renewal, Span, contain};
 
 use crate::driver::DriverStage;
-use crate::runner::{Finished, Hooks, StageFailure};
+use crate::runner::{Finished, Hooks, Job, StageFailure};
+use crate::spares::{FlightBuffers, SparesReturn};
 use crate::stage::{Stage, StageError};
 use crate::step::{BlockId, OutputBuf, Rows, Step};
 
@@ -163,6 +164,8 @@ pub(crate) struct Line {
     pub(crate) in_flight_max: usize,
     pub(crate) in_flight: AtomicUsize,
     pub(crate) hooks: Hooks,
+    /// Where flights leave the buffers that they do not need any more.
+    pub(crate) spares: SparesReturn,
     /// Whether a release found no place since one was free.
     pub(crate) wants_room: AtomicBool,
 }
@@ -181,8 +184,7 @@ pub(crate) struct Flight {
     pub(crate) at: usize,
     pub(crate) step: Arc<Step>,
     pub(crate) payload: Payload,
-    /// A buffer the next stage fills; the two change places at every hand-over.
-    pub(crate) spare: OutputBuf,
+    buffers: FlightBuffers,
     pub(crate) line: Arc<Line>,
     has_ended: bool,
 }
@@ -211,13 +213,14 @@ impl Line {
 
 impl Flight {
     /// A job at the first stage, which has a place on the line.
-    pub(crate) fn begin(id: u64, step: Arc<Step>, rows: Rows, line: Arc<Line>) -> Box<Self> {
+    pub(crate) fn begin(job: Job, line: Arc<Line>, buffers: FlightBuffers) -> Box<Self> {
+        let Job { id, step, rows } = job;
         Box::new(Self {
             id,
             at: 0,
             step,
             payload: Payload::Rows(rows),
-            spare: OutputBuf::default(),
+            buffers,
             line,
             has_ended: false,
         })
@@ -229,24 +232,38 @@ impl Flight {
         driver.send(Message::Run(self));
     }
 
-    /// Goes on with what the stage gave, in `spare`: to the next stage, or to the caller.
+    fn is_at_last(&self) -> bool {
+        self.at + 1 == self.line.stops.len()
+    }
+
+    /// What the stage it is at fills.
+    pub(crate) fn out(&mut self) -> &mut OutputBuf {
+        match self.is_at_last() {
+            true => &mut self.buffers.output,
+            false => &mut self.buffers.hidden,
+        }
+    }
+
+    /// Goes on with what the stage gave, in [`out`](Self::out): to the next stage, or to the caller.
     pub(crate) fn go_on(mut self: Box<Self>) {
         if let Payload::Hidden(before) = &mut self.payload
             && !before.faults.is_empty()
         {
             // What the stages before found comes first.
-            before.faults.append(&mut self.spare.faults);
-            std::mem::swap(&mut before.faults, &mut self.spare.faults);
+            let mut faults = std::mem::take(&mut before.faults);
+            let given = self.out();
+            faults.append(&mut given.faults);
+            given.faults = faults;
         }
-        if self.at + 1 == self.line.stops.len() {
-            let output = std::mem::take(&mut self.spare);
+        if self.is_at_last() {
+            let output = std::mem::take(&mut self.buffers.output);
             return self.end(Ok(output));
         }
         let used = match std::mem::replace(&mut self.payload, Payload::Rows(Rows::default())) {
             Payload::Rows(_) => OutputBuf::default(),
             Payload::Hidden(buffer) => buffer,
         };
-        self.payload = Payload::Hidden(std::mem::replace(&mut self.spare, used));
+        self.payload = Payload::Hidden(std::mem::replace(&mut self.buffers.hidden, used));
         self.at += 1;
         self.hand_over();
     }
@@ -269,8 +286,20 @@ impl Flight {
 
     fn end(&mut self, result: Result<OutputBuf, StageFailure>) {
         self.has_ended = true;
+        self.leave_buffers();
         let id = self.id;
         self.line.finish(Finished { id, result });
+    }
+
+    /// Leaves what was not given to the caller to flights to come.
+    fn leave_buffers(&mut self) {
+        let FlightBuffers { output, hidden } = std::mem::take(&mut self.buffers);
+        let spares = &self.line.spares;
+        spares.output(output);
+        spares.hidden(hidden);
+        if let Payload::Hidden(input) = &mut self.payload {
+            spares.hidden(std::mem::take(input));
+        }
     }
 }
 

@@ -12,6 +12,7 @@ use crate::line::{
     FLIGHTS_MAX, Flight, LINES_MAX, Line, Mailbox, Message, RELEASES_MAX, Release, ReleasePlace,
     STAGES_MAX, Stop, Take, TakenStage,
 };
+use crate::spares::{Spares, spares};
 use crate::stage::{Stage, StageError};
 use crate::step::{BlockId, OutputBuf, Rows, Step};
 
@@ -93,6 +94,7 @@ pub struct Runner {
     line: Arc<Line>,
     /// One for each distinct device, with its place there.
     drivers: Vec<LineOnDriver>,
+    spares: Spares,
 }
 
 struct LineOnDriver {
@@ -127,12 +129,15 @@ impl Runner {
             span: placed.span,
             driver: Arc::clone(drivers[placed.device].mailbox()),
         };
+        let in_flight_max = depth.clamp(1, FLIGHTS_MAX);
+        let (spares, spares_return) = spares(in_flight_max);
         let line = Arc::new(Line {
             id: LINES_MADE.fetch_add(1, Ordering::Relaxed),
             stops: stages.iter().map(stop).collect(),
-            in_flight_max: depth.clamp(1, FLIGHTS_MAX),
+            in_flight_max,
             in_flight: AtomicUsize::new(0),
             hooks,
+            spares: spares_return,
             wants_room: AtomicBool::new(false),
         });
         let drivers = places(&line)?;
@@ -140,7 +145,11 @@ impl Runner {
             let stage = DriverStage::new(line.id, index, placed.stage);
             line.stops[index].driver.send(Message::Place(stage));
         }
-        Ok(Self { line, drivers })
+        Ok(Self {
+            line,
+            drivers,
+            spares,
+        })
     }
 
     /// Jobs that may be in flight: the depths of its stages together.
@@ -155,9 +164,18 @@ impl Runner {
         if !self.line.enter() {
             return Err(job);
         }
-        let Job { id, step, rows } = job;
-        Flight::begin(id, step, rows, Arc::clone(&self.line)).hand_over();
+        Flight::begin(job, Arc::clone(&self.line), self.spares.take()).hand_over();
         Ok(())
+    }
+
+    /// Takes a job's output back that the caller has read: jobs to come are given its memory.
+    pub fn reuse(&self, output: OutputBuf) {
+        self.line.spares.output(output);
+    }
+
+    /// Gives the system back what is kept for jobs to come; worth it when none comes soon.
+    pub fn free_spares(&self) {
+        self.spares.free();
     }
 
     /// Tells every stage to forget blocks. No job in flight may name one of them: a block belongs to

@@ -183,6 +183,12 @@ pub struct RowFault {
 }
 
 impl OutputBuf {
+    /// Whether there is memory in it, for values that it has or may have.
+    pub(crate) fn holds_memory(&self) -> bool {
+        let values = [&self.hidden, &self.logits, &self.log_probs];
+        values.iter().any(|values| values.capacity() > 0)
+    }
+
     /// Empties it and keeps the memory.
     pub fn clear(&mut self) {
         self.hidden.clear();

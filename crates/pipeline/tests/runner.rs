@@ -323,6 +323,26 @@ fn rows_pass_every_stage_in_order_even_when_a_device_has_two() {
 }
 
 #[test]
+fn an_output_that_was_read_is_filled_again_until_spares_are_freed() {
+    let drivers = Drivers::plain();
+    let line = drivers.line(&[0, 1, 0], Behaviour::Works);
+    let next = |id| {
+        line.runner.submit(job(id, 1)).unwrap();
+        line.ends.recv().unwrap().result.unwrap()
+    };
+    let mut output = next(1);
+    output.logits = vec![1.0; 1000];
+    let place = output.logits.as_ptr();
+    line.runner.reuse(output);
+    let output = next(2);
+    assert_eq!((output.logits.as_ptr(), output.logits.len()), (place, 0));
+    assert_eq!(output.hidden, [1.0, 100.0, 101.0, 102.0]);
+    line.runner.reuse(output);
+    line.runner.free_spares();
+    assert_eq!(next(3).logits.capacity(), 0);
+}
+
+#[test]
 fn a_job_over_the_bound_comes_back() {
     let (drivers, hold) = held_drivers();
     let Line { runner, ends, .. } = drivers.line(&[0], Behaviour::Works);

@@ -39,6 +39,25 @@ pub enum Refusal {
         /// The cap there.
         cap: Bytes,
     },
+    /// There is no room under the memory cap at present for the work on its text. What runs gives
+    /// room back as it ends.
+    #[error(
+        "{memory} memory: {needed} needed to tokenise the prompt, {room} left under the cap of \
+         {cap}; try again in {:.1} s",
+        retry_after.as_secs_f64()
+    )]
+    NoRoomForText {
+        /// The memory's name.
+        memory: String,
+        /// What the work may take at most.
+        needed: Bytes,
+        /// What is left for it.
+        room: Bytes,
+        /// The cap.
+        cap: Bytes,
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// It waited when the memory cap was lowered below what is held. It may be tried again once some
     /// of the requests that run have ended.
     #[error("{device}: {used} held, over the cap of {cap} that was lowered meanwhile")]

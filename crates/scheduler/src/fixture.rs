@@ -101,7 +101,7 @@ impl TestMachine {
         let specs = (memories.collect(), devices.collect());
         options.limits.check_compute()?;
         let threads = Threads::new(&options.limits)?;
-        let hardware = Hardware::open(specs, &options.limits, threads)?;
+        let hardware = Hardware::open(specs, &options.limits, threads, &self.process)?;
         let senses = Box::new(Told(self.seen));
         let surroundings = Surroundings {
             senses,
@@ -143,9 +143,18 @@ pub(crate) fn model_claiming(context: usize) -> Arc<Model> {
     opened(&tiny().claiming(context))
 }
 
+/// Of a family that has a chat template.
+pub(crate) fn model_that_chats(context: usize) -> Arc<Model> {
+    opened(&tiny_of(Family::Qwen2).claiming(context))
+}
+
 fn tiny() -> RandomModel {
+    tiny_of(Family::Gemma3)
+}
+
+fn tiny_of(family: Family) -> RandomModel {
     RandomModel::new(Spec {
-        family: Family::Gemma3,
+        family,
         weights: WeightType::Q4_0,
         seed: 1,
     })

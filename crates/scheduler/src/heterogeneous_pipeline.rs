@@ -17,8 +17,8 @@ use crate::engine::{
     self, Ask, Engine, EngineParts, Listener, Message, Relocator, RingOnDrop, Stopped,
 };
 use crate::error::{GenerateError, OpenError, Refusal};
-use crate::generation::Generation;
-use crate::intake::{Intake, Prepared, TextWorkers};
+use crate::generation::{Event, Figures, Finish, Generation};
+use crate::intake::{Intake, NoPrompt, Prepared, TextWorkers};
 use crate::limits::{ASKS_MAX, OPENING_BYTES, QUEUED_MAX};
 use crate::log;
 use crate::machine::{Device, Machine, MachineOptions};
@@ -142,7 +142,7 @@ impl HeterogeneousPipeline {
         let standing = opener.stand(placement, stages, &inbox)?;
         let thread_place = hardware.threads.place_of_model();
         let relocator = Relocator::new(Arc::clone(&opener), inbox.clone(), thread_place.clone());
-        let text_workers = TextWorkers::new(Arc::clone(&model), &hardware, thread_place.clone());
+        let text_workers = TextWorkers::new(&opener, inbox.clone(), thread_place.clone());
         let engine = Engine::start(EngineParts {
             hardware,
             inbox: inbox.clone(),
@@ -192,11 +192,17 @@ impl HeterogeneousPipeline {
     pub async fn generate(&self, request: GenerateRequest) -> Result<Generation, Refusal> {
         let (prompt, terms) = self.intake.terms(request)?;
         self.check_accepts()?;
-        let prompt = self.intake.prompt(prompt, &self.text_workers).await?;
+        // From here on it counts among the requests that wait, with the text it holds.
+        let place = self.place()?;
+        let prompt = match self.intake.prompt(prompt, &self.text_workers).await {
+            Ok(prompt) => prompt,
+            Err(NoPrompt::Refused(refusal)) => return Err(self.counted(refusal)),
+            Err(NoPrompt::Cancelled) => return Ok(self.cancelled()),
+        };
         let prepared = self.intake.generation(prompt, terms)?;
         // An event for each token, one for text held back, and the end.
         let (events, stream) = caller::events(prepared.task.adds() + 2, self.engine().bell());
-        self.submit(prepared, Listener::Generation(events))?;
+        self.submit(prepared, place, Listener::Generation(events))?;
         Ok(Generation::new(stream, self.engine().bell()))
     }
 
@@ -204,10 +210,12 @@ impl HeterogeneousPipeline {
     /// it. The same way through admission, steps, stages and kernels as a prompt of `generate`.
     pub async fn score(&self, ids: Vec<u32>) -> Result<Vec<f32>, GenerateError> {
         let prepared = self.intake.score(ids)?;
+        self.check_accepts()?;
+        let place = self.place()?;
         // Dropped after the answer's receiver, so that the engine wakes to a closed channel.
         let _ring = RingOnDrop(self.engine().bell());
         let (scores, answer) = caller::answer();
-        self.submit(prepared, Listener::Scores(scores))?;
+        self.submit(prepared, place, Listener::Scores(scores))?;
         answer.await.unwrap_or_else(|none| {
             Err(match none {
                 NoAnswer::Gone => self.ended().into(),
@@ -263,6 +271,8 @@ impl HeterogeneousPipeline {
 
     /// Ends every request, waiting or running, with [`Finish::Cancelled`](crate::Finish).
     pub async fn cancel_all(&self) {
+        // Texts first, so that none of them reaches the engine after it has heard of it.
+        self.text_workers.cancel_all();
         // An engine that has ended has none.
         let _ = self.engine().tell(Message::CancelAll).await;
     }
@@ -274,14 +284,13 @@ impl HeterogeneousPipeline {
         Status::of(self.machine.status_with(Vec::new()), model, refused)
     }
 
-    fn submit(&self, prepared: Prepared, listener: Listener) -> Result<(), Refusal> {
+    fn submit(&self, prepared: Prepared, place: Permit, listener: Listener) -> Result<(), Refusal> {
         let Prepared { prompt, task, text } = prepared;
         let engine = self.engine();
         let placement = engine.placement();
         let room = &placement.layout.room;
         self.count_memory(room.refuse_what_never_fits(prompt.rows.len() + task.adds()))?;
         self.check_accepts()?;
-        let place = self.place()?;
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
         let beginning = Beginning {
             id,
@@ -340,10 +349,30 @@ impl HeterogeneousPipeline {
     }
 
     fn count_memory(&self, checked: Result<(), Refusal>) -> Result<(), Refusal> {
-        if checked.is_err() {
+        checked.map_err(|refusal| self.counted(refusal))
+    }
+
+    /// Counts a refusal for want of memory.
+    fn counted(&self, refusal: Refusal) -> Refusal {
+        let of_memory = matches!(
+            refusal,
+            Refusal::MemoryCap { .. } | Refusal::NoRoomForText { .. }
+        );
+        if of_memory {
             self.refused_memory.fetch_add(1, Ordering::Relaxed);
         }
-        checked
+        refusal
+    }
+
+    /// A request that was cancelled before the engine heard of it.
+    fn cancelled(&self) -> Generation {
+        let bell = self.engine().bell();
+        let (mut events, stream) = caller::events(1, bell.clone());
+        events.tell(Ok(Event::Finished {
+            reason: Finish::Cancelled,
+            figures: Figures::default(),
+        }));
+        Generation::new(stream, bell)
     }
 }
 

@@ -13,9 +13,9 @@ use crate::limits::{LAST_N_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX};
 use crate::request::{Continuation, GenerateRequest, Prompt, PromptRows, Sampling};
 use crate::sampling::{Sampler, StopWatch};
 use rows::Takes;
-use text::{Marked, Written};
+use text::{Marked, Plain, Route, Written};
 
-pub(crate) use worker::TextWorkers;
+pub(crate) use worker::{NoPrompt, TextWorkers};
 
 /// Turns requests into what the core takes, or refuses them: here they are checked, once.
 #[derive(Clone, Debug)]
@@ -100,9 +100,9 @@ impl Intake {
         &self,
         prompt: Prompt,
         workers: &TextWorkers,
-    ) -> Result<PromptRows, Refusal> {
+    ) -> Result<PromptRows, NoPrompt> {
         let written = match prompt {
-            Prompt::Text(text) => Written::Text(text),
+            Prompt::Text(text) => Written::Plain(Plain::Text(text)),
             Prompt::Chat(messages) => Written::Chat(messages),
             Prompt::Ids(ids) => return Ok(PromptRows::of_ids(ids)),
             Prompt::Rows(prompt) => return Ok(prompt),
@@ -110,15 +110,15 @@ impl Intake {
         // One more must fit.
         let tokens_max = self.model.decoder().context.saturating_sub(1);
         written.check(&self.model, tokens_max)?;
-        let ids = match written.is_short() {
-            true => {
+        let ids = match written.route(&self.model)? {
+            Route::Caller(written) => {
                 let limit = EncodeLimit {
                     tokens_max,
                     ..EncodeLimit::NONE
                 };
                 written.tokenize(&self.model, limit)?
             }
-            false => workers.tokenize(written, tokens_max).await?,
+            Route::Worker(written) => workers.tokenize(written, tokens_max).await?,
         };
         Ok(PromptRows::of_ids(ids))
     }
@@ -148,9 +148,8 @@ impl Intake {
     }
 
     pub(crate) fn render(&self, messages: &[Message]) -> Result<String, Refusal> {
-        let rendered = contain(|| text::render(&self.model, messages));
-        let chat = rendered.unwrap_or_else(|problem| Err(text::panicked(&self.model, &problem)));
-        Ok(chat?.text().to_owned())
+        let chat = text::render_contained(&self.model, messages, &|| true)?;
+        Ok(chat.text().to_owned())
     }
 
     fn check_ids(&self, field: &'static str, ids: &[u32]) -> Result<(), Refusal> {

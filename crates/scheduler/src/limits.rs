@@ -56,6 +56,19 @@ pub(crate) const PROMPT_BYTES_MAX: usize = 16 << 20;
 /// a thread of their own.
 pub(crate) const TEXT_INLINE_BYTES_MAX: usize = 8 << 10;
 
+/// Bytes of memory that tokenising takes at most for each byte of a text: for one long word.
+pub(crate) const TEXT_MEMORY_PER_BYTE: u64 = 40;
+
+/// Bytes of memory that a chat takes for each byte of its messages while its template writes it.
+pub(crate) const CHAT_MEMORY_PER_BYTE: u64 = 24;
+
+/// When a caller may come back for whose text there was no memory: texts take seconds at most.
+pub(crate) const TEXT_RETRY_AFTER: Duration = Duration::from_secs(1);
+
+/// How often a template that renders on the caller's own thread may ask whether it goes on, which it
+/// does every few thousand steps. One that asks more often has a thread of its own.
+pub(crate) const RENDER_INLINE_ASKS_MAX: u32 = 8;
+
 /// Threads of one pipeline that tokenise at a time; a caller with another long text waits.
 pub(crate) const TEXT_WORKERS_MAX: usize = 2;
 

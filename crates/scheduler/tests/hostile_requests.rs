@@ -17,7 +17,7 @@ use futures_executor::block_on;
 use futures_util::StreamExt;
 use gogrid_host::Clock;
 use gogrid_model::{Model, OpenOptions};
-use gogrid_testkit::{Family, RandomModel, Rng, Spec, prompt_text};
+use gogrid_testkit::{Family, RandomModel, Rng, Spec, cases, prompt_text};
 use gogrid_units::WeightType;
 use peak_alloc::PeakAlloc;
 
@@ -43,11 +43,6 @@ const FLOATS: [f32; 12] = [
     f32::MIN_POSITIVE,
 ];
 const SIZES: [usize; 8] = [0, 1, 2, 3, 8, 64, 1 << 20, usize::MAX];
-
-fn cases() -> u64 {
-    let cases = std::env::var("GOGRID_CASES");
-    cases.map_or(10_000, |cases| cases.parse().expect("a number of cases"))
-}
 
 /// Draws requests. One field in three is odd.
 struct Caller {

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod campaign;
 mod gguf_writer;
 mod golden;
 mod random;
@@ -21,10 +22,12 @@ mod rng;
 pub mod conformance;
 pub mod fakes;
 
+pub use campaign::{cases, in_time};
 pub use gguf_writer::{GgufWriter, Meta, Tensor};
 pub use golden::{Golden, GoldenDistance, GoldenText, GoldenTokens};
 pub use random::{
-    Family, RandomModel, Spec, TokenizerCase, control_message, limits_file, prompt_text,
+    FOREIGN_CHARS, Family, RandomModel, Spec, TokenizerCase, chat_template, control_message,
+    foreign_text, limits_file, prompt_text,
 };
 pub use reference::{Reference, dequantise, log_softmax};
 pub use rng::Rng;

@@ -10,63 +10,94 @@ use corpgrid_scheduler::{
     Event, Finish, GenerateError, GenerateRequest, Generation, HeterogeneousPipeline, Refusal,
 };
 use futures_executor::block_on;
-use futures_util::future::{AbortHandle, Abortable};
 use futures_util::{Stream, StreamExt};
 
+use super::books::Operation;
 use super::plan::{Ask, Ending, Plan, RequestPlan};
 use super::world::World;
 use crate::clock::sleep;
 
 /// How long a waker that panics waits for something to wake it.
 const WAKER_WAITS: Duration = Duration::from_millis(500);
+/// How long a caller waits after a refusal, at least and at most.
+const REFUSED_WAITS: (Duration, Duration) =
+    (Duration::from_millis(500), Duration::from_millis(1500));
 
 /// Asks one request after the other until the round ends.
 pub(super) fn call(world: &World, mut plan: Plan) {
     while world.goes_on() {
-        let request = plan.request();
-        let outcome = one(world, request);
-        world.count_request(outcome);
-        world.wait(plan.wait(Duration::ZERO, Duration::from_millis(150)));
+        let Some(first) = world.first() else { return };
+        let ended = one(world, first, plan.request());
+        world.books.count_request(ended.outcome, ended.as_meant);
+        let (least, most) = match ended.as_meant {
+            true => (Duration::ZERO, Duration::from_millis(150)),
+            false => REFUSED_WAITS,
+        };
+        world.wait(plan.wait(least, most));
     }
 }
 
-/// Runs a request in sight of the checks, which abort it when it is stuck.
-fn one(world: &World, request: RequestPlan) -> &'static str {
+/// How a request ended.
+struct Ended {
+    outcome: &'static str,
+    /// Not refused and not failed: heard to its end, or left by its caller on purpose.
+    as_meant: bool,
+}
+
+/// Runs a request in sight of the wall clock.
+fn one(world: &World, first: Arc<HeterogeneousPipeline>, request: RequestPlan) -> Ended {
     let second = world.second().filter(|_| request.to_second);
     let (pipeline, may_stop) = match second {
         Some(second) => (second, true),
-        None => (Arc::clone(&world.first), false),
+        None => (first, false),
     };
-    let (abort, registration) = AbortHandle::new_pair();
-    let what = match &request.ask {
-        Ask::Score(ids) => format!("the scores of {} tokens", ids.len()),
-        Ask::Generate(request) => format!("{} tokens, {:?}", request.max_tokens, request.prompt),
-    };
-    let number = world.launched(what.chars().take(200).collect(), abort);
+    let _flight = world.books.begin(Operation::Request, named(&request.ask));
     let run = async {
         if request.throttled {
             pipeline.throttle_if_needed().await;
         }
         match request.ask {
             Ask::Score(ids) => ended(pipeline.score(ids).await.map(|_| "scored")),
-            Ask::Generate(asked) => generate(pipeline, asked, request.ending).await,
+            Ask::Generate(asked) => generate(world, pipeline, asked, request.ending).await,
         }
     };
-    let done = block_on(Abortable::new(run, registration));
-    world.landed(number);
-    match done {
-        Err(_) => "stuck",
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(GenerateError::Stopped)) if may_stop => "model closed",
-        Ok(Err(error)) => {
-            world.fault(format!("a request failed: {error}"));
+    let outcome = match block_on(run) {
+        Ok(outcome) => outcome,
+        Err(GenerateError::Stopped) if may_stop => "model closed",
+        Err(error) => {
+            world.books.fault(format!("a request failed: {error}"));
             "failed"
         }
+    };
+    Ended {
+        outcome,
+        as_meant: !outcome.starts_with("refused") && !["failed", "model closed"].contains(&outcome),
     }
+}
+
+fn named(ask: &Ask) -> String {
+    let what = match ask {
+        Ask::Score(ids) => format!("the scores of {} tokens", ids.len()),
+        Ask::Generate(request) => format!("{} tokens, {:?}", request.max_tokens, request.prompt),
+    };
+    what.chars().take(200).collect()
+}
+
+/// A chat whose answer is of no interest, with a model whose template is hostile.
+pub(super) fn chat(
+    world: &World,
+    pipeline: HeterogeneousPipeline,
+    request: GenerateRequest,
+) -> Result<&'static str, GenerateError> {
+    let _flight = world
+        .books
+        .begin(Operation::HostileChat, "a chat with a hostile template");
+    block_on(generate(world, Arc::new(pipeline), request, Ending::Whole))
 }
 
 /// The pipeline is let go once the request is admitted, so that it can be closed meanwhile.
 async fn generate(
+    world: &World,
     pipeline: Arc<HeterogeneousPipeline>,
     request: GenerateRequest,
     ending: Ending,
@@ -78,8 +109,8 @@ async fn generate(
         Err(refusal) => return refused(refusal),
     };
     match ending {
-        Ending::Whole => ended(hear(generation, usize::MAX).await),
-        Ending::DroppedAfter(events) => ended(hear(generation, events).await),
+        Ending::Whole => ended(hear(world, generation, usize::MAX).await),
+        Ending::DroppedAfter(events) => ended(hear(world, generation, events).await),
         Ending::DroppedByPanic => {
             // Unwinds without the words that a panic would print.
             let unwind = AssertUnwindSafe(move || {
@@ -97,9 +128,15 @@ async fn generate(
 }
 
 /// Hears so many events at most, then drops it.
-async fn hear(mut generation: Generation, events: usize) -> Result<&'static str, GenerateError> {
+async fn hear(
+    world: &World,
+    mut generation: Generation,
+    events: usize,
+) -> Result<&'static str, GenerateError> {
     for _ in 0..events {
-        match generation.next().await {
+        let event = generation.next().await;
+        world.books.spent();
+        match event {
             None => return Ok("ended without a word"),
             Some(Ok(Event::Finished { reason, .. })) => {
                 return Ok(match reason {
@@ -129,7 +166,7 @@ fn refused(refusal: Refusal) -> Result<&'static str, GenerateError> {
     match refusal {
         Refusal::PromptTooLong { .. } => Ok("refused: too long"),
         Refusal::TooManyQueued { .. } => Ok("refused: queue"),
-        Refusal::MemoryCap { .. } => Ok("refused: memory"),
+        Refusal::MemoryCap { .. } | Refusal::NoRoomForText { .. } => Ok("refused: memory"),
         Refusal::OverCap { .. } => Ok("refused: over a lowered cap"),
         Refusal::Finishing => Ok("refused: finishing"),
         Refusal::BadRequest { .. } => Ok("refused: no sense in it"),

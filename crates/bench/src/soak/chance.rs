@@ -25,6 +25,12 @@ impl Chance {
         least + (self.bits() % (most - least + 1) as u64) as usize
     }
 
+    /// The same for small numbers with a sign.
+    pub(super) fn whole_i32(&mut self, least: i32, most: i32) -> i32 {
+        // The difference is not negative, and fits.
+        least + self.whole(0, (most - least) as usize) as i32
+    }
+
     /// A number in `least..most`.
     pub(super) fn real(&mut self, least: f64, most: f64) -> f64 {
         // 53 bits are exact in an f64.

@@ -5,8 +5,10 @@ use std::time::Duration;
 use corpgrid_scheduler::{ChangeError, OpenError};
 use futures_executor::block_on;
 
+use super::books::Operation;
 use super::limits::CHANGE_STANDS;
 use super::plan::{Change, Plan};
+use super::watch::status;
 use super::world::World;
 
 /// Changes one thing after the other until the round ends.
@@ -16,59 +18,88 @@ pub(super) fn change(world: &World, mut plan: Plan, devices: usize) {
         let name = change.name();
         let done = match change {
             Change::Move => relocate(world, &mut plan, devices),
-            change => block_on(make(world, change)).map_err(|error| error.to_string()),
+            change => make(world, change).map_err(|error| error.to_string()),
         };
         match done {
-            Ok(()) => world.count_change(name),
-            Err(problem) => world.fault(format!("{name}: {problem}")),
+            Ok(()) => world.books.count_change(name),
+            Err(problem) => world.books.fault(format!("{name}: {problem}")),
         }
         world.wait(plan.wait(CHANGE_STANDS, Duration::from_secs(2)));
     }
 }
 
-async fn make(world: &World, change: Change) -> Result<(), ChangeError> {
+fn make(world: &World, change: Change) -> Result<(), ChangeError> {
     let machine = &world.machine;
     match change {
-        Change::Limits(limits) => machine.set_limits(limits).await,
-        Change::Settings(settings) => machine.set_settings(*settings).await,
-        Change::TightMemory(times) => {
-            let memory = machine.status().await.memories[0].clone();
-            let mut limits = machine.settings().limits;
-            let share = memory.used_bytes as f64 * times / memory.total_bytes as f64;
-            limits.max_vram_usage_percent = share.min(1.0);
-            machine.set_limits(limits).await
-        }
+        Change::Limits(limits) => call(world, "new limits", machine.set_limits(limits)),
+        Change::Settings(settings) => call(world, "new settings", machine.set_settings(*settings)),
+        Change::TightMemory { times, time } => tighten(world, times, time),
         Change::Pause(time) => {
-            machine.pause().await?;
+            call(world, "a pause", machine.pause())?;
             world.wait(time);
-            machine.resume().await
+            call(world, "the end of a pause", machine.resume())
         }
         Change::Snooze(time) => {
-            machine.snooze(time).await?;
+            call(world, "a snooze", machine.snooze(time))?;
             world.wait(time);
             Ok(())
         }
         Change::Finish(time) => {
-            machine.finish().await?;
+            call(world, "a finish", machine.finish())?;
             world.wait(time);
-            machine.resume().await
+            call(world, "the end of a finish", machine.resume())
         }
         Change::CancelAll => {
-            world.first.cancel_all().await;
-            Ok(())
+            let first = world.first();
+            call(world, "the end of all requests", async {
+                if let Some(first) = &first {
+                    first.cancel_all().await;
+                }
+                Ok(())
+            })
         }
         Change::Move => Ok(()),
     }
 }
 
+/// Waits for a change, in sight of the wall clock.
+fn call(
+    world: &World,
+    what: &str,
+    change: impl Future<Output = Result<(), ChangeError>>,
+) -> Result<(), ChangeError> {
+    let _flight = world.books.begin(Operation::Change, what);
+    block_on(change)
+}
+
+/// A memory cap at so many times what is held, for so long, so that most requests find room.
+fn tighten(world: &World, times: f64, time: Duration) -> Result<(), ChangeError> {
+    let memory = status(world).memories[0].clone();
+    let before = world.machine.settings().limits;
+    let mut limits = before.clone();
+    let share = memory.used_bytes as f64 * times / memory.total_bytes as f64;
+    limits.max_vram_usage_percent = share.min(1.0);
+    call(world, "tight memory", world.machine.set_limits(limits))?;
+    world.wait(time);
+    call(world, "memory as before", world.machine.set_limits(before))
+}
+
 /// Moves the first model's stages. There may be no room for both the old stages and the new ones.
 fn relocate(world: &World, plan: &mut Plan, devices: usize) -> Result<(), String> {
-    let pieces = world.first.stages().last().map_or(0, |last| last.span.end);
+    let Some(first) = world.first() else {
+        return Ok(());
+    };
+    let pieces = first.stages().last().map_or(0, |last| last.span.end);
     let stages = plan.stages(pieces, devices);
-    match block_on(world.first.move_to(stages)) {
+    let flight = world
+        .books
+        .begin(Operation::Move, format!("a move to {stages:?}"));
+    let moved = block_on(first.move_to(stages));
+    drop(flight);
+    match moved {
         Ok(()) => Ok(()),
         Err(OpenError::NotMoved(_) | OpenError::DoesNotFit(_)) => {
-            world.count_change("moves refused");
+            world.books.count_change("moves refused");
             Ok(())
         }
         Err(error) => Err(error.to_string()),

@@ -1,41 +1,53 @@
-//! Looks at what is held, again and again, and holds it against the limits in force.
+//! Holds samples of what is taken against the limits in force. Calls nothing: a sample comes from a
+//! look at the machine, or from a test.
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
-use corpgrid_scheduler::MachineStatus;
-use futures_executor::block_on;
-use gogrid_host::resident;
-
+use super::books::Loads;
 use super::limits::{
-    LEASE_LASTS, LOOK_EVERY, LOOKS_APART_MAX, NOT_HELD_MAX, SHARE_OVER, SHARE_TOLERANCE,
-    UNLEASED_MIB, UNLEASED_MIB_PER_MODEL,
+    CPU_OVER_S, CPU_TOLERANCE, CPU_UNPACED, LEASE_LASTS_S, LOOKS_APART_MAX_S, NOT_HELD_MAX_S,
+    SHARE_OVER_S, SHARE_TOLERANCE, UNLEASED_MIB, UNLEASED_MIB_PER_MODEL,
 };
-use super::world::World;
-use crate::clock::{now, sleep};
 
 pub(super) const MIB: f64 = (1u64 << 20) as f64;
 
 /// What one look saw.
-struct Look {
-    at: Instant,
-    used: u64,
-    cap: u64,
-    share: f64,
-    /// Busy seconds of each device.
-    busy_s: Vec<f64>,
-    models: usize,
-    not_enforced: Vec<String>,
-    resident_mib: Option<f64>,
+#[derive(Clone, Debug, Default)]
+pub(super) struct Sample {
+    /// Seconds since the first look.
+    pub(super) at_s: f64,
+    /// Bytes that the machine under test leases, and its cap.
+    pub(super) used: u64,
+    pub(super) cap: u64,
+    /// Bytes that all machines of the process lease.
+    pub(super) leased: u64,
+    /// The share of time in force on the machine under test, and that of all machines together.
+    pub(super) share: f64,
+    pub(super) share_of_all: f64,
+    /// Busy seconds of each device, by the machine's own account.
+    pub(super) busy_s: Vec<f64>,
+    /// CPU seconds of the process, by the system's account, without the soak's own threads.
+    pub(super) cpu_s: f64,
+    pub(super) loads: Loads,
+    /// Models that are open, on all machines.
+    pub(super) models: usize,
+    /// Resident MiB, where the system tells, and those of the last rest.
+    pub(super) resident_mib: Option<f64>,
+    pub(super) floor_mib: f64,
+    /// The limits that are not held yet.
+    pub(super) not_held: Vec<String>,
 }
 
 /// The furthest that anything went.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Extremes {
-    /// Share of a device's time over a second, above the share in force.
+    /// Share of a device's time by its own account, above the share in force.
     pub(super) share_over: f64,
-    /// Resident MiB above the first figure and what is leased.
+    /// Share of all devices' time by the system's account, above the share in force.
+    pub(super) cpu_over: f64,
+    /// Stretches for which the system's account was compared.
+    pub(super) cpu_stretches: u64,
+    /// Resident MiB above those of the last rest and what is leased.
     pub(super) unleased_mib: f64,
     /// Resident MiB.
     pub(super) resident_mib: f64,
@@ -47,6 +59,8 @@ impl Default for Extremes {
     fn default() -> Self {
         Self {
             share_over: f64::NEG_INFINITY,
+            cpu_over: f64::NEG_INFINITY,
+            cpu_stretches: 0,
             unleased_mib: f64::NEG_INFINITY,
             resident_mib: 0.0,
             looks: 0,
@@ -54,168 +68,174 @@ impl Default for Extremes {
     }
 }
 
-/// Looks until it is told to end.
-pub(super) struct Checks<'a> {
-    pub(super) world: &'a World,
+/// The samples of the last seconds.
+pub(super) struct Checks {
     /// Cores of each device.
-    pub(super) cores: Vec<usize>,
-    /// Resident MiB before anything was open.
-    pub(super) first_mib: f64,
-    looks: VecDeque<Look>,
-    not_held_since: Option<Instant>,
-    failures: usize,
+    cores: Vec<usize>,
+    samples: VecDeque<Sample>,
+    not_held_since: Option<f64>,
+    /// CPU time before this moment was compared already.
+    cpu_from_s: f64,
     extremes: Extremes,
 }
 
-impl<'a> Checks<'a> {
-    pub(super) fn new(world: &'a World, cores: Vec<usize>, first_mib: f64) -> Self {
+impl Checks {
+    pub(super) fn new(cores: Vec<usize>) -> Self {
         Self {
-            world,
             cores,
-            first_mib,
-            looks: VecDeque::new(),
+            samples: VecDeque::new(),
             not_held_since: None,
-            failures: 0,
+            cpu_from_s: f64::NEG_INFINITY,
             extremes: Extremes::default(),
         }
     }
 
-    pub(super) fn run(mut self, goes_on: &AtomicBool) -> Extremes {
-        while goes_on.load(Ordering::Relaxed) {
-            self.look();
-            sleep(LOOK_EVERY);
-        }
+    pub(super) fn extremes(&self) -> Extremes {
         self.extremes
     }
 
-    fn look(&mut self) {
-        let status = block_on(self.world.machine.status());
-        self.check_failures(&status);
-        let look = Look::of(&status);
-        if let Some(before) = self.looks.back() {
-            let passed = (look.at - before.at).as_secs_f64();
-            self.world.allow(passed * before.share.min(look.share));
-            self.check_memory(before.used, before.cap, &look);
-        }
-        self.looks.push_back(look);
-        self.check_share();
-        self.check_resident();
-        self.check_held();
+    /// The faults that a sample shows together with those before it.
+    pub(super) fn take(&mut self, sample: Sample) -> Vec<String> {
+        let mut faults = Vec::new();
+        faults.extend(self.over_cap(&sample));
+        self.samples.push_back(sample);
+        faults.extend(self.over_share());
+        faults.extend(self.over_share_by_cpu());
+        faults.extend(self.unleased());
+        faults.extend(self.not_held());
         self.extremes.looks += 1;
-        let old = |looks: &VecDeque<Look>| looks.len() > 2 && now() - looks[0].at > LEASE_LASTS;
-        while old(&self.looks) {
-            self.looks.pop_front();
-        }
+        self.forget();
+        faults
     }
 
-    fn last(&self) -> &Look {
-        self.looks.back().expect("pushed before")
+    fn last(&self) -> &Sample {
+        self.samples.back().expect("pushed before")
     }
 
-    fn check_failures(&mut self, status: &MachineStatus) {
-        for failure in status.failures.iter().skip(self.failures) {
-            self.world.fault(failure.to_string());
+    fn forget(&mut self) {
+        let kept_s = LEASE_LASTS_S.max(SHARE_OVER_S).max(CPU_OVER_S) + LOOKS_APART_MAX_S;
+        let since = self.last().at_s - kept_s;
+        while self.samples.len() > 2 && self.samples[1].at_s < since {
+            self.samples.pop_front();
         }
-        self.failures = status.failures.len();
     }
 
     /// What is leased rises to no more than the cap; above a lowered cap it only falls. In between
     /// two looks there is one change at most.
-    fn check_memory(&self, used_before: u64, cap_before: u64, look: &Look) {
-        let before = self.last();
-        if look.at - before.at > LOOKS_APART_MAX {
-            return;
-        }
-        let most = look.cap.max(cap_before).max(used_before);
-        if look.used > most {
-            let Look { used, cap, .. } = look;
-            self.world.fault(format!(
-                "memory: {used} bytes leased, {used_before} before, under a cap of {cap}, {cap_before} before"
-            ));
-        }
+    fn over_cap(&self, sample: &Sample) -> Option<String> {
+        let before = self.samples.back()?;
+        let most = sample.cap.max(before.cap).max(before.used);
+        let is_close = sample.at_s - before.at_s <= LOOKS_APART_MAX_S;
+        (is_close && sample.used > most).then(|| {
+            format!(
+                "memory: {} bytes leased, {} before, under a cap of {}, {} before",
+                sample.used, before.used, sample.cap, before.cap
+            )
+        })
     }
 
-    fn check_share(&mut self) {
+    /// The machine's own account of each device against the highest share of the last second.
+    fn over_share(&mut self) -> Option<String> {
         let last = self.last();
-        let Some(from) = self
-            .looks
-            .iter()
-            .rposition(|look| last.at - look.at >= SHARE_OVER)
-        else {
-            return;
-        };
-        let first = &self.looks[from];
+        let is_before = |sample: &Sample| last.at_s - sample.at_s >= SHARE_OVER_S;
+        let from = self.samples.iter().rposition(is_before)?;
+        let first = &self.samples[from];
         // Limits that stood when the stretch began count until its first look.
-        let since = from.saturating_sub(1);
-        let shares = self.looks.range(since..).map(|look| look.share);
-        let share = shares.fold(0.0, f64::max);
-        let wall_s = (last.at - first.at).as_secs_f64();
+        let stretch = self.samples.range(from.saturating_sub(1)..);
+        let share = stretch.map(|sample| sample.share).fold(0.0, f64::max);
+        let wall_s = last.at_s - first.at_s;
         let mut over = f64::NEG_INFINITY;
         for ((busy, before), cores) in last.busy_s.iter().zip(&first.busy_s).zip(&self.cores) {
             over = over.max((busy - before) / (wall_s * *cores as f64) - share);
         }
-        if over > SHARE_TOLERANCE {
-            let text =
-                format!("share of time: {over:.3} over the {share:.3} in force, for {wall_s:.2} s");
-            self.world.fault(text);
-        }
         self.extremes.share_over = self.extremes.share_over.max(over);
+        (over > SHARE_TOLERANCE).then(|| {
+            format!("share of time: {over:.3} over the {share:.3} in force, for {wall_s:.2} s")
+        })
     }
 
-    fn check_resident(&mut self) {
+    /// The system's account of the process against the shares that were in force from look to look.
+    /// A stretch in which a model was opened or moved is not compared: loading is held back by
+    /// nothing but its priority.
+    fn over_share_by_cpu(&mut self) -> Option<String> {
         let last = self.last();
-        let Some(resident_mib) = last.resident_mib else {
-            return;
-        };
-        let leased = self.looks.iter().map(|look| look.used).max().unwrap_or(0);
-        let models = self.looks.iter().map(|look| look.models).max().unwrap_or(0);
-        let unleased = resident_mib - self.first_mib - leased as f64 / MIB;
-        let allowed = UNLEASED_MIB + UNLEASED_MIB_PER_MODEL * (models + 1) as f64;
-        if unleased > allowed {
-            let text = format!(
-                "memory: {unleased:.1} MiB resident that nobody leased, with {models} models open"
-            );
-            self.world.fault(text);
+        let is_before = |sample: &Sample| last.at_s - sample.at_s >= CPU_OVER_S;
+        let from = self.samples.iter().rposition(is_before)?;
+        let first = &self.samples[from];
+        let is_loading = first.loads.under_way || first.loads.begun != last.loads.begun;
+        if is_loading || first.at_s < self.cpu_from_s {
+            return None;
         }
+        let cores = self.cores.iter().sum::<usize>() as f64;
+        let mut allowed_s = 0.0;
+        let stretch = self.samples.range(from..);
+        for (before, after) in stretch.clone().zip(stretch.skip(1)) {
+            let passed_s = after.at_s - before.at_s;
+            if passed_s > LOOKS_APART_MAX_S {
+                return None;
+            }
+            // Shares that are divided between machines may add up to more than one for a moment.
+            let share = before.share_of_all.max(after.share_of_all).min(1.0);
+            allowed_s += passed_s * cores * share;
+        }
+        let (at_s, whole_s) = (last.at_s, (last.at_s - first.at_s) * cores);
+        let (cpu_s, over_s) = (
+            last.cpu_s - first.cpu_s,
+            last.cpu_s - first.cpu_s - allowed_s,
+        );
+        self.extremes.cpu_over = self.extremes.cpu_over.max(over_s / whole_s);
+        self.extremes.cpu_stretches += 1;
+        if over_s <= allowed_s * CPU_TOLERANCE + whole_s * CPU_UNPACED {
+            return None;
+        }
+        // One breach is one fault, not one for each look that has it in its stretch.
+        self.cpu_from_s = at_s;
+        Some(format!(
+            "share of time: {cpu_s:.2} s of CPU by the system's account, {allowed_s:.2} s in force"
+        ))
+    }
+
+    /// Growth since the last rest that no lease explains.
+    fn unleased(&mut self) -> Option<String> {
+        let last = self.last();
+        let resident_mib = last.resident_mib?;
+        let recent = || {
+            let since = last.at_s - LEASE_LASTS_S;
+            self.samples
+                .iter()
+                .filter(move |sample| sample.at_s >= since)
+        };
+        let leased = recent().map(|sample| sample.leased).max().unwrap_or(0);
+        // One that is just being opened, or was just closed, is not on the list.
+        let models = recent()
+            .map(|sample| sample.models + usize::from(sample.loads.under_way))
+            .max()
+            .unwrap_or(0);
+        let unleased = resident_mib - last.floor_mib - leased as f64 / MIB;
         let extremes = &mut self.extremes;
         extremes.unleased_mib = extremes.unleased_mib.max(unleased);
         extremes.resident_mib = extremes.resident_mib.max(resident_mib);
+        (unleased > UNLEASED_MIB + UNLEASED_MIB_PER_MODEL * models as f64).then(|| {
+            format!("memory: {unleased:.1} MiB resident that nobody leased, with {models} models open or opening")
+        })
     }
 
-    fn check_held(&mut self) {
+    fn not_held(&mut self) -> Option<String> {
         let last = self.last();
-        let (at, named) = (last.at, last.not_enforced.join("; "));
+        let (at_s, named) = (last.at_s, last.not_held.join("; "));
         if named.is_empty() {
             self.not_held_since = None;
-            return;
+            return None;
         }
-        let since = *self.not_held_since.get_or_insert(at);
-        if at - since > NOT_HELD_MAX {
-            self.world.fault(format!("limits not held: {named}"));
-            self.not_held_since = None;
+        let since = *self.not_held_since.get_or_insert(at_s);
+        if at_s - since <= NOT_HELD_MAX_S {
+            return None;
         }
+        self.not_held_since = None;
+        Some(format!("limits not held: {named}"))
     }
 }
 
-impl Look {
-    fn of(status: &MachineStatus) -> Self {
-        let memory = &status.memories[0];
-        Self {
-            at: now(),
-            used: memory.used_bytes,
-            cap: memory.cap_bytes,
-            share: status.ruling.compute_share,
-            busy_s: status.devices.iter().map(|device| device.busy_s).collect(),
-            models: status.models.len(),
-            not_enforced: status.not_enforced.clone(),
-            resident_mib: resident_mib(),
-        }
-    }
-}
-
-/// Resident MiB of this process that no file backs, where the system tells.
-pub(super) fn resident_mib() -> Option<f64> {
-    resident()
-        .ok()
-        .map(|resident| resident.anonymous.0 as f64 / MIB)
-}
+#[cfg(test)]
+#[path = "checks_tests.rs"]
+mod tests;

@@ -1,42 +1,46 @@
 //! `gogrid bench soak`: hours of disorder in minutes. Callers ask and leave, limits change, stages
 //! move, models come and go, files and callers fail; all the while what is held is held against the
-//! limits in force. After each round everything comes to rest, and what is left is measured.
+//! limits in force. After each round everything comes to rest, and what is left is measured. A call
+//! that does not come back ends the soak.
 
+mod books;
 mod callers;
 mod chance;
 mod changes;
 mod checks;
+mod files;
 mod limits;
 mod models;
 mod plan;
 mod report;
 mod rest;
+mod watch;
 mod world;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use corpgrid_scheduler::{
-    Device, HeterogeneousPipeline, Machine, MachineOptions, Options, Policy, ResourceConfig,
-};
+use corpgrid_scheduler::{Device, HeterogeneousPipeline, Machine, MachineOptions, Options, Policy};
+use futures_executor::block_on;
 
 use crate::clock::{now, sleep};
 use crate::error::BenchError;
-use checks::{Checks, Extremes};
-use limits::{CALLERS, ROUND};
-use plan::Plan;
-use report::Course;
+use books::{Books, Operation};
+use limits::{CALLERS, CLOCK_LOOKS, LINES_MAX, ROUND};
+use plan::{NICE_LEAST, Plan};
 pub use report::SoakReport;
 use rest::{Held, Rest, come_to_rest};
-use world::World;
+use watch::Watch;
+use world::{World, at_rest_limits};
 
 /// What is soaked, for how long, and the seed of every choice.
 #[derive(Clone, Debug)]
 pub struct SoakOptions {
-    /// The models, at least one: the first stays open, all are opened beside it.
+    /// The models, at least one: the first is open in every round, all are opened beside it.
     pub models: Vec<PathBuf>,
     /// The devices, at least one; between several, stages move.
     pub devices: Vec<Device>,
@@ -46,74 +50,184 @@ pub struct SoakOptions {
     pub seed: u64,
 }
 
-/// Between two looks at whether actors have ended.
+/// Between two looks at whether something has come about.
 const JOIN_EVERY: Duration = Duration::from_millis(20);
-/// How long the allocator and threads that end are left alone after all was closed.
-const CLOSED_FOR: Duration = Duration::from_millis(500);
 
-/// Runs rounds until the time is over or `goes_on` says no; `progress` is told after each.
+/// Runs rounds until the time is over or `goes_on` says no; `progress` is told after each. Returns at
+/// once, with the report as far as it goes, when a call is over its bound; that call still waits on a
+/// thread of its own, so the process is to end then.
 pub fn soak(
     options: &SoakOptions,
     goes_on: &dyn Fn() -> bool,
     progress: &mut dyn FnMut(&str),
 ) -> Result<SoakReport, BenchError> {
-    let first = Held::now();
-    let began = now();
-    let mut course = Course {
-        seed: options.seed,
-        first,
-        ..Course::default()
+    let books = Arc::new(Books::default());
+    let is_over = Arc::new(AtomicBool::new(false));
+    let (lines, told) = sync_channel(LINES_MAX);
+    let rounds = Rounds {
+        options: options.clone(),
+        books: Arc::clone(&books),
+        is_over: Arc::clone(&is_over),
+        lines,
     };
-    let world = Arc::new(open(options)?);
-    let watch = Watch::start(&world, options, first.resident_mib.unwrap_or(0.0))?;
-    while now() - began < options.time && goes_on() {
-        let at_rest = round(&world, options, course.rests.len() as u64)?;
-        let held = Held::now();
-        course.rests.push(Rest {
-            at_s: (now() - began).as_secs_f64(),
-            held,
-        });
-        course.seconds = (now() - began).as_secs_f64();
-        progress(&course.line(&world.tally()));
-        if !at_rest {
-            // What does not end cannot be closed.
-            return Ok(course.report(world.tally(), watch.last()));
+    let thread = thread::Builder::new().name("soak rounds".to_owned());
+    let thread = thread
+        .spawn(move || rounds.run())
+        .map_err(BenchError::Thread)?;
+    let mut ask = || {
+        if !goes_on() {
+            is_over.store(true, Ordering::Relaxed);
+        }
+    };
+    if keep_time(&books, &told, &mut ask, progress) {
+        match thread.join() {
+            Ok(ended) => ended?,
+            Err(_) => books.fault("the soak's own rounds panicked".to_owned()),
         }
     }
-    let extremes = watch.end();
-    let tally = world.tally();
-    drop(world);
-    sleep(CLOSED_FOR);
-    course.closed = Some(Held::now());
-    Ok(course.report(tally, extremes))
+    Ok(books.report())
 }
 
-fn open(options: &SoakOptions) -> Result<World, BenchError> {
+/// The wall clock. It calls nothing that may wait for the machine. Whether the rounds came to an end;
+/// false at once when an operation is over its bound.
+fn keep_time(
+    books: &Books,
+    told: &Receiver<String>,
+    look: &mut dyn FnMut(),
+    progress: &mut dyn FnMut(&str),
+) -> bool {
+    loop {
+        match told.recv_timeout(CLOCK_LOOKS) {
+            Ok(line) => progress(&line),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return true,
+        }
+        look();
+        if books.count_stuck(now()) {
+            return false;
+        }
+    }
+}
+
+/// The thread that has one round follow the other.
+struct Rounds {
+    options: SoakOptions,
+    books: Arc<Books>,
+    is_over: Arc<AtomicBool>,
+    lines: SyncSender<String>,
+}
+
+impl Rounds {
+    fn run(self) -> Result<(), BenchError> {
+        let (began, first) = (now(), Held::settled());
+        self.books.advance(|course| {
+            course.seed = self.options.seed;
+            course.first = first;
+        });
+        let world = Arc::new(open(&self.options, &self.books)?);
+        let cores = self
+            .options
+            .devices
+            .iter()
+            .map(|device| device.cores().len());
+        let watch = Watch::start(&world, cores.collect())?;
+        let came_to_rest = self.rounds(&world, began)?;
+        if !watch.end() {
+            self.books
+                .fault("a look at the machine panicked".to_owned());
+        }
+        let flight = self
+            .books
+            .begin(Operation::Close, "the machine that closes");
+        drop(world);
+        drop(flight);
+        if came_to_rest {
+            let closed = Held::settled();
+            self.books.advance(|course| course.closed = Some(closed));
+        }
+        Ok(())
+    }
+
+    /// Whether each came to rest.
+    fn rounds(&self, world: &Arc<World>, began: Instant) -> Result<bool, BenchError> {
+        let mut number = 0;
+        while now() - began < self.options.time && !self.is_over.load(Ordering::Relaxed) {
+            let held = round(world, &self.options, number)?;
+            let at_s = (now() - began).as_secs_f64();
+            let line = self.books.advance(|course| {
+                course.seconds = at_s;
+                course.rests.extend(held.map(|held| Rest { at_s, held }));
+            });
+            // The wall clock may have ended the soak; then nobody is told.
+            let _ = self.lines.send(line);
+            if held.is_none() {
+                return Ok(false);
+            }
+            number += 1;
+        }
+        Ok(true)
+    }
+}
+
+fn open(options: &SoakOptions, books: &Arc<Books>) -> Result<World, BenchError> {
+    let flight = books.begin(Operation::Open, "the machine that opens");
     let machine = Machine::open(
         &options.devices,
         MachineOptions {
-            limits: at_rest_limits(),
+            limits: at_rest_limits(NICE_LEAST),
             policy: Policy::server(),
             ..MachineOptions::default()
         },
     )?;
-    let machine = Arc::new(machine);
-    let opened = HeterogeneousPipeline::open_on(&machine, &options.models[0], &Options::default())?;
-    Ok(World::new(machine, Arc::new(opened)))
+    drop(flight);
+    let flight = books.begin(Operation::Status, "the first question for the status");
+    let threads = block_on(machine.status()).threads;
+    drop(flight);
+    // An ordinary user's threads never come below the nice value that the process began with.
+    let least_nice = threads.iter().filter_map(|thread| thread.nice).max();
+    let least_nice = least_nice.unwrap_or(NICE_LEAST).max(NICE_LEAST);
+    let world = World::new(Arc::new(machine), Arc::clone(books), least_nice);
+    let flight = books.begin(Operation::Change, "the first limits");
+    block_on(world.machine.set_limits(world.at_rest_limits()))?;
+    drop(flight);
+    Ok(world)
 }
 
-/// Limits under which everything that was asked comes to its end soon.
-fn at_rest_limits() -> ResourceConfig {
-    ResourceConfig {
-        process_priority: 5,
-        ..ResourceConfig::aggressive()
-    }
-}
-
-/// Disorder, then rest; whether it came to rest.
-fn round(world: &Arc<World>, options: &SoakOptions, number: u64) -> Result<bool, BenchError> {
+/// Opens the first model; disorder; rest, and what is left then. `None` if it did not come to rest.
+fn round(
+    world: &Arc<World>,
+    options: &SoakOptions,
+    number: u64,
+) -> Result<Option<Held>, BenchError> {
+    let path = &options.models[0];
+    let flight = world
+        .books
+        .begin(Operation::Open, "the first model that opens");
+    let first = HeterogeneousPipeline::open_on(&world.machine, path, &Options::default())?;
+    drop(flight);
+    world.replace_first(Some(first));
     world.set_going(true);
-    let plan = |actor| Plan::new(options.seed, number, actor);
+    let actors = start_actors(world, options, number)?;
+    sleep(ROUND);
+    world.set_going(false);
+    let ended = || actors.iter().all(JoinHandle::is_finished);
+    let held = come_to_rest(world, &ended);
+    for actor in actors.into_iter().filter(JoinHandle::is_finished) {
+        if actor.join().is_err() {
+            world
+                .books
+                .fault("an actor of the soak panicked".to_owned());
+        }
+    }
+    Ok(held)
+}
+
+fn start_actors(
+    world: &Arc<World>,
+    options: &SoakOptions,
+    number: u64,
+) -> Result<Vec<JoinHandle<()>>, BenchError> {
+    let plan = |actor| Plan::new(options.seed, number, actor).with_least_nice(world.least_nice);
     let mut actors = Vec::new();
     for caller in 0..CALLERS as u64 {
         let plan = plan(caller);
@@ -125,20 +239,11 @@ fn round(world: &Arc<World>, options: &SoakOptions, number: u64) -> Result<bool,
     actors.push(start(world, "changer", move |world| {
         changes::change(world, changes, devices);
     })?);
-    let (opener, models) = (plan(CALLERS as u64 + 1), options.models.clone());
+    let (opener, options) = (plan(CALLERS as u64 + 1), options.clone());
     actors.push(start(world, "opener", move |world| {
-        models::open_and_close(world, opener, &models);
+        models::open_and_close(world, opener, &options);
     })?);
-    sleep(ROUND);
-    world.set_going(false);
-    let ended = || actors.iter().all(JoinHandle::is_finished);
-    let is_at_rest = come_to_rest(world, &at_rest_limits(), &ended);
-    for actor in actors.into_iter().filter(JoinHandle::is_finished) {
-        if actor.join().is_err() {
-            world.fault("an actor of the soak panicked".to_owned());
-        }
-    }
-    Ok(is_at_rest)
+    Ok(actors)
 }
 
 fn start(
@@ -153,50 +258,6 @@ fn start(
         .map_err(BenchError::Thread)
 }
 
-/// The thread of the checks.
-struct Watch {
-    goes_on: Arc<AtomicBool>,
-    thread: JoinHandle<Extremes>,
-}
-
-impl Watch {
-    fn start(
-        world: &Arc<World>,
-        options: &SoakOptions,
-        first_mib: f64,
-    ) -> Result<Self, BenchError> {
-        let goes_on = Arc::new(AtomicBool::new(true));
-        let cores = options.devices.iter().map(|d| d.cores().len()).collect();
-        let (world, told) = (Arc::clone(world), Arc::clone(&goes_on));
-        let thread = thread::Builder::new().name("soak checks".to_owned());
-        let checks = move || Checks::new(&world, cores, first_mib).run(&told);
-        let thread = thread.spawn(checks).map_err(BenchError::Thread)?;
-        Ok(Self { goes_on, thread })
-    }
-
-    /// Waits for the last look.
-    fn end(self) -> Extremes {
-        self.goes_on.store(false, Ordering::Relaxed);
-        while !self.thread.is_finished() {
-            sleep(JOIN_EVERY);
-        }
-        self.thread.join().unwrap_or_default()
-    }
-
-    /// As far as it is, where it may never end.
-    fn last(self) -> Extremes {
-        self.goes_on.store(false, Ordering::Relaxed);
-        let until = now() + Duration::from_secs(5);
-        while !self.thread.is_finished() && now() < until {
-            sleep(JOIN_EVERY);
-        }
-        match self.thread.is_finished() {
-            true => self.thread.join().unwrap_or_default(),
-            false => Extremes::default(),
-        }
-    }
-}
-
 /// Whether `done` comes true in time.
 fn within(time: Duration, done: &dyn Fn() -> bool) -> bool {
     let until: Instant = now() + time;
@@ -207,4 +268,31 @@ fn within(time: Duration, done: &dyn Fn() -> bool) -> bool {
         sleep(JOIN_EVERY);
     }
     true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_wall_clock_returns_while_a_call_waits_for_ever() {
+        let (books, (_lines, told)) = (Books::default(), sync_channel(1));
+        let _flight = books.begin_long_ago(Operation::Change, "a change that waits for ever");
+        assert!(!keep_time(&books, &told, &mut || {}, &mut |_| {}));
+        let report = books.report();
+        assert_eq!(report.faults(), 1);
+        assert!(report.table().contains("a change that waits for ever"));
+    }
+
+    #[test]
+    fn the_wall_clock_tells_lines_until_the_rounds_end() {
+        let (books, (lines, told)) = (Books::default(), sync_channel(1));
+        let mut heard = Vec::new();
+        lines.send("round 1".to_owned()).unwrap();
+        let mut lines = Some(lines);
+        let mut end = || drop(lines.take());
+        assert!(keep_time(&books, &told, &mut end, &mut |line| heard
+            .push(line.to_owned())));
+        assert_eq!(heard, ["round 1"]);
+    }
 }

@@ -42,8 +42,11 @@ pub(super) enum Ask {
 pub(super) enum Change {
     Limits(ResourceConfig),
     Settings(Box<Settings>),
-    /// A memory cap at so many times what is held.
-    TightMemory(f64),
+    /// A memory cap at so many times what is held, for so long.
+    TightMemory {
+        times: f64,
+        time: Duration,
+    },
     Pause(Duration),
     Snooze(Duration),
     Finish(Duration),
@@ -56,7 +59,7 @@ impl Change {
         match self {
             Self::Limits(_) => "limits",
             Self::Settings(_) => "settings",
-            Self::TightMemory(_) => "tight memory",
+            Self::TightMemory { .. } => "tight memory",
             Self::Pause(_) => "pauses",
             Self::Snooze(_) => "snoozes",
             Self::Finish(_) => "finishes",
@@ -86,13 +89,24 @@ const HOSTILE: [&str; 10] = [
 /// Makes an actor's choices.
 pub(super) struct Plan {
     chance: Chance,
+    least_nice: i32,
 }
+
+/// The least nice value that is asked for.
+pub(super) const NICE_LEAST: i32 = 5;
+const NICE_MOST: i32 = 19;
 
 impl Plan {
     pub(super) fn new(seed: u64, round: u64, actor: u64) -> Self {
         Self {
             chance: Chance::new(seed, round, actor),
+            least_nice: NICE_LEAST,
         }
+    }
+
+    /// The same, with nice values from this one on.
+    pub(super) fn with_least_nice(self, least_nice: i32) -> Self {
+        Self { least_nice, ..self }
     }
 
     pub(super) fn request(&mut self) -> RequestPlan {
@@ -116,7 +130,9 @@ impl Plan {
 
     fn generation(&mut self) -> GenerateRequest {
         let prompt = match self.chance.whole(1, 100) {
-            1..=35 => Prompt::Text(self.words(1, 20)),
+            1..=32 => Prompt::Text(self.words(1, 20)),
+            // More than 8 KiB, which a text worker tokenises.
+            33..=35 => Prompt::Text(self.words(1650, 1850)),
             36..=50 => Prompt::Text(self.words(100, 400)),
             51..=70 => Prompt::Chat(self.chat()),
             71..=85 => Prompt::Text(self.hostile()),
@@ -139,6 +155,11 @@ impl Plan {
     fn hostile(&mut self) -> String {
         let count = self.chance.whole(1, 24);
         (0..count).map(|_| *self.chance.one_of(&HOSTILE)).collect()
+    }
+
+    /// A chat of one short answer.
+    pub(super) fn short_chat(&mut self) -> GenerateRequest {
+        GenerateRequest::new(Prompt::Chat(self.chat()), self.chance.whole(1, 8))
     }
 
     fn chat(&mut self) -> Vec<Message> {
@@ -195,7 +216,10 @@ impl Plan {
                 away: self.limits(),
                 policy: Policy::server(),
             })),
-            46..=58 => Change::TightMemory(self.chance.real(0.7, 1.2)),
+            46..=58 => Change::TightMemory {
+                times: self.chance.real(0.7, 1.2),
+                time: short(&mut self.chance),
+            },
             59..=70 => Change::Pause(short(&mut self.chance)),
             71..=77 => Change::Snooze(short(&mut self.chance)),
             78..=82 => Change::Finish(short(&mut self.chance)),
@@ -206,11 +230,11 @@ impl Plan {
 
     /// Limits under which work goes on, if slowly.
     fn limits(&mut self) -> ResourceConfig {
-        let chance = &mut self.chance;
+        let (chance, least_nice) = (&mut self.chance, self.least_nice);
         ResourceConfig {
             max_vram_usage_percent: chance.real(0.3, 0.95),
             max_compute_usage_percent: chance.real(0.25, 0.95),
-            process_priority: chance.whole(5, 19) as i32,
+            process_priority: chance.whole_i32(least_nice, NICE_MOST),
             io_priority_class: chance.whole(2, 3) as u8,
             io_priority_level: chance.whole(0, 7) as u8,
             enable_auto_throttle: chance.happens(50),
@@ -248,6 +272,10 @@ impl Plan {
             }
         }
         bytes.truncate(self.chance.whole(0, bytes.len()));
+    }
+
+    pub(super) fn one_of<'a, T>(&mut self, all: &'a [T]) -> &'a T {
+        self.chance.one_of(all)
     }
 
     pub(super) fn happens(&mut self, percent: usize) -> bool {
@@ -291,5 +319,29 @@ mod tests {
             );
             plan.limits().validate().unwrap();
         }
+    }
+
+    #[test]
+    fn nice_values_begin_where_the_process_may_go_back_to() {
+        for least in [NICE_LEAST, 12, NICE_MOST] {
+            let mut plan = Plan::new(1, 0, 0).with_least_nice(least);
+            let values = (0..200).map(|_| plan.limits().process_priority);
+            let values: Vec<_> = values.collect();
+            assert_eq!(values.iter().min(), Some(&least));
+            assert_eq!(values.iter().max(), Some(&NICE_MOST));
+        }
+    }
+
+    #[test]
+    fn some_prompts_need_a_text_worker() {
+        let mut plan = Plan::new(1, 0, 0);
+        let longest = (0..500).filter_map(|_| match plan.request().ask {
+            Ask::Generate(GenerateRequest {
+                prompt: Prompt::Text(text),
+                ..
+            }) => Some(text.len()),
+            _ => None,
+        });
+        assert!(longest.filter(|bytes| *bytes > 8 << 10).count() >= 5);
     }
 }

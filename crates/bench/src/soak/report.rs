@@ -2,12 +2,13 @@
 
 use std::fmt::Write;
 
+use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::books::Tally;
 use super::checks::Extremes;
-use super::limits::{LEFT_MIB_MAX, SLOPE_MAX, WARM_UP_PART};
+use super::limits::{LEFT_MIB_MAX, SLOPE_MAX, WARM_UP_PART, WARM_UP_S};
 use super::rest::{Held, Rest};
-use super::world::Tally;
 
 /// The course of a soak so far.
 #[derive(Clone, Debug, Default)]
@@ -16,7 +17,7 @@ pub(super) struct Course {
     pub(super) seconds: f64,
     /// Before anything was open.
     pub(super) first: Held,
-    /// With one model open and nothing asked, after each round.
+    /// With no model open, after each round.
     pub(super) rests: Vec<Rest>,
     /// After all was closed.
     pub(super) closed: Option<Held>,
@@ -29,6 +30,18 @@ pub struct SoakReport {
     tally: Tally,
     extremes: Extremes,
     slope: Option<Slope>,
+}
+
+/// What the slope says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+enum Growth {
+    /// Below the greatest slope, by twice its error.
+    Flat,
+    /// Above it, by twice its error.
+    Leak,
+    /// Too little is known.
+    Inconclusive,
 }
 
 /// A line through the looks at rest after the warm-up, by least squares.
@@ -45,13 +58,11 @@ impl Course {
         let requests: u64 = tally.requests.values().sum();
         let held = self.rests.last().map(|rest| rest.held).unwrap_or_default();
         format!(
-            "round {}: {requests} requests, {} stuck, {} faults; {} MiB resident, {} descriptors, {} threads at rest",
+            "round {}: {requests} requests, {} as meant, {} stuck, {} faults; at rest {held}",
             self.rests.len(),
+            tally.ended,
             tally.stuck,
             tally.faults,
-            shown(held.resident_mib.map(|mib| format!("{mib:.1}"))),
-            shown(held.descriptors),
-            shown(held.threads),
         )
     }
 
@@ -67,8 +78,17 @@ impl Course {
         }
     }
 
+    /// Resident MiB at the last rest, or before anything was open.
+    pub(super) fn floor_mib(&self) -> f64 {
+        let last = self.rests.last().map_or(self.first, |rest| rest.held);
+        last.resident_mib.unwrap_or(0.0)
+    }
+
     fn after_warm_up(&self) -> &[Rest] {
-        &self.rests[self.rests.len() / WARM_UP_PART..]
+        let all_s = self.rests.last().map_or(0.0, |rest| rest.at_s);
+        let warm_s = WARM_UP_S.min(all_s * WARM_UP_PART);
+        let from = self.rests.partition_point(|rest| rest.at_s < warm_s);
+        &self.rests[from..]
     }
 
     fn slope(&self) -> Option<Slope> {
@@ -80,7 +100,7 @@ impl Course {
     /// What grew, in words.
     fn leaks(&self, slope: Option<Slope>) -> Vec<String> {
         let mut leaks = Vec::new();
-        if let Some(slope) = slope.filter(|slope| slope.mib_per_h - 2.0 * slope.error > SLOPE_MAX) {
+        if let Some(slope) = slope.filter(|slope| slope.growth() == Growth::Leak) {
             leaks.push(format!("leak: resident bytes at rest grow: {slope}"));
         }
         let rests = self.after_warm_up();
@@ -130,6 +150,15 @@ impl Course {
 }
 
 impl Slope {
+    fn growth(&self) -> Growth {
+        let Self { mib_per_h, error } = self;
+        match (mib_per_h + 2.0 * error, mib_per_h - 2.0 * error) {
+            (most, _) if most <= SLOPE_MAX => Growth::Flat,
+            (_, least) if least > SLOPE_MAX => Growth::Leak,
+            _ => Growth::Inconclusive,
+        }
+    }
+
     /// `None` for fewer than three points, which say nothing of an error.
     fn through(points: &[(f64, f64)]) -> Option<Self> {
         if points.len() < 3 {
@@ -165,9 +194,14 @@ impl std::fmt::Display for Slope {
 }
 
 impl SoakReport {
-    /// Whether nothing was stuck, nothing grew, and every limit held.
+    /// Whether nothing was stuck, every limit held, and it is known that nothing grew.
     pub fn is_clean(&self) -> bool {
-        self.tally.faults == 0
+        self.tally.faults == 0 && self.growth() == Growth::Flat
+    }
+
+    fn growth(&self) -> Growth {
+        self.slope
+            .map_or(Growth::Inconclusive, |slope| slope.growth())
     }
 
     /// Faults found.
@@ -187,32 +221,32 @@ impl SoakReport {
             "seed": course.seed,
             "seconds": course.seconds,
             "rounds": course.rests.len(),
+            "clean": self.is_clean(),
             "requests": tally.requests,
+            "requests_ended_as_meant": tally.ended,
             "changes": tally.changes,
             "stuck": tally.stuck,
             "faults": tally.faults,
             "faults_shown": tally.shown,
             "looks": extremes.looks,
-            "share_over_max": extremes.share_over,
+            "share_over_max": finite(extremes.share_over),
+            "cpu_share_over_max": finite(extremes.cpu_over),
+            "cpu_stretches": extremes.cpu_stretches,
             "resident_mib_max": extremes.resident_mib,
-            "unleased_mib_max": extremes.unleased_mib,
+            "unleased_mib_max": finite(extremes.unleased_mib),
             "before": course.first,
             "first_rest": course.rests.first().map(|rest| rest.held),
             "last_rest": course.rests.last().map(|rest| rest.held),
             "closed": course.closed,
             "resident_slope_mib_per_h": slope.map(|slope| slope.mib_per_h),
             "resident_slope_error": slope.map(|slope| slope.error),
+            "resident_growth": self.growth(),
         })
     }
 
     /// The same in words.
     pub fn table(&self) -> String {
-        let Self {
-            course,
-            tally,
-            extremes,
-            slope,
-        } = self;
+        let (course, tally) = (&self.course, &self.tally);
         let mut text = format!(
             "seed {}, {:.0} s, {} rounds\n",
             course.seed,
@@ -225,44 +259,80 @@ impl SoakReport {
             let each = each.collect::<Vec<_>>().join(", ");
             line(&mut text, &format!("{what}: {sum} ({each})"));
         }
-        line(&mut text, &format!("stuck: {}", tally.stuck));
-        let Extremes {
-            share_over,
-            unleased_mib,
-            resident_mib,
-            looks,
-        } = extremes;
         line(
             &mut text,
-            &format!(
-                "{looks} looks: share of time at most {share_over:+.3} over the one in force, {resident_mib:.1} MiB resident at most, {unleased_mib:.1} beside what is leased"
-            ),
+            &format!("requests that ended as meant: {}", tally.ended),
         );
-        let rests = [
-            ("before", Some(course.first)),
-            ("first rest", course.rests.first().map(|rest| rest.held)),
-            ("last rest", course.rests.last().map(|rest| rest.held)),
-            ("closed", course.closed),
-        ];
-        for (when, held) in rests {
-            let Some(held) = held else { continue };
-            let mib = shown(held.resident_mib.map(|mib| format!("{mib:.1}")));
-            let (descriptors, threads) = (shown(held.descriptors), shown(held.threads));
-            line(
-                &mut text,
-                &format!(
-                    "{when}: {mib} MiB resident, {descriptors} descriptors, {threads} threads"
-                ),
-            );
+        line(&mut text, &format!("stuck: {}", tally.stuck));
+        line(&mut text, &self.extremes.to_string());
+        for (when, held) in course.moments() {
+            line(&mut text, &format!("{when}: {held}"));
         }
-        let slope = slope.map_or("too few rests".to_owned(), |slope| slope.to_string());
-        line(&mut text, &format!("resident at rest: {slope}"));
+        let slope = self
+            .slope
+            .map_or("too few rests".to_owned(), |slope| slope.to_string());
+        let growth = match self.growth() {
+            Growth::Flat => "flat",
+            Growth::Leak => "it grows",
+            Growth::Inconclusive => "inconclusive, soak for longer",
+        };
+        line(&mut text, &format!("resident at rest: {slope}: {growth}"));
         line(&mut text, &format!("faults: {}", tally.faults));
         for (fault, times) in &tally.shown {
             line(&mut text, &format!("  {times} x {fault}"));
         }
         text
     }
+}
+
+impl Course {
+    fn moments(&self) -> impl Iterator<Item = (&'static str, Held)> {
+        let moments = [
+            ("before", Some(self.first)),
+            ("first rest", self.rests.first().map(|rest| rest.held)),
+            ("last rest", self.rests.last().map(|rest| rest.held)),
+            ("closed", self.closed),
+        ];
+        moments
+            .into_iter()
+            .filter_map(|(when, held)| Some((when, held?)))
+    }
+}
+
+impl std::fmt::Display for Extremes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self {
+            share_over,
+            cpu_over,
+            cpu_stretches,
+            unleased_mib,
+            resident_mib,
+            looks,
+        } = self;
+        write!(
+            f,
+            "{looks} looks: share of time at most {share_over:+.3} over the one in force by the \
+             machine's account, {cpu_over:+.3} by the system's in {cpu_stretches} stretches; \
+             {resident_mib:.1} MiB resident at most, {unleased_mib:.1} beside the last rest and what \
+             is leased"
+        )
+    }
+}
+
+impl std::fmt::Display for Held {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let mib = shown(self.resident_mib.map(|mib| format!("{mib:.1}")));
+        let (descriptors, threads) = (shown(self.descriptors), shown(self.threads));
+        write!(
+            f,
+            "{mib} MiB resident, {descriptors} descriptors, {threads} threads"
+        )
+    }
+}
+
+/// What no look has seen yet is no number.
+fn finite(figure: f64) -> Option<f64> {
+    figure.is_finite().then_some(figure)
 }
 
 fn line(text: &mut String, line: &str) {
@@ -305,6 +375,52 @@ mod tests {
         assert!((slope.mib_per_h - 5.4).abs() < 1.0, "{slope}");
         assert!(
             report.table().contains("leak: resident bytes"),
+            "{}",
+            report.table()
+        );
+    }
+
+    #[test]
+    fn a_slope_that_scatter_hides_is_inconclusive_and_not_clean() {
+        let report = |rests: usize, noise: f64| {
+            let scatter = move |i: usize| noise * [1.0, -1.0, -1.0, 1.0, 0.0][i % 5];
+            let course = course((0..rests).map(|i| (i as f64 * 20.0, 100.0 + scatter(i), 9)));
+            course.report(Tally::default(), Extremes::default())
+        };
+        for unknown in [report(0, 0.0), report(3, 5.0), report(60, 5.0)] {
+            assert_eq!(unknown.growth(), Growth::Inconclusive);
+            assert!(!unknown.is_clean() && unknown.faults() == 0);
+            assert!(
+                unknown.table().contains("inconclusive"),
+                "{}",
+                unknown.table()
+            );
+            assert_eq!(unknown.json()["resident_growth"], "inconclusive");
+        }
+        assert!(report(60, 0.0).is_clean());
+    }
+
+    #[test]
+    fn rests_of_the_first_minutes_say_nothing() {
+        let warming = |i: usize| 100.0 - 50.0 * (-(i as f64) / 2.0).exp();
+        let rests = (0..90).map(|i| (i as f64 * 20.0, warming(i), 9));
+        assert!(
+            course(rests)
+                .report(Tally::default(), Extremes::default())
+                .is_clean()
+        );
+    }
+
+    #[test]
+    fn threads_that_stay_are_a_leak() {
+        let mut more = course((0..30).map(|i| (i as f64 * 20.0, 100.0, 9)));
+        for (number, rest) in more.rests.iter_mut().enumerate() {
+            rest.held.threads = Some(10 + number / 10);
+        }
+        let report = more.report(Tally::default(), Extremes::default());
+        assert_eq!(report.faults(), 1);
+        assert!(
+            report.table().contains("leak: 11 threads"),
             "{}",
             report.table()
         );

@@ -2,20 +2,22 @@
 
 use std::time::Duration;
 
-use corpgrid_scheduler::{PlacedSpan, ResourceConfig, Span};
+use corpgrid_scheduler::{ChangeError, MachineStatus};
 use futures_executor::block_on;
 use gogrid_host::{own_counts, return_freed_blocks};
 use serde::Serialize;
 
-use super::checks::resident_mib;
+use super::books::Operation;
 use super::limits::REST_MAX;
+use super::watch::{resident_mib, status};
 use super::within;
 use super::world::World;
 use crate::clock::sleep;
 
-/// How long a machine at rest is left alone before it is measured: blocks are freed and threads end a
-/// moment after the last answer.
-const QUIET: Duration = Duration::from_millis(500);
+/// Looks at what is left, of which the least counts: blocks are freed and threads end a moment after
+/// the last answer, and other threads of the soak allocate meanwhile.
+const LOOKS: usize = 6;
+const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 
 /// What the process has at one moment; `None` where the system does not tell.
 #[derive(Clone, Copy, Debug, Default, Serialize)]
@@ -42,63 +44,98 @@ impl Held {
             threads: counts.map(|counts| counts.threads),
         }
     }
+
+    /// The least of several looks, before each of which the allocator gives back what it keeps: that is
+    /// as scattered as what went before, and no leak.
+    pub(super) fn settled() -> Self {
+        let look = || {
+            sleep(BETWEEN_LOOKS);
+            return_freed_blocks();
+            Self::now()
+        };
+        let looks: Vec<Self> = (0..LOOKS).map(|_| look()).collect();
+        Self {
+            resident_mib: looks
+                .iter()
+                .filter_map(|held| held.resident_mib)
+                .min_by(f64::total_cmp),
+            descriptors: looks.iter().filter_map(|held| held.descriptors).min(),
+            threads: looks.iter().filter_map(|held| held.threads).min(),
+        }
+    }
 }
 
-/// Lets work go on, waits until actors have ended and nothing is held for requests, closes the second
-/// model, and opens the first one's stages anew in one place. False, with a fault that says why, where that does not come about.
-pub(super) fn come_to_rest(
-    world: &World,
-    limits: &ResourceConfig,
-    ended: &dyn Fn() -> bool,
-) -> bool {
-    let machine = &world.machine;
-    let set = block_on(async {
-        machine.resume().await?;
-        machine.set_limits(limits.clone()).await
-    });
-    if let Err(error) = set {
-        world.fault(format!("coming to rest: {error}"));
-        return false;
+/// Lets work go on, waits until actors have ended, and closes both models. `None`, with a fault that
+/// says why, where that does not come about.
+pub(super) fn come_to_rest(world: &World, ended: &dyn Fn() -> bool) -> Option<Held> {
+    let come = let_work_go_on(world)
+        .map_err(|error| error.to_string())
+        .and_then(|()| wait_for_actors(ended))
+        .and_then(|()| close_second(world))
+        .and_then(|()| close_first(world));
+    match come {
+        Ok(()) => Some(Held::settled()),
+        Err(problem) => {
+            world.books.fault(format!("coming to rest: {problem}"));
+            None
+        }
     }
-    if !within(REST_MAX, ended) {
-        world.fault("coming to rest: a caller, a change or an opening does not end".to_owned());
-        return false;
+}
+
+fn let_work_go_on(world: &World) -> Result<(), ChangeError> {
+    let _flight = world.books.begin(Operation::Change, "work that goes on");
+    block_on(async {
+        world.machine.resume().await?;
+        world.machine.set_limits(world.at_rest_limits()).await
+    })
+}
+
+fn wait_for_actors(ended: &dyn Fn() -> bool) -> Result<(), String> {
+    match within(REST_MAX, ended) {
+        true => Ok(()),
+        false => Err("a caller, a change or an opening does not end".to_owned()),
     }
+}
+
+/// Requests give everything back while their model is open, not only when it closes.
+fn close_second(world: &World) -> Result<(), String> {
     world.replace_second(None);
-    let is_idle = || block_on(idle(world));
-    if !within(REST_MAX, &is_idle) {
-        let status = block_on(machine.status());
-        let held: u64 = status.devices.iter().map(|device| device.kv_bytes).sum();
-        let models = status.models.iter();
-        let requests: usize = models.map(|model| model.queued + model.running).sum();
-        world.fault(format!(
-            "at rest: {} models, {requests} requests, {held} bytes of keys and values",
-            status.models.len()
-        ));
-        return false;
-    }
-    // Anew and always in one place, so that what is resident can be held against the rest before.
-    let pieces = world.first.stages().last().map_or(0, |last| last.span.end);
-    let place = PlacedSpan {
-        device: 0,
-        span: Span::new(0, pieces),
-    };
-    if let Err(error) = block_on(world.first.move_to(vec![place])) {
-        world.fault(format!("coming to rest: {error}"));
-        return false;
-    }
-    sleep(QUIET);
-    // What the allocator keeps of freed blocks is as scattered as what went before, and no leak.
-    return_freed_blocks();
-    true
+    until(world, "one model is open and idle", &|status| {
+        status.models.len() == 1 && is_idle(status)
+    })
 }
 
-/// Whether one model is open, and nothing is held for requests.
-async fn idle(world: &World) -> bool {
-    let status = world.machine.status().await;
-    let [model] = &status.models[..] else {
-        return false;
-    };
-    let kv_bytes: u64 = status.devices.iter().map(|device| device.kv_bytes).sum();
-    model.queued + model.running == 0 && kv_bytes == 0
+fn close_first(world: &World) -> Result<(), String> {
+    world.replace_first(None);
+    until(world, "nothing is open and leased", &|status| {
+        status.models.is_empty() && status.memories.iter().all(|memory| memory.used_bytes == 0)
+    })
+}
+
+fn until(world: &World, what: &str, is_so: &dyn Fn(&MachineStatus) -> bool) -> Result<(), String> {
+    if within(REST_MAX, &|| is_so(&status(world))) {
+        return Ok(());
+    }
+    let status = status(world);
+    let requests: usize = status
+        .models
+        .iter()
+        .map(|model| model.queued + model.running)
+        .sum();
+    Err(format!(
+        "it does not come about that {what}: {} models, {requests} requests, {} bytes of keys and values, {} bytes leased",
+        status.models.len(),
+        kv_bytes(&status),
+        status.memories[0].used_bytes,
+    ))
+}
+
+/// Whether nothing is held for requests.
+fn is_idle(status: &MachineStatus) -> bool {
+    let mut models = status.models.iter();
+    models.all(|model| model.queued + model.running == 0) && kv_bytes(status) == 0
+}
+
+fn kv_bytes(status: &MachineStatus) -> u64 {
+    status.devices.iter().map(|device| device.kv_bytes).sum()
 }

@@ -16,9 +16,8 @@ pub(crate) fn battery() -> Result<Battery, HostError> {
     let manager = Manager::new().map_err(unread)?;
     let found = manager.batteries().map_err(unread)?;
     let parts: Vec<_> = (0..).zip(found).map(part).collect();
-    Battery::together(&parts).ok_or(HostError::Unread {
+    Battery::together(&parts).ok_or(HostError::NoneHere {
         what: names::BATTERY,
-        reason: "this machine has none".to_owned(),
     })
 }
 

@@ -1,6 +1,6 @@
 //! Systems that are no Unix: there is no pipe at a path that opening would wait for.
 
-use std::fs::{FileType, OpenOptions};
+use std::fs::{FileType, Metadata, OpenOptions};
 
 use crate::error::HostError;
 use crate::signals::EndSignal;
@@ -8,6 +8,11 @@ use crate::signals::EndSignal;
 pub(crate) fn open_to_read(_options: &mut OpenOptions) {}
 
 pub(crate) fn open_to_own(_options: &mut OpenOptions) {}
+
+/// Not told here.
+pub(crate) fn change_mark(_found: &Metadata) -> String {
+    String::new()
+}
 
 pub(crate) fn kind_of(found: FileType) -> &'static str {
     match found {
@@ -46,9 +51,9 @@ pub(crate) fn exit_when_out_of_memory(_code: u8) {}
 pub(crate) fn tie_to_this_process(_command: &mut std::process::Command) {}
 
 /// Nothing here knows what a program started.
-pub(crate) fn kill_with_its_own(_child: &std::process::Child) {}
+pub(crate) fn kill_group(_pid: u32) {}
 
 /// Asking whether it has ended takes nothing away here.
-pub(crate) fn runs(_child: &std::process::Child) -> bool {
-    false
+pub(crate) fn runs(_child: &std::process::Child) -> std::io::Result<bool> {
+    Ok(false)
 }

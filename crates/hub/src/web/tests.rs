@@ -38,11 +38,24 @@ impl Surroundings for Fake {
     }
 }
 
+/// For a hub that answers, however busy this machine is.
 const QUICK: Patience = Patience {
-    connect: Duration::from_secs(5),
+    connect: Duration::from_secs(30),
+    ..Patience::HUB
+};
+
+/// For a hub that says nothing.
+const SHORT: Patience = Patience {
     first_byte: Duration::from_millis(150),
     silence: Duration::from_millis(150),
-    ..Patience::HUB
+    ..QUICK
+};
+
+/// For one that says nothing and then answers.
+const MIXED: Patience = Patience {
+    first_byte: Duration::from_secs(1),
+    silence: Duration::from_secs(1),
+    ..QUICK
 };
 
 /// What a hub does with one connection.
@@ -127,15 +140,17 @@ impl Outcome {
 
 /// Fetches a file of eleven bytes, "hello world", from a hub that does this.
 fn check(acts: Vec<Act>) -> Outcome {
+    check_with(QUICK, acts)
+}
+
+fn check_with(patience: Patience, acts: Vec<Act>) -> Outcome {
     let (url, told) = hub(acts);
     let fake = Fake::default();
-    let content = fetched(
-        &Web {
-            patience: QUICK,
-            around: &fake,
-        },
-        &url,
-    );
+    let web = Web {
+        patience,
+        around: &fake,
+    };
+    let content = fetched(&web, &url);
     let value = |lines: &[String], name: &str| {
         let mut values = lines.iter().filter_map(|line| {
             let (key, value) = line.split_once(": ")?;
@@ -291,20 +306,18 @@ fn parts_that_do_not_fit_are_never_kept() {
 #[test]
 fn a_slow_first_byte_and_a_stalled_transfer_are_given_up_and_tried_again() {
     let silent = || SayAndHold(String::new());
-    let outcome = check(vec![silent(), whole()]);
+    let outcome = check_with(MIXED, vec![silent(), whole()]);
     assert_eq!(outcome.content.unwrap(), "hello world");
     let stalls = SayAndHold(answer(
         "200 OK",
         "content-length: 11\r\netag: \"a\"\r\n",
         "hello",
     ));
-    let outcome = check(vec![
-        stalls,
-        rest("content-range: bytes 5-10/11\r\n", " world"),
-    ]);
+    let mixed = vec![stalls, rest("content-range: bytes 5-10/11\r\n", " world")];
+    let outcome = check_with(MIXED, mixed);
     assert_eq!(outcome.content.unwrap(), "hello world");
     assert_eq!(outcome.ranges, [NONE, from_5(Some("\"a\""))]);
-    let outcome = check((0..QUICK.tries).map(|_| silent()).collect());
+    let outcome = check_with(SHORT, (0..SHORT.tries).map(|_| silent()).collect());
     let error = "out of reach: no answer within 0.1 s (tried 5 times)";
     assert_eq!(outcome.error().replace("0.2", "0.1"), error);
     // 1, 2, 4 and 8 seconds.
@@ -451,6 +464,13 @@ fn redirections_are_resolved_and_never_lose_encryption() {
     check(url, "//cdn.org/x", Some("https://cdn.org/x"));
     check(url, "/x", Some("https://hub.org/x"));
     check(url, "x", Some("https://hub.org/a/x"));
+    let at = "/x?to=http://cdn.org/y";
+    check(url, at, Some("https://hub.org/x?to=http://cdn.org/y"));
+    let at = "x?to=a://b";
+    check(url, at, Some("https://hub.org/a/x?to=a://b"));
+    check(url, "HTTPS://cdn.org/x", Some("HTTPS://cdn.org/x"));
+    check(url, "file:/etc/hosts", None);
+    check(url, "1x:y", Some("https://hub.org/a/1x:y"));
     check("https://hub.org", "x", Some("https://hub.org/x"));
     check(url, "http://cdn.org/x", None);
     check(url, "ftp://cdn.org/x", None);

@@ -44,7 +44,7 @@ impl<'t> Eval<'t> {
         match callee {
             Value::Macro(of) => self.call_macro(&of, args).map(Value::Str),
             Value::Function(function) => globals::call(function, args, self.now, self.budget),
-            Value::Method(of, name) => self.native_method(&of, &name, args),
+            Value::Method(method) => self.native_method(&method.of, &method.name, args),
             Value::Joiner(joiner) => {
                 let [] = args.bind("a joiner", [])?;
                 Ok(match joiner.used.replace(true) {
@@ -106,10 +106,10 @@ impl<'t> Eval<'t> {
         let mut positional = positional.into_iter();
         for (name, default) in &node.parameters {
             let text = &self.tree.names[name.0 as usize];
-            self.budget.steps(1 + named.len() as u64 / 8)?;
+            self.budget.steps(1)?;
             let value = match positional.next() {
                 Some(value) => Some(value),
-                None => taken(&mut named, text.as_str()),
+                None => self.taken(&mut named, text.as_str())?,
             };
             let value = match (value, default) {
                 (Some(value), _) => value,
@@ -145,23 +145,13 @@ impl<'t> Eval<'t> {
         named: &mut Vec<(Text, Value)>,
         rest: Vec<Value>,
     ) -> Result<(), Error> {
-        let declares = |name: &str| {
-            let mut parameters = node.parameters.iter();
-            parameters.any(|(id, _)| self.tree.names[id.0 as usize].as_str() == name)
-        };
-        let uses = |name: &str, used: bool| {
-            self.tree
-                .names
-                .iter()
-                .position(|other| other.as_str() == name)
-                .filter(|_| used)
-        };
-        let id = |at: usize| crate::ast::NameId(at as u32);
-        let caller = uses("caller", node.uses.caller && !declares("caller")).map(id);
-        let kwargs = uses("kwargs", node.uses.kwargs).map(id);
-        let varargs = uses("varargs", node.uses.varargs).map(id);
-        if let Some(id) = caller {
-            let caller = taken(named, "caller");
+        let known = self.tree.known_names;
+        let declares = |id| node.parameters.iter().any(|(other, _)| *other == id);
+        let caller = known.caller.filter(|_| node.uses.caller);
+        let kwargs = known.kwargs.filter(|_| node.uses.kwargs);
+        let varargs = known.varargs.filter(|_| node.uses.varargs);
+        if let Some(id) = caller.filter(|id| !declares(*id)) {
+            let caller = self.taken(named, "caller")?;
             let caller = caller.unwrap_or_else(|| Value::Undefined(Some(Text::own("caller"))));
             self.scopes.set(id, caller, self.budget)?;
         }
@@ -176,6 +166,17 @@ impl<'t> Eval<'t> {
             self.scopes.set(id, varargs, self.budget)?;
         }
         Ok(())
+    }
+
+    /// Takes an argument out of those with names; pays for going through them.
+    fn taken(&self, named: &mut Vec<(Text, Value)>, name: &str) -> Result<Option<Value>, Error> {
+        self.budget.steps(named.len() as u64 / 8)?;
+        for at in 0..named.len() {
+            if named[at].0.is(name, self.budget)? {
+                return Ok(Some(named.remove(at).1));
+            }
+        }
+        Ok(None)
     }
 
     /// Calls with the block's body as `caller`, and prints what comes of it.
@@ -199,9 +200,4 @@ impl<'t> Eval<'t> {
         let printed = self.call(callee, args)?;
         show(&printed, &mut self.out, self.budget)
     }
-}
-
-fn taken(named: &mut Vec<(Text, Value)>, name: &str) -> Option<Value> {
-    let at = named.iter().position(|(other, _)| other.as_str() == name)?;
-    Some(named.remove(at).1)
 }

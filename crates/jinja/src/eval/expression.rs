@@ -228,14 +228,13 @@ impl<'t> Eval<'t> {
                 .memory(map.entries.len() * size_of::<(Text, Value)>())?;
             for (name, value) in &map.entries {
                 let name = string(name, self.budget)?;
-                if named
-                    .iter()
-                    .any(|(other, _)| other.as_str() == name.as_str())
-                {
-                    let message = format!("the argument '{}' was given twice", name.as_str());
-                    return Err(Error::runtime(message));
+                self.budget.steps(1 + named.len() as u64 / 8)?;
+                for (other, _) in &named {
+                    if other.is(name.as_str(), self.budget)? {
+                        let message = format!("the argument '{}' was given twice", name.as_str());
+                        return Err(Error::runtime(message));
+                    }
                 }
-                self.budget.steps(named.len() as u64)?;
                 named.push((name, value.clone()));
             }
         }

@@ -1,4 +1,3 @@
-use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 
 use super::{Eval, Flow};
@@ -37,7 +36,7 @@ impl<'t> Eval<'t> {
             StatementKind::Set(target, expr) => {
                 let value = self.expr(expr)?;
                 if let Target::Name(name) = target
-                    && self.scopes.hides(*name)
+                    && self.scopes.hides(*name, self.budget)?
                 {
                     let name = self.tree.names[name.0 as usize].as_str();
                     return Err(Error::unsupported(format!(
@@ -189,14 +188,7 @@ impl<'t> Eval<'t> {
         // The filter ran for all items at once, and must not see what the body changes.
         let writes = (self.namespace_reads != reads).then_some(self.namespace_writes);
         self.scopes.enter(Some(definition.scope), self.budget)?;
-        self.budget.memory(size_of::<Loop>())?;
-        let state = Rc::new(Loop {
-            items: Rc::clone(&items),
-            index: Cell::new(0),
-            depth,
-            definition,
-            changed: RefCell::new(None),
-        });
+        let state = Loop::new(Rc::clone(&items), definition, depth, self.budget)?;
         // Jinja counts an iteration once it comes to its end.
         let mut is_empty = true;
         for (index, item) in items.items().iter().enumerate() {
@@ -204,7 +196,7 @@ impl<'t> Eval<'t> {
             if index > 0 {
                 self.scopes.renew();
             }
-            if let Some(id) = self.tree.loop_name {
+            if let Some(id) = self.tree.known_names.loop_ {
                 self.scopes
                     .set(id, Value::Loop(Rc::clone(&state)), self.budget)?;
             }

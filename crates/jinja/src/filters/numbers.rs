@@ -80,9 +80,8 @@ fn decimal(text: &str) -> Result<Option<String>, Error> {
     if text.contains(is_other_digit) {
         return Err(Error::unsupported("digits other than 0 to 9 in a number"));
     }
-    let parts: Vec<_> = text.split('_').collect();
-    let fits = |part: &&str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
-    Ok(parts.iter().all(fits).then(|| parts.concat()))
+    let fits = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+    Ok(text.split('_').all(fits).then(|| text.replace('_', "")))
 }
 
 pub(super) fn float(value: Value, args: Args, budget: &Budget) -> Result<Value, Error> {

@@ -17,10 +17,14 @@ pub(super) struct Key {
 }
 
 impl Key {
-    pub(super) fn new(attribute: Option<Value>, case_sensitive: bool) -> Result<Self, Error> {
+    pub(super) fn new(
+        attribute: Option<Value>,
+        case_sensitive: bool,
+        budget: &Budget,
+    ) -> Result<Self, Error> {
         let path = match attribute {
             None | Some(Value::None) => Vec::new(),
-            Some(Value::Str(path)) => parts(&path),
+            Some(Value::Str(path)) => parts(&path, budget)?,
             Some(index @ (Value::Int(_) | Value::Bool(_))) => vec![index],
             Some(other) => return Err(wrong("an attribute", "a string or an integer", &other)),
         };
@@ -31,14 +35,21 @@ impl Key {
     }
 
     /// Keys for attributes with commas between them.
-    pub(super) fn several(attribute: Option<Value>, case: bool) -> Result<Vec<Self>, Error> {
+    pub(super) fn several(
+        attribute: Option<Value>,
+        case: bool,
+        budget: &Budget,
+    ) -> Result<Vec<Self>, Error> {
         match attribute {
             Some(Value::Str(all)) => {
                 let each = all.as_str().split(',').map(|part| all.part_of(part));
-                each.map(|part| Self::new(Some(Value::Str(part)), case))
-                    .collect()
+                each.map(|part| {
+                    budget.memory(2 * size_of::<Self>())?;
+                    Self::new(Some(Value::Str(part)), case, budget)
+                })
+                .collect()
             }
-            other => Ok(vec![Self::new(other, case)?]),
+            other => Ok(vec![Self::new(other, case, budget)?]),
         }
     }
 
@@ -57,21 +68,14 @@ impl Key {
 }
 
 /// The parts of `a.0.b`.
-fn parts(path: &Text) -> Vec<Value> {
+fn parts(path: &Text, budget: &Budget) -> Result<Vec<Value>, Error> {
+    budget.work(path.len())?;
+    budget.memory(path.as_str().split('.').count() * 2 * size_of::<Value>())?;
     let part = |part: &str| match part.parse() {
         Ok(index) if part.bytes().all(|byte| byte.is_ascii_digit()) => Value::Int(index),
         _ => Value::Str(path.part_of(part)),
     };
-    path.as_str().split('.').map(part).collect()
-}
-
-/// The attribute of `value`, or the value itself where none is asked for.
-pub(super) fn key_of(
-    value: &Value,
-    attribute: Option<&Value>,
-    budget: &Budget,
-) -> Result<Value, Error> {
-    Key::new(attribute.cloned(), true)?.of(value, budget)
+    Ok(path.as_str().split('.').map(part).collect())
 }
 
 pub(super) fn attr(value: Value, args: Args, budget: &Budget) -> Result<Value, Error> {
@@ -101,7 +105,7 @@ pub(super) fn map(value: Value, mut args: Args, budget: &Budget) -> Result<Value
         };
         let [path, default] = named.bind("map", ["attribute", "default"])?;
         let default = default.filter(|default| !matches!(default, Value::None));
-        let key = Key::new(path, true)?;
+        let key = Key::new(path, true, budget)?;
         for value in items.items() {
             let mut found = value.clone();
             for part in &key.path {
@@ -110,6 +114,7 @@ pub(super) fn map(value: Value, mut args: Args, budget: &Budget) -> Result<Value
                     found = default.clone();
                 }
             }
+            budget.memory(size_of::<Value>())?;
             mapped.push(found);
         }
         return Value::iter(mapped, budget);
@@ -168,7 +173,7 @@ fn pick(
         Some(name) => Some(text(name, "select")?),
         None => None,
     };
-    let key = Key::new(path, true)?;
+    let key = Key::new(path, true, budget)?;
     let mut kept = Vec::new();
     for value in iterate(value, budget)?.items() {
         let tested = key.of(value, budget)?;
@@ -197,10 +202,11 @@ pub(super) fn groupby(value: Value, args: Args, budget: &Budget) -> Result<Value
         return Err(Error::unsupported("groupby with a default"));
     }
     let path = required(path, "groupby", "attribute")?;
-    let exact = Key::new(Some(path.clone()), true)?;
-    let key = Key::new(Some(path), flag(case.as_ref()))?;
+    let exact = Key::new(Some(path.clone()), true, budget)?;
+    let key = Key::new(Some(path), flag(case.as_ref()), budget)?;
     let mut pairs = Vec::new();
     for item in iterate(&value, budget)?.items() {
+        budget.memory(size_of::<(Value, Value)>())?;
         pairs.push((key.of(item, budget)?, item.clone()));
     }
     let (mut groups, mut members): (_, Vec<Value>) = (Vec::new(), Vec::new());

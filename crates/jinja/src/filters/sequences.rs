@@ -1,4 +1,4 @@
-use super::pick::{Key, key_of};
+use super::pick::Key;
 use crate::access::iterate;
 use crate::args::{Args, flag, int, int_or, required, text, wrong};
 use crate::ast::Operator;
@@ -74,7 +74,7 @@ pub(super) fn join(value: Value, args: Args, budget: &Budget) -> Result<Value, E
         Some(separator) => string(&separator, budget)?,
         None => Text::own(""),
     };
-    let key = Key::new(attribute, true)?;
+    let key = Key::new(attribute, true, budget)?;
     let mut out = Builder::default();
     for (at, item) in iterate(&value, budget)?.items().iter().enumerate() {
         budget.steps(1)?;
@@ -90,12 +90,13 @@ pub(super) fn join(value: Value, args: Args, budget: &Budget) -> Result<Value, E
 pub(super) fn sort(value: Value, args: Args, budget: &Budget) -> Result<Value, Error> {
     let [reverse, case, attribute] =
         args.bind("sort", ["reverse", "case_sensitive", "attribute"])?;
-    let keys = Key::several(attribute, flag(case.as_ref()))?;
+    let keys = Key::several(attribute, flag(case.as_ref()), budget)?;
     let items = iterate(&value, budget)?;
     let mut pairs = Vec::new();
     for item in items.items() {
         let parts = keys.iter().map(|key| key.of(item, budget));
         let parts: Vec<_> = parts.collect::<Result<_, _>>()?;
+        budget.memory(size_of::<(Value, Value)>())?;
         pairs.push((Value::list(parts, budget)?, item.clone()));
     }
     Value::list(
@@ -118,11 +119,12 @@ pub(super) fn dictsort(value: Value, args: Args, budget: &Budget) -> Result<Valu
     let Value::Dict(map) = value else {
         return Err(wrong("dictsort", "a mapping", &value));
     };
-    let key = Key::new(None, flag(case.as_ref()))?;
+    let key = Key::new(None, flag(case.as_ref()), budget)?;
     let items = iterate(&Value::View(View::Items, map), budget)?;
     let mut pairs = Vec::new();
     for item in items.items() {
         let Value::Tuple(pair) = item else { continue };
+        budget.memory(size_of::<(Value, Value)>())?;
         pairs.push((key.of(&pair.items()[at], budget)?, item.clone()));
     }
     Value::list(
@@ -133,7 +135,7 @@ pub(super) fn dictsort(value: Value, args: Args, budget: &Budget) -> Result<Valu
 
 pub(super) fn unique(value: Value, args: Args, budget: &Budget) -> Result<Value, Error> {
     let [case, attribute] = args.bind("unique", ["case_sensitive", "attribute"])?;
-    let key = Key::new(attribute, flag(case.as_ref()))?;
+    let key = Key::new(attribute, flag(case.as_ref()), budget)?;
     let (mut seen, mut kept) = (Vec::new(), Vec::new());
     'items: for item in iterate(&value, budget)?.items() {
         let key = key.of(item, budget)?;
@@ -160,7 +162,7 @@ pub(super) fn max(value: Value, args: Args, budget: &Budget) -> Result<Value, Er
 
 fn extreme(value: &Value, args: Args, which: &str, budget: &Budget) -> Result<Value, Error> {
     let [case, attribute] = args.bind(which, ["case_sensitive", "attribute"])?;
-    let key = Key::new(attribute, flag(case.as_ref()))?;
+    let key = Key::new(attribute, flag(case.as_ref()), budget)?;
     let mut best: Option<(Value, Value)> = None;
     for item in iterate(value, budget)?.items() {
         let key = key.of(item, budget)?;
@@ -182,8 +184,9 @@ pub(super) fn sum(value: Value, args: Args, budget: &Budget) -> Result<Value, Er
     if total.text().is_some() {
         return Err(Error::runtime("sum cannot add strings"));
     }
+    let key = Key::new(attribute, true, budget)?;
     for item in iterate(&value, budget)?.items() {
-        let item = key_of(item, attribute.as_ref(), budget)?;
+        let item = key.of(item, budget)?;
         total = ops::binary(Operator::Add, &total, &item, budget)?;
     }
     Ok(total)

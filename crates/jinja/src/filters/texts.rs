@@ -70,7 +70,7 @@ pub(super) fn center(value: Value, args: Args, budget: &Budget) -> Result<Value,
     let [width] = args.bind("center", ["width"])?;
     let width = int_or(width.as_ref(), 80, "center")?;
     let all = soft(&value, "center", budget)?;
-    methods::centered(&all, width, ' ', budget).map(Value::Str)
+    methods::centered(&all, width, &Text::own(" "), budget).map(Value::Str)
 }
 
 pub(super) fn replace(value: Value, args: Args, budget: &Budget) -> Result<Value, Error> {

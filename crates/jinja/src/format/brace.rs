@@ -25,7 +25,7 @@ pub(crate) fn braces(text: &Text, args: &Args, budget: &Budget) -> Result<Text, 
 struct Braces<'v> {
     text: &'v Text,
     args: &'v Args,
-    budget: &'v Budget,
+    budget: &'v Budget<'v>,
     /// The next value without a number.
     next: usize,
     sink: Sink<'v>,
@@ -53,13 +53,14 @@ impl Braces<'_> {
             if field.contains('{') {
                 return Err(Error::unsupported("a field inside a field of a format"));
             }
-            self.field(field)?;
+            self.field(&self.text.part_of(&rest[at..=at + 1 + end]), field)?;
             rest = &inner[end + 1..];
         }
         self.sink.push(&self.text.part_of(rest))
     }
 
-    fn field(&mut self, field: &str) -> Result<(), Error> {
+    /// Writes a field; `whole` is it with its braces.
+    fn field(&mut self, whole: &Text, field: &str) -> Result<(), Error> {
         self.budget.steps(4)?;
         let (head, spec) = field.split_once(':').unwrap_or((field, ""));
         let (name, conversion) = match head.split_once('!') {
@@ -67,7 +68,10 @@ impl Braces<'_> {
             None => (head, None),
         };
         let value = self.value(name)?;
-        let spec = spec_of(spec)?;
+        let spec = Spec {
+            own: whole.is_own(),
+            ..spec_of(spec)?
+        };
         match conversion {
             None => self.write(&value, &spec),
             Some("s") => {
@@ -92,14 +96,14 @@ impl Braces<'_> {
             self.budget.steps(1)?;
             if let Some(inner) = rest.strip_prefix('.') {
                 let end = inner.find(['.', '[']).unwrap_or(inner.len());
-                value = attribute(&value, &Text::own(&inner[..end]), self.budget)?;
+                value = attribute(&value, &self.text.part_of(&inner[..end]), self.budget)?;
                 rest = &inner[end..];
             } else if let Some((key, after)) =
                 rest.strip_prefix('[').and_then(|r| r.split_once(']'))
             {
                 let key = match key.parse() {
                     Ok(index) if key.bytes().all(|byte| byte.is_ascii_digit()) => Value::Int(index),
-                    _ => Value::own(key),
+                    _ => Value::Str(self.text.part_of(key)),
                 };
                 value = item(&value, &key, self.budget)?;
                 rest = after;
@@ -127,12 +131,13 @@ impl Braces<'_> {
                 .cloned()
                 .ok_or_else(missing);
         }
-        let named = self
-            .args
-            .named
-            .iter()
-            .find(|(other, _)| other.as_str() == name);
-        named.map(|(_, value)| value.clone()).ok_or_else(missing)
+        self.budget.steps(self.args.named.len() as u64 / 8)?;
+        for (other, value) in &self.args.named {
+            if other.is(name, self.budget)? {
+                return Ok(value.clone());
+            }
+        }
+        Err(missing())
     }
 
     fn write(&mut self, value: &Value, spec: &Spec) -> Result<(), Error> {
@@ -163,6 +168,7 @@ impl Braces<'_> {
         if !matches!(spec.kind, None | Some('s')) || spec.align == Some('=') || spec.sign != '-' {
             return Err(Error::runtime("this format is not for a string"));
         }
+        self.budget.work(text.len())?;
         let most = spec
             .precision
             .unwrap_or(usize::MAX)
@@ -205,6 +211,7 @@ impl Braces<'_> {
     }
 
     fn write_float(&mut self, value: f64, spec: &Spec) -> Result<(), Error> {
+        self.budget.steps(spec.precision.unwrap_or(0) as u64 / 4)?;
         let text = match (spec.kind, spec.precision) {
             (None, None) => show::float(value),
             (None, Some(_)) => {

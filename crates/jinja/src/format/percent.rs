@@ -66,7 +66,7 @@ impl Source<'_> {
 struct Percent<'v> {
     text: &'v Text,
     values: Source<'v>,
-    budget: &'v Budget,
+    budget: &'v Budget<'v>,
     sink: Sink<'v>,
 }
 
@@ -94,6 +94,8 @@ impl Percent<'_> {
 
     fn directive<'t>(&mut self, mut rest: &'t str) -> Result<&'t str, Error> {
         self.budget.steps(4)?;
+        let all = self.text.as_str();
+        let start = all.len() - rest.len() - 1;
         let mut value = None;
         if let Some(inner) = rest.strip_prefix('(') {
             let Some(end) = inner.find(')') else {
@@ -102,7 +104,7 @@ impl Percent<'_> {
             let Some(dict) = self.values.dict else {
                 return Err(Error::runtime("a format with keys needs a dict"));
             };
-            let key = Value::own(&inner[..end]);
+            let key = Value::Str(self.text.part_of(&inner[..end]));
             let Value::Dict(map) = dict else {
                 return Err(Error::runtime("a format with keys needs a dict"));
             };
@@ -113,6 +115,10 @@ impl Percent<'_> {
             rest = &inner[end + 1..];
         }
         let (spec, after) = self.spec(rest)?;
+        let spec = Spec {
+            own: self.text.part(start..all.len() - after.len()).is_own(),
+            ..spec
+        };
         let value = match value {
             Some(value) => value,
             None => self.values.next()?,
@@ -171,6 +177,7 @@ impl Percent<'_> {
                         out.finish()
                     }
                 };
+                self.budget.work(text.len())?;
                 let most = spec
                     .precision
                     .unwrap_or(usize::MAX)
@@ -184,6 +191,7 @@ impl Percent<'_> {
                     return Err(crate::args::wrong("the format", "a number", value));
                 };
                 let precision = spec.precision.unwrap_or(6);
+                self.budget.steps(precision as u64 / 4)?;
                 let number = ops::float_of(number);
                 let text = number::float(number, kind, precision, spec.alternate)?;
                 self.sink.number(&text, "", &spec)

@@ -149,7 +149,7 @@ fn split(all: &Text, name: &str, args: Args, budget: &Budget) -> Result<Value, E
     let most = usize::try_from(most).unwrap_or(usize::MAX);
     let from_right = name == "rsplit";
     let parts = match separator {
-        None | Some(Value::None) => split_space(all.as_str(), most, from_right),
+        None | Some(Value::None) => split_space(all.as_str(), (most, from_right), budget)?,
         Some(separator) => {
             let separator = text(separator, name)?;
             if separator.is_empty() {
@@ -168,19 +168,23 @@ fn split(all: &Text, name: &str, args: Args, budget: &Budget) -> Result<Value, E
             }
         }
     };
-    budget.memory(parts.len() * size_of::<&str>())?;
     let parts = parts.into_iter().map(|part| Value::Str(all.part_of(part)));
     Value::list(parts.collect(), budget)
 }
 
 /// Parts between runs of white space, at most `most` cuts; what is left keeps its inner space.
-fn split_space(all: &str, most: usize, from_right: bool) -> Vec<&str> {
+fn split_space<'a>(
+    all: &'a str,
+    (most, from_right): (usize, bool),
+    budget: &Budget,
+) -> Result<Vec<&'a str>, Error> {
     let mut parts = Vec::new();
     let mut rest = match from_right {
         false => all.trim_start_matches(is_space),
         true => all.trim_end_matches(is_space),
     };
     while !rest.is_empty() {
+        budget.memory(size_of::<Value>())?;
         let cut = match from_right {
             _ if parts.len() == most => None,
             false => rest.split_once(is_space),
@@ -201,7 +205,7 @@ fn split_space(all: &str, most: usize, from_right: bool) -> Vec<&str> {
     if from_right {
         parts.reverse();
     }
-    parts
+    Ok(parts)
 }
 
 /// Lines as Python splits them, with or without what ends them.
@@ -393,29 +397,32 @@ fn justified(all: &Text, name: &str, args: Args, budget: &Budget) -> Result<Valu
     let [width, fill] = args.bind(name, ["width", "fillchar"])?;
     let width = int(&required(width, name, "width")?, name)?;
     let fill = match fill {
-        None => ' ',
+        None => Text::own(" "),
         Some(fill) => {
             let fill = text(fill, name)?;
             let mut chars = fill.as_str().chars();
             match (chars.next(), chars.next()) {
-                (Some(char), None) if name != "zfill" => char,
+                (Some(_), None) if name != "zfill" => fill,
                 _ => return Err(Error::runtime(format!("{name} fills with one character"))),
             }
         }
     };
     let missing = missing(all, width)?;
     let result = match name {
-        "ljust" => filled(all, (0, missing), fill, budget)?,
-        "rjust" => filled(all, (missing, 0), fill, budget)?,
+        "ljust" => filled(all, (0, missing), &fill, budget)?,
+        "rjust" => filled(all, (missing, 0), &fill, budget)?,
         "zfill" => {
             let sign = usize::from(all.as_str().starts_with(['+', '-']));
             let mut out = Builder::default();
             out.push(&all.part(0..sign), budget)?;
             let digits = all.part(sign..all.len());
-            out.push(&filled(&digits, (missing, 0), '0', budget)?, budget)?;
+            out.push(
+                &filled(&digits, (missing, 0), &Text::own("0"), budget)?,
+                budget,
+            )?;
             out.finish()
         }
-        _ => centered(all, width, fill, budget)?,
+        _ => centered(all, width, &fill, budget)?,
     };
     Ok(Value::Str(result))
 }

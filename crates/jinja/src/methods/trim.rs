@@ -58,7 +58,7 @@ pub(crate) fn trimmed(
 pub(crate) fn centered(
     text: &Text,
     width: i64,
-    fill: char,
+    fill: &Text,
     budget: &Budget,
 ) -> Result<Text, Error> {
     let missing = missing(text, width)?;
@@ -81,17 +81,17 @@ pub(super) fn missing(text: &Text, width: i64) -> Result<usize, Error> {
 pub(super) fn filled(
     text: &Text,
     (left, right): (usize, usize),
-    fill: char,
+    fill: &Text,
     budget: &Budget,
 ) -> Result<Text, Error> {
     budget.work(text.len())?;
     let mut out = Builder::default();
     for _ in 0..left {
-        out.char(fill, true, budget)?;
+        out.push(fill, budget)?;
     }
     out.push(text, budget)?;
     for _ in 0..right {
-        out.char(fill, true, budget)?;
+        out.push(fill, budget)?;
     }
     Ok(out.finish())
 }

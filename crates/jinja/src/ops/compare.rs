@@ -63,6 +63,7 @@ fn equal_seqs(left: &Seq, right: &Seq, budget: &Budget) -> Result<bool, Error> {
         return Ok(false);
     }
     for (left, right) in left.items().iter().zip(right.items()) {
+        budget.steps(1)?;
         if !same_object(left, right) && !equal(left, right, budget)? {
             return Ok(false);
         }
@@ -130,17 +131,21 @@ pub(crate) fn lookup(map: &Map, key: &Value, budget: &Budget) -> Result<Option<V
     Ok(None)
 }
 
+/// Refuses what cannot be a key, which is known without going through the value.
 pub(crate) fn check_hashable(value: &Value) -> Result<(), Error> {
-    match value {
-        Value::List(_) | Value::Dict(_) | Value::View(View::Keys | View::Items, _) => {
-            let found = value.type_name();
-            Err(Error::runtime(format!(
-                "a value of type {found} cannot be a key"
-            )))
-        }
-        Value::Tuple(seq) => seq.items().iter().try_for_each(check_hashable),
-        _ => Ok(()),
+    if value.is_hashable() {
+        return Ok(());
     }
+    let mut found = value;
+    while let Value::Tuple(seq) = found {
+        let inner = seq.items().iter().find(|item| !item.is_hashable());
+        let Some(inner) = inner else { break };
+        found = inner;
+    }
+    let found = found.type_name();
+    Err(Error::runtime(format!(
+        "a value of type {found} cannot be a key"
+    )))
 }
 
 /// Which of two values comes first; `None` where neither does and they are not equal.

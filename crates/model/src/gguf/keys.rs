@@ -1,8 +1,6 @@
 //! Every key that is known, and what it may say. A key below the architecture's name that is not here
 //! is refused: it could change what the model computes.
 
-use std::collections::HashSet;
-
 use crate::error::{ModelError, shown};
 use crate::family::{FAMILIES, Family};
 
@@ -162,11 +160,10 @@ pub(super) fn refuse_strangers(metadata: &Metadata, family: &Family) -> Result<(
 
 /// Whether a key that begins so belongs below an architecture's name, and not below this one's.
 fn is_misplaced(first: &str) -> bool {
-    let groups: HashSet<&str> = BELOW_ARCHITECTURE
+    let mut groups = BELOW_ARCHITECTURE
         .iter()
-        .filter_map(|(name, _)| Some(name.split_once('.')?.0))
-        .collect();
-    groups.contains(first) || FAMILIES.iter().any(|family| family.name == first)
+        .filter_map(|(name, _)| Some(name.split_once('.')?.0));
+    groups.any(|group| group == first) || FAMILIES.iter().any(|family| family.name == first)
 }
 
 fn check_below(
@@ -254,6 +251,8 @@ fn refuse_kind(metadata: &Metadata) -> Result<(), ModelError> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::HashSet;
+
     use super::*;
 
     #[test]

@@ -6,7 +6,8 @@ use serde_json::{Map, Value};
 
 use crate::error::ModelError;
 use crate::files::read_regular;
-use crate::limits::JSON_BYTES_MAX;
+use crate::json_values::ValueLimit;
+use crate::limits::{CONFIG_BYTES_MAX, CONFIG_VALUES_MAX};
 
 /// config.json, and where it was read.
 #[derive(Debug)]
@@ -80,7 +81,7 @@ impl Config {
     /// Reads `config.json` in `directory`.
     pub(crate) fn open(directory: &Path) -> Result<Self, ModelError> {
         let file = directory.join("config.json");
-        let keys = read_json(&file)?;
+        let keys = read_json(&file, (CONFIG_BYTES_MAX, CONFIG_VALUES_MAX))?;
         Ok(Self { file, keys })
     }
 
@@ -124,15 +125,20 @@ impl Config {
     }
 }
 
-/// Reads a JSON file of limited size.
-pub(super) fn read_json<T: DeserializeOwned>(path: &Path) -> Result<T, ModelError> {
-    let text = read_regular(path, JSON_BYTES_MAX)?;
+/// Reads a JSON file of at most so many bytes and values.
+pub(super) fn read_json<T: DeserializeOwned>(
+    path: &Path,
+    (bytes_max, values_max): (u64, usize),
+) -> Result<T, ModelError> {
+    let text = read_regular(path, bytes_max)?;
     let malformed = |offset, what| ModelError::Malformed {
         file: path.to_owned(),
         field: "json".to_owned(),
         offset,
         what,
     };
+    let limit = ValueLimit::of_all(values_max);
+    limit.check(&text).map_err(|what| malformed(None, what))?;
     serde_json::from_slice(&text)
         .map_err(|error| malformed(json_offset(&text, &error), error.to_string()))
 }

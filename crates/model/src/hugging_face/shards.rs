@@ -9,7 +9,11 @@ use serde::Deserialize;
 
 use crate::error::{ModelError, shown};
 use crate::files::Files;
-use crate::limits::{SAFETENSORS_HEADER_BYTES_MAX, SHARDS_MAX, TENSORS_MAX};
+use crate::json_values::ValueLimit;
+use crate::limits::{
+    INDEX_BYTES_MAX, INDEX_VALUES_MAX, SAFETENSORS_HEADER_BYTES_MAX, SAFETENSORS_HEADER_VALUES_MAX,
+    SHARDS_MAX, TENSORS_MAX,
+};
 use crate::tensors::{Tensor, TensorSource};
 
 use super::config::{json_offset, read_json};
@@ -58,7 +62,7 @@ impl Shards {
     }
 
     fn add_all(&mut self, path: &Path, files: &mut Files) -> Result<(), ModelError> {
-        let index: Index = read_json(path)?;
+        let index: Index = read_json(path, (INDEX_BYTES_MAX, INDEX_VALUES_MAX))?;
         let wrong = |field: &str, what: String| ModelError::Malformed {
             file: path.to_owned(),
             field: shown(field),
@@ -169,6 +173,9 @@ impl Header<'_> {
         // Held against the limit just now.
         let mut text = vec![0; len as usize];
         file.read_exact(&mut text).map_err(io)?;
+        ValueLimit::of_all(SAFETENSORS_HEADER_VALUES_MAX)
+            .check(&text)
+            .map_err(|what| self.wrong("header", Some(8), what))?;
         let metadata: Metadata = serde_json::from_slice(&text).map_err(|error| {
             let offset = json_offset(&text, &error).map_or(8, |at| at + 8);
             self.wrong("header", Some(offset), error.to_string())

@@ -81,10 +81,11 @@ impl Bpe {
         Ok(bpe)
     }
 
-    /// Text must not become a control token by merging, so such merges are not there.
+    /// Text must not become structure by merging, so such merges are not there.
     fn index(&mut self, rank: u32, pieces: &Pieces) -> Result<(), Crowded> {
         let [left, right, both] = self.merges[rank as usize];
-        if pieces.kind(both) == Some(Kind::Control) || self.find(left, right).is_some() {
+        let structure = matches!(pieces.kind(both), Some(Kind::Control | Kind::Structure));
+        if structure || self.find(left, right).is_some() {
             return Ok(());
         }
         self.pairs.insert(hash_pair(left, right), rank)
@@ -240,7 +241,7 @@ pub(super) fn alphabet_tokens(written: &Written<'_>) -> Box<[u32; 256]> {
     bytes
 }
 
-/// Tokens by their bytes, without control tokens and those that stand for one byte.
+/// Tokens by their bytes, without structure and those that stand for one byte.
 fn words(parts: &BpeParts<'_>, pieces: &Pieces) -> Result<Index, Crowded> {
     let alphabet = matches!(parts.start, Start::Bytes(_)).then(ByteAlphabet::new);
     let mut index = Index::with_room_for(parts.tokens.len());

@@ -1,5 +1,6 @@
 //! The text side of a Hugging Face directory: `tokenizer.json` and the files beside it.
 
+use std::collections::BTreeMap;
 use std::path::Path;
 
 use serde::Deserialize;
@@ -7,9 +8,13 @@ use serde::de::DeserializeOwned;
 
 use crate::error::ModelError;
 use crate::files::read_optional;
+use crate::json_values::ValueLimit;
 
 use super::json::{Place, TokenizerJson};
-use super::limits::{CONFIG_BYTES_MAX, TOKENIZER_JSON_BYTES_MAX};
+use super::limits::{
+    CONFIG_BYTES_MAX, CONFIG_VALUES_MAX, TEMPLATE_FILE_BYTES_MAX, TOKENIZER_CONFIG_BYTES_MAX,
+    TOKENIZER_CONFIG_VALUES_MAX, TOKENIZER_JSON_BYTES_MAX,
+};
 use super::parts::Parts;
 use super::template::ChatTemplate;
 use super::tokenizer::Tokenizer;
@@ -21,6 +26,9 @@ struct TokenizerConfig {
     bos_token: Option<TokenName>,
     eos_token: Option<TokenName>,
     chat_template: Option<Templates>,
+    /// The added tokens by their ids, as digits.
+    #[serde(default)]
+    added_tokens_decoder: BTreeMap<u32, TokenName>,
 }
 
 /// The keys of `special_tokens_map.json` that count here.
@@ -30,7 +38,7 @@ struct SpecialTokensMap {
     eos_token: Option<TokenName>,
 }
 
-#[derive(Deserialize)]
+#[derive(Clone, Deserialize)]
 #[serde(untagged)]
 enum TokenName {
     Text(String),
@@ -93,24 +101,34 @@ struct Beside {
 
 impl Beside {
     fn read(directory: &Path) -> Result<Self, ModelError> {
+        let limits = (TOKENIZER_CONFIG_BYTES_MAX, TOKENIZER_CONFIG_VALUES_MAX);
+        let small = (CONFIG_BYTES_MAX, CONFIG_VALUES_MAX);
         Ok(Self {
-            config: read_json(&directory.join("tokenizer_config.json"))?,
-            map: read_json(&directory.join("special_tokens_map.json"))?,
+            config: read_json(&directory.join("tokenizer_config.json"), limits)?,
+            map: read_json(&directory.join("special_tokens_map.json"), small)?,
             ids: [
-                read_json(&directory.join("generation_config.json"))?,
-                read_json(&directory.join("config.json"))?,
+                read_json(&directory.join("generation_config.json"), small)?,
+                read_json(&directory.join("config.json"), small)?,
             ],
         })
     }
 
+    /// The texts of the first token, the one that counts first.
+    fn bos_texts(&self) -> impl Iterator<Item = &str> {
+        let names = [&self.config.bos_token, &self.map.bos_token];
+        names.into_iter().flatten().map(TokenName::text)
+    }
+
+    /// The texts of the token that ends a text, the one that counts first.
+    fn eos_texts(&self) -> impl Iterator<Item = &str> {
+        let names = [&self.config.eos_token, &self.map.eos_token];
+        names.into_iter().flatten().map(TokenName::text)
+    }
+
     /// Every token that one of the files says ends a text.
     fn ends(&self, json: &TokenizerJson<'_>) -> Vec<i64> {
-        let names = [&self.config.eos_token, &self.map.eos_token]
-            .into_iter()
-            .flatten();
-        let named = names
-            .filter_map(|name| json.id_of(name.text()))
-            .map(i64::from);
+        let named = self.eos_texts().filter_map(|text| json.id_of(text));
+        let named = named.map(i64::from);
         let keys = self
             .ids
             .iter()
@@ -121,14 +139,32 @@ impl Beside {
 
     /// The token that the files name as the first one.
     fn bos(&self, json: &TokenizerJson<'_>) -> Option<i64> {
-        let mut names = [&self.config.bos_token, &self.map.bos_token]
-            .into_iter()
-            .flatten();
-        let named = names
-            .find_map(|name| json.id_of(name.text()))
-            .map(i64::from);
+        let named = self.bos_texts().find_map(|text| json.id_of(text));
+        let named = named.map(i64::from);
         let mut keys = self.ids.iter().filter_map(|ids| ids.bos_token_id.as_ref());
         named.or_else(|| keys.find_map(|ids| ids.all().first().copied()))
+    }
+
+    /// Refuses an added token of `tokenizer_config.json` that `tokenizer.json` does not have.
+    /// transformers adds it to the vocabulary when it loads; here one file describes a tokenizer.
+    fn check_added(&self, directory: &Path, json: &TokenizerJson<'_>) -> Result<(), ModelError> {
+        let mut missing = self.config.added_tokens_decoder.clone();
+        for (text, id) in json.tokens() {
+            let listed = missing.get(&id);
+            if listed.is_some_and(|name| name.text() == text) {
+                missing.remove(&id);
+            }
+        }
+        let Some((id, name)) = missing.first_key_value() else {
+            return Ok(());
+        };
+        let file = &directory.join("tokenizer_config.json");
+        let found = format!("{}, which tokenizer.json has not,", name.text());
+        Err(Place { file }.unsupported(
+            &format!("added_tokens_decoder.{id}"),
+            &found,
+            "tokens of tokenizer.json; save it again with transformers",
+        ))
     }
 }
 
@@ -149,7 +185,8 @@ pub(crate) fn read_directory(
     let json = TokenizerJson::read(&file, &text)?;
     drop(text);
     let beside = Beside::read(directory)?;
-    let template = template(directory, &beside.config)?;
+    beside.check_added(directory, &json)?;
+    let template = template(directory, &beside)?;
     let ends = beside.ends(&json);
     let built = json.build(&ends)?;
     let bos = bos(&file, &json, &beside)?;
@@ -171,14 +208,11 @@ pub(crate) fn read_directory(
     Ok((Tokenizer::new(built.encoder, parts), template))
 }
 
-fn template(
-    directory: &Path,
-    config: &TokenizerConfig,
-) -> Result<Option<ChatTemplate>, ModelError> {
+fn template(directory: &Path, beside: &Beside) -> Result<Option<ChatTemplate>, ModelError> {
     let file = directory.join("chat_template.jinja");
     let source = match (
-        read_optional(&file, CONFIG_BYTES_MAX)?,
-        &config.chat_template,
+        read_optional(&file, TEMPLATE_FILE_BYTES_MAX)?,
+        &beside.config.chat_template,
     ) {
         (Some(bytes), _) => String::from_utf8(bytes).map_err(|error| {
             Place { file: &file }.malformed("chat template", &error.to_string())
@@ -190,12 +224,9 @@ fn template(
         },
         (None, None) => return Ok(None),
     };
-    let text = |name: &Option<TokenName>| name.as_ref().map_or("", TokenName::text).to_owned();
-    Ok(Some(ChatTemplate::new(
-        source,
-        text(&config.bos_token),
-        text(&config.eos_token),
-    )))
+    let bos = beside.bos_texts().next().unwrap_or_default().to_owned();
+    let eos = beside.eos_texts().next().unwrap_or_default().to_owned();
+    Ok(Some(ChatTemplate::new(source, bos, eos)))
 }
 
 /// The token before every text: what the configuration says, or else what the tokenizer itself
@@ -213,10 +244,15 @@ fn bos(file: &Path, json: &TokenizerJson<'_>, beside: &Beside) -> Result<Option<
     }
 }
 
-fn read_json<T: DeserializeOwned + Default>(file: &Path) -> Result<T, ModelError> {
-    let Some(bytes) = read_optional(file, CONFIG_BYTES_MAX)? else {
+fn read_json<T: DeserializeOwned + Default>(
+    file: &Path,
+    (bytes_max, values_max): (u64, usize),
+) -> Result<T, ModelError> {
+    let Some(bytes) = read_optional(file, bytes_max)? else {
         return Ok(T::default());
     };
-    let read = serde_json::from_slice(&bytes);
-    read.map_err(|error| Place { file }.malformed("JSON", &error.to_string()))
+    let malformed = |what: String| Place { file }.malformed("JSON", &what);
+    let limit = ValueLimit::of_all(values_max);
+    limit.check(&bytes).map_err(malformed)?;
+    serde_json::from_slice(&bytes).map_err(|error| malformed(error.to_string()))
 }

@@ -1,5 +1,4 @@
 use std::borrow::Cow;
-use std::ops::Range;
 
 use crate::error::ModelError;
 
@@ -8,7 +7,7 @@ use super::budget::Budget;
 use super::merge::Merger;
 use super::normalise::Normaliser;
 use super::pieces::Pieces;
-use super::special::{Fragment, Marked, Own, Specials};
+use super::special::{Fragment, Marked, Own, Scope, Specials};
 use super::split::Splitter;
 use super::spm::Spm;
 
@@ -58,11 +57,11 @@ pub(super) struct Run<'r> {
 }
 
 impl Encoder {
-    /// The tokens of `text`, whose template wrote the bytes in `own`.
+    /// The tokens of a text.
     pub(super) fn encode(
         &self,
         pieces: &Pieces,
-        (text, own): (&str, &[Range<usize>]),
+        marked: Marked<'_>,
         budget: &mut Budget<'_>,
     ) -> Result<Vec<u32>, ModelError> {
         let mut run = Run {
@@ -70,30 +69,35 @@ impl Encoder {
             merger: Merger::default(),
             out: Vec::new(),
         };
-        let own = Own::new(own);
-        let marked = Marked { text, own: &own };
-        let mut begins = true;
+        let text = marked.text;
+        let within = match marked.scope {
+            Scope::Trusted | Scope::AsText => Scope::AsText,
+            Scope::Chat(_) => Scope::Chat(Own::new(&[])),
+        };
+        let mut after_special = true;
         self.specials.cut(marked, budget, &mut |fragment, budget| {
             match &fragment {
                 Fragment::Token(id) => run.token(*id, budget)?,
                 Fragment::Text(at) => {
                     let part = Part {
                         text: &text[at.clone()],
-                        first: at.start == 0,
-                        begins,
+                        is_first: at.start == 0,
+                        after_special,
                     };
-                    self.fragment(part, &mut run, budget)?;
+                    self.fragment((part, &within), &mut run, budget)?;
                 }
             }
-            begins = matches!(fragment, Fragment::Token(_));
+            after_special = matches!(fragment, Fragment::Token(_));
             Ok(())
         })?;
         Ok(run.out)
     }
 
+    /// `scope` is for the tokens that are looked for in the normalised text, whose bytes are no
+    /// longer those that a template's ranges count.
     fn fragment(
         &self,
-        part: Part<'_>,
+        (part, scope): (Part<'_>, &Scope),
         run: &mut Run<'_>,
         budget: &mut Budget<'_>,
     ) -> Result<(), ModelError> {
@@ -106,17 +110,13 @@ impl Encoder {
         if self.normalised.is_empty() {
             return self.words(part, run, budget);
         }
-        let own = Own::new(&[]);
-        let marked = Marked {
-            text: &text,
-            own: &own,
-        };
+        let marked = Marked { text: &text, scope };
         self.normalised
             .cut(marked, budget, &mut |fragment, budget| match fragment {
                 Fragment::Token(id) => run.token(id, budget),
                 Fragment::Text(at) => {
                     let part = Part {
-                        first: part.first && at.start == 0,
+                        is_first: part.is_first && at.start == 0,
                         text: &text[at],
                         ..part
                     };
@@ -132,7 +132,7 @@ impl Encoder {
         budget: &mut Budget<'_>,
     ) -> Result<(), ModelError> {
         let text = match &self.prefix {
-            Some(prefix) => prefix.put(part.text, part.first),
+            Some(prefix) => prefix.put(part.text, part.is_first),
             None => Cow::Borrowed(part.text),
         };
         if text.is_empty() {
@@ -169,10 +169,10 @@ impl Encoder {
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Part<'t> {
     pub(super) text: &'t str,
-    /// It is the first of the text, with nothing before it.
-    pub(super) first: bool,
-    /// It begins the text, or follows a special token.
-    pub(super) begins: bool,
+    /// It begins at the first byte of the whole text.
+    pub(super) is_first: bool,
+    /// It is the first of the text, or comes directly after a special token.
+    pub(super) after_special: bool,
 }
 
 impl Run<'_> {

@@ -9,7 +9,7 @@ use super::normalise::Normaliser;
 use super::parts::{Parts, is_end, is_named_control};
 use super::pieces::{Kind, Pieces};
 use super::pre::Pre;
-use super::special::{Special, Specials, TooLong};
+use super::special::{Role, Special, Specials, TooLong};
 use super::split::Splitter;
 use super::spm::{Spm, SpmFault, SpmParts};
 use super::tokenizer::Tokenizer;
@@ -182,11 +182,16 @@ fn pre(vocabulary: &GgufVocabulary<'_>) -> Result<Pre, ModelError> {
 fn specials(vocabulary: &GgufVocabulary<'_>, pieces: &Pieces) -> Result<Specials, ModelError> {
     let mut tokens = Vec::new();
     for (id, text) in (0..).zip(&vocabulary.tokens) {
-        let control = pieces.kind(id) == Some(Kind::Control);
-        if !text.is_empty() && (control || pieces.kind(id) == Some(Kind::Added)) {
+        let role = match pieces.kind(id) {
+            Some(Kind::Control) => Role::Control,
+            Some(Kind::Structure) => Role::Structure,
+            Some(Kind::Added) => Role::Text,
+            _ => continue,
+        };
+        if !text.is_empty() {
             let mut special = Special::control(text, id);
-            special.rules.control = control;
-            special.rules.strips_after = vocabulary.strips_after(text, control);
+            special.rules.role = role;
+            special.rules.strips_after = vocabulary.strips_after(text, role == Role::Control);
             tokens.push(special);
         }
     }

@@ -9,10 +9,10 @@ pub(super) struct MarkCut {
 }
 
 impl MarkCut {
-    /// For a vocabulary whose merges make only these texts.
-    pub(super) fn of<'t>(mut made: impl Iterator<Item = &'t [u8]>) -> Self {
+    /// For a vocabulary in which `texts` are the only results of merges.
+    pub(super) fn of<'t>(mut texts: impl Iterator<Item = &'t [u8]>) -> Self {
         Self {
-            before_marks: !made.any(has_inner_mark),
+            before_marks: !texts.any(has_inner_mark),
         }
     }
 
@@ -60,8 +60,8 @@ mod tests {
 
     #[test]
     fn a_word_is_marks_and_what_follows_them() {
-        let check = |made: &str, words: &[&str]| {
-            let cut = MarkCut::of([made.as_bytes()].into_iter());
+        let check = |merged: &str, words: &[&str]| {
+            let cut = MarkCut::of([merged.as_bytes()].into_iter());
             assert_eq!(cut.words("a▁▁b▁c▁").collect::<Vec<_>>(), words);
         };
         check("▁▁b", &["a", "▁▁b", "▁c", "▁"]);

@@ -37,7 +37,7 @@ impl Parts {
 pub(super) fn is_named_control(kind: Kind, text: &[u8]) -> bool {
     let known = || std::str::from_utf8(text).is_ok_and(is_end);
     match kind {
-        Kind::Added => true,
+        Kind::Added | Kind::Structure => true,
         Kind::Plain | Kind::Spaced => known(),
         Kind::Byte | Kind::Control | Kind::Unused => false,
     }

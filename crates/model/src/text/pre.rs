@@ -17,7 +17,7 @@ struct Known {
     name: &'static str,
     rules: &'static Rules,
     /// The original's normaliser is NFC.
-    composes: bool,
+    nfc: bool,
 }
 
 /// Rules that several tokenizers share.
@@ -27,51 +27,59 @@ struct Rules {
     adds_bos: bool,
 }
 
-const fn as_is(name: &'static str, rules: &'static Rules) -> Known {
+const fn not_normalised(name: &'static str, rules: &'static Rules) -> Known {
     Known {
         name,
         rules,
-        composes: false,
+        nfc: false,
     }
 }
 
-const fn composed(name: &'static str, rules: &'static Rules) -> Known {
+const fn nfc(name: &'static str, rules: &'static Rules) -> Known {
     Known {
         name,
         rules,
-        composes: true,
+        nfc: true,
     }
 }
 
+/// The originals are those of llama.cpp's `convert_hf_to_gguf_update.py`, which gives each name its
+/// repository.
 const KNOWN: &[Known] = &[
-    as_is("llama-bpe", &LLAMA3),
-    as_is("llama3", &LLAMA3),
-    as_is("llama-v3", &LLAMA3),
-    as_is("falcon3", &LLAMA3),
-    as_is("pixtral", &LLAMA3),
-    as_is("midm-2.0", &LLAMA3),
-    as_is("dbrx", &DBRX),
-    as_is("smaug-bpe", &DBRX),
-    as_is("smollm", &DIGITS),
-    as_is("starcoder", &DIGITS),
-    as_is("refact", &DIGITS),
-    composed("command-r", &DIGITS),
-    as_is("minerva-7b", &DIGITS),
-    as_is("gpt-2", &GPT2),
-    as_is("phi-2", &GPT2),
-    // GPT-NeoX's tokenizer.
-    composed("olmo", &GPT2),
-    as_is("mellum", &GPT2),
-    as_is("trillion", &GPT2),
-    as_is("a.x-4.0", &GPT2),
-    composed("qwen2", &QWEN2),
-    // Qwen's tokenizer under the name of the model that was distilled into it.
-    composed("deepseek-r1-qwen", &QWEN2),
-    composed("megrez", &QWEN2),
-    composed("kormo", &QWEN2),
-    as_is("tekken", &TEKKEN),
-    as_is("gpt-4o", &GPT4O),
-    as_is("deepseek-coder", &DEEPSEEK_CODER),
+    // Looked up: no normaliser in Llama 3's published tokenizer.json.
+    not_normalised("llama-bpe", &LLAMA3),
+    not_normalised("llama3", &LLAMA3),
+    not_normalised("llama-v3", &LLAMA3),
+    // Looked up: none in transformers' GPT2Converter.
+    not_normalised("gpt-2", &GPT2),
+    // Looked up: NFC in transformers' Qwen2Converter. The second is Qwen's tokenizer under the name
+    // of the model that was distilled into it.
+    nfc("qwen2", &QWEN2),
+    nfc("deepseek-r1-qwen", &QWEN2),
+    // Looked up at second hand, in a public table of tokenizers' settings, which has NFC for
+    // Command R and for GPT-NeoX, whose tokenizer OLMo has.
+    nfc("command-r", &DIGITS),
+    nfc("olmo", &GPT2),
+    // Not looked up: as in the tokenizer whose rules each shares.
+    nfc("megrez", &QWEN2),
+    nfc("kormo", &QWEN2),
+    // Not looked up: as most byte-level tokenizers, none.
+    not_normalised("falcon3", &LLAMA3),
+    not_normalised("pixtral", &LLAMA3),
+    not_normalised("midm-2.0", &LLAMA3),
+    not_normalised("dbrx", &DBRX),
+    not_normalised("smaug-bpe", &DBRX),
+    not_normalised("smollm", &DIGITS),
+    not_normalised("starcoder", &DIGITS),
+    not_normalised("refact", &DIGITS),
+    not_normalised("minerva-7b", &DIGITS),
+    not_normalised("phi-2", &GPT2),
+    not_normalised("mellum", &GPT2),
+    not_normalised("trillion", &GPT2),
+    not_normalised("a.x-4.0", &GPT2),
+    not_normalised("tekken", &TEKKEN),
+    not_normalised("gpt-4o", &GPT4O),
+    not_normalised("deepseek-coder", &DEEPSEEK_CODER),
 ];
 
 const DIGIT: &str = r"\p{N}";
@@ -141,7 +149,7 @@ impl Pre {
             let step = Step::of(pattern, Behaviour::Isolated);
             step.expect("a pattern of this file")
         };
-        let form = known.composes.then_some(Change::Form(Form::Nfc));
+        let form = known.nfc.then_some(Change::Form(Form::Nfc));
         let normaliser = Normaliser::new(Vec::from_iter(form));
         Some(Self {
             splitter: Splitter::new(known.rules.steps.iter().map(step).collect()),

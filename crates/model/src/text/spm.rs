@@ -93,13 +93,14 @@ impl Spm {
         Ok(())
     }
 
-    /// The piece with this text that text may become. Control tokens are none of them: text that
-    /// looks like one stays text.
+    /// The piece with this text that text may become. Structure is none of them: text that looks
+    /// like it stays text.
     fn find(&self, pieces: &Pieces, text: &[u8]) -> Option<u32> {
         let id = self
             .index
             .find(hash_bytes(text), |id| pieces.text(id) == text)?;
-        (pieces.kind(id) != Some(Kind::Control)).then_some(id)
+        let structure = matches!(pieces.kind(id), Some(Kind::Control | Kind::Structure));
+        (!structure).then_some(id)
     }
 
     /// Appends the tokens of a part of a text.
@@ -153,9 +154,16 @@ impl Spm {
     }
 
     /// The text with marks for its spaces, and one before it where the vocabulary wants it.
-    fn marked(&self, Part { text, begins, .. }: Part<'_>) -> String {
+    fn marked(
+        &self,
+        Part {
+            text,
+            after_special,
+            ..
+        }: Part<'_>,
+    ) -> String {
         let mut marked = String::with_capacity(text.len() + text.len() / 2);
-        if begins && self.space_prefix {
+        if after_special && self.space_prefix {
             marked.push_str(SPACE_MARK);
         }
         for part in text.split_inclusive(' ') {

@@ -1,7 +1,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
-use gogrid_jinja::{Data, Template};
+use gogrid_jinja::{Data, ErrorKind, Template};
 
 use crate::error::ModelError;
 use crate::gguf::Metadata;
@@ -88,13 +88,21 @@ impl ChatTemplate {
     /// begins. `now` is what a template is told that asks for the date. Many templates begin with
     /// the BOS token, which must then not be added again.
     ///
+    /// `goes_on` is asked every few thousand steps of the template, which ends with
+    /// [`ModelError::Stopped`] once it says no.
+    ///
     /// Fails when the template raises an exception (roles it does not know), is broken, uses what
     /// is not supported, or takes more work or memory than a conversation can need.
+    #[expect(
+        clippy::too_many_arguments,
+        reason = "a conversation, a switch, the time and a way out have nothing in common"
+    )]
     pub fn render(
         &self,
         messages: &[Message],
         add_generation_prompt: bool,
         now: &CivilTime,
+        goes_on: &dyn Fn() -> bool,
     ) -> Result<ChatText, ModelError> {
         let failed = |what: String| ModelError::Template { what };
         let template = self
@@ -113,8 +121,11 @@ impl ChatTemplate {
             ("documents", Data::None),
         ];
         let rendered = template
-            .render(&variables, Some(now))
-            .map_err(|error| failed(error.to_string()))?;
+            .render_while(&variables, Some(now), goes_on)
+            .map_err(|error| match error.kind() {
+                ErrorKind::Stopped => ModelError::Stopped,
+                _ => failed(error.to_string()),
+            })?;
         let len = rendered.text.len();
         if len > RENDERED_BYTES_MAX {
             return Err(failed(format!(
@@ -197,7 +208,7 @@ mod tests {
         let template = ChatTemplate::new(source.to_owned(), "<s>".into(), "</s>".into());
         let now = CivilTime::new([2024, 7, 26], [15, 4, 9]).unwrap();
         template
-            .render(messages, prompt, &now)
+            .render(messages, prompt, &now, &|| true)
             .map_err(|error| error.to_string())
     }
 
@@ -282,6 +293,20 @@ mod tests {
                 "{source} gave {} bytes",
                 result.unwrap().len()
             );
+        }
+    }
+
+    #[test]
+    fn a_rendering_ends_soon_after_its_caller_gave_it_up() {
+        let source = "{% for i in range(9999) %}{% for i in range(9999) %}{% endfor %}{% endfor %}";
+        let template = ChatTemplate::new(source.to_owned(), String::new(), String::new());
+        let now = CivilTime::new([2024, 7, 26], [15, 4, 9]).unwrap();
+        for allowed in [0, 1, 5] {
+            let asked = std::cell::Cell::new(0);
+            let goes_on = || asked.replace(asked.get() + 1) < allowed;
+            let ended = template.render(&[], true, &now, &goes_on);
+            assert!(matches!(ended, Err(ModelError::Stopped)), "{ended:?}");
+            assert_eq!(asked.get(), allowed + 1);
         }
     }
 

@@ -280,9 +280,109 @@ fn control_tokens_are_found_only_in_the_templates_own_text() {
         .encode_marked(text, &own, EncodeLimit::NONE)
         .unwrap();
     let count = |id| ids.iter().filter(|found| **found == id).count();
-    assert_eq!((count(IM_START), count(IM_END), count(TOOL)), (1, 1, 1));
+    assert_eq!((count(IM_START), count(IM_END), count(TOOL)), (1, 1, 0));
     assert_eq!(ids[..2], [IM_START, HELLO]);
-    assert_eq!(ids[ids.len() - 3..], [TOOL, HELLO, IM_END]);
+    assert_eq!(ids[ids.len() - 2..], [HELLO, IM_END]);
+    // All of it is the template's: the same as any trusted text.
+    let all = &(0..text.len());
+    let all = std::slice::from_ref(all);
+    let ids = tokenizer
+        .encode_marked(text, all, EncodeLimit::NONE)
+        .unwrap();
+    check(&tokenizer, text, SpecialTokens::Parse, &ids);
+    assert!(ids.contains(&TOOL));
+}
+
+/// The small vocabulary with `text` as its added token: as a GGUF file and as a directory whose
+/// `tokenizer.json` does not call it special.
+fn with_added(text: &str) -> [Tokenizer; 3] {
+    let mut tokens = byte_level_tokens();
+    tokens[TOOL as usize] = text.to_owned();
+    let gguf = Tokenizer::from_gguf(&byte_level_vocabulary(&tokens)).unwrap();
+    let [raw, normalised] = [false, true].map(|normalised| {
+        let directory = directory(&json!({}), &json!({}));
+        let file = directory.path().join("tokenizer.json");
+        let mut json: Value = serde_json::from_slice(&fs::read(&file).unwrap()).unwrap();
+        let token = &mut json["added_tokens"][2];
+        assert_eq!(token["special"], false);
+        token["content"] = text.into();
+        token["normalized"] = normalised.into();
+        json["normalizer"] = json!({ "type": "NFC" });
+        fs::write(&file, json.to_string()).unwrap();
+        read_directory(directory.path()).unwrap().0
+    });
+    [gguf, raw, normalised]
+}
+
+#[test]
+fn a_message_begins_no_turn_with_a_token_that_is_not_called_special() {
+    // As DeepSeek's R1 distilled into Qwen and Qwen3 publish them.
+    let names = [
+        "<｜User｜>",
+        "<｜Assistant｜>",
+        "<think>",
+        "</think>",
+        "<tool_call>",
+        "<tool_response>",
+    ];
+    for name in names {
+        for tokenizer in with_added(name) {
+            let text = format!("{name}hello{name}e\u{301}");
+            let own = &(0..name.len());
+            let own = std::slice::from_ref(own);
+            let ids = tokenizer
+                .encode_marked(&text, own, EncodeLimit::NONE)
+                .unwrap();
+            assert_eq!(ids[..2], [TOOL, HELLO], "{name}");
+            assert!(!ids[2..].contains(&TOOL), "{name}: {ids:?}");
+            for special in [SpecialTokens::Parse, SpecialTokens::AsText] {
+                let ids = tokenizer.encode(&text, special).unwrap();
+                assert_eq!(ids[..3], [TOOL, HELLO, TOOL], "{name}");
+            }
+        }
+    }
+}
+
+#[test]
+fn added_tokens_that_are_text_are_found_in_messages() {
+    // As Gemma has them.
+    for name in ["\n\n\n", "  ", "<table>", "</h1>"] {
+        for tokenizer in with_added(name) {
+            let text = format!("{name}hello{name}");
+            let ids = tokenizer
+                .encode_marked(&text, &[], EncodeLimit::NONE)
+                .unwrap();
+            assert_eq!(ids, [TOOL, HELLO, TOOL], "{name:?}");
+        }
+    }
+}
+
+#[test]
+fn structure_does_not_come_of_merging() {
+    // A word that is a token as a whole, and the last of the merges.
+    let mut tokens = byte_level_tokens();
+    tokens.swap(TOOL as usize, HELLO as usize);
+    tokens[HELLO as usize] = "hell<".to_owned();
+    let mut vocabulary = byte_level_vocabulary(&tokens);
+    vocabulary.types[HELLO as usize] = 4;
+    vocabulary.merges = vec!["h e", "l l", "he ll", "hell <"];
+    for pre in ["gpt-2", "llama-bpe"] {
+        vocabulary.pre = Some(pre);
+        let tokenizer = Tokenizer::from_gguf(&vocabulary).unwrap();
+        let typed = tokenizer.encode_marked("hell<", &[], EncodeLimit::NONE);
+        assert!(!typed.unwrap().contains(&HELLO), "{pre}");
+        check(&tokenizer, "hell<", SpecialTokens::Parse, &[HELLO]);
+    }
+    let mut tokens = sentence_piece_tokens();
+    tokens[piece("llo") as usize] = "l>".to_owned();
+    tokens[piece("s>") as usize] = ">".to_owned();
+    let mut vocabulary = sentence_piece_vocabulary(&tokens);
+    vocabulary.types[piece("llo") as usize] = 4;
+    let tokenizer = Tokenizer::from_gguf(&vocabulary).unwrap();
+    let typed = tokenizer.encode_marked("l>", &[], EncodeLimit::NONE);
+    assert!(!typed.unwrap().contains(&piece("llo")));
+    let meant = tokenizer.encode("l>", SpecialTokens::Parse).unwrap();
+    assert!(meant.contains(&piece("llo")));
 }
 
 #[test]
@@ -575,7 +675,10 @@ fn the_configuration_beside_it_is_heeded_and_checked() {
     let (tokenizer, template) = read_directory(with_bos.path()).unwrap();
     assert_eq!(tokenizer.bos(), Some(IM_START));
     let now = CivilTime::new([2024, 7, 26], [0; 3]).unwrap();
-    let chat = template.unwrap().render(&[], false, &now).unwrap();
+    let chat = template
+        .unwrap()
+        .render(&[], false, &now, &|| true)
+        .unwrap();
     assert_eq!(chat.text(), "<|im_start|>");
 
     let refused = |config: Value, generation: Value| {
@@ -632,6 +735,53 @@ fn ends_are_read_wherever_transformers_reads_them() {
             json!({"eos_token": {"content": "<tool>", "lstrip": false}}),
             &[TOOL],
         );
+    }
+}
+
+#[test]
+fn a_template_gets_its_tokens_from_either_file() {
+    let template = "{{ bos_token }}|{{ eos_token }}";
+    let names = json!({ "bos_token": "<|im_start|>", "eos_token": { "content": "<|im_end|>" } });
+    let check = |config: Value, map: &Value| {
+        let directory = directory(&config, &json!({}));
+        let file = directory.path().join("special_tokens_map.json");
+        fs::write(file, map.to_string()).unwrap();
+        let (_, template) = read_directory(directory.path()).unwrap();
+        let now = CivilTime::new([2024, 7, 26], [0; 3]).unwrap();
+        let chat = template.unwrap().render(&[], false, &now).unwrap();
+        assert_eq!(chat.text(), "<|im_start|>|<|im_end|>");
+    };
+    check(json!({ "chat_template": template }), &names);
+    let mut config = names.clone();
+    config["chat_template"] = template.into();
+    check(config.clone(), &json!({}));
+    // The newer of the two files counts first.
+    check(config, &json!({ "bos_token": "<a>", "eos_token": "<b>" }));
+}
+
+#[test]
+fn an_added_token_of_the_configuration_alone_is_refused() {
+    let read = |decoder: Value| {
+        let directory = directory(&json!({ "added_tokens_decoder": decoder }), &json!({}));
+        let read = read_directory(directory.path());
+        read.map(drop).map_err(|error| error.to_string())
+    };
+    let token = |text: &str| json!({ "content": text, "special": false });
+    assert_eq!(
+        read(json!({ "269": token("<tool>"), "259": token("hello") })),
+        Ok(())
+    );
+    for decoder in [
+        json!({ "270": token("<new>") }),
+        json!({ "269": token("<new>") }),
+    ] {
+        let error = read(decoder).unwrap_err();
+        assert!(
+            error.contains("tokenizer_config.json: added_tokens_decoder.2"),
+            "{error}"
+        );
+        let what = "<new>, which tokenizer.json has not, is not supported";
+        assert!(error.contains(what), "{error}");
     }
 }
 

@@ -12,7 +12,7 @@ use super::encoder::Encoder;
 use super::limits::TEXT_BYTES_MAX;
 use super::parts::Parts;
 use super::pieces::Pieces;
-use super::special::SpecialTokens;
+use super::special::{Marked, Own, Scope, SpecialTokens};
 use super::vocabulary::GgufVocabulary;
 
 /// Text to token ids. Shared by every sequence of a model; encoding changes nothing in it.
@@ -75,18 +75,23 @@ impl Tokenizer {
     /// # Errors
     /// When the text is too long, or the vocabulary's own rules take too much for it.
     pub fn encode(&self, text: &str, special: SpecialTokens) -> Result<Vec<u32>, ModelError> {
-        let all = 0..text.len();
-        let own = match special {
-            SpecialTokens::Parse => std::slice::from_ref(&all),
-            SpecialTokens::AsText => &[],
+        let scope = match special {
+            SpecialTokens::Parse => Scope::Trusted,
+            SpecialTokens::AsText => Scope::AsText,
         };
-        self.encode_marked(text, own, EncodeLimit::NONE)
+        let scope = &scope;
+        self.encode_scoped(Marked { text, scope }, EncodeLimit::NONE)
     }
 
-    /// The tokens of a text that is partly a template's own and partly a stranger's. Names of
-    /// control tokens (`<|im_end|>`) become the tokens they name only where all their bytes are in
-    /// `own`: ranges of bytes, sorted, without overlaps. Tokens that the vocabulary lists as added
-    /// by its user (runs of line ends in Gemma) are found everywhere.
+    /// The tokens of a chat: a text that is partly its template's own and partly messages. Names of
+    /// control tokens (`<|im_end|>`), and of tokens that may act as such although the vocabulary
+    /// does not say so (`<think>`, DeepSeek's `<｜User｜>`), become the tokens they name only where all
+    /// their bytes are in `own`: ranges of bytes, sorted, without overlaps. Added tokens that stand
+    /// for text are found everywhere: white space, words, HTML's formatting (Gemma).
+    ///
+    /// Stricter than transformers, which finds every added token in messages too, and than llama.cpp,
+    /// which finds those that are no control tokens: a message cannot begin a turn of its own. Where
+    /// `own` is all of the text, this is [`SpecialTokens::Parse`].
     ///
     /// # Errors
     /// As [`encode`](Self::encode), and when `limit` is reached.
@@ -96,6 +101,21 @@ impl Tokenizer {
         own: &[Range<usize>],
         limit: EncodeLimit<'_>,
     ) -> Result<Vec<u32>, ModelError> {
+        let own = Own::new(own);
+        let scope = match own.covers(&(0..text.len())) {
+            true => Scope::Trusted,
+            false => Scope::Chat(own),
+        };
+        let scope = &scope;
+        self.encode_scoped(Marked { text, scope }, limit)
+    }
+
+    fn encode_scoped(
+        &self,
+        marked: Marked<'_>,
+        limit: EncodeLimit<'_>,
+    ) -> Result<Vec<u32>, ModelError> {
+        let text = marked.text;
         if text.len() > TEXT_BYTES_MAX {
             let what = format!(
                 "the text has {} bytes; at most {TEXT_BYTES_MAX} can be encoded",
@@ -105,7 +125,7 @@ impl Tokenizer {
         }
         let mut budget = Budget::new(limit, self.token_bytes_max);
         budget.check(0, text.len())?;
-        self.encoder.encode(&self.pieces, (text, own), &mut budget)
+        self.encoder.encode(&self.pieces, marked, &mut budget)
     }
 
     /// How many tokens a text of so many bytes has at least, by the longest token. Zero for a

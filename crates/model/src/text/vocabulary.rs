@@ -109,7 +109,7 @@ impl<'a> GgufVocabulary<'a> {
         Ok(match self.types.get(id) {
             None | Some(1) => normal,
             Some(2 | 3) => Kind::Control,
-            Some(4) => Kind::Added,
+            Some(4) => Kind::of_added(self.tokens[id]),
             Some(0 | 5) => Kind::Unused,
             Some(6) => Kind::Byte,
             Some(other) => {

@@ -38,7 +38,7 @@ impl Room {
     pub(crate) fn refuse_what_never_fits(&self, tokens: usize) -> Result<(), Refusal> {
         for (account, needed) in self.accounts.iter().zip(self.needed(tokens)) {
             let Account { device, ledger, .. } = account;
-            let fixed = ledger.used_by(Kind::Weights) + ledger.used_by(Kind::Scratch);
+            let fixed = ledger.used_by_all(Kind::Weights) + ledger.used_by_all(Kind::Scratch);
             let room = ledger.cap().saturating_sub(fixed);
             if needed > room {
                 let (device, cap) = (device.clone(), ledger.cap());

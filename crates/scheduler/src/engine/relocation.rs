@@ -260,6 +260,7 @@ impl Relocator {
         for (group, blocks) in blocks.iter().enumerate() {
             for &block in blocks {
                 if let Err(error) = self.copy_block((group, block), &mut old, &mut new) {
+                    discard(new);
                     return (old, Some(error));
                 }
             }
@@ -269,7 +270,9 @@ impl Relocator {
             NewStage::Kept(index) => old[index].take().expect("a span stands once in a line"),
             NewStage::Opened(placed) => placed,
         });
-        (stages.collect(), None)
+        let stages = stages.collect();
+        discard(old);
+        (stages, None)
     }
 
     fn copy_block(
@@ -328,6 +331,15 @@ impl Drop for Unsettled<'_> {
             lost: "the stages were lost while layers moved".to_owned(),
             problem: "the thread that moved them has ended".to_owned(),
         }));
+    }
+}
+
+/// Drops stages that are not needed, each by itself: a panic of one goes no further. What a function
+/// is about to return is not dropped where a local value's drop panics.
+fn discard<T>(stages: Vec<T>) {
+    for stage in stages {
+        // The panic hook has shown it.
+        let _ = contain(|| drop(stage));
     }
 }
 

@@ -160,6 +160,10 @@ fn machines_of_one_process_share_the_caps() {
     let cap = second.hardware.memories[0].ledger.cap();
     let its = &first.hardware.memories[0].ledger;
     let lease = its.reserve(Kind::Kv, Bytes::mib(100)).expect("it fits");
+    // From that moment on, whether anything has looked since or not.
+    let theirs = &second.hardware.memories[0].ledger;
+    let refused = theirs.reserve(Kind::Kv, cap).expect_err("100 MiB too many");
+    assert_eq!((refused.used, refused.cap), (Bytes::mib(100), cap));
     let look = |machine: &Machine| {
         block_on(machine.set_settings(machine.settings())).expect("it holds");
         let memory = block_on(machine.status()).memories[0].clone();
@@ -169,7 +173,10 @@ fn machines_of_one_process_share_the_caps() {
     assert_eq!(look(&second), (hundred, cap.0 - hundred));
     assert_eq!(look(&first), (0, cap.0), "what it holds itself counts once");
     // A third that is opened finds what is left.
-    assert_eq!(open().hardware.memories[0].ledger.cap().0, cap.0 - hundred);
+    let third = open();
+    let room = third.hardware.memories[0].ledger.room();
+    assert_eq!(room.0, cap.0 - hundred);
+    drop(third);
     // Time is divided among those that have work, such as a request that waits for its start.
     let mut limits = free().limits;
     limits.min_request_interval_ms = 3_600_000;
@@ -188,4 +195,56 @@ fn machines_of_one_process_share_the_caps() {
     assert_eq!(second.ruling().compute_share, whole / 2.0);
     drop((waiting, pipeline, lease, first));
     assert_eq!(look(&second), (0, cap.0));
+}
+
+/// Whatever the machines do at once, their sum stays under the cap.
+#[test]
+fn machines_that_lease_at_the_same_time_never_pass_the_cap_together() {
+    let process: Arc<Process> = Arc::default();
+    let open = |_| {
+        let machine = TestMachine {
+            process: Arc::clone(&process),
+            ..TestMachine::of(vec![fake_cpu(0, Faults::default())])
+        };
+        machine.open(&free())
+    };
+    let machines: Vec<_> = (0..4).map(open).collect();
+    let cap = machines[0].hardware.memories[0].ledger.cap();
+    let third = Bytes(cap.0 / 3);
+    for _ in 0..50 {
+        let leases = std::thread::scope(|scope| {
+            let threads = machines.iter().map(|machine| {
+                let ledger = &machine.hardware.memories[0].ledger;
+                scope.spawn(move || ledger.reserve(Kind::Weights, third).ok())
+            });
+            let threads: Vec<_> = threads.collect();
+            let leases = threads.into_iter().map(|thread| thread.join());
+            leases
+                .filter_map(|lease| lease.expect("it does not panic"))
+                .collect::<Vec<_>>()
+        });
+        assert_eq!(leases.len(), 3, "a fourth would pass the cap");
+    }
+}
+
+/// A request that waits for memory which another machine holds gets it when that has gone.
+#[test]
+fn what_one_machine_gives_back_another_takes() {
+    let process: Arc<Process> = Arc::default();
+    let open = || {
+        let machine = TestMachine {
+            process: Arc::clone(&process),
+            ..TestMachine::of(vec![fake_cpu(0, Faults::default())])
+        };
+        machine.open(&free())
+    };
+    let (first, second) = (open(), open());
+    let pipeline = HeterogeneousPipeline::under(&second, model(), &free()).expect("it opens");
+    let its = &first.hardware.memories[0].ledger;
+    let all = its.reserve(Kind::Kv, its.room()).expect("it is free");
+    let waiting = block_on(pipeline.generate(request(vec![1; 3], 4))).expect("it may wait");
+    while block_on(pipeline.status()).queued == 0 {}
+    drop(all);
+    let (ids, ..) = block_on(collect(waiting)).expect("it ends");
+    assert_eq!(ids.len(), 4);
 }

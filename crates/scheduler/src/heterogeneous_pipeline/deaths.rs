@@ -5,10 +5,11 @@
 use std::sync::atomic::AtomicBool;
 use std::sync::mpsc::{RecvTimeoutError, sync_channel};
 use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
-use std::task::Poll;
+use std::task::{Context, Poll, Waker};
 
 use futures_executor::block_on;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use gogrid_lease::{Kind, Ledger};
 use gogrid_pipeline::{
     Backend, BlockId, Footprint, Input, LayerKv, Opening, OutputBuf, PlacedSpan, Stage, StageError,
@@ -18,9 +19,9 @@ use gogrid_testkit::Rng;
 use gogrid_testkit::fakes::{FakeBackend, FakeModel};
 use gogrid_units::Span;
 
-use super::tests::{collect, free, greedy, model, request};
+use super::tests::{collect, free, greedy, request};
 use super::*;
-use crate::fixture::{TestDevice, TestMachine};
+use crate::fixture::{TestDevice, TestMachine, model_claiming};
 use crate::generation::Event;
 use crate::opening::Opener;
 
@@ -32,16 +33,19 @@ enum Dies {
     Observer,
     Driver,
     Spawner,
+    /// The one that is in the middle of a text then, or the next that is.
+    TextWorker,
     /// The thread that calls into a device at that moment: the loader as it opens or times stages,
     /// the mover as it opens, copies or drops them, a driver inside a stage.
     TheCaller,
 }
 
-const DIES: [Dies; 5] = [
+const DIES: [Dies; 6] = [
     Dies::Engine,
     Dies::Observer,
     Dies::Driver,
     Dies::Spawner,
+    Dies::TextWorker,
     Dies::TheCaller,
 ];
 
@@ -61,6 +65,8 @@ struct Trap {
     /// How far the story has come.
     chapter: AtomicU64,
     machine: OnceLock<Weak<Machine>>,
+    /// Kills a thread that tokenises, once there is a pipeline.
+    text_killer: OnceLock<Box<dyn Fn() + Send + Sync>>,
     /// The machine, where the trap has looked at it, until the test lets it go.
     kept: Mutex<Vec<Arc<Machine>>>,
 }
@@ -109,6 +115,10 @@ impl Trap {
             Dies::Observer => machine.kill_observer(),
             Dies::Driver => machine.hardware.devices[1].driver.inject_panic(),
             Dies::Spawner => machine.hardware.threads.kill_spawner(),
+            Dies::TextWorker => match self.text_killer.get() {
+                Some(kill) => kill(),
+                None => return,
+            },
             Dies::TheCaller => unreachable!("it was struck above"),
         }
         self.has_struck.store(true, Ordering::SeqCst);
@@ -209,7 +219,7 @@ struct Story {
     is_timed: bool,
 }
 
-const CHAPTERS: usize = 10;
+const CHAPTERS: usize = 12;
 
 impl Story {
     fn begin(trap: Arc<Trap>, is_timed: bool) -> Self {
@@ -222,7 +232,7 @@ impl Story {
         };
         let machine = TestMachine::of(vec![device(0), device(1)]).open(&free());
         let _ = trap.machine.set(Arc::downgrade(&machine));
-        let model = model();
+        let model = model_claiming(texts::CONTEXT);
         let fake = FakeModel::of(model.decoder());
         if !is_timed {
             // Known already, also where the model is placed anew.
@@ -264,6 +274,8 @@ impl Story {
         self.trap.chapter(0);
         match self.open() {
             Ok(pipeline) => {
+                let killer = Box::new(pipeline.text_workers.killer());
+                let _ = self.trap.text_killer.set(killer);
                 block_on(self.tell(&pipeline));
                 self.trap.chapter(CHAPTERS - 1);
                 drop(pipeline);
@@ -308,8 +320,41 @@ impl Story {
             self.check_excused(&error.to_string());
         }
         pipeline.throttle_if_needed().await;
+        if matches!(self.trap.when, When::Chapter(_)) {
+            self.tokenize(pipeline).await;
+        }
         pipeline.cancel_all().await;
         drop(pipeline.status().await);
+    }
+
+    /// Long texts, two that are worked on and one that waits for that: in the middle of a pause, and
+    /// when it is over.
+    async fn tokenize(&self, pipeline: &HeterogeneousPipeline) {
+        self.check_held(pipeline.pause().await);
+        let mut ended = Vec::new();
+        let mut waiting: Vec<_> = (0..3)
+            .map(|_| Box::pin(pipeline.generate(texts::long())))
+            .collect();
+        let mut context = Context::from_waker(Waker::noop());
+        waiting.retain_mut(|text| match text.as_mut().poll(&mut context) {
+            Poll::Ready(outcome) => {
+                ended.push(outcome);
+                false
+            }
+            Poll::Pending => true,
+        });
+        self.trap.chapter(9);
+        self.check_held(pipeline.resume().await);
+        self.trap.chapter(10);
+        ended.extend(join_all(waiting).await);
+        for outcome in ended {
+            match outcome {
+                // It has more tokens than fit, which nobody knows before they are counted.
+                Err(Refusal::PromptTooLong { .. }) => {}
+                Err(refusal) => self.check_excused(&refusal.to_string()),
+                Ok(_) => panic!("it does not fit, {}", self.what()),
+            }
+        }
     }
 
     /// The first tokens of a generation, and how many.
@@ -438,6 +483,7 @@ fn check_life(dies: Dies, when: When, is_timed: bool) -> u64 {
         has_struck: AtomicBool::new(false),
         chapter: AtomicU64::new(0),
         machine: OnceLock::new(),
+        text_killer: OnceLock::new(),
         kept: Mutex::default(),
     });
     let (tell, told) = sync_channel(1);

@@ -356,6 +356,10 @@ fn a_model_that_finds_the_cap_filled_is_refused_and_disturbs_nobody() {
     );
 }
 
+/// Wake-ups that may follow work's arrival at the device however late its threads run: each of two
+/// drivers and the engine has a few words to hear. A thread that polls has more in any second.
+const WAKES_ON_THEIR_WAY: u64 = 8;
+
 #[test]
 fn nobody_wakes_while_an_accelerator_works() {
     let script = AcceleratorScript {
@@ -370,17 +374,13 @@ fn nobody_wakes_while_an_accelerator_works() {
         let drivers: u64 = drivers.map(|device| device.driver.wake_ups()).sum();
         drivers + pipeline.engine().wake_ups()
     };
-    // It has hung once nothing moves for a while.
-    let mut before = wake_ups();
-    let mut quiet = 0;
-    while quiet < 3 {
-        pause(std::time::Duration::from_millis(30));
-        let now = wake_ups();
-        quiet = if now == before { quiet + 1 } else { 0 };
-        before = now;
+    while !handle.device.hangs() {
+        std::thread::yield_now();
     }
+    let before = wake_ups();
     pause(std::time::Duration::from_secs(1));
-    assert_eq!(wake_ups(), before, "something polls");
+    let woken = wake_ups() - before;
+    assert!(woken <= WAKES_ON_THEIR_WAY, "{woken}: something polls");
     handle.device.answer();
     let ids = block_on(collect(generation)).expect("it goes well").0;
     assert_eq!(ids, greedy(&fake, &[4, 4], 6));

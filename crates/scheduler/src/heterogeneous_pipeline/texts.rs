@@ -4,20 +4,26 @@ use std::pin::{Pin, pin};
 use std::task::{Context, Poll, Waker};
 
 use futures_executor::block_on;
+use futures_util::StreamExt;
+use gogrid_lease::Kind;
 use gogrid_testkit::fakes::Faults;
 
 use super::tests::{collect, fake_cpu, free};
 use super::*;
-use crate::fixture::{TestMachine, model_claiming};
-use crate::limits::{PROMPT_BYTES_MAX, TEXT_INLINE_BYTES_MAX};
+use crate::fixture::{TestMachine, model_claiming, model_that_chats};
+use crate::generation::{Event, Finish};
+use crate::limits::{PROMPT_BYTES_MAX, TEXT_INLINE_BYTES_MAX, TEXT_MEMORY_PER_BYTE};
 use crate::request::Prompt;
 
 /// Room for the fewest tokens that [`long`] may have by its bytes, and not for those it has.
-const CONTEXT: usize = 4096;
+pub(super) const CONTEXT: usize = 4096;
 
 fn pipeline() -> HeterogeneousPipeline {
+    pipeline_of(model_claiming(CONTEXT))
+}
+
+fn pipeline_of(model: Arc<Model>) -> HeterogeneousPipeline {
     let machine = TestMachine::of(vec![fake_cpu(0, Faults::default())]).open(&free());
-    let model = model_claiming(CONTEXT);
     HeterogeneousPipeline::under(&machine, model, &free()).expect("it opens")
 }
 
@@ -26,11 +32,11 @@ fn text(text: String) -> GenerateRequest {
 }
 
 /// More than a caller's thread does. Its tokens do not fit the context, which its bytes do not show.
-fn long() -> GenerateRequest {
+pub(super) fn long() -> GenerateRequest {
     text("ab cd ".repeat(TEXT_INLINE_BYTES_MAX / 3))
 }
 
-fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
+fn poll_once<F: Future + ?Sized>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
@@ -123,4 +129,137 @@ fn without_a_thread_a_long_text_is_refused_and_a_short_one_is_not() {
     let short = text("ab cd".to_owned());
     let generation = block_on(pipeline.generate(short)).expect("admitted");
     block_on(collect(generation)).expect("it ends");
+}
+
+/// Two texts in the middle of a pause, and one that waits for their threads.
+fn three_that_wait<'a>(
+    pipeline: &'a HeterogeneousPipeline,
+) -> Vec<Pin<Box<dyn Future<Output = Result<Generation, Refusal>> + 'a>>> {
+    block_on(pipeline.pause()).expect("it holds");
+    let mut waiting: Vec<Pin<Box<dyn Future<Output = _>>>> = Vec::new();
+    for _ in 0..3 {
+        waiting.push(Box::pin(pipeline.generate(long())));
+    }
+    for text in &mut waiting {
+        assert!(poll_once(text.as_mut()).is_pending());
+    }
+    waiting
+}
+
+#[test]
+fn long_texts_end_with_the_thread_that_holds_the_limits() {
+    let pipeline = pipeline();
+    let waiting = three_that_wait(&pipeline);
+    pipeline.machine.kill_observer();
+    for text in waiting {
+        let error = block_on(text).expect_err("nothing runs any more");
+        assert!(matches!(error, Refusal::ThreadFailed(_)), "{error}");
+    }
+}
+
+#[test]
+fn long_texts_are_cancelled_with_all_others_and_later_ones_are_not() {
+    let pipeline = pipeline();
+    let waiting = three_that_wait(&pipeline);
+    block_on(pipeline.cancel_all());
+    for text in waiting {
+        let mut generation = block_on(text).expect("it is no refusal");
+        let end = block_on(generation.next()).expect("it has an end");
+        assert!(
+            matches!(
+                end,
+                Ok(Event::Finished {
+                    reason: Finish::Cancelled,
+                    ..
+                })
+            ),
+            "{end:?}"
+        );
+    }
+    block_on(pipeline.resume()).expect("it holds");
+    let error = block_on(pipeline.generate(long())).expect_err("it has too many tokens");
+    assert!(matches!(error, Refusal::PromptTooLong { .. }), "{error}");
+}
+
+/// A caller that waits for a thread holds its text, so it counts among those that wait.
+#[test]
+fn callers_with_long_texts_are_as_many_as_may_wait() {
+    let pipeline = pipeline();
+    let mut waiting = three_that_wait(&pipeline);
+    while waiting.len() < QUEUED_MAX {
+        let mut text = Box::pin(pipeline.generate(long()));
+        assert!(poll_once(text.as_mut()).is_pending());
+        waiting.push(text);
+    }
+    for request in [long(), text("ab cd".to_owned())] {
+        let refused = block_on(pipeline.generate(request)).map(drop);
+        assert!(
+            matches!(refused, Err(Refusal::TooManyQueued { .. })),
+            "{refused:?}"
+        );
+    }
+    drop(waiting);
+    let mut text = pin!(pipeline.generate(long()));
+    assert!(poll_once(text.as_mut()).is_pending(), "there is a place");
+}
+
+#[test]
+fn a_long_text_is_work_and_has_a_lease_for_its_memory() {
+    let pipeline = pipeline();
+    let hardware = Arc::clone(&pipeline.machine.hardware);
+    let ledger = &hardware.memories[0].ledger;
+    block_on(pipeline.pause()).expect("it holds");
+    assert!(!hardware.engines.is_busy());
+    {
+        let mut text = pin!(pipeline.generate(long()));
+        assert!(poll_once(text.as_mut()).is_pending());
+        let bytes = TEXT_INLINE_BYTES_MAX / 3 * "ab cd ".len();
+        let leased = Bytes(bytes as u64).times(TEXT_MEMORY_PER_BYTE);
+        assert_eq!(ledger.used_by(Kind::Text), leased);
+        assert!(hardware.engines.is_busy());
+    }
+    while tokenizers(&pipeline) > 0 {
+        std::thread::yield_now();
+    }
+    assert_eq!(ledger.used_by(Kind::Text), Bytes::ZERO);
+    assert!(!hardware.engines.is_busy());
+    // Where there is no room now, and where there is none under the cap.
+    let _all = ledger
+        .reserve(Kind::Scratch, ledger.room())
+        .expect("it is free");
+    let refused = block_on(pipeline.generate(long())).map(drop);
+    assert!(
+        matches!(refused, Err(Refusal::NoRoomForText { .. })),
+        "{refused:?}"
+    );
+    ledger.set_cap(Bytes(1));
+    let refused = block_on(pipeline.generate(long())).map(drop);
+    assert!(
+        matches!(refused, Err(Refusal::MemoryCap { .. })),
+        "{refused:?}"
+    );
+    assert_eq!(block_on(pipeline.status()).refused_memory, 2);
+    assert_eq!(tokenizers(&pipeline), 0);
+}
+
+/// What a template makes of a chat decides whose thread tokenises it, not what the chat says.
+#[test]
+fn a_short_chat_that_its_template_makes_long_has_a_thread_of_its_own() {
+    let pipeline = pipeline_of(model_that_chats(TEXT_INLINE_BYTES_MAX * 8));
+    let chat = |messages| {
+        let message = gogrid_model::Message {
+            role: "user".to_owned(),
+            content: String::new(),
+        };
+        GenerateRequest::new(Prompt::Chat(vec![message; messages]), 1)
+    };
+    let messages = TEXT_INLINE_BYTES_MAX / "user".len();
+    block_on(pipeline.pause()).expect("it holds");
+    let mut long = Box::pin(pipeline.generate(chat(messages)));
+    assert!(poll_once(long.as_mut()).is_pending());
+    assert_eq!(tokenizers(&pipeline), 1);
+    assert!(poll_once(pin!(pipeline.generate(chat(1)))).is_ready());
+    block_on(pipeline.resume()).expect("it holds");
+    // It fits, and is a request like any other then.
+    drop(block_on(long).expect("it fits"));
 }

@@ -1,21 +1,39 @@
 //! Text and chats become token ids. How long that takes is the caller's to say by the length of the
 //! text, so it is bounded, and ends as soon as nobody wants it.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::slice;
 
 use gogrid_host::local_date;
 use gogrid_model::{ChatText, CivilTime, EncodeLimit, Message, Model, ModelError};
-use gogrid_units::contain;
+use gogrid_units::{Bytes, contain};
 
 use super::{bad, unusable};
 use crate::error::Refusal;
-use crate::limits::{MESSAGES_MAX, PROMPT_BYTES_MAX, TEXT_INLINE_BYTES_MAX};
+use crate::limits::{
+    CHAT_MEMORY_PER_BYTE, MESSAGES_MAX, PROMPT_BYTES_MAX, RENDER_INLINE_ASKS_MAX,
+    TEXT_INLINE_BYTES_MAX, TEXT_MEMORY_PER_BYTE,
+};
 
 /// A prompt that is not token ids yet.
 pub(crate) enum Written {
-    Text(String),
+    Plain(Plain),
     Chat(Vec<Message>),
+}
+
+/// A text, ready to be tokenised.
+pub(crate) enum Plain {
+    Text(String),
+    /// A chat as the model's template wrote it.
+    Chat(ChatText),
+}
+
+/// Whose thread tokenises a prompt.
+pub(crate) enum Route {
+    /// The caller's own: some milliseconds.
+    Caller(Plain),
+    Worker(Written),
 }
 
 /// A text, and the ranges of it in which the names of control tokens stand for the tokens.
@@ -57,46 +75,110 @@ impl<'t> Marked<'t> {
 impl Written {
     fn bytes(&self) -> usize {
         match self {
-            Self::Text(text) => text.len(),
+            Self::Plain(plain) => plain.bytes(),
             Self::Chat(messages) => bytes_of(messages),
         }
     }
 
-    /// Whether a caller's own thread can do it: in some milliseconds.
-    pub(crate) fn is_short(&self) -> bool {
-        self.bytes() <= TEXT_INLINE_BYTES_MAX
+    /// Memory that the next step of its way to ids takes at most.
+    pub(crate) fn memory(&self) -> Bytes {
+        match self {
+            Self::Plain(plain) => plain.memory(),
+            Self::Chat(messages) => Bytes(bytes_of(messages) as u64).times(CHAT_MEMORY_PER_BYTE),
+        }
     }
 
     /// Refuses what cannot be tokenised before anything is done with it.
     pub(crate) fn check(&self, model: &Model, tokens_max: usize) -> Result<(), Refusal> {
         check_bytes(self.bytes())?;
         match self {
-            Self::Text(text) => check_fits(model, text, tokens_max),
+            Self::Plain(plain) => check_fits(model, plain.marked().text, tokens_max),
             // A template may leave any part of a chat out.
             Self::Chat(messages) => check_messages(messages),
         }
     }
 
-    /// The ids, with BOS before them where the model says so. A panic of the template engine or of
-    /// the tokenizer refuses this prompt and does nothing else.
+    /// Whose thread tokenises it. A short chat is rendered to know, as far as some milliseconds go:
+    /// its template may make a long text of it, or work on it for long.
+    pub(crate) fn route(self, model: &Model) -> Result<Route, Refusal> {
+        if self.bytes() > TEXT_INLINE_BYTES_MAX {
+            return Ok(Route::Worker(self));
+        }
+        let plain = match self {
+            Self::Plain(plain) => plain,
+            Self::Chat(messages) => {
+                let asked = Cell::new(0);
+                let goes_on = || asked.replace(asked.get() + 1) < RENDER_INLINE_ASKS_MAX;
+                match render_contained(model, &messages, &goes_on) {
+                    Err(Refusal::Stopped) => return Ok(Route::Worker(Self::Chat(messages))),
+                    chat => Plain::Chat(chat?),
+                }
+            }
+        };
+        Ok(match plain.bytes() <= TEXT_INLINE_BYTES_MAX {
+            true => Route::Caller(plain),
+            false => Route::Worker(Self::Plain(plain)),
+        })
+    }
+
+    /// A chat as the text that the model's template makes of it.
+    pub(crate) fn rendered(
+        self,
+        model: &Model,
+        goes_on: &dyn Fn() -> bool,
+    ) -> Result<Plain, Refusal> {
+        match self {
+            Self::Plain(plain) => Ok(plain),
+            Self::Chat(messages) => render_contained(model, &messages, goes_on).map(Plain::Chat),
+        }
+    }
+}
+
+impl Plain {
+    fn bytes(&self) -> usize {
+        self.marked().text.len()
+    }
+
+    fn marked(&self) -> Marked<'_> {
+        match self {
+            Self::Text(text) => Marked::parsed(text),
+            Self::Chat(chat) => Marked::chat(chat),
+        }
+    }
+
+    /// Memory that tokenising it takes at most.
+    pub(crate) fn memory(&self) -> Bytes {
+        Bytes(self.bytes() as u64).times(TEXT_MEMORY_PER_BYTE)
+    }
+
+    /// The ids, with BOS before them where the model says so. A panic of the tokenizer refuses this
+    /// prompt and does nothing else.
     pub(crate) fn tokenize(
         &self,
         model: &Model,
         limit: EncodeLimit<'_>,
     ) -> Result<Vec<u32>, Refusal> {
-        let done = contain(|| match self {
-            Self::Text(text) => with_bos(model, &Marked::parsed(text), limit),
-            Self::Chat(messages) => {
-                let chat = render(model, messages)?;
-                with_bos(model, &Marked::chat(&chat), limit)
-            }
-        });
+        let done = contain(|| with_bos(model, &self.marked(), limit));
         done.unwrap_or_else(|problem| Err(panicked(model, &problem)))
     }
 }
 
+/// The same as [`render`]. A panic of the template engine refuses this prompt and does nothing else.
+pub(crate) fn render_contained(
+    model: &Model,
+    messages: &[Message],
+    goes_on: &dyn Fn() -> bool,
+) -> Result<ChatText, Refusal> {
+    let chat = contain(|| render(model, messages, goes_on));
+    chat.unwrap_or_else(|problem| Err(panicked(model, &problem)))
+}
+
 /// A chat as the model's template writes it.
-pub(crate) fn render(model: &Model, messages: &[Message]) -> Result<ChatText, Refusal> {
+fn render(
+    model: &Model,
+    messages: &[Message],
+    goes_on: &dyn Fn() -> bool,
+) -> Result<ChatText, Refusal> {
     let Some(template) = model.chat_template() else {
         return Err(bad(
             "prompt",
@@ -107,8 +189,11 @@ pub(crate) fn render(model: &Model, messages: &[Message]) -> Result<ChatText, Re
     check_bytes(bytes_of(messages))?;
     let now = civil_time()?;
     template
-        .render(messages, true, &now)
-        .map_err(|e| unusable(&e))
+        .render(messages, true, &now, goes_on)
+        .map_err(|error| match error {
+            ModelError::Stopped => Refusal::Stopped,
+            error => unusable(&error),
+        })
 }
 
 /// The date and the time of day here, for templates that write them.

@@ -121,7 +121,14 @@ pub(crate) fn specs(
     let cores = devices.iter().map(|device| device.cores().len()).sum();
     let quota_share = quota_share(devices[0].quota_millicores, cores);
     let specs = devices.iter().map(|device| match &device.kind {
-        DeviceKind::Cpu { cores, whole } => cpu(device, (cores, *whole), (threads, quota_share)),
+        DeviceKind::Cpu { whole, .. } => {
+            let part = CpuPart {
+                whole: *whole,
+                threads,
+                quota_share,
+            };
+            cpu(device, part)
+        }
     });
     Ok((vec![memory(&devices[0])], specs.collect::<Result<_, _>>()?))
 }
@@ -146,12 +153,24 @@ fn quota_share(quota_millicores: Option<u32>, cores: usize) -> f64 {
     quota.map_or(1.0, |quota| (quota / cores.max(1) as f64).min(1.0))
 }
 
+/// How a CPU device takes part.
+struct CpuPart {
+    /// Whether it has all cores that this process may use.
+    whole: bool,
+    /// Threads that were asked for.
+    threads: Option<usize>,
+    /// The part of its cores' time that a quota pays for.
+    quota_share: f64,
+}
+
 /// A CPU device, on the first memory. Without a wish it has as many threads as its part of a quota keeps busy.
-fn cpu(
-    device: &Device,
-    (cores, whole): (&[usize], bool),
-    (threads, quota_share): (Option<usize>, f64),
-) -> Result<DeviceSpec, OpenError> {
+fn cpu(device: &Device, part: CpuPart) -> Result<DeviceSpec, OpenError> {
+    let CpuPart {
+        whole,
+        threads,
+        quota_share,
+    } = part;
+    let cores = device.cores();
     // A number from 0 to that of the cores.
     let kept_busy = (cores.len() as f64 * quota_share).ceil() as usize;
     let threads = threads.unwrap_or(kept_busy.clamp(1, cores.len().max(1)));

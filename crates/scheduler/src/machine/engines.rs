@@ -1,5 +1,5 @@
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
@@ -11,6 +11,19 @@ use crate::engine::EngineInbox;
 pub(crate) struct Engines {
     entered: AtomicU64,
     listed: ArcSwap<Vec<(u64, EngineInbox)>>,
+    /// Texts that are being tokenised for them.
+    texts: AtomicUsize,
+}
+
+/// A text that is being tokenised: work, as a step is. When it is done the engines look at the room
+/// that it leaves.
+pub(crate) struct TextWork(Arc<Engines>);
+
+impl Drop for TextWork {
+    fn drop(&mut self) {
+        self.0.texts.fetch_sub(1, Ordering::Relaxed);
+        self.0.ring();
+    }
 }
 
 impl Engines {
@@ -60,8 +73,14 @@ impl Engines {
         busy.count()
     }
 
-    /// Whether one of them has.
+    /// Counts a text until what this gives is dropped.
+    pub(crate) fn begin_text(self: &Arc<Self>) -> TextWork {
+        self.texts.fetch_add(1, Ordering::Relaxed);
+        TextWork(Arc::clone(self))
+    }
+
+    /// Whether one of them has, or a text is being tokenised for one.
     pub(crate) fn is_busy(&self) -> bool {
-        self.busy() > 0
+        self.busy() > 0 || self.texts.load(Ordering::Relaxed) > 0
     }
 }

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
-use gogrid_host::Clock;
+use gogrid_host::{Clock, CoreSet};
 use gogrid_lease::Ledger;
 use gogrid_pipeline::{Backend, CostBook, DeviceDriver};
 use gogrid_units::{Bytes, Spawn};
@@ -13,7 +13,8 @@ use gogrid_units::{Bytes, Spawn};
 use super::engines::Engines;
 use super::gate::Gate;
 use super::health::Health;
-use super::pace::DutyPace;
+use super::pace::{CoreTime, DutyPace};
+use super::process::Process;
 use super::threads::{ThreadPlace, Threads};
 use crate::error::OpenError;
 use crate::log;
@@ -76,25 +77,38 @@ pub(crate) struct Memory {
 }
 
 impl Memory {
-    fn new(MemorySpec { name, total, room }: MemorySpec, limits: &ResourceConfig) -> Self {
-        Self {
-            ledger: Ledger::new(cap((total, room), limits, Bytes::ZERO)),
-            name,
-            total,
-            room,
-        }
+    fn new(spec: MemorySpec, limits: &ResourceConfig, process: &Process) -> Self {
+        let ledger = process.ledger(&spec.name);
+        let memory = Self {
+            name: spec.name,
+            total: spec.total,
+            // What other machines of this process hold was not free, and counts under the cap.
+            room: spec.room + ledger.used(),
+            ledger,
+        };
+        memory.ledger.set_cap(memory.cap(limits, Bytes::ZERO));
+        memory
     }
 
-    /// What our bytes may reach beside those of this user's other processes, which the share is for as well.
-    /// The room is what was free, and leaves out what they held then.
+    /// What the bytes of this process may reach beside those of this user's other processes, which the
+    /// share is for as well. The room is what was free, and leaves out what they held then.
     pub(crate) fn cap(&self, limits: &ResourceConfig, theirs: Bytes) -> Bytes {
-        cap((self.total, self.room), limits, theirs)
+        let share = self.total.share(limits.max_vram_usage_percent);
+        share.saturating_sub(theirs).min(self.room)
+    }
+
+    /// What our own bytes may reach beside those of other machines of this process.
+    pub(crate) fn own_cap(&self) -> Bytes {
+        let beside = self.ledger.used().saturating_sub(self.ledger.own());
+        self.ledger.cap().saturating_sub(beside)
     }
 }
 
 /// A device as pipelines see it.
 pub(crate) struct DeviceContext {
     pub(crate) name: String,
+    /// The cores that all its work is kept to.
+    pinned: Option<CoreSet>,
     pub(crate) cores: usize,
     /// See [`DeviceSpec::quota_share`].
     pub(crate) quota_share: f64,
@@ -118,20 +132,29 @@ impl Hardware {
         (memories, devices): (Vec<MemorySpec>, Vec<DeviceSpec>),
         limits: &ResourceConfig,
         threads: Threads,
+        process: &Process,
     ) -> Result<Arc<Self>, OpenError> {
         let (gate, clock): (Arc<Gate>, _) = (Arc::default(), Clock::start());
         let health = Arc::new(Health::new(Arc::clone(&gate)));
         let memories: Vec<_> = memories
             .into_iter()
-            .map(|spec| Memory::new(spec, limits))
+            .map(|spec| Memory::new(spec, limits, process))
             .collect();
         let mut contexts = Vec::new();
         for spec in devices {
             let name = spec.place.name.clone();
             let share = limits.max_compute_usage_percent;
-            let cores = (spec.cores, spec.quota_share);
+            let cores = CoreTime {
+                cores: spec.cores,
+                quota_share: spec.quota_share,
+            };
             let pace = Arc::new(DutyPace::new(share, cores, Arc::clone(&gate), clock));
-            let opened = open_device(spec, &memories, (&threads, &health), pace);
+            let loan = Loan {
+                memory: memories[spec.memory].ledger.clone(),
+                pace,
+                spawn: threads.starter(Some(&spec.place)),
+            };
+            let opened = open_device(spec, loan, &health);
             contexts.push(opened.map_err(|source| OpenError::NoThread {
                 thread: name,
                 source,
@@ -158,29 +181,27 @@ impl Hardware {
         self.costs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    /// The cores that work for all devices together is kept to: any, where one of them may use any.
+    pub(crate) fn pinned(&self) -> Option<CoreSet> {
+        let pinned = self.devices.iter().map(|device| device.pinned.as_ref());
+        let pinned: Option<Vec<&CoreSet>> = pinned.collect();
+        CoreSet::new(pinned?.into_iter().flat_map(CoreSet::cores).copied())
+    }
+
     pub(crate) fn paces(&self) -> Vec<Arc<DutyPace>> {
         let paces = self.devices.iter().map(|device| Arc::clone(&device.pace));
         paces.collect()
     }
 }
 
-fn open_device(
-    spec: DeviceSpec,
-    memories: &[Memory],
-    (threads, health): (&Threads, &Arc<Health>),
-    pace: Arc<DutyPace>,
-) -> io::Result<DeviceContext> {
-    let spawn = threads.starter(Some(&spec.place));
+fn open_device(spec: DeviceSpec, loan: Loan, health: &Arc<Health>) -> io::Result<DeviceContext> {
+    let (pace, spawn) = (Arc::clone(&loan.pace), Arc::clone(&loan.spawn));
     let (health, name) = (Arc::clone(health), spec.place.name.clone());
     let driver_name = format!("{name} driver");
     let on_death = Arc::new(move |problem: &str| log::error(&health.note(&driver_name, problem)));
-    let loan = Loan {
-        memory: memories[spec.memory].ledger.clone(),
-        pace: Arc::clone(&pace),
-        spawn: Arc::clone(&spawn),
-    };
     Ok(DeviceContext {
         name,
+        pinned: spec.place.pinned,
         cores: spec.cores,
         quota_share: spec.quota_share,
         lanes: spec.lanes,
@@ -212,9 +233,4 @@ impl DeviceContext {
     pub(crate) fn note_found(&self) {
         self.lost.store(None);
     }
-}
-
-fn cap((total, room): (Bytes, Bytes), limits: &ResourceConfig, theirs: Bytes) -> Bytes {
-    let share = total.share(limits.max_vram_usage_percent);
-    share.saturating_sub(theirs).min(room)
 }

@@ -64,8 +64,14 @@ impl Health {
     /// Notes that the limits are held no more, and stops all work.
     pub(crate) fn note_governing(&self, thread: &str, problem: &str) -> ThreadFailure {
         self.gate.fail();
-        let failure = self.note(thread, problem);
-        self.governing.get_or_init(|| failure).clone()
+        let failure = ThreadFailure {
+            thread: thread.to_owned(),
+            problem: problem.to_owned(),
+        };
+        // Before it is among the failures, where others see it: what they then ask says so too.
+        let first = self.governing.get_or_init(|| failure).clone();
+        self.note(thread, problem);
+        first
     }
 
     /// Why the limits are held no more.

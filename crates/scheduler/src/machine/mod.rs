@@ -20,6 +20,7 @@ mod threads;
 
 pub(crate) use crew::Crew;
 pub use device::{Device, DeviceKind, devices};
+pub(crate) use engines::{Engines, TextWork};
 pub(crate) use hardware::{DeviceContext, Hardware};
 #[cfg(test)]
 pub(crate) use hardware::{DeviceSpec, Loan, MemorySpec};

@@ -105,6 +105,7 @@ impl Observer {
             seen: Observation::default(),
             told_peers: SeenPeers::default(),
             seen_peers: SeenPeers::default(),
+            rooms: Vec::new(),
             heard,
             holding: Arc::clone(&holding),
             changes_at: None,
@@ -158,6 +159,8 @@ struct State {
     told_peers: SeenPeers,
     /// The same with what the other machines of this process take.
     seen_peers: SeenPeers,
+    /// What was left in each memory when it last ruled.
+    rooms: Vec<Bytes>,
     heard: Receiver<Command>,
     holding: Arc<ArcSwap<Holding>>,
     /// When time alone may change what the policy says.
@@ -351,13 +354,17 @@ impl State {
             self.manual != Manual::Run,
             decision.admits,
         );
-        let mut has_more_room = false;
+        let mut rooms = Vec::new();
         for memory in &hardware.memories {
-            let theirs = Bytes(self.seen_peers.bytes_in(&memory.name));
-            let ours = memory.cap(&limits, theirs);
-            has_more_room |= ours > memory.ledger.cap();
-            memory.ledger.set_cap(ours);
+            // What other machines of this process hold, the ledger counts itself.
+            let theirs = Bytes(self.told_peers.bytes_in(&memory.name));
+            memory.ledger.set_cap(memory.cap(&limits, theirs));
+            rooms.push(memory.ledger.room());
         }
+        // Another machine may have given some back.
+        let before = self.rooms.iter().chain(std::iter::repeat(&Bytes::ZERO));
+        let has_more_room = rooms.iter().zip(before).any(|(now, before)| now > before);
+        self.rooms = rooms;
         let before = self.holding.load_full();
         // A share that stays the same ends no rest.
         if before.ruling.compute_share != ruling.compute_share {
@@ -365,7 +372,6 @@ impl State {
                 device.pace.set_share(ruling.compute_share);
             }
         }
-        tell_of(&before.ruling, &ruling);
         let advances = ruling.compute_share > 0.0;
         let is_news = before.limits != limits
             || advances != (before.ruling.compute_share > 0.0)
@@ -375,14 +381,17 @@ impl State {
         self.holding.store(Arc::new(Holding {
             settings: self.parts.settings.clone(),
             limits: limits.clone(),
-            ruling,
+            ruling: ruling.clone(),
             absent: self.parts.senses.absent(),
             peers: self.seen_peers.clone(),
         }));
         if has_more_room || was_shut && !hardware.gate.is_shut() {
             hardware.engines.ring();
         }
-        is_news.then(|| self.order(limits, advances))?
+        let renewal = is_news.then(|| self.order(limits, advances)).flatten();
+        // A log that takes its time delays nothing that holds.
+        tell_of(&before.ruling, &ruling);
+        renewal
     }
 
     /// Has the engines go by other limits. Threads that could not be given their priorities are

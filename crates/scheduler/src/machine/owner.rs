@@ -121,7 +121,9 @@ impl Machine {
         let specs = specs(devices, options.threads)?;
         let limits = settings.limits.clone();
         let loader = threads.clone();
-        let hardware = loader.on_loader(move || Hardware::open(specs, &limits, threads))?;
+        let process = Process::this();
+        let its = Arc::clone(&process);
+        let hardware = loader.on_loader(move || Hardware::open(specs, &limits, threads, &its))?;
         *hardware.costs() = options.known_costs;
         Self::under(
             hardware,
@@ -129,7 +131,7 @@ impl Machine {
             Surroundings {
                 senses,
                 peers: options.peers,
-                process: Process::this(),
+                process,
             },
         )
     }
@@ -171,7 +173,7 @@ impl Machine {
     /// all work is stopped need no share of the time.
     pub fn usage(&self) -> PeerUse {
         let memories = self.hardware.memories.iter();
-        let held = memories.map(|memory| (memory.name.clone(), memory.ledger.used().0));
+        let held = memories.map(|memory| (memory.name.clone(), memory.ledger.own().0));
         PeerUse {
             pid: std::process::id(),
             memory_bytes: held.collect(),

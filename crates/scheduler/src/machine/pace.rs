@@ -27,8 +27,17 @@ pub(crate) struct DutyPace {
     gave_way_nanos: AtomicU64,
 }
 
+/// The time of cores.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct CoreTime {
+    pub(crate) cores: usize,
+    /// The part of it that the system lets this process have: 1 but in a container with a quota.
+    pub(crate) quota_share: f64,
+}
+
 thread_local! {
-    /// This thread's CPU time when it last settled. A thread works at one pace all its life.
+    /// This thread's CPU time when it last settled. A thread settles with one pace all its life, or with
+    /// all of its pipeline's devices at once, in equal parts.
     static SETTLED: Cell<Option<Duration>> = const { Cell::new(None) };
     /// When it settles next, on its pace's clock.
     static DUE: Cell<Moment> = const { Cell::new(Moment(0)) };
@@ -37,14 +46,9 @@ thread_local! {
 }
 
 impl DutyPace {
-    /// A pace for `cores` cores, on the machine's clock. Threads may take `share` of the part of the cores'
-    /// time that the system lets this process have.
-    pub(crate) fn new(
-        share: f64,
-        (cores, quota_share): (usize, f64),
-        gate: Arc<Gate>,
-        clock: Clock,
-    ) -> Self {
+    /// A pace on the machine's clock. Threads may take `share` of the cores' time.
+    pub(crate) fn new(share: f64, cores: CoreTime, gate: Arc<Gate>, clock: Clock) -> Self {
+        let CoreTime { cores, quota_share } = cores;
         let cores = u32::try_from(cores).expect("no machine has 2^32 cores");
         Self {
             clock,
@@ -184,6 +188,11 @@ impl TeamPace for DutyPace {
 mod tests {
     use super::*;
 
+    const ONE: CoreTime = CoreTime {
+        cores: 1,
+        quota_share: 1.0,
+    };
+
     /// Uses CPU time at pause points until the pace has counted `busy` seconds.
     fn work(pace: &DutyPace, busy: f64) {
         while pace.busy_seconds() < busy {
@@ -197,7 +206,7 @@ mod tests {
 
     #[test]
     fn work_never_takes_more_than_the_share() {
-        let pace = DutyPace::new(0.5, (1, 1.0), Arc::default(), Clock::start());
+        let pace = DutyPace::new(0.5, ONE, Arc::default(), Clock::start());
         work(&pace, 0.05);
         let wall = Duration::from_nanos(pace.clock.now().0).as_secs_f64();
         // However busy the machine is: 50 ms of CPU time are not earned sooner, but for a slice's
@@ -207,7 +216,7 @@ mod tests {
 
     #[test]
     fn busy_time_that_a_device_reports_makes_its_next_point_rest() {
-        let pace = DutyPace::new(0.5, (1, 1.0), Arc::default(), Clock::start());
+        let pace = DutyPace::new(0.5, ONE, Arc::default(), Clock::start());
         assert_eq!(pace.point(Work::default()), Go::Go);
         pace.charge(100_000_000);
         assert_eq!(pace.busy_seconds(), 0.1);
@@ -221,7 +230,7 @@ mod tests {
     #[test]
     fn work_is_abandoned_while_the_gate_is_shut() {
         let gate: Arc<Gate> = Arc::default();
-        let pace = DutyPace::new(1e-9, (1, 1.0), Arc::clone(&gate), Clock::start());
+        let pace = DutyPace::new(1e-9, ONE, Arc::clone(&gate), Clock::start());
         assert_eq!(pace.point(Work::default()), Go::Go);
         gate.stop();
         assert_eq!(pace.point(Work::default()), Go::Abandon);

@@ -1,6 +1,7 @@
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use gogrid_lease::Ledger;
+use gogrid_units::Bytes;
 
 use super::engines::Engines;
 use super::gate::Gate;
@@ -13,6 +14,9 @@ use super::peers::PeerUse;
 pub(crate) struct Process {
     /// A lock, held to list a machine or to copy the list.
     open: Mutex<Vec<Weak<Shown>>>,
+    /// The account that those of each memory stand beside, by its name: one for each memory of the
+    /// computer, as long as the process lives. A lock, held to look one up while a machine is opened.
+    memories: Mutex<Vec<(String, Ledger)>>,
 }
 
 /// What a machine shows of itself, as long as it is open. It holds nothing that ends with a thread,
@@ -28,6 +32,20 @@ impl Process {
     pub(crate) fn this() -> Arc<Self> {
         static THIS: LazyLock<Arc<Process>> = LazyLock::new(Arc::default);
         Arc::clone(&THIS)
+    }
+
+    /// The account of a machine in the memory of this name, which leases nothing yet. What all
+    /// machines of the process lease there counts against the cap of each, at every lease.
+    pub(crate) fn ledger(&self, memory: &str) -> Ledger {
+        let memories = self.memories.lock();
+        let mut memories = memories.unwrap_or_else(PoisonError::into_inner);
+        if let Some((_, ledger)) = memories.iter().find(|(name, _)| name == memory) {
+            return ledger.beside(Bytes::ZERO);
+        }
+        let first = Ledger::new(Bytes::ZERO);
+        let ledger = first.beside(Bytes::ZERO);
+        memories.push((memory.to_owned(), first));
+        ledger
     }
 
     /// Lists a machine until what this gives is dropped.
@@ -48,17 +66,21 @@ impl Process {
 
     /// What the others take. Their time is this process's own, and no load of others.
     pub(crate) fn others(&self, gate: &Arc<Gate>) -> Vec<PeerUse> {
-        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        let open: Vec<_> = open.iter().filter_map(Weak::upgrade).collect();
+        let open = self.all();
         let others = open.iter().filter(|other| !Arc::ptr_eq(&other.gate, gate));
         others.map(|other| other.usage()).collect()
+    }
+
+    fn all(&self) -> Vec<Arc<Shown>> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.iter().filter_map(Weak::upgrade).collect()
     }
 }
 
 impl Shown {
     fn usage(&self) -> PeerUse {
         let memories = self.memories.iter();
-        let held = memories.map(|(name, ledger)| (name.clone(), ledger.used().0));
+        let held = memories.map(|(name, ledger)| (name.clone(), ledger.own().0));
         PeerUse {
             pid: std::process::id(),
             memory_bytes: held.collect(),

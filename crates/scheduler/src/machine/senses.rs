@@ -1,10 +1,13 @@
 //! What the policy is told of the machine: the host's probes, each asked as often as it is worth.
 
+use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gogrid_governor::{Battery, LocalTime, Observation, Policy, Presence, Weekday};
-use gogrid_host::{CpuProbe, MemoryProbe, PresenceProbe, PressureProbe, TemperatureProbe};
+use gogrid_host::{
+    CpuProbe, HostError, MemoryProbe, PresenceProbe, PressureProbe, TemperatureProbe,
+};
 use gogrid_units::contain;
 
 use super::threads::Threads;
@@ -39,7 +42,7 @@ pub(crate) struct Probes {
     programs: Probe<()>,
     absent: Vec<String>,
     /// What was told before and is not at present, by name, with the reason.
-    failing: BTreeMap<&'static str, String>,
+    failing: BTreeMap<&'static str, Failing>,
     /// Probes that panicked: what is left of them is not to be trusted.
     broken: BTreeSet<&'static str>,
     looks: u32,
@@ -52,48 +55,126 @@ pub(crate) struct Probes {
 /// A figure, or why there is none.
 type Reading<T> = Result<Option<T>, String>;
 
+/// A figure that is not told at present.
+struct Failing {
+    problem: String,
+    /// For how many looks.
+    looks: u32,
+}
+
+/// What counts where a probe fails.
+struct Instead<T> {
+    /// What it told last, for some looks.
+    last: Option<T>,
+    /// The cautious answer, after that.
+    aged: Option<T>,
+}
+
+impl<T> Instead<T> {
+    /// A figure without which its rule has no say, as on a machine that does not tell it.
+    fn last(last: Option<T>) -> Self {
+        Self { last, aged: None }
+    }
+}
+
 enum Probe<T> {
     Unopened,
-    Open(T),
+    Open {
+        probe: T,
+        /// Readings in a row that failed.
+        failures: u32,
+    },
     Absent {
         /// Looks until it is opened anew: what is not there may come, and what failed once need not again.
         retry_in: u32,
+        /// Whether it was closed for readings that failed, so that what it read is likely to be there.
+        has_failed: bool,
     },
 }
 
+/// What a probe's absence is noted under, and where.
+struct Notes<'a> {
+    name: &'static str,
+    absent: &'a mut Vec<String>,
+}
+
 const RETRY_AFTER: u32 = 60;
+
+/// Readings in a row that may fail before what was told last counts no more, and the probe is closed.
+const FAILURES_MAX: u32 = 8;
 
 impl<T> Probe<T> {
     /// The probe, opened at the first call and, while there is none, anew after a while; notes why there is none.
     fn get<E: std::fmt::Display>(
         &mut self,
-        (name, absent): (&str, &mut Vec<String>),
+        notes: &mut Notes<'_>,
         open: impl FnOnce() -> Result<T, E>,
     ) -> Option<&mut T> {
-        if let Self::Absent { retry_in } = self {
+        if let Self::Absent { retry_in, .. } = self {
             *retry_in = retry_in.saturating_sub(1);
         }
-        if let Self::Unopened | Self::Absent { retry_in: 0 } = self {
+        if let Self::Unopened | Self::Absent { retry_in: 0, .. } = self {
             match open() {
                 Ok(probe) => {
-                    note(absent, name, &[]);
-                    *self = Self::Open(probe);
+                    note(notes.absent, notes.name, &[]);
+                    *self = Self::Open { probe, failures: 0 };
                 }
-                Err(error) => self.close((name, absent), &error.to_string()),
+                Err(error) => {
+                    let has_failed = self.has_failed();
+                    self.close(notes, &error.to_string(), has_failed);
+                }
             }
         }
         match self {
-            Self::Open(probe) => Some(probe),
+            Self::Open { probe, .. } => Some(probe),
             Self::Unopened | Self::Absent { .. } => None,
         }
     }
 
+    /// What it reads. Closes it where too many readings in a row have failed: what it told last is
+    /// too old then, and a probe that is opened anew may do better.
+    fn read<R, E: std::fmt::Display>(
+        &mut self,
+        mut notes: Notes<'_>,
+        open: impl FnOnce() -> Result<T, E>,
+        sample: impl FnOnce(&mut T) -> Result<Option<R>, E>,
+    ) -> Reading<R> {
+        let Some(probe) = self.get(&mut notes, open) else {
+            return Ok(None);
+        };
+        let read = sample(probe).map_err(in_words);
+        let Self::Open { failures, .. } = self else {
+            unreachable!("it was read just now")
+        };
+        match &read {
+            Ok(_) => *failures = 0,
+            Err(_) if *failures + 1 < FAILURES_MAX => *failures += 1,
+            Err(problem) => {
+                let why = format!("{FAILURES_MAX} readings in a row failed: {problem}");
+                self.close(&mut notes, &why, true);
+                return Ok(None);
+            }
+        }
+        read
+    }
+
     /// There is none for this reason, for a while.
-    fn close(&mut self, (name, absent): (&str, &mut Vec<String>), problem: &str) {
-        note(absent, name, &[problem.to_owned()]);
+    fn close(&mut self, notes: &mut Notes<'_>, problem: &str, has_failed: bool) {
+        note(notes.absent, notes.name, &[problem.to_owned()]);
         *self = Self::Absent {
             retry_in: RETRY_AFTER,
+            has_failed,
         };
+    }
+
+    fn has_failed(&self) -> bool {
+        matches!(
+            self,
+            Self::Absent {
+                has_failed: true,
+                ..
+            }
+        )
     }
 }
 
@@ -119,17 +200,17 @@ impl Probes {
         }
     }
 
-    /// The one border to a probe: what it tells, or `last` where it fails. What a rule held back for
-    /// is then held back for until the probe tells otherwise, and the status says so. A probe that
-    /// panics is not asked again.
+    /// The one border to a probe: what it tells, or `instead` where it fails. What a rule held back
+    /// for is held back for a few looks more, and the status says so. A probe that panics is not asked
+    /// again.
     fn told<T>(
         &mut self,
         name: &'static str,
-        last: Option<T>,
+        instead: Instead<T>,
         read: impl FnOnce(&mut Self) -> Reading<T>,
     ) -> Option<T> {
         if self.broken.contains(name) {
-            return last;
+            return self.instead(name, instead, None);
         }
         let read = contain(|| read(self)).unwrap_or_else(|problem| {
             self.broken.insert(name);
@@ -142,54 +223,69 @@ impl Probes {
                 self.failing.remove(name);
                 told
             }
-            Err(problem) => {
-                self.failing.insert(name, problem);
-                last
-            }
+            Err(problem) => self.instead(name, instead, Some(problem)),
         }
     }
 
+    /// What counts in one more look at which a figure is not told, for this problem or the same as
+    /// before.
+    fn instead<T>(
+        &mut self,
+        name: &'static str,
+        Instead { last, aged }: Instead<T>,
+        problem: Option<String>,
+    ) -> Option<T> {
+        let failing = self.failing.entry(name).or_insert(Failing {
+            problem: String::new(),
+            looks: 0,
+        });
+        failing.problem = problem.unwrap_or_else(|| std::mem::take(&mut failing.problem));
+        failing.looks = failing.looks.saturating_add(1);
+        match failing.looks < FAILURES_MAX {
+            true => last,
+            false => aged,
+        }
+    }
+
+    fn notes<'a>(name: &'static str, absent: &'a mut Vec<String>) -> Notes<'a> {
+        Notes { name, absent }
+    }
+
     fn others_cpu(&mut self) -> Reading<f64> {
-        let named = ("others' load", &mut self.absent);
-        let Some(probe) = self.cpu.get(named, CpuProbe::start) else {
-            return Ok(None);
-        };
-        let sample = probe.sample().map_err(in_words)?;
-        Ok(sample.map(|sample| sample.others))
+        let notes = Self::notes("others' load", &mut self.absent);
+        self.cpu.read(notes, CpuProbe::start, |probe| {
+            let sample = probe.sample()?;
+            Ok(sample.map(|sample| sample.others))
+        })
     }
 
     fn memory_available(&mut self) -> Reading<f64> {
-        let named = ("memory", &mut self.absent);
-        let Some(probe) = self.memory.get(named, MemoryProbe::open) else {
-            return Ok(None);
-        };
-        let memory = probe.sample().map_err(in_words)?;
-        Ok(Some(
-            memory.available.0 as f64 / memory.total.0.max(1) as f64,
-        ))
+        let notes = Self::notes("memory", &mut self.absent);
+        self.memory.read(notes, MemoryProbe::open, |probe| {
+            let memory = probe.sample()?;
+            let total = memory.total.0.max(1);
+            Ok(Some(memory.available.0 as f64 / total as f64))
+        })
     }
 
     fn memory_pressure(&mut self) -> Reading<f64> {
-        let named = ("memory pressure", &mut self.absent);
-        let Some(probe) = self.pressure.get(named, PressureProbe::open) else {
-            return Ok(None);
-        };
-        let pressure = probe.sample().map_err(in_words)?;
-        Ok(pressure.memory_some)
+        let notes = Self::notes("memory pressure", &mut self.absent);
+        self.pressure.read(notes, PressureProbe::open, |probe| {
+            Ok(probe.sample()?.memory_some)
+        })
     }
 
     fn presence(&mut self) -> Reading<Presence> {
         let threads = &self.threads;
         let open = || PresenceProbe::open(threads.adoption("presence"));
-        let named = ("presence", &mut self.absent);
-        let Some(probe) = self.presence.get(named, open) else {
+        let mut notes = Self::notes("presence", &mut self.absent);
+        let Some(probe) = self.presence.get(&mut notes, open) else {
             return Ok(None);
         };
         let seen = probe.sample();
         if let Some(problem) = probe.ended().map(str::to_owned) {
             log::warn(&format_args!("presence is unknown: {problem}"));
-            self.presence
-                .close(("presence", &mut self.absent), &problem);
+            self.presence.close(&mut notes, &problem, true);
         }
         Ok(seen.map(|seen| Presence {
             // A person who is not known to be away is there.
@@ -200,33 +296,48 @@ impl Probes {
     }
 
     fn temperature_c(&mut self) -> Reading<f64> {
-        let named = ("temperature", &mut self.absent);
-        match self.temperature.get(named, TemperatureProbe::open) {
-            Some(probe) => probe.sample_c().map(Some).map_err(in_words),
-            None => Ok(None),
-        }
+        let notes = Self::notes("temperature", &mut self.absent);
+        let open = TemperatureProbe::open;
+        self.temperature
+            .read(notes, open, |probe| probe.sample_c().map(Some))
     }
 
     fn battery(&mut self) -> Reading<Battery> {
-        let named = ("battery", &mut self.absent);
-        let open = || gogrid_host::battery().map(drop);
-        if self.battery.get(named, open).is_none() {
+        self.battery_as(gogrid_host::battery)
+    }
+
+    /// The battery as `look` sees it. One that was seen, and neither tells any more nor is known to be
+    /// gone, is in use and empty.
+    fn battery_as(
+        &mut self,
+        look: impl Fn() -> Result<gogrid_host::Battery, HostError>,
+    ) -> Reading<Battery> {
+        let is_none = Cell::new(false);
+        let look =
+            || look().inspect_err(|error| is_none.set(matches!(error, HostError::NoneHere { .. })));
+        let notes = Self::notes("battery", &mut self.absent);
+        let open = || look().map(drop);
+        let told = self.battery.read(notes, open, |()| look().map(Some));
+        if is_none.get() {
+            let mut notes = Self::notes("battery", &mut self.absent);
+            self.battery
+                .close(&mut notes, "this machine has none", false);
+            note(&mut self.absent, "battery status", &[]);
             return Ok(None);
         }
-        let battery = gogrid_host::battery();
-        let unknown = battery.as_ref().map_or(&[][..], |battery| &battery.unknown);
+        let told = told?;
+        let unknown = told.as_ref().map_or(&[][..], |battery| &battery.unknown);
         note(&mut self.absent, "battery status", unknown);
-        battery.map(cautious).map(Some).map_err(in_words)
+        let untold = self.battery.has_failed().then_some(UNTOLD);
+        Ok(told.map(cautious).or(untold))
     }
 
     /// Which of the exclusive applications run.
     fn running(&mut self, policy: &Policy) -> Reading<Vec<String>> {
-        let named = ("applications", &mut self.absent);
-        let listed = gogrid_host::running(&policy.exclusive).map_err(in_words);
-        match self.programs.get(named, || listed.as_ref().map(drop)) {
-            Some(()) => listed.map(Some),
-            None => Ok(None),
-        }
+        let notes = Self::notes("applications", &mut self.absent);
+        let list = || gogrid_host::running(&policy.exclusive);
+        let open = || list().map(drop);
+        self.programs.read(notes, open, |()| list().map(Some))
     }
 
     /// What changes slowly.
@@ -234,23 +345,29 @@ impl Probes {
         let last = self.slow.clone();
         let applications = match policy.exclusive.is_empty() {
             true => None,
-            false => self.told("applications", Some(last.applications), |probes| {
-                probes.running(policy)
-            }),
+            false => {
+                let instead = Instead::last(Some(last.applications));
+                self.told("applications", instead, |probes| probes.running(policy))
+            }
         };
         if heeds_load && policy.others_gpu.yield_above < 1.0 {
-            let named = ("others' use of GPUs", &mut self.absent);
+            let mut notes = Self::notes("others' use of GPUs", &mut self.absent);
             // Every device is a CPU so far.
             self.gpu
-                .get(named, || Err("no device of this pipeline is a GPU"));
+                .get(&mut notes, || Err("no device of this pipeline is a GPU"));
         }
+        let battery = Instead {
+            aged: last.battery.as_ref().map(|_| UNTOLD),
+            last: last.battery,
+        };
+        let temperature = Instead::last(last.temperature_c);
         self.slow = Observation {
             // Somebody who was away may be back.
             presence: heeds_load
-                .then(|| self.told("presence", None, Self::presence))
+                .then(|| self.told("presence", Instead::last(None), Self::presence))
                 .flatten(),
-            battery: self.told("battery", last.battery, Self::battery),
-            temperature_c: self.told("temperature", last.temperature_c, Self::temperature_c),
+            battery: self.told("battery", battery, Self::battery),
+            temperature_c: self.told("temperature", temperature, Self::temperature_c),
             applications: applications.unwrap_or_default(),
             local_time: local_time(policy),
             ..Observation::default()
@@ -269,9 +386,11 @@ impl Senses for Probes {
             return slow;
         }
         let last = self.fast.clone();
-        let (available, pressure) = (last.memory_available, last.memory_pressure);
+        let others = Instead::last(last.others_cpu);
+        let available = Instead::last(last.memory_available);
+        let pressure = Instead::last(last.memory_pressure);
         self.fast = Observation {
-            others_cpu: self.told("others' load", last.others_cpu, Self::others_cpu),
+            others_cpu: self.told("others' load", others, Self::others_cpu),
             memory_available: self.told("memory", available, Self::memory_available),
             memory_pressure: self.told("memory pressure", pressure, Self::memory_pressure),
             ..slow
@@ -285,17 +404,23 @@ impl Senses for Probes {
 
     fn absent(&self) -> Vec<String> {
         let failing = self.failing.iter();
-        let failing = failing.map(|(name, problem)| format!("{name}: {problem}"));
+        let failing = failing.map(|(name, failing)| format!("{name}: {}", failing.problem));
         self.absent.iter().cloned().chain(failing).collect()
     }
 }
+
+/// A battery of which nothing is known.
+const UNTOLD: Battery = Battery {
+    discharging: true,
+    charge: 0.0,
+};
 
 /// A battery that does not tell is one that the machine runs from, and one that is empty: work that is
 /// held back costs less than a machine that goes out.
 fn cautious(battery: gogrid_host::Battery) -> Battery {
     Battery {
-        discharging: battery.discharging.unwrap_or(true),
-        charge: battery.charge.unwrap_or(0.0),
+        discharging: battery.discharging.unwrap_or(UNTOLD.discharging),
+        charge: battery.charge.unwrap_or(UNTOLD.charge),
     }
 }
 
@@ -351,7 +476,8 @@ mod tests {
         let threads = Threads::new(&free().limits).expect("a thread");
         let mut probes = Probes::new(threads);
         let mut told = |read: fn(&mut Probes) -> Reading<f64>| {
-            let told = probes.told("temperature", Some(40.0), read);
+            let instead = Instead::last(Some(40.0));
+            let told = probes.told("temperature", instead, read);
             (told, probes.absent())
         };
         assert_eq!(told(|_| Ok(Some(50.0))), (Some(50.0), vec![]));
@@ -365,7 +491,86 @@ mod tests {
             said[0].ends_with("is not asked again: as a test asked"),
             "{said:?}"
         );
-        assert_eq!(told(|_| Ok(Some(70.0))), (Some(40.0), said));
+        // What it told last counts no more after some looks.
+        for _ in 2..FAILURES_MAX {
+            let again = told(|_| Ok(Some(70.0)));
+            assert_eq!(again, (Some(40.0), said.clone()));
+        }
+        assert_eq!(told(|_| Ok(Some(70.0))), (None, said));
+    }
+
+    #[test]
+    fn a_probe_whose_readings_fail_is_closed_and_opened_anew_after_a_while() {
+        let (mut probe, mut absent) = (Probe::Unopened, Vec::new());
+        let mut opened = 0;
+        let mut look = |reading: Result<f64, &'static str>| {
+            let notes = Probes::notes("temperature", &mut absent);
+            let open = || {
+                opened += 1;
+                Ok(())
+            };
+            let read = probe.read(notes, open, |()| reading.map(Some));
+            (read, absent.clone(), opened)
+        };
+        let lost = || Err("gone".to_owned());
+        for _ in 0..2 {
+            assert_eq!(look(Ok(95.0)), (Ok(Some(95.0)), vec![], 1));
+            // Fewer failures than may be, and it tells again.
+            for _ in 1..FAILURES_MAX {
+                assert_eq!(look(Err("gone")), (lost(), vec![], 1));
+            }
+        }
+        assert_eq!(look(Ok(95.0)), (Ok(Some(95.0)), vec![], 1));
+        for _ in 1..FAILURES_MAX {
+            assert_eq!(look(Err("gone")), (lost(), vec![], 1));
+        }
+        let why = vec![format!(
+            "temperature: {FAILURES_MAX} readings in a row failed: gone"
+        )];
+        for _ in 0..RETRY_AFTER {
+            assert_eq!(look(Err("gone")), (Ok(None), why.clone(), 1));
+        }
+        assert_eq!(look(Ok(50.0)), (Ok(Some(50.0)), vec![], 2));
+    }
+
+    #[test]
+    fn a_battery_that_is_taken_out_is_none_and_one_that_fails_is_empty() {
+        let threads = Threads::new(&free().limits).expect("a thread");
+        let mut probes = Probes::new(threads);
+        let full = || {
+            Ok(gogrid_host::Battery {
+                discharging: Some(true),
+                charge: Some(1.0),
+                power_w: None,
+                unknown: Vec::new(),
+            })
+        };
+        let none = || Err(HostError::NoneHere { what: "battery" });
+        let unread = || {
+            Err(HostError::Unread {
+                what: "battery",
+                reason: "a loose contact".to_owned(),
+            })
+        };
+        let in_use = Ok(Some(Battery {
+            discharging: true,
+            charge: 1.0,
+        }));
+        assert_eq!(probes.battery_as(full), in_use);
+        assert_eq!(probes.battery_as(none), Ok(None), "it was taken out");
+        for look in 1..=RETRY_AFTER {
+            let told = probes.battery_as(full);
+            assert_eq!(told.is_ok_and(|one| one.is_some()), look == RETRY_AFTER);
+        }
+        for _ in 1..FAILURES_MAX {
+            assert!(probes.battery_as(unread).is_err());
+        }
+        for _ in 0..2 * RETRY_AFTER {
+            assert_eq!(probes.battery_as(unread), Ok(Some(UNTOLD)));
+        }
+        // It is opened anew, and gone.
+        let told = (0..RETRY_AFTER).map(|_| probes.battery_as(none));
+        assert_eq!(told.last(), Some(Ok(None)));
     }
 
     #[test]
@@ -390,7 +595,8 @@ mod tests {
         let (mut probe, mut absent) = (Probe::Unopened, Vec::new());
         let mut opened = 0;
         for look in 0..=RETRY_AFTER {
-            let got = probe.get(("thing", &mut absent), || {
+            let mut notes = Probes::notes("thing", &mut absent);
+            let got = probe.get(&mut notes, || {
                 opened += 1;
                 if opened == 1 { Err("not yet") } else { Ok(()) }
             });
@@ -398,8 +604,16 @@ mod tests {
             assert_eq!(absent.is_empty(), look == RETRY_AFTER, "{absent:?}");
         }
         assert_eq!(opened, 2);
-        probe.close(("thing", &mut absent), "its thread ended");
-        probe.close(("thing", &mut absent), "its thread ended");
+        probe.close(
+            &mut Probes::notes("thing", &mut absent),
+            "its thread ended",
+            false,
+        );
+        probe.close(
+            &mut Probes::notes("thing", &mut absent),
+            "its thread ended",
+            false,
+        );
         assert_eq!(absent, ["thing: its thread ended"]);
         note(&mut absent, "thing", &[]);
         assert!(absent.is_empty());

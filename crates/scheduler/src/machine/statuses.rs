@@ -20,8 +20,8 @@ impl Hardware {
         let status = self.memories.iter().map(|memory| MemoryStatus {
             memory: memory.name.clone(),
             total_bytes: memory.total.0,
-            cap_bytes: memory.ledger.cap().0,
-            used_bytes: memory.ledger.used().0,
+            cap_bytes: memory.own_cap().0,
+            used_bytes: memory.ledger.own().0,
             peers_bytes: peers.bytes_in(&memory.name),
         });
         status.collect()
@@ -65,7 +65,7 @@ pub(crate) fn device_status(
     DeviceStatus {
         device: device.name.clone(),
         memory_total_bytes: memory.total.0,
-        memory_cap_bytes: memory.ledger.cap().0,
+        memory_cap_bytes: memory.own_cap().0,
         memory_used_bytes: (held.weights + held.kv + held.scratch).0,
         weights_bytes: held.weights.0,
         kv_bytes: held.kv.0,

@@ -46,6 +46,8 @@ pub(crate) struct ThreadPlace {
 struct Starter {
     threads: Threads,
     place: Option<ThreadPlace>,
+    /// The cores its threads are kept to from their start.
+    pinned: Option<CoreSet>,
     /// Of the device's cores.
     siblings: CoreSiblings,
 }
@@ -56,7 +58,7 @@ impl Spawn for Starter {
         self.threads.shared.spawner.spawn(Birth {
             name: place.map_or(name.to_owned(), |place| format!("{} {name}", place.name)),
             short_name: name.to_owned(),
-            cores: place.and_then(|place| place.pinned.clone()),
+            cores: self.pinned.clone(),
             body,
         })
     }
@@ -98,10 +100,21 @@ impl Threads {
     /// What starts threads that have the priorities asked for and are kept to the device's cores,
     /// each listed before it is handed out.
     pub(crate) fn starter(&self, place: Option<&ThreadPlace>) -> Arc<dyn Spawn> {
+        let pinned = place.and_then(|place| place.pinned.clone());
+        self.starter_on(place, pinned)
+    }
+
+    /// The same, for threads that are kept to these cores.
+    pub(crate) fn starter_on(
+        &self,
+        place: Option<&ThreadPlace>,
+        pinned: Option<CoreSet>,
+    ) -> Arc<dyn Spawn> {
         let cores = place.and_then(|place| place.cores.as_ref());
         Arc::new(Starter {
             threads: self.clone(),
             place: place.cloned(),
+            pinned,
             siblings: cores.map(CoreSiblings::read).unwrap_or_default(),
         })
     }

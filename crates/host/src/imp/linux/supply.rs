@@ -42,7 +42,9 @@ fn battery_under(root: &Path) -> Result<Battery, HostError> {
     let on_line = on_line(&supplies);
     let batteries = supplies.iter().filter(|supply| is_the_machines(supply));
     let parts: Vec<_> = batteries.map(|battery| part(battery, on_line)).collect();
-    Battery::together(&parts).ok_or_else(|| unread("this machine has none".to_owned()))
+    Battery::together(&parts).ok_or(HostError::NoneHere {
+        what: names::BATTERY,
+    })
 }
 
 /// Whether an adapter feeds the machine; `None` where no adapter tells.

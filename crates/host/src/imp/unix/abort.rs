@@ -8,6 +8,9 @@ use super::super::allocator::refused;
 /// The code to exit with.
 static CODE: AtomicU8 = AtomicU8::new(0);
 
+/// How long room for the last line is waited for.
+const ROOM_MS_MAX: libc::c_int = 200;
+
 pub(crate) fn exit_when_out_of_memory(code: u8) {
     CODE.store(code, Ordering::Relaxed);
     // SAFETY: all zeros are a value of that type: no flags, an empty mask.
@@ -35,9 +38,17 @@ extern "C" fn on_abort(_signal: libc::c_int) {
          smaller model or --context, or raise the process's limit"
     );
     let length = usize::try_from(cursor.position()).unwrap_or(0);
-    // SAFETY: both may be called in a signal handler, and the buffer lives through the first.
+    let mut stderr = libc::pollfd {
+        fd: libc::STDERR_FILENO,
+        events: libc::POLLOUT,
+        revents: 0,
+    };
+    // SAFETY: all three may be called in a signal handler, and what they are given lives through them.
     unsafe {
-        libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), length);
+        // A reader that has stopped is not waited for.
+        if libc::poll(&raw mut stderr, 1, ROOM_MS_MAX) > 0 {
+            libc::write(libc::STDERR_FILENO, line.as_ptr().cast(), length);
+        }
         libc::_exit(CODE.load(Ordering::Relaxed).into());
     }
 }

@@ -1,5 +1,5 @@
-use std::fs::{FileType, OpenOptions};
-use std::os::unix::fs::{FileTypeExt, OpenOptionsExt};
+use std::fs::{FileType, Metadata, OpenOptions};
+use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 
 /// Opening a pipe is not to wait for its other end, nor a terminal to become the process's.
 pub(crate) fn open_to_read(options: &mut OpenOptions) {
@@ -9,6 +9,12 @@ pub(crate) fn open_to_read(options: &mut OpenOptions) {
 /// The same, and opening a link is an error.
 pub(crate) fn open_to_own(options: &mut OpenOptions) {
     options.custom_flags(libc::O_NONBLOCK | libc::O_NOCTTY | libc::O_NOFOLLOW);
+}
+
+pub(crate) fn change_mark(found: &Metadata) -> String {
+    let (device, inode) = (found.dev(), found.ino());
+    let (seconds, nanos) = (found.ctime(), found.ctime_nsec());
+    format!("{device}:{inode} {seconds}.{nanos}")
 }
 
 /// What a file is, in words.

@@ -12,8 +12,8 @@ mod socket;
 mod terminal;
 
 pub(crate) use abort::exit_when_out_of_memory;
-pub(crate) use child::{kill_with_its_own, runs, tie_to_this_process};
-pub(crate) use files::{kind_of, open_to_own, open_to_read};
+pub(crate) use child::{kill_group, runs, tie_to_this_process};
+pub(crate) use files::{change_mark, kind_of, open_to_own, open_to_read};
 pub(super) use folder::socket_folder;
 pub(crate) use signals::hear_signals;
 pub(crate) use socket::{Listener, Stream, remove_sockets, socket_files, socket_is_alive};

@@ -54,6 +54,11 @@ pub(crate) fn hear_signals(heard: Box<dyn FnMut(EndSignal) + Send>) -> Result<()
     // A pipe that is full has signals enough in it.
     // SAFETY: the descriptor is open.
     unsafe { libc::fcntl(write.as_raw_fd(), libc::F_SETFL, libc::O_NONBLOCK) };
+    if is_ignored(libc::SIGCHLD) {
+        // A parent hands this on, and then the system tells nobody how a program ended.
+        // SAFETY: the default is a disposition of every signal.
+        unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
+    }
     let thread = Builder::new().name("gogrid-signals".to_owned());
     let follow = move || follow(notes, heard);
     thread.spawn(follow).map_err(failed("thread"))?;

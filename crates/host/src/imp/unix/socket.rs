@@ -1,14 +1,16 @@
 use std::env::var_os;
 use std::fs::{self, Permissions};
 use std::io::{self, ErrorKind, Read, Write};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use rustix::io::retry_on_intr;
 use rustix::net::sockopt::{Timeout, set_socket_timeout};
-use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect, socket};
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketType, connect};
 use rustix::process::{Pid, geteuid, test_kill_process};
 
 use super::super::system::peer_user;
@@ -128,14 +130,30 @@ fn check_socket(path: &Path) -> io::Result<()> {
     Ok(())
 }
 
+/// A socket that no program which this process starts is given.
+#[cfg(target_os = "linux")]
+fn own_socket() -> rustix::io::Result<OwnedFd> {
+    let flags = rustix::net::SocketFlags::CLOEXEC;
+    rustix::net::socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None)
+}
+
+/// The same in two steps, where the system has no such call.
+#[cfg(not(target_os = "linux"))]
+fn own_socket() -> rustix::io::Result<OwnedFd> {
+    let ours = rustix::net::socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    rustix::io::fcntl_setfd(&ours, rustix::io::FdFlags::CLOEXEC)?;
+    Ok(ours)
+}
+
 /// Calls the listener at `path`. The system waits where the listener's queue is full, up to the
 /// time that sending may take.
 fn call(path: &Path) -> io::Result<UnixStream> {
     check_socket(path)?;
     let address = SocketAddrUnix::new(path)?;
-    let ours = socket(AddressFamily::UNIX, SocketType::STREAM, None)?;
+    let ours = own_socket()?;
     set_socket_timeout(&ours, Timeout::Send, Some(CALL_MAX))?;
-    connect(&ours, &address)?;
+    // A call with such a time is not begun again by the system after a signal.
+    retry_on_intr(|| connect(&ours, &address))?;
     set_socket_timeout(&ours, Timeout::Send, None)?;
     let stream = UnixStream::from(ours);
     check_peer(&stream, geteuid().as_raw())?;
@@ -322,7 +340,9 @@ mod tests {
         let folder = outer.path().join("run");
         make_private(&folder).unwrap();
         let path = path_in(&folder, &name());
-        let ours = socket(AddressFamily::UNIX, SocketType::STREAM, None).unwrap();
+        let ours = own_socket().unwrap();
+        let flags = rustix::io::fcntl_getfd(&ours).unwrap();
+        assert!(flags.contains(rustix::io::FdFlags::CLOEXEC));
         rustix::net::bind(&ours, &SocketAddrUnix::new(&path).unwrap()).unwrap();
         rustix::net::listen(&ours, 0).unwrap();
         let mut waiting = Vec::new();

@@ -9,21 +9,28 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::error::{ModelError, shown};
+use crate::json_values::ValueLimit;
 
 use super::alphabet::ByteAlphabet;
 use super::bpe::{Bpe, BpeParts, Start, Unknown, Written, WrittenFault, alphabet_tokens};
 use super::budget::{Budget, EncodeLimit};
 use super::encoder::{Encoder, Merging};
-use super::limits::{MESSAGE_CHARS_MAX, TOKENS_MAX};
+use super::limits::{MESSAGE_CHARS_MAX, TOKENIZER_JSON_VALUES_MAX, TOKENS_MAX};
 use super::merge::NONE;
 use super::normalise::Normaliser;
 use super::parts::{is_end, is_named_control};
 use super::pieces::{Kind, Pieces};
-use super::special::{Rules, Special, Specials, TooLong};
+use super::special::{Role, Rules, Special, Specials, TooLong};
 use super::split::Splitter;
 use super::vocabulary::byte_of;
 use form::{AddedToken, Form, Piece, PostProcessor};
 use steps::{Cutting, Style};
+
+/// The vocabulary's and the merges' readers have a bound on what they take.
+const VALUES: ValueLimit = ValueLimit {
+    max: TOKENIZER_JSON_VALUES_MAX,
+    apart: &[["model", "vocab"], ["model", "merges"]],
+};
 
 /// Where something is wrong.
 #[derive(Clone, Copy)]
@@ -76,6 +83,8 @@ impl<'a> TokenizerJson<'a> {
     /// Reads the text of `file`.
     pub(super) fn read(file: &'a Path, json: &[u8]) -> Result<Self, ModelError> {
         let place = Place { file };
+        let checked = VALUES.check(json);
+        checked.map_err(|what| place.malformed("JSON", &what))?;
         let form: Form = serde_json::from_slice(json).map_err(|error| {
             // Other kinds have other keys, so it is looked at again what kind it is.
             match serde_json::from_slice::<form::Kind>(json) {
@@ -137,6 +146,13 @@ impl<'a> TokenizerJson<'a> {
                 .find(|(token, _)| *token == text)
                 .map(|(_, id)| id)
         })
+    }
+
+    /// All tokens and their ids, in no order; those that are added and in the vocabulary twice.
+    pub(super) fn tokens(&self) -> impl Iterator<Item = (&str, u32)> {
+        let added = self.form.added_tokens.iter();
+        let added = added.map(|token| (token.content.as_str(), token.id));
+        added.chain(self.form.model.vocab.iter())
     }
 
     /// The token that is put before every text.
@@ -251,9 +267,14 @@ impl<'a> TokenizerJson<'a> {
                 plain.extend(control.then(|| Special::control(text, id)));
                 continue;
             };
+            let structure = pieces.kind(id) == Some(Kind::Structure);
             let mut special = Special::control(&token.content, id);
             special.rules = Rules {
-                control,
+                role: match (control, structure) {
+                    (true, _) => Role::Control,
+                    (false, true) => Role::Structure,
+                    (false, false) => Role::Text,
+                },
                 strips_before: token.lstrip,
                 strips_after: token.rstrip,
                 single_word: token.single_word,
@@ -261,6 +282,11 @@ impl<'a> TokenizerJson<'a> {
             if control || !token.normalized.unwrap_or(true) {
                 plain.push(special);
                 continue;
+            }
+            if structure {
+                let mut of_template = special.clone();
+                of_template.rules.role = Role::StructureOfTemplate;
+                plain.push(of_template);
             }
             let mut budget = Budget::new(EncodeLimit::NONE, None);
             let text = normaliser.run(&token.content, &mut budget)?;
@@ -388,10 +414,9 @@ impl<'a> Table<'a> {
             // There are fewer than 2^31 tokens.
             match self.added.get(&(id as u32)) {
                 Some(token) => {
-                    let kind = if token.special {
-                        Kind::Control
-                    } else {
-                        Kind::Added
+                    let kind = match token.special {
+                        true => Kind::Control,
+                        false => Kind::of_added(&token.content),
                     };
                     pieces.push(token.content.as_bytes(), kind);
                 }

@@ -2,7 +2,7 @@
 
 use crate::error::ModelError;
 use crate::text::encoder::{Before, Prefix};
-use crate::text::limits::{CONTENT_BYTES_MAX, GROWTH_MAX, STEPS_MAX};
+use crate::text::limits::{CONTENT_BYTES_MAX, CUTTING_STEPS_MAX, GROWTH_MAX, STEPS_MAX};
 use crate::text::normalise::{Change, Form, Normaliser};
 use crate::text::pattern::Pattern;
 use crate::text::pieces::SPACE_MARK;
@@ -131,8 +131,8 @@ impl Cutting {
             PreTokenizer::ByteLevel(form) => self.byte_level(place, form)?,
             PreTokenizer::Metaspace(form) => self.metaspace(place, form)?,
         }
-        if self.steps.len() > STEPS_MAX {
-            return Err(wrong(format!("it has more than {STEPS_MAX} steps")));
+        if self.steps.len() > CUTTING_STEPS_MAX {
+            return Err(wrong(format!("it has more than {CUTTING_STEPS_MAX} steps")));
         }
         Ok(())
     }
