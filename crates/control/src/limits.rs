@@ -46,6 +46,13 @@ pub(crate) const QUIET: Duration = Duration::from_millis(50);
 /// A file that never is quiet is read after so many changes.
 pub(crate) const UNREST_MAX: usize = 100;
 
+/// A file whose folder the system does not watch any more is looked at so often, and the folder asked
+/// for again.
+pub(crate) const UNWATCHED_LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// Callers in a row that could not be let in, after which that is noted.
+pub(crate) const REFUSED_IN_A_ROW: usize = 5;
+
 /// Other processes that are asked what they take; more than these are named as unknown.
 pub(crate) const PEERS_MAX: usize = 16;
 

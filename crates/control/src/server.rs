@@ -9,7 +9,7 @@ use gogrid_units::contain;
 
 use crate::control::{Control, refused};
 use crate::exchange::{LineError, read_line, write_line};
-use crate::limits::{AFTER_ERROR, CALLERS_MAX, REQUEST_BYTES_MAX, TRANSFER_MAX};
+use crate::limits::{AFTER_ERROR, CALLERS_MAX, REFUSED_IN_A_ROW, REQUEST_BYTES_MAX, TRANSFER_MAX};
 use crate::protocol::{Answer, Cause, answer_line, parse_request};
 use crate::turns::take_turns;
 
@@ -66,33 +66,58 @@ impl Drop for Server {
 }
 
 fn listen(listener: &Listener, control: &Arc<Control>, over: &Receiver<()>) {
-    let mut callers: Vec<JoinHandle<()>> = Vec::new();
-    let turn = || hear(listener, control, over, &mut callers);
+    let mut callers = Callers::default();
+    let turn = || callers.hear(listener, control, over);
     take_turns(turn, &mut |problem| control.note_failure(LISTENER, problem));
 }
 
-/// Hears one caller.
-fn hear(
-    listener: &Listener,
-    control: &Arc<Control>,
-    over: &Receiver<()>,
-    callers: &mut Vec<JoinHandle<()>>,
-) -> ControlFlow<()> {
-    let accepted = listener.accept();
-    let is_over = match accepted {
-        Ok(_) => over.try_recv() == Err(TryRecvError::Disconnected),
-        Err(_) => over.recv_timeout(AFTER_ERROR) == Err(RecvTimeoutError::Disconnected),
-    };
-    if is_over {
-        return ControlFlow::Break(());
+/// Those that are talked with.
+#[derive(Default)]
+struct Callers {
+    threads: Vec<JoinHandle<()>>,
+    /// Those in a row that the system did not let in.
+    refused: usize,
+}
+
+impl Callers {
+    /// Hears one caller.
+    fn hear(
+        &mut self,
+        listener: &Listener,
+        control: &Arc<Control>,
+        over: &Receiver<()>,
+    ) -> ControlFlow<()> {
+        let accepted = listener.accept();
+        let is_over = match accepted {
+            Ok(_) => over.try_recv() == Err(TryRecvError::Disconnected),
+            Err(_) => over.recv_timeout(AFTER_ERROR) == Err(RecvTimeoutError::Disconnected),
+        };
+        if is_over {
+            return ControlFlow::Break(());
+        }
+        if let Some(problem) = self.note(accepted.as_ref().err()) {
+            control.note_failure(LISTENER, &problem);
+        }
+        let Ok(stream) = accepted else {
+            return ControlFlow::Continue(());
+        };
+        self.threads.retain(|caller| !caller.is_finished());
+        let is_full = self.threads.len() >= CALLERS_MAX;
+        self.threads.extend(start(stream, control, is_full));
+        ControlFlow::Continue(())
     }
-    let Ok(stream) = accepted else {
-        return ControlFlow::Continue(());
-    };
-    callers.retain(|caller| !caller.is_finished());
-    let is_full = callers.len() >= CALLERS_MAX;
-    callers.extend(start(stream, control, is_full));
-    ControlFlow::Continue(())
+
+    /// What is to be noted of a caller that came, or of the error in its stead: once for all errors in
+    /// a row, such as those of a process that has no more descriptors.
+    fn note(&mut self, error: Option<&HostError>) -> Option<String> {
+        let Some(error) = error else {
+            self.refused = 0;
+            return None;
+        };
+        self.refused = self.refused.saturating_add(1);
+        let problem = format!("{REFUSED_IN_A_ROW} callers in a row could not be let in: {error}");
+        (self.refused == REFUSED_IN_A_ROW).then_some(problem)
+    }
 }
 
 /// Talks with a caller on a thread of its own, or says here that there are too many. The line that
@@ -135,4 +160,26 @@ fn answer(line: &[u8], control: &Control) -> Answer {
 fn reply(stream: &mut Stream, answer: &Answer) {
     // A caller that has gone or does not read has no use for it.
     let _ = write_line(stream, &answer_line(answer), TRANSFER_MAX);
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_in_a_row_are_noted_once_and_those_between_callers_never() {
+        let mut callers = Callers::default();
+        let error = HostError::Absent { ability: "sockets" };
+        for _ in 0..3 {
+            for _ in 1..REFUSED_IN_A_ROW {
+                assert_eq!(callers.note(Some(&error)), None);
+            }
+            assert_eq!(callers.note(None), None);
+        }
+        let noted: Vec<_> = (0..100)
+            .filter_map(|_| callers.note(Some(&error)))
+            .collect();
+        assert_eq!(noted.len(), 1);
+        assert!(noted[0].ends_with(&error.to_string()), "{noted:?}");
+    }
 }

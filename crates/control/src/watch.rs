@@ -3,7 +3,7 @@ use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
 
 use corpgrid_scheduler::{Changes, Mode, Settings};
@@ -12,7 +12,7 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::control::Control;
-use crate::limits::{QUIET, REQUEST_BYTES_MAX, UNREST_MAX};
+use crate::limits::{QUIET, REQUEST_BYTES_MAX, UNREST_MAX, UNWATCHED_LOOK_EVERY};
 use crate::turns::take_turns;
 
 /// What the thread that follows a file is called in the status.
@@ -222,7 +222,7 @@ struct Follower {
     control: Arc<Control>,
     /// The result of the last reading that was acted upon: the text, or why there was none.
     last: Option<Result<String, String>>,
-    /// None where the last one was lost and there is no other to be had.
+    /// None where the last one was lost and another is not to be had yet.
     folder_watch: Option<FolderWatch>,
     /// For another watch on the folder.
     wake: SyncSender<()>,
@@ -243,7 +243,11 @@ impl Follower {
 
     /// Waits for a change and takes it, once there is quiet.
     fn turn(&mut self, woken: &Receiver<()>, report: &dyn Fn(&News)) -> ControlFlow<()> {
-        let is_woken = woken.recv().is_ok();
+        let is_woken = match self.folder_watch {
+            Some(_) => woken.recv().is_ok(),
+            // Nothing tells of a change.
+            None => woken.recv_timeout(UNWATCHED_LOOK_EVERY) != Err(RecvTimeoutError::Disconnected),
+        };
         for _ in 0..UNREST_MAX {
             if self.is_over.load(Ordering::Relaxed) || !is_woken {
                 return ControlFlow::Break(());
@@ -261,23 +265,38 @@ impl Follower {
 
     /// Takes another watch on the folder where the one before was lost.
     fn keep_watching(&mut self) {
-        let watch = self.folder_watch.as_ref();
-        if !watch.is_some_and(|watch| watch.is_lost.load(Ordering::Relaxed)) {
+        let is_lost = |watch: &FolderWatch| watch.is_lost.load(Ordering::Relaxed);
+        if self
+            .folder_watch
+            .as_ref()
+            .is_some_and(|watch| !is_lost(watch))
+        {
             return;
         }
+        let had_one = self.folder_watch.take().is_some();
         let lost = "the system's watch on its folder has ended";
-        self.folder_watch = match FolderWatch::start(&self.file, self.wake.clone()) {
+        match FolderWatch::start(&self.file, self.wake.clone()) {
             Ok(watch) => {
-                self.control
-                    .note_failure(FOLLOWER, &format!("{lost}; another took over"));
-                Some(watch)
-            }
-            Err(error) => {
-                let problem = format!("{lost}, and there is no other: {}", error.problem);
+                self.folder_watch = Some(watch);
+                let problem = format!("{lost}; another took over");
                 self.control.note_failure(FOLLOWER, &problem);
-                None
+                if !had_one {
+                    // The file is taken anew, and the status says so.
+                    self.last = None;
+                }
             }
-        };
+            Err(error) if had_one => {
+                let every = UNWATCHED_LOOK_EVERY.as_secs();
+                let problem = format!(
+                    "{lost}, and there is no other: {}; it is looked at every {every} s",
+                    error.problem
+                );
+                self.control.note_failure(FOLLOWER, &problem);
+                self.control.fail_file(self.file.path.clone(), problem);
+            }
+            // That was said when it was lost.
+            Err(_) => {}
+        }
     }
 
     /// Takes the settings in the file, if its text is another than at the last look.
@@ -293,5 +312,87 @@ impl Follower {
         let problem = self.control.take_file(self.file.path.clone(), said);
         self.last = Some(text);
         Some(problem.map_or(News::Taken, News::Kept))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use corpgrid_scheduler::PeerUse;
+    use serde_json::Value;
+
+    use super::*;
+    use crate::StageAt;
+    use crate::controlled::{Command, Controlled};
+    use crate::protocol::{Refused, Request};
+
+    /// Takes whatever it is told.
+    struct Willing;
+
+    impl Controlled for Willing {
+        fn settings(&self) -> Settings {
+            Settings::of(Mode::Conservative)
+        }
+        fn apply(&self, _settings: Settings) -> Result<(), String> {
+            Ok(())
+        }
+        fn command(&self, _command: Command) -> Result<(), String> {
+            Ok(())
+        }
+        fn move_stages(&self, _stages: &[StageAt]) -> Result<(), Refused> {
+            Ok(())
+        }
+        fn usage(&self) -> PeerUse {
+            PeerUse::default()
+        }
+        fn note_failure(&self, _thread: &str, _problem: &str) {}
+        fn snapshot(&self) -> Value {
+            Value::Null
+        }
+    }
+
+    #[test]
+    fn a_folder_that_cannot_be_watched_again_is_told_and_tried_later() {
+        let outer = tempfile::tempdir().unwrap();
+        let folder = outer.path().join("folder");
+        let path = folder.join("limits.toml");
+        let write = || {
+            fs::create_dir(&folder).unwrap();
+            fs::write(&path, "").unwrap();
+        };
+        write();
+        let (wake, _woken) = sync_channel(1);
+        let file = SettingsFile::new(&path, None);
+        let mut follower = Follower {
+            folder_watch: Some(FolderWatch::start(&file, wake.clone()).unwrap()),
+            file,
+            control: Arc::new(Control::new(Arc::new(Willing))),
+            last: None,
+            wake,
+            is_over: Arc::default(),
+        };
+        let problem = |follower: &Follower| {
+            let view = follower.control.answer(Request::Get).unwrap();
+            view.settings_file.unwrap().problem
+        };
+        assert_eq!(follower.look(), Some(News::Taken));
+        follower.keep_watching();
+        assert_eq!(problem(&follower), None);
+
+        fs::remove_dir_all(&folder).unwrap();
+        let watch = follower.folder_watch.as_ref().unwrap();
+        watch.is_lost.store(true, Ordering::Relaxed);
+        follower.keep_watching();
+        let told = problem(&follower).unwrap();
+        assert!(told.contains("there is no other"), "{told}");
+        follower.keep_watching();
+        assert!(follower.folder_watch.is_none());
+
+        write();
+        follower.keep_watching();
+        assert!(follower.folder_watch.is_some());
+        assert_eq!(follower.look(), Some(News::Taken));
+        assert_eq!(problem(&follower), None);
     }
 }

@@ -4,7 +4,7 @@
 use gogrid_kernels::attention_scratch;
 use gogrid_lease::{Kind, Lease, Ledger};
 use gogrid_model::{Attention, Decoder};
-use gogrid_pipeline::StageError;
+use gogrid_pipeline::{BLOCK_TOKENS, StageError};
 use gogrid_units::{Bytes, Piece, Span};
 
 use crate::limits::FIRST_POSITIONS;
@@ -72,10 +72,12 @@ impl Shapes {
 pub(crate) struct AttentionScratch {
     shapes: Shapes,
     memory: Ledger,
-    /// It was asked to reach so far.
+    /// It reaches so far, or could not when a sequence was in the block that ends here.
     positions: usize,
     keeping: Keeping,
-    lease: Lease,
+    /// What it had at first, and what came with each growth. A growth at least doubles the positions, so
+    /// they are few.
+    leases: Vec<Lease>,
 }
 
 impl AttentionScratch {
@@ -91,31 +93,35 @@ impl AttentionScratch {
             keeping: team.keep_for_attention(bytes)?,
             memory: memory.clone(),
             shapes,
-            lease,
+            leases: vec![lease],
         })
     }
 
     pub(crate) fn bytes(&self) -> Bytes {
-        self.lease.bytes()
+        self.leases.iter().map(Lease::bytes).sum()
     }
 
     /// Makes room for sequences up to `positions`, doubling. Where the ledger or the system refuses,
-    /// it stays as it is until sequences are twice as long: attention is then not shared out as
+    /// it stays as it is until a sequence comes to its next block: attention is then not shared out as
     /// finely, and its results are equal.
     pub(crate) fn reach(&mut self, positions: usize) {
         if positions <= self.positions {
             return;
         }
-        self.positions = positions.next_power_of_two().min(self.shapes.context);
-        let bytes = self.shapes.bytes(self.positions);
-        if bytes <= self.lease.bytes() {
-            return;
-        }
-        let Ok(lease) = self.memory.reserve(Kind::Scratch, bytes) else {
-            return;
+        let goal = positions.next_power_of_two().min(self.shapes.context);
+        self.positions = match self.grow(self.shapes.bytes(goal)) {
+            Ok(()) => goal,
+            Err(_) => positions.next_multiple_of(BLOCK_TOKENS),
         };
-        if self.keeping.grow(bytes).is_ok() {
-            self.lease = lease;
+    }
+
+    fn grow(&mut self, bytes: Bytes) -> Result<(), StageError> {
+        let more = bytes.saturating_sub(self.bytes());
+        if more > Bytes::ZERO {
+            let lease = self.memory.reserve(Kind::Scratch, more)?;
+            self.keeping.grow(bytes)?;
+            self.leases.push(lease);
         }
+        Ok(())
     }
 }

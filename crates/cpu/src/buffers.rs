@@ -57,6 +57,8 @@ pub(crate) struct Buffers {
     pub(crate) up: Buffer<f32>,
     /// [`HEAD_ROWS`] rows of logits.
     pub(crate) logits: Buffer<f32>,
+    /// Whether all values of a row are finite. Not counted: a byte for each row.
+    pub(crate) finite: Vec<bool>,
     pub(crate) inputs: Vec<Activations>,
     /// One for each distinct rotation.
     pub(crate) rotations: Vec<Rotations>,
@@ -84,6 +86,7 @@ impl Buffers {
             gate: rows(widths.hidden)?,
             up: rows(widths.hidden)?,
             logits: Buffer::zeroed(HEAD_ROWS * widths.vocab)?,
+            finite: vec![true; rows_max],
             inputs: inputs.shapes.iter().map(input).collect::<Result<_, _>>()?,
             rotations: pairs.iter().map(rotation).collect::<Result<_, _>>()?,
         })

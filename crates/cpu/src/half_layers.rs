@@ -153,7 +153,7 @@ impl Run<'_, '_> {
     fn write_kv(&mut self, part: &MixerPart) -> Result<(), Abandoned> {
         let width = part.spec.kv_heads * part.spec.head_dim;
         let (mut keys, mut values) = (&self.buffers.k[..], &self.buffers.v[..]);
-        let (mut writes, mut firsts, mut row) = (Vec::new(), Vec::new(), 0);
+        let mut writes = Vec::new();
         let taken = &mut self.taken[part.spec.kv_group];
         for (rows, blocks) in self.sequences.iter().zip(taken) {
             let (mut position, end) = (rows.start, rows.start + rows.wants.len());
@@ -170,13 +170,12 @@ impl Run<'_, '_> {
                     values: values_here,
                     overflow: None,
                 });
-                firsts.push(row);
                 position += count;
-                row += count;
             }
         }
         self.ops.write_kv(part.kv_slot, &mut writes)?;
-        for (first, write) in firsts.iter().zip(&writes) {
+        let mut first = 0;
+        for write in &writes {
             if let Some(row) = write.overflow {
                 self.faults.push(RowFault {
                     row: first + row,
@@ -186,6 +185,7 @@ impl Run<'_, '_> {
                     ),
                 });
             }
+            first += write.keys.len() / width;
         }
         Ok(())
     }
@@ -217,9 +217,9 @@ impl Run<'_, '_> {
     /// Notes the rows that hold a value that is not finite, unless something was noted of them before;
     /// `place` says where they were found.
     pub(crate) fn note_not_finite(&mut self, place: &dyn Display) -> Result<(), Abandoned> {
-        let mut finite = vec![true; self.rows];
-        let x = &self.buffers.x[..self.rows * self.width];
-        self.ops.finite(x, &mut finite)?;
+        let Buffers { x, finite, .. } = &mut *self.buffers;
+        let finite = &mut finite[..self.rows];
+        self.ops.finite(&x[..self.rows * self.width], finite)?;
         for (row, _) in finite.iter().enumerate().filter(|(_, finite)| !**finite) {
             if self.faults.iter().any(|fault| fault.row == row) {
                 continue;

@@ -17,6 +17,8 @@ pub(crate) struct Inner {
     pub(crate) team: Team,
     /// What each stage has leased for attention; the team keeps the most of them.
     kept: Vec<Bytes>,
+    /// What the team keeps.
+    held: Bytes,
     /// How often the team's threads were started anew.
     renewals: u64,
 }
@@ -32,6 +34,7 @@ impl SharedTeam {
         let inner = Inner {
             team: Team::new(threads, spawn)?,
             kept: Vec::new(),
+            held: Bytes::ZERO,
             renewals: 0,
         };
         Ok(Self {
@@ -66,25 +69,19 @@ impl SharedTeam {
 }
 
 impl Inner {
-    fn most(&self) -> Bytes {
-        self.kept.iter().copied().max().unwrap_or(Bytes::ZERO)
-    }
-
-    fn change_kept(&mut self, change: impl FnOnce(&mut Vec<Bytes>)) -> Result<(), OutOfMemory> {
-        let before = self.most();
-        change(&mut self.kept);
-        match self.most() {
-            after if after != before => self.team.keep_scratch(after),
-            _ => Ok(()),
+    /// Has the team keep the most that a stage has leased.
+    fn follow(&mut self) -> Result<(), OutOfMemory> {
+        let most = self.kept.iter().copied().max().unwrap_or(Bytes::ZERO);
+        if most != self.held {
+            self.team.keep_scratch(most)?;
+            self.held = most;
         }
+        Ok(())
     }
 
-    /// Has one stage's part be `bytes` in place of what it was.
-    fn replace(&mut self, was: Bytes, bytes: Bytes) -> Result<(), OutOfMemory> {
-        self.change_kept(|kept| {
-            let own = kept.iter_mut().find(|other| **other == was);
-            *own.expect("kept until now") = bytes;
-        })
+    fn replace(&mut self, was: Bytes, bytes: Bytes) {
+        let own = self.kept.iter_mut().find(|other| **other == was);
+        *own.expect("kept until now") = bytes;
     }
 }
 
@@ -93,9 +90,9 @@ impl Keeping {
     /// caller has leased them.
     pub(crate) fn grow(&mut self, bytes: Bytes) -> Result<(), OutOfMemory> {
         let mut inner = self.team.lock();
-        if let Err(error) = inner.replace(self.bytes, bytes) {
-            // Without scratch attention is slower, and no less right.
-            let _ = inner.replace(bytes, self.bytes);
+        inner.replace(self.bytes, bytes);
+        if let Err(error) = inner.follow() {
+            inner.replace(bytes, self.bytes);
             return Err(error);
         }
         self.bytes = bytes;
@@ -105,11 +102,13 @@ impl Keeping {
 
 impl Drop for Keeping {
     fn drop(&mut self) {
-        let bytes = self.bytes;
-        // Less than before; where even that is refused there is none, and attention is slower.
-        let _ = self.team.lock().change_kept(|kept| {
-            let own = kept.iter().position(|&other| other == bytes);
-            kept.swap_remove(own.expect("kept until now"));
-        });
+        let mut inner = self.team.lock();
+        let own = inner.kept.iter().position(|&other| other == self.bytes);
+        inner.kept.swap_remove(own.expect("kept until now"));
+        if inner.follow().is_err() {
+            // Not even less than before: none is kept then, and attention is slower and no less right.
+            inner.team.drop_scratch();
+            inner.held = Bytes::ZERO;
+        }
     }
 }

@@ -118,3 +118,24 @@ fn scratch_grows_with_the_sequence_and_a_refusal_changes_no_bit() {
     assert_eq!(capped.run_to(4300), long);
     assert_eq!(capped.scratch(), first, "no room to grow");
 }
+
+#[test]
+fn a_growth_takes_the_difference_and_a_refused_one_is_tried_at_the_next_block() {
+    let open = |cap| Subject::open(Family::Llama, CLAIMED, cap);
+    let mut free = open(Bytes::gib(1));
+    let first = free.scratch();
+    free.run_to(4129);
+    let (grown, needed) = (free.scratch(), free.memory.used());
+
+    let mut exact = open(needed);
+    exact.run_to(4129);
+    assert_eq!(exact.scratch(), grown);
+
+    let mut later = open(needed.saturating_sub(Bytes(1)));
+    later.run_to(4100);
+    later.memory.set_cap(needed);
+    later.run_to(4128);
+    assert_eq!(later.scratch(), first, "still in the block");
+    later.run_to(4129);
+    assert_eq!(later.scratch(), grown);
+}

@@ -333,6 +333,10 @@ fn filters_and_tests_are_those_of_jinja() {
             "[[1, 2], [3, 4], [5, 0]][[1, 2], [3]]",
         ),
         (
+            "{{ [3, 1] | truncate(2, true, '', 0) }}{{ {'a': 1} | truncate }}",
+            "[3, 1]{'a': 1}",
+        ),
+        (
             "{{ 'hello big world' | truncate(9, leeway=0) }}{{ 'hello wide' | title }}{{ 'a b' | wordcount }}",
             "hello...Hello Wide2",
         ),

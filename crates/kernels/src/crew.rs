@@ -194,9 +194,9 @@ impl Crew {
         }
     }
 
-    /// Replaces the scratch by one of `floats` zeros, or by none where the system has not got them.
+    /// Replaces the scratch by one of `floats` zeros; it stays where the system has not got them. No
+    /// page of a mapped one is touched before the other has gone.
     pub(crate) fn resize_scratch(&mut self, floats: usize) -> Result<(), OutOfMemory> {
-        self.scratch = Buffer::default();
         self.scratch = Buffer::zeroed(floats)?;
         Ok(())
     }

@@ -58,10 +58,15 @@ impl Team {
     /// one row's attention over many positions is not shared out as finely; the results are equal.
     ///
     /// # Errors
-    /// When the system has no memory for them; it then keeps none.
+    /// When the system has no memory for them; it then keeps what it kept.
     pub fn keep_scratch(&mut self, bytes: Bytes) -> Result<(), OutOfMemory> {
         let floats = usize::try_from(bytes.0).expect("fits the address space") / size_of::<f32>();
         self.crew.resize_scratch(floats)
+    }
+
+    /// Keeps nothing for attention.
+    pub fn drop_scratch(&mut self) {
+        drop(self.crew.take_scratch());
     }
 
     /// Wakes the team and runs `body`, whose operations the whole team works at, with the

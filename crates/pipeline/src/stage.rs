@@ -84,9 +84,7 @@ pub trait Backend: Send {
     /// # Errors
     /// [`StageError::Unsupported`] names what it cannot do, [`StageError::CannotKeep`] the weight that
     /// it cannot keep as asked.
-    fn check(&self, _model: &Model, _span: Span) -> Result<(), StageError> {
-        Ok(())
-    }
+    fn check(&self, model: &Model, span: Span) -> Result<(), StageError>;
 
     /// What the device would hold for `span` and steps of at most `rows_max` rows, without opening
     /// it. No part of a span holds more of any kind than the span.

@@ -50,6 +50,10 @@ struct Timed {
 }
 
 impl Backend for Scripted {
+    fn check(&self, model: &Model, span: Span) -> Result<(), StageError> {
+        self.inner.check(model, span)
+    }
+
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint {
         self.inner.predict(model, span, rows_max)
     }

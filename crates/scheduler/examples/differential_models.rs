@@ -4,6 +4,7 @@
 //!
 //! Prints one line of JSON for each model: its file, the ids of a sequence, the log-probability of each
 //! id after the first, how many of them the peer means the same by, and the weight type.
+#![allow(clippy::print_stdout, reason = "its output is read by a script")]
 
 use std::error::Error;
 use std::path::PathBuf;

@@ -51,6 +51,10 @@ struct InRealTime {
 }
 
 impl Backend for InRealTime {
+    fn check(&self, model: &Model, span: Span) -> Result<(), StageError> {
+        self.inner.check(model, span)
+    }
+
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint {
         self.inner.predict(model, span, rows_max)
     }
@@ -106,6 +110,10 @@ struct WrongStage {
 }
 
 impl Backend for WrongBackend {
+    fn check(&self, model: &Model, span: Span) -> Result<(), StageError> {
+        self.1.check(model, span)
+    }
+
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint {
         self.1.predict(model, span, rows_max)
     }

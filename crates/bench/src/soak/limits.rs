@@ -52,8 +52,8 @@ pub(super) const CPU_UNPACED: f64 = 0.05;
 
 /// Resident bytes beside the ledger's, above those of the last rest: buffers and stacks, and a
 /// tokenizer for each model that is open.
-pub(super) const UNLEASED_MIB: f64 = 48.0;
-pub(super) const UNLEASED_MIB_PER_MODEL: f64 = 96.0;
+pub(super) const UNLEASED_MIB: f64 = 32.0;
+pub(super) const UNLEASED_MIB_PER_MODEL: f64 = 48.0;
 /// What is leased counts for so long after it was given back: its memory goes a moment later.
 pub(super) const LEASE_LASTS_S: f64 = 3.0;
 /// Resident MiB after all is closed beside those before anything was open.

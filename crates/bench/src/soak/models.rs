@@ -1,9 +1,12 @@
 //! Models opened and closed beside the first, and files that are no models or bad ones.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
-use corpgrid_scheduler::{GenerateError, HeterogeneousPipeline, OpenError, Options, Policy};
+use corpgrid_scheduler::{
+    GenerateError, HeterogeneousPipeline, Machine, MachineOptions, OpenError, Options, Policy,
+};
 
 use super::SoakOptions;
 use super::books::Operation;
@@ -50,6 +53,7 @@ pub(super) fn open_and_close(world: &World, mut plan: Plan, options: &SoakOption
         }
         world.wait(plan.wait(SOME, MORE));
         world.replace_second(None);
+        world.replace_beside(None);
     }
 }
 
@@ -83,13 +87,16 @@ fn open_alone(
     path: &Path,
     soak: &SoakOptions,
 ) -> Result<HeterogeneousPipeline, OpenError> {
-    let options = Options {
+    let options = MachineOptions {
         limits: world.machine.settings().limits,
         policy: Policy::server(),
-        ..Options::default()
+        ..MachineOptions::default()
     };
     let _flight = world.books.begin(Operation::Open, opening(path));
-    let pipeline = HeterogeneousPipeline::open(&soak.devices, path, options)?;
+    let machine = Arc::new(Machine::open(&soak.devices, options)?);
+    // What it leases counts from the beginning.
+    world.replace_beside(Some(Arc::clone(&machine)));
+    let pipeline = HeterogeneousPipeline::open_on(&machine, path, &Options::default())?;
     world.books.count_change("models opened alone");
     Ok(pipeline)
 }

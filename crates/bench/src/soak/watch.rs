@@ -70,18 +70,14 @@ pub(super) fn status(world: &World) -> MachineStatus {
     block_on(world.machine.status())
 }
 
-/// The status of the machine of its own on which the second model stands, if it does.
+/// The status of the second machine, where there is one.
 fn status_beside(world: &World) -> Option<MachineStatus> {
-    let second = world.second()?;
-    let machine = second.machine();
-    if Arc::ptr_eq(machine, &world.machine) {
-        return None;
-    }
+    let machine = world.beside()?;
     let what = "a question for the status of a second machine";
+    // Dropped after the machine, which this may be the last to hold.
     let _flight = world.books.begin(Operation::Status, what);
     let status = block_on(machine.status());
-    // It may be the last that holds the model, which closes within the question's bound then.
-    drop(second);
+    drop(machine);
     Some(status)
 }
 

@@ -19,6 +19,8 @@ pub(super) struct World {
     first: Mutex<Option<Arc<HeterogeneousPipeline>>>,
     /// Opened and closed meanwhile: on the same machine, or on one of its own.
     second: Mutex<Option<Arc<HeterogeneousPipeline>>>,
+    /// A second machine, from before a model opens on it until that has closed.
+    beside: Mutex<Option<Arc<Machine>>>,
     goes_on: AtomicBool,
 }
 
@@ -30,6 +32,7 @@ impl World {
             least_nice,
             first: Mutex::default(),
             second: Mutex::default(),
+            beside: Mutex::default(),
             goes_on: AtomicBool::new(false),
         }
     }
@@ -72,6 +75,17 @@ impl World {
     /// The same with the second model.
     pub(super) fn replace_second(&self, other: Option<HeterogeneousPipeline>) {
         self.replace(&self.second, other);
+    }
+
+    pub(super) fn beside(&self) -> Option<Arc<Machine>> {
+        lock(&self.beside).clone()
+    }
+
+    /// Puts another in the place of the second machine, which closes with the last model on it.
+    pub(super) fn replace_beside(&self, other: Option<Arc<Machine>>) {
+        let before = std::mem::replace(&mut *lock(&self.beside), other);
+        let _flight = self.books.begin(Operation::Close, "a machine that closes");
+        drop(before);
     }
 
     fn replace(

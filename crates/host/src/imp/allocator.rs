@@ -1,11 +1,16 @@
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::cell::Cell;
 
+/// What is given to a thread after a refusal until the refusal is forgotten. An abort for want of
+/// memory says so first, and reads a variable or two for that; code that goes on needs more.
+const GIVEN_MAX: u8 = 100;
+
 thread_local! {
-    /// The most bytes that this thread was refused since it last was given any; 0 if it was not refused.
-    /// What follows on a refusal, such as saying so, may be refused too, and is smaller. Code that can go
-    /// on without soon allocates something else, and the refusal explains no later abort.
+    /// The most bytes that this thread was refused; 0 if it was not, or got over it. What follows on a
+    /// refusal, such as saying so, may be refused too, and is smaller.
     static REFUSED: Cell<usize> = const { Cell::new(0) };
+    /// How often it was given any since.
+    static GIVEN: Cell<u8> = const { Cell::new(0) };
 }
 
 /// The system's allocator, which remembers what it was asked for when there was no memory. Code that
@@ -14,7 +19,7 @@ thread_local! {
 #[derive(Debug)]
 pub struct RememberingAllocator;
 
-/// The most that the calling thread was refused, if it was given nothing since.
+/// The most that the calling thread was refused and did not get over.
 pub(super) fn refused() -> usize {
     REFUSED.get()
 }
@@ -23,8 +28,12 @@ fn noted(pointer: *mut u8, bytes: usize) -> *mut u8 {
     if pointer.is_null() {
         // Writing to a cell that is made with the thread allocates nothing.
         REFUSED.set(bytes.max(REFUSED.get()));
+        GIVEN.set(0);
     } else if REFUSED.get() != 0 {
-        REFUSED.set(0);
+        GIVEN.set(GIVEN.get() + 1);
+        if GIVEN.get() == GIVEN_MAX {
+            REFUSED.set(0);
+        }
     }
     pointer
 }
@@ -61,18 +70,23 @@ mod tests {
 
     #[test]
     fn a_refusal_that_was_got_over_is_forgotten() {
-        let some = ptr::dangling_mut();
-        let after = |asked: &[(*mut u8, usize)]| {
-            for (given, bytes) in asked {
-                assert_eq!(noted(*given, *bytes), *given);
-            }
-            refused()
+        let (some, none) = (ptr::dangling_mut(), ptr::null_mut());
+        let given = |times: u8| {
+            (0..times).for_each(|_| {
+                let _ = noted(some, 9);
+            })
         };
-        let none = ptr::null_mut();
-        assert_eq!(after(&[(some, 9)]), 0);
-        assert_eq!(after(&[(none, 100), (none, 7)]), 100, "the larger one");
-        assert_eq!(after(&[(some, 1)]), 0);
-        assert_eq!(after(&[(none, 7)]), 7, "not the one of before");
-        assert_eq!(after(&[(some, 1)]), 0);
+        let refuse = |bytes: usize| assert!(noted(none, bytes).is_null());
+        assert_eq!(refused(), 0);
+        refuse(100);
+        refuse(7);
+        given(GIVEN_MAX / 2);
+        assert_eq!(refused(), 100, "the larger one, until it is got over");
+        given(GIVEN_MAX);
+        assert_eq!(refused(), 0);
+        refuse(7);
+        assert_eq!(refused(), 7, "not the one of before");
+        given(GIVEN_MAX);
+        assert_eq!(refused(), 0);
     }
 }

@@ -748,7 +748,10 @@ fn a_template_gets_its_tokens_from_either_file() {
         fs::write(file, map.to_string()).unwrap();
         let (_, template) = read_directory(directory.path()).unwrap();
         let now = CivilTime::new([2024, 7, 26], [0; 3]).unwrap();
-        let chat = template.unwrap().render(&[], false, &now).unwrap();
+        let chat = template
+            .unwrap()
+            .render(&[], false, &now, &|| true)
+            .unwrap();
         assert_eq!(chat.text(), "<|im_start|>|<|im_end|>");
     };
     check(json!({ "chat_template": template }), &names);

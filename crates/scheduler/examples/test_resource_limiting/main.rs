@@ -1,6 +1,10 @@
 //! Runs a real model under a mode, and prints each limit as asked, held and measured:
 //! `cargo run --example test_resource_limiting -- --mode conservative`.
-#![allow(clippy::print_stderr, reason = "its output is the terminal")]
+#![allow(
+    clippy::print_stderr,
+    clippy::print_stdout,
+    reason = "its output is the terminal"
+)]
 
 mod measured;
 mod table;

@@ -104,6 +104,8 @@ pub(crate) enum Action {
     },
     /// Tell a request's owner that it ended.
     End { id: u64, end: End },
+    /// Give the memory of an output that was read to a step to come.
+    Reuse(OutputBuf),
 }
 
 /// How a request ended.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use gogrid_pipeline::{BlockId, OutputBuf, Rows, Step, Want};
+use gogrid_pipeline::{BlockId, OutputBuf, RowFault, Rows, Step, Want};
 use gogrid_units::Moment;
 
 use super::batch;
@@ -76,6 +76,7 @@ impl Core {
                     self.degraded = None;
                 }
                 self.share_out(&flight, &out, now);
+                self.actions.push(Action::Reuse(out));
             }
             Ended::Abandoned => {}
             Ended::Failed(error) => {
@@ -92,33 +93,15 @@ impl Core {
 
     /// Gives each sequence its part of a step's output.
     fn share_out(&mut self, flight: &Flight, out: &OutputBuf, now: Moment) {
-        let (mut logits, mut log_probs) = (&out.logits[..], &out.log_probs[..]);
-        let mut first_row = 0;
-        for (&id, rows) in flight.sequences.iter().zip(&flight.step.sequences) {
-            let wants = rows.wants.iter();
-            let row_logits = wants.clone().filter(|&&want| want == Want::Logits).count();
-            let row_probs = wants
-                .filter(|want| matches!(want, Want::LogProb(_)))
-                .count();
-            let its_logits = logits.split_off(..row_logits * self.shape.vocab);
-            let its_probs = log_probs.split_off(..row_probs);
-            let (Some(logits), Some(log_probs)) = (its_logits, its_probs) else {
-                let problem = "the last stage gave fewer values than the step wants".to_owned();
-                self.fail(id, GenerateError::BadOutput(problem));
-                continue;
-            };
-            let ends = Arc::clone(&self.shape.ends);
-            let given = Given { logits, log_probs };
-            let (start, rows) = (rows.start, rows.wants.len());
-            let its = first_row..first_row + rows;
-            first_row += rows;
-            if let Some(fault) = out.faults.iter().find(|fault| its.contains(&fault.row)) {
-                let position = start + fault.row - its.start;
-                let problem = format!("{}, at position {position}", fault.what);
-                self.fail(id, GenerateError::BadOutput(problem));
-                continue;
-            }
-            match self.sequence(id).advance(rows, given, (now, &ends)) {
+        let ends = Arc::clone(&self.shape.ends);
+        let parts = parts(&flight.step, out, self.shape.vocab);
+        let sequences = flight.sequences.iter().zip(&flight.step.sequences);
+        for ((&id, rows), part) in sequences.zip(parts) {
+            let rows = rows.wants.len();
+            let gained = part
+                .map_err(GenerateError::BadOutput)
+                .and_then(|given| self.sequence(id).advance(rows, given, (now, &ends)));
+            match gained {
                 Ok(gain) => self.tell(id, gain),
                 Err(error) => self.fail(id, error),
             }
@@ -186,4 +169,62 @@ fn release(actions: &mut Vec<Action>, gone: Vec<Vec<BlockId>>) {
             actions.push(Action::Release { group, blocks });
         }
     }
+}
+
+/// What a step gave each of its sequences, in the step's order, or what is wrong with it. Where the
+/// output has another number of values than the step wants, no value can be told to be a sequence's
+/// own, so all sequences of the step fail.
+fn parts<'o>(
+    step: &'o Step,
+    out: &'o OutputBuf,
+    vocab: usize,
+) -> impl Iterator<Item = Result<Given<'o>, String>> {
+    let fits = check_counts(step, out, vocab);
+    let (mut logits, mut log_probs) = (&out.logits[..], &out.log_probs[..]);
+    let mut first_row = 0;
+    step.sequences.iter().map(move |rows| {
+        let its_rows = first_row..first_row + rows.wants.len();
+        first_row = its_rows.end;
+        let (logit_rows, probs) = wanted(rows.wants.iter().copied());
+        let given = Given {
+            logits: take_first(&mut logits, logit_rows * vocab),
+            log_probs: take_first(&mut log_probs, probs),
+        };
+        let its_fault = |fault: &&RowFault| its_rows.contains(&fault.row);
+        if let Some(RowFault { row, what }) = out.faults.iter().find(its_fault) {
+            let position = rows.start + row - its_rows.start;
+            return Err(format!("{what}, at position {position}"));
+        }
+        fits.clone().map(|()| given)
+    })
+}
+
+/// The rows that want logits, and those that want a log-probability.
+fn wanted(wants: impl Iterator<Item = Want>) -> (usize, usize) {
+    wants.fold((0, 0), |(logits, probs), want| match want {
+        Want::Nothing | Want::Hidden => (logits, probs),
+        Want::Logits => (logits + 1, probs),
+        Want::LogProb(_) => (logits, probs + 1),
+    })
+}
+
+fn check_counts(step: &Step, out: &OutputBuf, vocab: usize) -> Result<(), String> {
+    let (logit_rows, probs) = wanted(step.wants());
+    let wanted = [logit_rows * vocab, probs];
+    let given = [out.logits.len(), out.log_probs.len()];
+    if wanted == given {
+        return Ok(());
+    }
+    let ([logits, probs], [given_logits, given_probs]) = (wanted, given);
+    Err(format!(
+        "the last stage gave {given_logits} logits and {given_probs} log-probabilities where the step \
+         wants {logits} and {probs}"
+    ))
+}
+
+/// The first `count` values of the rest, or all where it has fewer.
+fn take_first<'o>(rest: &mut &'o [f32], count: usize) -> &'o [f32] {
+    let (first, after) = rest.split_at(count.min(rest.len()));
+    *rest = after;
+    first
 }

@@ -8,6 +8,7 @@ mod world;
 use std::sync::Arc;
 
 use gogrid_lease::{Kind, Ledger, Permits};
+use gogrid_pipeline::RowFault;
 use gogrid_units::Bytes;
 
 use super::*;
@@ -281,32 +282,80 @@ fn a_shorter_interval_helps_those_who_wait_already() {
     assert_eq!(started(&actions), [7]);
 }
 
-#[test]
-fn logits_that_say_nothing_end_the_request_and_no_other() {
+/// A core of two sequences of which a step that decodes both is in flight, with the step's number.
+fn two_in_flight() -> (Core, u64) {
     let mut core = core(0, 2);
     core.tick(Moment(0), [submit(0, 0), submit(1, 0)]);
     let step = *core.steps.keys().next().expect("a step is in flight");
-    let sound: [f32; VOCAB] = std::array::from_fn(|id| if id == 1 { 1.0 } else { 0.5 });
     let mut out = OutputBuf::default();
-    out.logits.extend(sound);
+    out.logits.extend(sound());
     let prefilled = core.tick(Moment(0), [Input::Done(step, Ended::Output(out))]);
     assert!(prefilled.iter().all(|a| !matches!(a, Action::End { .. })));
     let Some((&step, flight)) = core.steps.iter().next() else {
         panic!("no step is in flight")
     };
     assert_eq!(flight.sequences, [0, 1]);
+    (core, step)
+}
+
+/// Logits by which a token is chosen that ends nothing.
+fn sound() -> [f32; VOCAB] {
+    std::array::from_fn(|id| if id == 1 { 1.0 } else { 0.5 })
+}
+
+/// The sequences that failed by what the stages gave, with the problems.
+fn failed(actions: &[Action]) -> Vec<(u64, &str)> {
+    let failed = actions.iter().filter_map(|action| match action {
+        Action::End {
+            id,
+            end: Err(GenerateError::BadOutput(problem)),
+        } => Some((*id, &problem[..])),
+        Action::End { id, end } => panic!("{id} ended with {end:?}"),
+        _ => None,
+    });
+    failed.collect()
+}
+
+#[test]
+fn logits_that_say_nothing_end_the_request_and_no_other() {
+    let (mut core, step) = two_in_flight();
     let mut out = OutputBuf::default();
     out.logits.extend([f32::NAN; VOCAB]);
-    out.logits.extend(sound);
+    out.logits.extend(sound());
     let actions = core.tick(Moment(0), [Input::Done(step, Ended::Output(out))]);
-    let ended = |action: &Action| match action {
-        Action::End { id, end } => Some((*id, end.as_ref().err().cloned())),
-        _ => None,
-    };
-    let ended: Vec<_> = actions.iter().filter_map(ended).collect();
-    let [(0, Some(GenerateError::BadOutput(problem)))] = &ended[..] else {
-        panic!("{ended:?}")
-    };
-    assert_eq!(problem, "the logits after 2 tokens are not finite");
+    let problem = "the logits after 2 tokens are not finite";
+    assert_eq!(failed(&actions), [(0, problem)]);
     assert!(core.degraded().is_some());
+}
+
+#[test]
+fn a_fault_ends_the_request_whose_row_it_is() {
+    let (mut core, step) = two_in_flight();
+    let mut out = OutputBuf::default();
+    out.logits.extend([sound(), sound()].concat());
+    let what = "a fault".to_owned();
+    out.faults.push(RowFault { row: 1, what });
+    let actions = core.tick(Moment(0), [Input::Done(step, Ended::Output(out))]);
+    assert_eq!(failed(&actions), [(1, "a fault, at position 0")]);
+}
+
+#[test]
+fn no_sequence_takes_values_of_an_output_that_has_another_number_of_them() {
+    // Values of one row where two are wanted, and of three.
+    for rows in [0, 1, 3] {
+        let (mut core, step) = two_in_flight();
+        let mut out = OutputBuf::default();
+        out.logits.extend(sound().repeat(rows));
+        let what = "a fault".to_owned();
+        out.faults.push(RowFault { row: 1, what });
+        let actions = core.tick(Moment(0), [Input::Done(step, Ended::Output(out))]);
+        let given = rows * VOCAB;
+        let problem = format!(
+            "the last stage gave {given} logits and 0 log-probabilities where the step wants {} and 0",
+            2 * VOCAB
+        );
+        // Each hears what is known of its own row.
+        let expected = [(0, &problem[..]), (1, "a fault, at position 0")];
+        assert_eq!(failed(&actions), expected);
+    }
 }

@@ -242,6 +242,7 @@ impl State {
         }
         self.recover_if_lost();
         self.send_out();
+        self.free_spares_if_idle();
         self.give_up_stages_if_still();
         // It runs on any of the devices' cores, so all answer for it.
         DutyPace::charge_thread(&self.paces);
@@ -426,6 +427,11 @@ impl State {
                     listener.end(end);
                 }
             }
+            Action::Reuse(output) => {
+                if let Some(runner) = &self.runner {
+                    runner.reuse(output);
+                }
+            }
         }
     }
 
@@ -444,6 +450,13 @@ impl State {
             if let Some(back) = back {
                 return self.outbox.push_front(back);
             }
+        }
+    }
+
+    /// With no step in flight none comes before something happens: between requests, and in a pause.
+    fn free_spares_if_idle(&self) {
+        if let (Some(runner), true) = (&self.runner, self.in_flight.is_empty()) {
+            runner.free_spares();
         }
     }
 

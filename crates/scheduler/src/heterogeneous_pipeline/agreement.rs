@@ -34,6 +34,10 @@ struct OverheardStage {
 }
 
 impl Backend for Overheard {
+    fn check(&self, model: &Model, span: Span) -> Result<(), StageError> {
+        self.inner.check(model, span)
+    }
+
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint {
         self.inner.predict(model, span, rows_max)
     }

@@ -138,6 +138,10 @@ struct Trapped<T: ?Sized> {
 }
 
 impl Backend for Trapped<FakeBackend> {
+    fn check(&self, model: &Model, span: Span) -> Result<(), StageError> {
+        self.inner.check(model, span)
+    }
+
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> Footprint {
         self.trap.call();
         self.inner.predict(model, span, rows_max)

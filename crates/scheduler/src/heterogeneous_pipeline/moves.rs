@@ -538,6 +538,10 @@ fn a_spawner_that_dies_is_named_and_what_runs_goes_on() {
 struct Panics;
 
 impl Backend for Panics {
+    fn check(&self, _model: &Model, _span: Span) -> Result<(), gogrid_pipeline::StageError> {
+        Ok(())
+    }
+
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> gogrid_pipeline::Footprint {
         let ledger = gogrid_lease::Ledger::new(Bytes::gib(1));
         gogrid_testkit::fakes::FakeBackend::new(ledger).predict(model, span, rows_max)

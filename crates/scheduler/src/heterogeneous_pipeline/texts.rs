@@ -131,12 +131,13 @@ fn without_a_thread_a_long_text_is_refused_and_a_short_one_is_not() {
     block_on(collect(generation)).expect("it ends");
 }
 
+/// A request that is not admitted yet.
+type Admission<'a> = Pin<Box<dyn Future<Output = Result<Generation, Refusal>> + 'a>>;
+
 /// Two texts in the middle of a pause, and one that waits for their threads.
-fn three_that_wait<'a>(
-    pipeline: &'a HeterogeneousPipeline,
-) -> Vec<Pin<Box<dyn Future<Output = Result<Generation, Refusal>> + 'a>>> {
+fn three_that_wait(pipeline: &HeterogeneousPipeline) -> Vec<Admission<'_>> {
     block_on(pipeline.pause()).expect("it holds");
-    let mut waiting: Vec<Pin<Box<dyn Future<Output = _>>>> = Vec::new();
+    let mut waiting: Vec<Admission<'_>> = Vec::new();
     for _ in 0..3 {
         waiting.push(Box::pin(pipeline.generate(long())));
     }

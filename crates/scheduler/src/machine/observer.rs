@@ -105,7 +105,8 @@ impl Observer {
             seen: Observation::default(),
             told_peers: SeenPeers::default(),
             seen_peers: SeenPeers::default(),
-            rooms: Vec::new(),
+            beside_others: false,
+            saw_others: false,
             heard,
             holding: Arc::clone(&holding),
             changes_at: None,
@@ -159,8 +160,10 @@ struct State {
     told_peers: SeenPeers,
     /// The same with what the other machines of this process take.
     seen_peers: SeenPeers,
-    /// What was left in each memory when it last ruled.
-    rooms: Vec<Bytes>,
+    /// Whether there were other machines in this process at the last look, or at the one before.
+    beside_others: bool,
+    /// Whether there were at the last.
+    saw_others: bool,
     heard: Receiver<Command>,
     holding: Arc<ArcSwap<Holding>>,
     /// When time alone may change what the policy says.
@@ -284,7 +287,10 @@ impl State {
             self.seen.others_cpu = others.map(|others| (others - theirs).max(0.0));
         }
         self.seen_peers = self.told_peers.clone();
-        self.seen_peers.peers.extend(process.others(&hardware.gate));
+        let others = process.others(&hardware.gate);
+        let saw = std::mem::replace(&mut self.saw_others, !others.is_empty());
+        self.beside_others = saw || self.saw_others;
+        self.seen_peers.peers.extend(others);
         self.looked_at = Some(self.now());
     }
 
@@ -354,17 +360,15 @@ impl State {
             self.manual != Manual::Run,
             decision.admits,
         );
-        let mut rooms = Vec::new();
+        // Others may have given some back at any moment, to which no look need have been witness.
+        let mut has_more_room = self.beside_others;
         for memory in &hardware.memories {
             // What other machines of this process hold, the ledger counts itself.
             let theirs = Bytes(self.told_peers.bytes_in(&memory.name));
-            memory.ledger.set_cap(memory.cap(&limits, theirs));
-            rooms.push(memory.ledger.room());
+            let cap = memory.cap(&limits, theirs);
+            has_more_room |= cap > memory.ledger.cap();
+            memory.ledger.set_cap(cap);
         }
-        // Another machine may have given some back.
-        let before = self.rooms.iter().chain(std::iter::repeat(&Bytes::ZERO));
-        let has_more_room = rooms.iter().zip(before).any(|(now, before)| now > before);
-        self.rooms = rooms;
         let before = self.holding.load_full();
         // A share that stays the same ends no rest.
         if before.ruling.compute_share != ruling.compute_share {

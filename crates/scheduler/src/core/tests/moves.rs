@@ -33,20 +33,23 @@ fn lost() -> Ended {
 
 /// What runs, and what is told, in words.
 fn words(actions: &[Action]) -> Vec<String> {
-    let word = |action: &Action| match action {
-        Action::Run { rows, step, .. } => {
-            let starts: Vec<_> = step.sequences.iter().map(|rows| rows.start).collect();
-            format!("run {:?} from {starts:?}", rows.ids)
-        }
-        Action::Release { group, blocks } => format!("release {group} {blocks:?}"),
-        Action::Start(id) => format!("start {id}"),
-        Action::Delta { id, ids, .. } => format!("delta {id} {ids:?}"),
-        Action::End { id, end } => match end {
-            Ok(ending) => format!("end {id} {:?}", ending.reason),
-            Err(error) => format!("end {id}: {error}"),
-        },
+    let word = |action: &Action| {
+        Some(match action {
+            Action::Run { rows, step, .. } => {
+                let starts: Vec<_> = step.sequences.iter().map(|rows| rows.start).collect();
+                format!("run {:?} from {starts:?}", rows.ids)
+            }
+            Action::Release { group, blocks } => format!("release {group} {blocks:?}"),
+            Action::Start(id) => format!("start {id}"),
+            Action::Delta { id, ids, .. } => format!("delta {id} {ids:?}"),
+            Action::End { id, end } => match end {
+                Ok(ending) => format!("end {id} {:?}", ending.reason),
+                Err(error) => format!("end {id}: {error}"),
+            },
+            Action::Reuse(_) => return None,
+        })
     };
-    actions.iter().map(word).collect()
+    actions.iter().filter_map(word).collect()
 }
 
 fn tick(core: &mut Core, inputs: impl IntoIterator<Item = Input>) -> Vec<String> {

@@ -427,6 +427,7 @@ impl World {
                 assert!(record.end.is_none(), "two ends");
                 record.end = Some(end);
             }
+            Action::Reuse(_) => {}
         }
     }
 
