@@ -95,6 +95,7 @@ impl CpuBackend {
         let scratch = memory.reserve(Kind::Scratch, plan.buffers)?;
         let attention = AttentionScratch::new(plan.attention, &self.team, memory)?;
         let common = Common::default();
+        self.shared.forget_dropped();
         let mut loader = Loader {
             model,
             memory,

@@ -105,6 +105,14 @@ pub(crate) struct Shared {
     held: HashMap<Place, Weak<Held>>,
 }
 
+impl Shared {
+    /// Forgets matrices that no stage has any more: what is left of each would stay as long as the
+    /// device is open, and every opening of a model brings hundreds.
+    pub(crate) fn forget_dropped(&mut self) {
+        self.held.retain(|_, held| held.strong_count() > 0);
+    }
+}
+
 /// What the pieces of a stage have in common, collected while they are read or counted.
 #[derive(Default)]
 pub(crate) struct Common {
