@@ -10,7 +10,7 @@ use std::thread;
 use std::time::Duration;
 
 use gogrid_jinja::{CivilTime, Data, Rendered, Template};
-use gogrid_testkit::{FOREIGN_CHARS, Rng, chat_template, foreign_text};
+use gogrid_testkit::{FOREIGN_CHARS, Rng, cases, chat_template, foreign_text};
 use peak_alloc::PeakAlloc;
 
 #[global_allocator]
@@ -124,12 +124,10 @@ fn run(cases: u64, seed: u64, progress: &Progress) -> Counts {
     counts
 }
 
-fn number(name: &str, default: u64) -> u64 {
-    match env::var(name) {
-        Ok(value) => value
-            .parse()
-            .unwrap_or_else(|_| panic!("{name} is no number: {value}")),
-        Err(_) => default,
+fn seed() -> u64 {
+    match env::var("GOGRID_SEED") {
+        Ok(seed) => seed.parse().expect("GOGRID_SEED is a number"),
+        Err(_) => 1,
     }
 }
 
@@ -162,7 +160,7 @@ fn watched(cases: u64, seed: u64) -> Counts {
 
 #[test]
 fn no_template_panics_hangs_or_takes_more_than_granted() {
-    let (cases, seed) = (number("GOGRID_CASES", 10_000), number("GOGRID_SEED", 1));
+    let (cases, seed) = (cases(), seed());
     let counts = watched(cases, seed);
     println!("{cases} templates: {counts:?}");
     for count in [counts.rendered, counts.failed, counts.broken] {
