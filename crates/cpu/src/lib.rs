@@ -22,7 +22,6 @@ mod attention_scratch;
 mod backend;
 mod buffers;
 mod capability;
-mod check;
 mod half_layers;
 mod kv;
 mod limits;

@@ -9,13 +9,12 @@ use gogrid_lease::Lease;
 use gogrid_model::Rope;
 use gogrid_pipeline::{
     BlockId, Footprint, Input, LayerKv, OutputBuf, Positions, RowFault, Rows, Stage, StageError,
-    Step, Ticket, Want,
+    Step, Takes, Ticket, Want,
 };
 use gogrid_units::{Bytes, OutOfMemory, Span};
 
 use crate::attention_scratch::AttentionScratch;
 use crate::buffers::Buffers;
-use crate::check::Takes;
 use crate::half_layers::{Run, rms_norm};
 use crate::kv::{Pool, Taken};
 use crate::limits::HEAD_ROWS;
@@ -81,7 +80,9 @@ impl Stage for CpuStage {
     fn submit(&mut self, step: &Arc<Step>, input: Input<'_>) -> Result<Ticket, StageError> {
         assert!(self.open.is_none(), "one step at a time");
         let takes = Takes {
-            shape: &self.shape,
+            rows_max: self.shape.rows_max,
+            width: self.shape.width,
+            vocab: self.shape.vocab,
             has_embedding: self.pieces.embedding.is_some(),
             groups: self.pools.len(),
         };

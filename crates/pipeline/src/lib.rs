@@ -20,10 +20,12 @@ mod driver;
 mod line;
 mod measure;
 mod plan;
+mod pool;
 mod runner;
 mod spares;
 mod stage;
 mod step;
+mod takes;
 
 pub use costs::{CostBook, CostBookError, CostKey};
 pub use driver::{DeviceDriver, OnDeath};
@@ -35,6 +37,7 @@ pub use plan::{
     PlanMemory, PlanRequest, Workload, check_stages, plan, plan_by_hand, plan_with_effort,
     what_limits_cost,
 };
+pub use pool::{BlockPool, TakenBlocks};
 pub use runner::{
     Finished, Hooks, Job, PlacedStage, RetiringStages, Runner, RunnerError, StageFailure,
 };
@@ -43,3 +46,4 @@ pub use step::{
     AXES_MAX, BLOCK_TOKENS, BlockId, EmbeddedRows, Input, LayerKv, OutputBuf, Positions, RowFault,
     Rows, SequenceRows, Step, Want,
 };
+pub use takes::Takes;

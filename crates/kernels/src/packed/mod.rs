@@ -10,7 +10,7 @@ use std::ops::Range;
 use gogrid_units::{Bytes, OutOfMemory, WeightType};
 
 use crate::buffer::{Buffer, held};
-use crate::quant::{Block, CannotKeep, can_keep, quantise_row, read_floats};
+use crate::quant::{Block, CannotKeep, can_keep, kept_row, read_floats};
 
 use layout::Place;
 
@@ -122,12 +122,7 @@ impl Packed {
     }
 
     fn put_row(&mut self, row: usize, stored: WeightType, bytes: &[u8]) {
-        if stored == self.ty {
-            return self.put_kept_row(row, bytes);
-        }
-        let mut floats = vec![0.0; self.cols];
-        read_floats(stored, bytes, &mut floats);
-        self.put_kept_row(row, &quantise_row(self.ty, &floats));
+        self.put_kept_row(row, &kept_row(self.ty, stored, bytes));
     }
 
     fn put_kept_row(&mut self, row: usize, bytes: &[u8]) {

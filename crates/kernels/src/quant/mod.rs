@@ -10,5 +10,5 @@ pub(crate) mod tests;
 
 pub(crate) use block::Block;
 pub(crate) use format::{Format, ScaleOf};
-pub use quantise::CannotKeep;
-pub(crate) use quantise::{can_keep, quantise_row, read_floats};
+pub use quantise::{CannotKeep, kept_row};
+pub(crate) use quantise::{can_keep, read_floats};

@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::error::Error;
 use std::fmt;
 
@@ -41,6 +42,22 @@ pub(crate) fn can_keep(stored: WeightType, kept: WeightType) -> Result<(), Canno
     } else {
         Err(CannotKeep { stored, kept })
     }
+}
+
+/// A stored row, which is whole blocks, as it is kept: as it is, or quantised. GGUF's bytes in and out.
+///
+/// # Panics
+/// When weights stored as `stored` cannot be kept as `kept`.
+pub fn kept_row(kept: WeightType, stored: WeightType, row: &[u8]) -> Cow<'_, [u8]> {
+    if let Err(refusal) = can_keep(stored, kept) {
+        panic!("{refusal}");
+    }
+    if kept == stored {
+        return Cow::Borrowed(row);
+    }
+    let mut floats = vec![0.0; row.len() / stored.block_bytes()];
+    read_floats(stored, row, &mut floats);
+    Cow::Owned(quantise_row(kept, &floats))
 }
 
 /// Reads a row of a float type.

@@ -1,23 +1,31 @@
 //! Whether a step fits a stage: its rows, its input, its positions and its block tables.
 
-use gogrid_pipeline::{
-    AXES_MAX, BLOCK_TOKENS, Input, Positions, Rows, SequenceRows, StageError, Step,
-};
-
-use crate::stage::Shape;
+use crate::stage::StageError;
+use crate::step::{AXES_MAX, BLOCK_TOKENS, Input, Positions, Rows, SequenceRows, Step};
 
 /// What a stage takes. Text is made only where something does not fit.
-pub(crate) struct Takes<'a> {
-    pub(crate) shape: &'a Shape,
-    pub(crate) has_embedding: bool,
+#[derive(Clone, Copy, Debug)]
+pub struct Takes {
+    /// The most rows of a step.
+    pub rows_max: usize,
+    /// Width of the residual stream.
+    pub width: usize,
+    /// Token ids are below this.
+    pub vocab: usize,
+    /// Whether rows come in as ids or embeddings; else as the residual stream.
+    pub has_embedding: bool,
     /// KV groups of the model.
-    pub(crate) groups: usize,
+    pub groups: usize,
 }
 
-impl Takes<'_> {
+impl Takes {
     /// Checks a step once, when it comes in.
-    pub(crate) fn check(&self, step: &Step, input: Input<'_>) -> Result<(), StageError> {
-        let (rows, most) = (step.rows(), self.shape.rows_max);
+    ///
+    /// # Errors
+    /// [`StageError::Shape`] names the first extent that does not fit, [`StageError::Unsupported`] rows whose
+    /// position differs from axis to axis.
+    pub fn check(&self, step: &Step, input: Input<'_>) -> Result<(), StageError> {
+        let (rows, most) = (step.rows(), self.rows_max);
         if rows == 0 || rows > most {
             return Err(misfit("rows", format!("1 to {most}"), rows));
         }
@@ -37,9 +45,9 @@ impl Takes<'_> {
         match (input, self.has_embedding) {
             (Input::Rows(given), true) if given.len() == rows => self.check_rows(given),
             (Input::Rows(given), true) => Err(misfit("input", rows, given.len())),
-            (Input::Hidden(x), false) if x.len() == rows * self.shape.width => Ok(()),
+            (Input::Hidden(x), false) if x.len() == rows * self.width => Ok(()),
             (Input::Hidden(x), false) => {
-                let takes = format!("{} values", rows * self.shape.width);
+                let takes = format!("{} values", rows * self.width);
                 Err(misfit("input", takes, x.len()))
             }
             (Input::Rows(_), false) => Err(misfit("input", "the residual stream", "rows of ids")),
@@ -56,8 +64,8 @@ impl Takes<'_> {
                 let takes = format!("runs of rows in order, from {done} to {}", rows.len());
                 return Err(misfit("embedded rows", takes, format!("{range:?}")));
             }
-            if run.values.len() != range.len() * self.shape.width {
-                let takes = format!("{} values", range.len() * self.shape.width);
+            if run.values.len() != range.len() * self.width {
+                let takes = format!("{} values", range.len() * self.width);
                 return Err(misfit("embedded rows", takes, run.values.len()));
             }
             self.check_ids(&rows.ids[done..range.start])?;
@@ -68,9 +76,9 @@ impl Takes<'_> {
 
     fn check_ids(&self, ids: &[u32]) -> Result<(), StageError> {
         // A u32 fits a usize on every platform this runs on.
-        match ids.iter().find(|&&id| id as usize >= self.shape.vocab) {
+        match ids.iter().find(|&&id| id as usize >= self.vocab) {
             Some(id) => {
-                let takes = format!("ids below {}", self.shape.vocab);
+                let takes = format!("ids below {}", self.vocab);
                 Err(misfit("token id", takes, id))
             }
             None => Ok(()),
