@@ -22,7 +22,10 @@ fuzz_target!(|source: &str| {
         ])
     };
     let variables = [
-        ("messages", Data::List(vec![message("user"), message("assistant")])),
+        (
+            "messages",
+            Data::List(vec![message("user"), message("assistant")]),
+        ),
         ("add_generation_prompt", Data::Bool(true)),
         ("bos_token", Data::Trusted("<s>".into())),
         ("tools", Data::None),
@@ -34,7 +37,10 @@ fuzz_target!(|source: &str| {
     let writes_it = source.contains(SAID)
         || (source.contains('\\') && source.to_ascii_lowercase().contains(SAID_NUMBER));
     if !writes_it {
-        let own = rendered.own.iter().map(|range| &rendered.text[range.clone()]);
+        let own = rendered
+            .own
+            .iter()
+            .map(|range| &rendered.text[range.clone()]);
         assert!(own.into_iter().all(|text| !text.contains(SAID)));
     }
 });

@@ -29,6 +29,9 @@ pub enum BenchError {
     /// A thread of the benchmark could not be started.
     #[error("cannot start a thread")]
     Thread(#[source] io::Error),
+    /// The soak's file of limits cannot be written or watched.
+    #[error("the watched file of limits: {0}")]
+    Watched(String),
     /// The file of the running program was not found.
     #[error("cannot find this program's own file")]
     NoProgram(#[source] io::Error),

@@ -11,6 +11,7 @@
 
 #![forbid(unsafe_code)]
 
+mod bandwidth;
 mod clock;
 mod desktop;
 mod error;

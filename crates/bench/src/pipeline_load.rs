@@ -55,7 +55,7 @@ impl PipelineLoad {
         let length = STREAM_TOKENS_MAX.min(block_on(pipeline.status()).context);
         Self {
             pipeline,
-            ids: decode_ids(length, 0, subject.vocabulary).into(),
+            ids: decode_ids(length, 0, subject.vocabulary()).into(),
             stream: None,
             marks: Vec::new(),
             is_limited: false,

@@ -5,8 +5,10 @@ use corpgrid_scheduler::{
 };
 use futures_util::StreamExt;
 use futures_util::future::try_join_all;
+use gogrid_host::Resident;
 use serde_json::{Map, Value, json};
 
+use crate::bandwidth::DeviceTraffic;
 use crate::error::BenchError;
 use crate::hog::Hogs;
 use crate::ids::{decode_ids, prompt_ids};
@@ -29,7 +31,7 @@ pub struct SpeedOptions {
     pub hogs: usize,
     /// The command that each of those runs: it calls [`spin`](crate::spin).
     pub hog: OwnCommand,
-    /// Threads on each device that were asked for, for the report.
+    /// Threads on each CPU device that were asked for, which it also copies memory with.
     pub threads: Option<usize>,
 }
 
@@ -40,6 +42,8 @@ pub struct SpeedReport {
     mode: Mode,
     compute_share: f64,
     runs: Runs,
+    resident: Option<Resident>,
+    traffic: Vec<DeviceTraffic>,
     status: Status,
 }
 
@@ -61,11 +65,16 @@ pub async fn speed(subject: &Subject, options: SpeedOptions) -> Result<SpeedRepo
     let runs = bench.measure().await?;
     let status = subject.pipeline.status().await;
     drop(hogs);
+    // Absent where the system does not tell. Looked at before the copies, which are not the pipeline's.
+    let resident = gogrid_host::resident().ok();
+    let traffic = DeviceTraffic::all(subject, &status, options.streams, options.threads);
     Ok(SpeedReport {
         options,
         mode: subject.mode,
         compute_share: subject.compute_share,
         runs,
+        resident,
+        traffic,
         status,
     })
 }
@@ -102,7 +111,7 @@ impl Bench<'_> {
     }
 
     async fn after_prompt(&self) -> Result<Vec<Figures>, BenchError> {
-        let (count, vocabulary) = (self.options.prompt_tokens, self.subject.vocabulary);
+        let (count, vocabulary) = (self.options.prompt_tokens, self.subject.vocabulary());
         self.all_streams(&|stream| {
             let prompt = prompt_ids(count, stream, vocabulary);
             (prompt, self.decode_ids(stream))
@@ -111,7 +120,7 @@ impl Bench<'_> {
     }
 
     fn decode_ids(&self, stream: usize) -> Vec<u32> {
-        decode_ids(self.options.gen_tokens, stream, self.subject.vocabulary)
+        decode_ids(self.options.gen_tokens, stream, self.subject.vocabulary())
     }
 
     /// Runs all streams at once, each with its prompt and the ids it decodes.
@@ -172,8 +181,7 @@ impl SpeedReport {
     /// All figures by name.
     pub fn json(&self) -> Map<String, Value> {
         let (options, status) = (&self.options, &self.status);
-        // Absent where the system does not tell.
-        let resident = gogrid_host::resident().ok();
+        let resident = self.resident.as_ref();
         let devices = status.devices.iter();
         let held: u64 = devices.clone().map(|device| device.memory_used_bytes).sum();
         let names: Vec<_> = devices.map(|device| &device.device).collect();
@@ -196,7 +204,11 @@ impl SpeedReport {
             ("resident_peak_bytes", json!(resident.map(|r| r.peak.0))),
         ];
         let entries = entries.map(|(key, value)| (key.to_owned(), value));
-        entries.into_iter().chain(self.rates()).collect()
+        let decode = median(&self.runs.decode);
+        let traffic: Vec<_> = self.traffic.iter().map(|its| its.json(decode)).collect();
+        let traffic = [("device_bandwidths".to_owned(), json!(traffic))];
+        let rates = self.rates().into_iter().chain(traffic);
+        entries.into_iter().chain(rates).collect()
     }
 
     /// Tokens a second, to a tenth: the medians, and those of each run.
@@ -222,10 +234,12 @@ impl SpeedReport {
     /// The medians in words.
     pub fn table(&self) -> String {
         let (options, runs) = (&self.options, &self.runs);
+        let traffic = self.traffic.iter();
+        let traffic: String = traffic.map(|its| its.line(median(&runs.decode))).collect();
         format!(
             "prefill of {} tokens: {:.1} tok/s\ndecode from an empty context: {:.1} tok/s\n\
-             decode after the prompt: {:.1} tok/s\nmedians of {} runs, {} streams, mode {}, {} busy \
-             processes beside it\n",
+             decode after the prompt: {:.1} tok/s\n{traffic}medians of {} runs, {} streams, mode \
+             {}, {} busy processes beside it\n",
             options.prompt_tokens,
             median(&runs.prefill),
             median(&runs.decode),

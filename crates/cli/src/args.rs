@@ -3,7 +3,7 @@ use std::str::FromStr;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use corpgrid_scheduler::{Mode, Sampling};
+use corpgrid_scheduler::{Mode, Sampling, SyntheticShape};
 use gogrid_control::StageAt;
 use gogrid_units::WeightType;
 
@@ -91,7 +91,8 @@ pub(crate) struct RunArgs {
     /// what differs from --mode. A mode in both is an error
     #[arg(long, value_name = "FILE")]
     pub(crate) limits: Option<PathBuf>,
-    /// A device to run on: cpu, cpu:0, cpu:2-5; repeat it for several [default: cpu]
+    /// A device to run on: cpu, cpu:0, cpu:2-5, gpu:0; repeat it for several [default: the CPU, and GPUs that
+    /// make it faster]
     #[arg(long = "device", value_name = "D")]
     pub(crate) devices: Vec<String>,
     /// Threads on each CPU device [default: its cores]
@@ -244,6 +245,10 @@ pub(crate) struct BenchArgs {
     pub(crate) command: Option<BenchCommand>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
+    /// Instead of a model, a shape whose weights are made on the spot, with nothing to fetch:
+    /// 1b-q4_k (Llama 3.2 1B), 7b-q4_k and 7b-f16 (Llama 2 7B), 70b-q4_k-slice (8 of Llama 3 70B's 80 layers)
+    #[arg(long, value_name = "SHAPE", conflicts_with = "model")]
+    pub(crate) synthetic: Option<SyntheticShape>,
     /// Tokens of the prompt
     #[arg(long, value_name = "N", default_value_t = 512, value_parser = count(1, TOKENS_MAX))]
     pub(crate) prompt_tokens: usize,

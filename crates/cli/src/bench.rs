@@ -4,6 +4,7 @@ mod soak;
 
 use std::sync::Arc;
 
+use corpgrid_scheduler::ModelSource;
 use gogrid_bench::{
     Cores, DesktopBench, DesktopOptions, DesktopProcesses, LlamaCppOptions, OwnCommand, PauseBench,
     SpeedOptions, Subject,
@@ -32,9 +33,11 @@ pub(crate) fn foreground() -> anyhow::Result<()> {
 }
 
 fn speed(args: &BenchArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let spec = PipelineSpec::new(&args.run, interrupt)?;
-    let vocabulary = spec.vocabulary()?;
-    let (_live, subject) = open(spec, vocabulary)?;
+    let spec = match args.synthetic {
+        Some(shape) => PipelineSpec::of(&args.run, || Ok(shape.into()))?,
+        None => PipelineSpec::new(&args.run, interrupt)?,
+    };
+    let (_live, subject) = open(spec)?;
     let options = SpeedOptions {
         prompt_tokens: args.prompt_tokens,
         gen_tokens: args.gen_tokens,
@@ -54,8 +57,7 @@ fn speed(args: &BenchArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
 
 fn pause(args: &PauseArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
     let spec = PipelineSpec::new(&args.run, interrupt)?;
-    let vocabulary = spec.vocabulary()?;
-    let (_live, subject) = open(spec, vocabulary)?;
+    let (_live, subject) = open(spec)?;
     let watch = interrupt.watch();
     // Each pause and each end of one would be a line.
     out::log_errors_only();
@@ -75,7 +77,6 @@ fn pause(args: &PauseArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
 
 fn desktop(args: &DesktopArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
     let spec = PipelineSpec::new(&args.run, interrupt)?;
-    let vocabulary = spec.vocabulary()?;
     let options = DesktopOptions {
         triples: args.triples,
         seconds: args.seconds,
@@ -85,7 +86,7 @@ fn desktop(args: &DesktopArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
         cores: Cores::of(&spec.devices, spec.compute_share())?,
     };
     let processes = DesktopProcesses::start(&options)?;
-    let (_live, subject) = open(spec, vocabulary)?;
+    let (_live, subject) = open(spec)?;
     let mut bench = DesktopBench::new(options, processes, &subject);
     let bar = bar(bench.legs());
     while bench.measure_leg()? {
@@ -100,14 +101,14 @@ fn desktop(args: &DesktopArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
 }
 
 /// The pipeline under measurement, which `gogrid limits` reaches until the `Live` is dropped.
-fn open(spec: PipelineSpec, vocabulary: usize) -> anyhow::Result<(Live, Subject)> {
-    let compute_share = spec.compute_share();
+fn open(spec: PipelineSpec) -> anyhow::Result<(Live, Subject)> {
+    let (compute_share, devices) = (spec.compute_share(), spec.devices.clone());
     let live = spec.open()?;
     let subject = Subject {
         pipeline: Arc::clone(live.pipeline()),
         mode: live.mode,
+        devices,
         compute_share,
-        vocabulary,
     };
     Ok((live, subject))
 }
@@ -117,12 +118,16 @@ fn llama_cpp(args: &DesktopArgs, spec: &PipelineSpec) -> anyhow::Result<Option<L
     let Some(python) = args.peer.clone() else {
         return Ok(None);
     };
-    let model = spec.path.clone();
-    if !model.is_file() {
-        let problem = format!("{} is no file: --peer needs a GGUF file", model.display());
-        return Err(BadInput(problem).into());
+    match &spec.model {
+        ModelSource::Path(model) if model.is_file() => {
+            let model = model.clone();
+            Ok(Some(LlamaCppOptions { python, model }))
+        }
+        model => {
+            let problem = format!("{model} is no file: --peer needs a GGUF file");
+            Err(BadInput(problem).into())
+        }
     }
-    Ok(Some(LlamaCppOptions { python, model }))
 }
 
 /// Drawn between legs only, so that it takes no time of a measurement.

@@ -50,7 +50,7 @@ impl Live {
                 "warning: `gogrid limits` and other gogrids cannot reach this process: {error}"
             ));
         });
-        let opened = HeterogeneousPipeline::open_on(&machine, &spec.path, &spec.options);
+        let opened = HeterogeneousPipeline::open_on(&machine, spec.model, &spec.options);
         let opened = opened.map_err(|error| with_peers(error, &machine))?;
         let pipeline = handle.pipeline.get_or_init(|| Arc::new(opened));
         Ok(Self {

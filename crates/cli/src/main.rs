@@ -41,7 +41,9 @@ use crate::interrupt::Interrupt;
 static ALLOCATOR: RememberingAllocator = RememberingAllocator;
 
 fn main() -> ExitCode {
+    gogrid_host::quiet_drivers();
     gogrid_host::unmap_freed_blocks();
+    gogrid_host::keep_arenas_few();
     gogrid_host::exit_when_out_of_memory(exit::LIMIT);
     // A panic has told of itself.
     let ended = catch_unwind(command).unwrap_or(ExitCode::from(exit::INTERNAL));

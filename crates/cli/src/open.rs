@@ -1,10 +1,10 @@
 //! Opening a pipeline as the command line asks for it.
 
-use std::path::PathBuf;
-
-use corpgrid_scheduler::{Device, Machine, MachineOptions, Mode, Options, Peers, Settings};
+use corpgrid_scheduler::{
+    Device, Machine, MachineOptions, Mode, ModelSource, OpenError, Options, Peers, Settings,
+    devices,
+};
 use gogrid_control::{PeerWatch, SettingsFile};
-use gogrid_model::{Model, OpenOptions};
 
 use crate::args::RunArgs;
 use crate::costs::CostsFile;
@@ -16,7 +16,7 @@ use crate::{model_file, out};
 /// Everything a pipeline is opened with.
 pub(crate) struct PipelineSpec {
     pub(crate) devices: Vec<Device>,
-    pub(crate) path: PathBuf,
+    pub(crate) model: ModelSource,
     pub(crate) options: Options,
     /// The mode asked for, or named by the file of settings.
     pub(crate) mode: Mode,
@@ -26,15 +26,17 @@ pub(crate) struct PipelineSpec {
 impl PipelineSpec {
     /// Looks up devices and model, which may fetch it.
     pub(crate) fn new(args: &RunArgs, interrupt: &Interrupt) -> anyhow::Result<Self> {
-        let devices = if args.devices.is_empty() {
-            // By its name, since that says why where there is none.
-            vec![Device::named("cpu")?]
-        } else {
-            args.devices
-                .iter()
-                .map(|name| Device::named(name))
-                .collect::<Result<_, _>>()?
-        };
+        Self::of(args, || {
+            Ok(model_file::resolve(&args.model.model, interrupt)?.into())
+        })
+    }
+
+    /// Looks up devices, and then `model`.
+    pub(crate) fn of(
+        args: &RunArgs,
+        model: impl FnOnce() -> anyhow::Result<ModelSource>,
+    ) -> anyhow::Result<Self> {
+        let devices = devices_of(args)?;
         let (file, mode, settings) = settings(args)?;
         let options = Options {
             limits: settings.limits,
@@ -45,20 +47,13 @@ impl PipelineSpec {
             quantise: args.quantise,
             ..Options::default()
         };
-        let path = model_file::resolve(&args.model.model, interrupt)?;
         Ok(Self {
             devices,
-            path,
+            model: model()?,
             options,
             mode,
             file,
         })
-    }
-
-    /// How many token ids the model has.
-    pub(crate) fn vocabulary(&self) -> anyhow::Result<usize> {
-        let options = OpenOptions::default();
-        Ok(Model::open(&self.path, &options)?.tokenizer().vocab())
     }
 
     /// The share of its devices that may be taken, as asked.
@@ -86,6 +81,21 @@ impl PipelineSpec {
 
     pub(crate) fn open(self) -> anyhow::Result<Live> {
         Live::open(self)
+    }
+}
+
+/// The devices named; where none is, all that this machine has, of which those are used that are of use.
+fn devices_of(args: &RunArgs) -> Result<Vec<Device>, OpenError> {
+    let named = args.devices.iter().map(|name| Device::named(name));
+    let named: Vec<_> = named.collect::<Result<_, _>>()?;
+    if !named.is_empty() {
+        return Ok(named);
+    }
+    let all = devices();
+    match all.is_empty() {
+        // By its name, since that says why there is none.
+        true => Ok(vec![Device::named("cpu")?]),
+        false => Ok(all),
     }
 }
 

@@ -14,7 +14,7 @@ pub(crate) fn run(args: &PlanArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
     let spec = PipelineSpec::new(&args.run, interrupt)?;
     let costs = CostsFile::of_user();
     let machine = spec.machine(&costs)?;
-    let plan = HeterogeneousPipeline::plan_on(&machine, &spec.path, &spec.options);
+    let plan = HeterogeneousPipeline::plan_on(&machine, spec.model, &spec.options);
     costs.keep(&machine.known_costs());
     let plan = plan.map_err(|error| with_peers(error, &machine))?;
     if args.json.json {
@@ -49,8 +49,9 @@ fn table(plan: &Prediction, mode: &str) -> String {
     }
     for device in &plan.devices {
         text += &format!(
-            "{}: {} of {} allowed ({} in all); weights {}, KV {} for {} tokens, scratch {}\n",
+            "{} ({}): {} of {} allowed ({} in all); weights {}, KV {} for {} tokens, scratch {}\n",
             device.device,
+            device.hardware,
             Bytes(device.memory_used_bytes),
             Bytes(device.memory_cap_bytes),
             Bytes(device.memory_total_bytes),

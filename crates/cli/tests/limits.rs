@@ -244,6 +244,20 @@ fn a_cap_that_the_first_fills_refuses_the_second_until_the_first_ends() {
 }
 
 #[test]
+fn no_software_gpu_is_used_unless_it_is_asked_for() {
+    let plan = Sandbox::new().json("plan", &[]);
+    let devices = plan["devices"].as_array().unwrap();
+    assert_eq!(devices[0]["device"], "cpu", "{plan}");
+    for device in devices {
+        let hardware = device["hardware"].as_str().unwrap();
+        assert!(
+            !hardware.is_empty() && !hardware.contains("software"),
+            "{plan}"
+        );
+    }
+}
+
+#[test]
 fn stages_are_moved_and_where_they_cannot_stand_they_stay() {
     let sandbox = Sandbox::new();
     let devices = ["--device", "cpu:0", "--device", "cpu:1"];

@@ -113,7 +113,7 @@ fn the_foreground_of_the_desktop_bench_ends_when_its_input_closes_or_is_unknown(
 
 #[test]
 fn wrong_usage_is_refused_before_anything_is_done() {
-    let cases: [&[&str]; 17] = [
+    let cases: [&[&str]; 18] = [
         &["frobnicate"],
         &["generate", "x", "--frobnicate"],
         &["generate", "x", "--max-tokens", "0"],
@@ -128,6 +128,7 @@ fn wrong_usage_is_refused_before_anything_is_done() {
         &["generate", "x", "--raw", "--system", "y"],
         &["bench", "--runs", "0"],
         &["bench", "--runs", "3", "desktop"],
+        &["bench", "--synthetic", "1b-q4_k", "--model", "smollm2-135m"],
         &["bench", "desktop", "--triples", "1"],
         &["bench", "desktop", "--seconds", "0.1"],
         &["pull"],
@@ -152,6 +153,26 @@ fn a_model_that_is_nowhere_is_named_with_the_catalogue() {
         3,
         &["no-such-model", "gemma3-270m"],
     );
+}
+
+#[test]
+fn a_shape_that_is_not_known_is_named_with_those_that_are() {
+    let shapes = ["1b-q4_k", "7b-q4_k", "7b-f16", "70b-q4_k-slice"];
+    let evidence = [&["nonsense"][..], &shapes].concat();
+    check(
+        &mut gogrid(&["bench", "--synthetic", "nonsense"]),
+        2,
+        &evidence,
+    );
+}
+
+#[test]
+fn a_synthetic_model_that_does_not_fit_is_refused_as_another_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let limits = folder.path().join("limits.toml");
+    fs::write(&limits, "limits.max_vram_usage_percent = 0.01\n").unwrap();
+    let args = ["bench", "--synthetic", "7b-f16", "--limits", path(&limits)];
+    check(&mut gogrid(&args), 4, &["does not fit", "--context"]);
 }
 
 #[test]
@@ -256,8 +277,49 @@ fn without_any_source_the_attempts_are_named_and_nothing_is_left() {
 
 #[test]
 fn a_device_that_is_not_there_has_a_code_of_its_own() {
-    for device in ["gpu:0", "cpu:999999", "cpu:x", "toaster"] {
+    for device in ["gpu:99", "gpu", "gpu:x", "cpu:999999", "cpu:x", "toaster"] {
         check(&mut gogrid(&["plan", "--device", device]), 6, &["device"]);
+    }
+}
+
+#[test]
+fn devices_say_what_they_are_and_what_can_be_held_back_there() {
+    let output = gogrid(&["devices", "--json"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let rows: Vec<serde_json::Value> = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(
+        (&rows[0]["id"], &rows[0]["kind"]),
+        (&"cpu".into(), &"cpu".into())
+    );
+    assert!(
+        rows[0]["memory_free_bytes"].as_u64() > Some(0),
+        "{}",
+        rows[0]
+    );
+    let can = |row: &serde_json::Value, name: &str| {
+        let abilities = row["abilities"].as_array().unwrap();
+        let found = abilities.iter().find(|ability| ability["name"] == name);
+        found.map(|ability| ability["available"].as_bool().unwrap())
+    };
+    assert!(can(&rows[0], "thread nice values").is_some(), "{}", rows[0]);
+    for (index, row) in rows[1..].iter().enumerate() {
+        assert_eq!(row["id"], format!("gpu:{index}"), "{row}");
+        assert_eq!(row["kind"], "gpu", "{row}");
+        for key in ["name", "api", "driver", "adapter"] {
+            assert!(
+                row[key].as_str().is_some_and(|text| !text.is_empty()),
+                "{row}"
+            );
+        }
+        assert!(row["shares_system_memory"].is_boolean(), "{row}");
+        assert_eq!(can(row, "memory cap"), Some(true), "{row}");
+        assert_eq!(can(row, "compute share"), Some(true), "{row}");
+        assert_eq!(can(row, "queue priority"), Some(false), "{row}");
+        assert_eq!(
+            can(row, "priority of the submitting thread"),
+            Some(false),
+            "{row}"
+        );
     }
 }
 

@@ -246,6 +246,18 @@ fn bench_reports_medians_under_their_names() {
     assert_eq!(report["mode"], "conservative");
     assert_eq!(report["compute_share"], 0.6);
     assert_eq!(report["prefill_runs"].as_array().map(Vec::len), Some(2));
+    let device = &report["device_bandwidths"][0];
+    assert_eq!(device["device"], "cpu");
+    // Two sequences share what a step reads of the model's 90 MB.
+    let read = device["weights_bytes_per_token"].as_f64();
+    assert!(
+        read.is_some_and(|bytes| (30e6..60e6).contains(&bytes)),
+        "{report}"
+    );
+    for name in ["weights_bytes_per_s", "copy_bytes_per_s", "copy_share"] {
+        let figure = device[name].as_f64();
+        assert!(figure.is_some_and(|figure| figure > 0.0), "{report}");
+    }
 }
 
 #[test]

@@ -1,8 +1,9 @@
 use std::collections::HashSet;
 
 use gogrid_pipeline::StageError;
-use gogrid_units::Bytes;
+use gogrid_units::{Bytes, contain};
 
+use crate::driver_memory::driver_memory;
 use crate::limits::ADAPTERS_MAX;
 use crate::recorder::found_adapters;
 
@@ -20,8 +21,10 @@ pub struct Adapter {
     pub api: &'static str,
     /// Name and version of its driver.
     pub driver: String,
-    /// Its memory in all; system memory, where it has none of its own.
-    pub memory: Bytes,
+    /// Its memory in all, where its driver says.
+    pub memory: Option<Bytes>,
+    /// What of it this process could take when it was looked at, where its driver says.
+    pub memory_free: Option<Bytes>,
     /// Whether its memory is the system's: an integrated GPU, or a software adapter.
     pub shares_system_memory: bool,
 }
@@ -89,6 +92,7 @@ fn kind_of(raw: &wgpu::Adapter) -> AdapterKind {
 
 fn described(index: usize, raw: &wgpu::Adapter) -> Adapter {
     let (info, kind) = (raw.get_info(), kind_of(raw));
+    let memory = contain(|| driver_memory(raw)).ok().flatten();
     let driver = [info.driver, info.driver_info];
     Adapter {
         index,
@@ -101,7 +105,8 @@ fn described(index: usize, raw: &wgpu::Adapter) -> Adapter {
             _ => "other",
         },
         driver: driver.join(" ").trim().to_owned(),
-        memory: Bytes::ZERO,
+        memory: memory.map(|memory| memory.total),
+        memory_free: memory.and_then(|memory| memory.free),
         shares_system_memory: matches!(kind, AdapterKind::Integrated | AdapterKind::Software),
     }
 }

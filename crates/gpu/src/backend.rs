@@ -8,12 +8,13 @@ use gogrid_pipeline::{Backend, Footprint, Opening, Stage, StageError};
 use gogrid_units::{Pace, Span, Spawn};
 
 use crate::adapter::raw_adapter;
-use crate::device::Device;
+use crate::device::{Ask, Device};
 use crate::kv::{GroupShape, Pool};
+use crate::limits::{COPIED_BYTES, COPIES};
 use crate::parts::sources;
-use crate::program::check_heads;
 use crate::products::Reduction;
-use crate::recorder::{Recorder, WgpuRecorder};
+use crate::program::check_heads;
+use crate::recorder::{BufferKind, Command, Recorder, WgpuRecorder};
 use crate::scratch::{Scratch, Widths, predict};
 use crate::stage::{GpuStage, Shape};
 use crate::weights::{Loader, Shared, too_wide};
@@ -43,11 +44,31 @@ impl Gpu {
     /// # Errors
     /// [`StageError::Unsupported`] where there is no such adapter, or it lacks what is needed, by name.
     pub fn open(adapter: usize, spawn: &dyn Spawn) -> Result<Self, StageError> {
+        Self::open_as(adapter, spawn, None)
+    }
+
+    /// The same with a way to add up, instead of the one that is found to be fastest: for tests, and for
+    /// measurements of each.
+    ///
+    /// # Errors
+    /// As [`Gpu::open`].
+    pub fn open_as(
+        adapter: usize,
+        spawn: &dyn Spawn,
+        reduction: Option<Reduction>,
+    ) -> Result<Self, StageError> {
         let raw = raw_adapter(adapter)?;
         let recorder = WgpuRecorder::open(&raw, spawn);
         let recorder = recorder.map_err(|failure| failure.on(&raw.get_info().name))?;
-        let device = Arc::new(Device::new(recorder, Reduction::Alone));
+        let device = Arc::new(Device::open(recorder, reduction)?);
         Ok(Self { device })
+    }
+}
+
+impl Gpu {
+    /// How its kernels add up.
+    pub fn reduction(&self) -> Reduction {
+        self.device.reduction
     }
 }
 
@@ -63,7 +84,11 @@ impl GpuBackend {
     /// As [`Gpu::open`].
     pub fn new(options: &GpuOptions) -> Result<Self, StageError> {
         let gpu = Gpu::open(options.adapter, &*options.spawn)?;
-        Ok(Self::on(&gpu, options.memory.clone(), Arc::clone(&options.pace)))
+        Ok(Self::on(
+            &gpu,
+            options.memory.clone(),
+            Arc::clone(&options.pace),
+        ))
     }
 
     /// On a device that is open.
@@ -87,6 +112,10 @@ impl Backend for GpuBackend {
     fn open(&mut self, opening: Opening<'_>) -> Result<Box<dyn Stage>, StageError> {
         self.inner.open(opening)
     }
+
+    fn copy_bytes_per_second(&mut self) -> Result<Option<f64>, StageError> {
+        self.inner.copy_bytes_per_second()
+    }
 }
 
 /// A backend on any recorder.
@@ -107,7 +136,7 @@ impl<R: Recorder> Inner<R> {
         }
     }
 
-    fn open_stage(&mut self, request: &Opening<'_>) -> Result<GpuStage<R>, StageError> {
+    pub(crate) fn open_stage(&mut self, request: &Opening<'_>) -> Result<GpuStage<R>, StageError> {
         let Opening {
             model,
             span,
@@ -119,9 +148,9 @@ impl<R: Recorder> Inner<R> {
         let footprint = predict(model, span, (device.facts(), rows_max));
         let scratch = Scratch::new(device, memory, (model, span, rows_max))?;
         let groups = GroupShape::of(decoder, span);
-        let slack = groups
-            .iter()
-            .map(|group| memory.reserve(Kind::Scratch, group.slack(device.facts().binding_bytes_max)));
+        let slack = groups.iter().map(|group| {
+            memory.reserve(Kind::Scratch, group.slack(device.facts().binding_bytes_max))
+        });
         let slack = slack.collect::<Result<Vec<_>, _>>()?;
         self.shared.forget_dropped();
         let pieces = Loader {
@@ -173,9 +202,13 @@ impl<R: Recorder> Backend for Inner<R> {
             for source in sources(decoder, piece) {
                 for weight in &source.weights {
                     let kept = Packed::can_keep(weight.stored, weight.kept);
-                    kept.map_err(|refusal| StageError::CannotKeep(format!("{}: {refusal}", weight.name)))?;
+                    kept.map_err(|refusal| {
+                        StageError::CannotKeep(format!("{}: {refusal}", weight.name))
+                    })?;
                 }
-                source.chunks(most).ok_or_else(|| too_wide(source.weights[0]))?;
+                source
+                    .chunks(most)
+                    .ok_or_else(|| too_wide(source.weights[0]))?;
             }
         }
         for (index, group) in GroupShape::of(decoder, span).iter().enumerate() {
@@ -196,5 +229,32 @@ impl<R: Recorder> Backend for Inner<R> {
 
     fn open(&mut self, opening: Opening<'_>) -> Result<Box<dyn Stage>, StageError> {
         Ok(Box::new(self.open_stage(&opening)?))
+    }
+
+    fn copy_bytes_per_second(&mut self) -> Result<Option<f64>, StageError> {
+        let buffer = || {
+            self.device.leased(Ask {
+                memory: &self.memory,
+                kind: Kind::Scratch,
+                bytes: COPIED_BYTES,
+                place: BufferKind::Device,
+            })
+        };
+        let (from, to) = (buffer()?, buffer()?);
+        let mut fastest: Option<u64> = None;
+        for _ in 0..COPIES {
+            let copy = Command::Copy {
+                from: (&from.raw, 0),
+                to: (&to.raw, 0),
+                bytes: COPIED_BYTES,
+            };
+            let nanos = self.device.run(&[copy], None, None);
+            let nanos = nanos.map_err(|failure| self.device.error(failure))?;
+            nanos.into_iter().for_each(|nanos| self.pace.charge(nanos));
+            fastest = fastest.into_iter().chain(nanos).min();
+        }
+        // Read and written.
+        let rate = |nanos: u64| 2.0 * COPIED_BYTES as f64 / (nanos.max(1) as f64 / 1e9);
+        Ok(fastest.map(rate))
     }
 }

@@ -12,11 +12,13 @@ pub(crate) enum Class {
     Tiles,
     /// Attention. Its amount is bytes of keys and values, times the queries that read them.
     Attention,
-    /// All else. Its amount is bytes.
+    /// All other kernels. Its amount is bytes.
     Pass,
+    /// Copies. Its amount is bytes.
+    Copy,
 }
 
-const CLASSES: usize = 4;
+const CLASSES: usize = 5;
 
 /// An amount of work.
 #[derive(Clone, Copy, Debug)]
@@ -45,13 +47,20 @@ const LEARNT: f64 = 0.3;
 const STEP: f64 = 4.0;
 
 impl Rates {
-    /// Slower than any device that is worth using.
+    /// Slower than a device that is worth using.
     pub(crate) fn pessimistic(is_software: bool) -> Self {
         let nanos = match is_software {
-            true => [2.0, 1.0, 4.0, 4.0],
-            false => [0.05, 0.01, 0.1, 0.1],
+            true => [2.0, 1.0, 4.0, 4.0, 1.0],
+            false => [0.2, 0.05, 0.5, 0.5, 0.5],
         };
         Self { nanos, seen: 0 }
+    }
+
+    /// The same on a device that is so many times slower.
+    #[cfg(test)]
+    pub(crate) fn slower(mut self, times: f64) -> Self {
+        self.nanos = self.nanos.map(|nanos| times * nanos);
+        self
     }
 
     /// What a dispatch of this work takes.

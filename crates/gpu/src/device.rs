@@ -11,12 +11,13 @@ use gogrid_units::Bytes;
 
 use crate::cost::Rates;
 use crate::kernel::Kernel;
-use crate::limits::IMMEDIATE_BYTES;
+use crate::limits::{IMMEDIATE_BYTES, INVOCATIONS, KERNEL_BUFFERS, SHARED_BYTES};
 use crate::products::Reduction;
 use crate::recorder::{
     ANSWER_TIME_MAX, BufferKind, BufferRange, Command, Facts, Failure, KernelSource, Recorder,
     Submission,
 };
+use crate::self_test::find_reduction;
 
 /// See the module.
 pub(crate) struct Device<R: Recorder> {
@@ -76,7 +77,42 @@ pub(crate) struct Ask<'a> {
 }
 
 impl<R: Recorder> Device<R> {
-    pub(crate) fn new(recorder: R, reduction: Reduction) -> Self {
+    /// Asks an open device what it can do; with a `reduction`, how it is to add up is not looked for.
+    pub(crate) fn open(recorder: R, reduction: Option<Reduction>) -> Result<Self, StageError> {
+        let mut device = Self::new(recorder, reduction.unwrap_or(Reduction::Alone));
+        device.check()?;
+        if reduction.is_none() {
+            device.reduction = find_reduction(&device)?;
+        }
+        Ok(device)
+    }
+
+    /// Whether it has what kernels need.
+    fn check(&self) -> Result<(), StageError> {
+        let facts = self.facts();
+        let needs = [
+            (
+                "invocations of a workgroup",
+                facts.invocations_max,
+                INVOCATIONS,
+            ),
+            (
+                "shared bytes of a workgroup",
+                facts.shared_bytes,
+                SHARED_BYTES,
+            ),
+            ("buffers of a kernel", facts.buffers_max, KERNEL_BUFFERS),
+        ];
+        match needs.iter().find(|(_, has, needed)| has < needed) {
+            Some((what, has, needed)) => Err(StageError::Unsupported(format!(
+                "{}: {has} {what}, {needed} are needed",
+                facts.name
+            ))),
+            None => Ok(()),
+        }
+    }
+
+    fn new(recorder: R, reduction: Reduction) -> Self {
         let rates = Rates::pessimistic(recorder.facts().is_software);
         Self {
             recorder,

@@ -91,6 +91,23 @@ impl Code {
         self.eight.replace('#', suffix).replace('@', i)
     }
 
+    /// As [`load`](Self::load), without the bits of the levels.
+    pub(crate) fn load_scales(&self, suffix: &str) -> String {
+        let bits = BITS.iter().fold(self.load.to_owned(), |text, (load, ..)| {
+            text.replace(load, "")
+        });
+        bits.replace('#', suffix)
+    }
+
+    /// As [`eight`](Self::eight), where only the scales were read before: it reads the words that it needs.
+    pub(crate) fn eight_alone(&self, suffix: &str, i: &str) -> String {
+        let found = BITS.iter().filter(|(load, ..)| self.load.contains(load));
+        let text = found.fold(self.eight.to_owned(), |text, (_, bits, word)| {
+            text.replace(bits, word)
+        });
+        text.replace('#', suffix).replace('@', i)
+    }
+
     pub(crate) const fn of(ty: WeightType) -> Self {
         use WeightType as T;
         let (halves, has_minimum, load, eight) = match ty {
@@ -147,9 +164,24 @@ fn ones(bits: u32) -> vec4<u32> {
 }
 ";
 
+/// Loads of a whole unit's bits, how its eighths find theirs, and the words that have them.
+const BITS: [(&str, &str, &str); 4] = [
+    ("let b# = w4[g#];", "b#[@]", "w1[4u * g# + @]"),
+    (
+        "let b# = vec2<u32>(w1[2u * g#], w1[2u * g# + 1u]);",
+        "b#[@ >> 1u]",
+        "w1[2u * g# + (@ >> 1u)]",
+    ),
+    (
+        "let e# = vec2<u32>(w1[p.high + 2u * g#], w1[p.high + 2u * g# + 1u]);",
+        "e#[@ >> 1u]",
+        "w1[p.high + 2u * g# + (@ >> 1u)]",
+    ),
+    ("let e# = w1[p.high + g#];", "e# >>", "w1[p.high + g#] >>"),
+];
+
 const FLOAT: &str = "let d#0 = 1.0; let m#0 = 0.0;";
-const F32: &str =
-    "qa = bitcast<vec4<f32>>(w4[8u * g# + 2u * @]); qb = bitcast<vec4<f32>>(w4[8u * g# + 2u * @ + 1u]);";
+const F32: &str = "qa = bitcast<vec4<f32>>(w4[8u * g# + 2u * @]); qb = bitcast<vec4<f32>>(w4[8u * g# + 2u * @ + 1u]);";
 const F16: &str = "{ let w = w4[4u * g# + @];
     qa = vec4<f32>(unpack2x16float(w.x), unpack2x16float(w.y));
     qb = vec4<f32>(unpack2x16float(w.z), unpack2x16float(w.w)); }";
@@ -175,9 +207,11 @@ const Q3_K: &str = "let b# = vec2<u32>(w1[2u * g#], w1[2u * g# + 1u]); let e# = 
     let d#1 = t# * signed_byte(s#, 8u); let m#1 = -4.0 * d#1;";
 const Q4_K: &str = "let b# = w4[g#]; let s# = six_bits(g# >> 3u, g# & 7u);
     let d#0 = s#.x; let m#0 = s#.y;";
-const Q5_K: &str = "let b# = w4[g#]; let e# = w1[p.high + g#]; let s# = six_bits(g# >> 3u, g# & 7u);
+const Q5_K: &str =
+    "let b# = w4[g#]; let e# = w1[p.high + g#]; let s# = six_bits(g# >> 3u, g# & 7u);
     let d#0 = s#.x; let m#0 = s#.y;";
-const Q6_K: &str = "let b# = w4[g#]; let e# = vec2<u32>(w1[p.high + 2u * g#], w1[p.high + 2u * g# + 1u]);
+const Q6_K: &str =
+    "let b# = w4[g#]; let e# = vec2<u32>(w1[p.high + 2u * g#], w1[p.high + 2u * g# + 1u]);
     let s# = two_scales(g# >> 3u, g# & 7u); let t# = half_at(p.blocks, g# >> 3u);
     let d#0 = t# * signed_byte(s#, 0u); let m#0 = -32.0 * d#0;
     let d#1 = t# * signed_byte(s#, 8u); let m#1 = -32.0 * d#1;";

@@ -75,21 +75,28 @@ impl Info {
                     let magnitude = f64::from(rope.magnitude);
                     let turn = [cosine * magnitude, sine * magnitude];
                     // To float, rounded once.
-                    self.words.extend(turn.map(|value| (value as f32).to_bits()));
+                    self.words
+                        .extend(turn.map(|value| (value as f32).to_bits()));
                 }
             }
         }
     }
 
     /// Tiles of at most `rows` rows over a KV group that sees `window` tokens.
-    pub(crate) fn put_tiles(&mut self, step: &Step, (group, window): (usize, Option<usize>), rows: usize) -> Tiles {
+    pub(crate) fn put_tiles(
+        &mut self,
+        step: &Step,
+        (group, window): (usize, Option<usize>),
+        rows: usize,
+    ) -> Tiles {
         let (first, mut count, mut blocks, mut before) = (self.words.len(), 0, 0, 0);
         for (index, sequence) in step.sequences.iter().enumerate() {
             let table = self.tables[group][index];
             for start in (0..sequence.wants.len()).step_by(rows) {
                 let len = rows.min(sequence.wants.len() - start);
                 let at = sequence.start + start;
-                self.words.extend([(before + start) as u32, len as u32, table, at as u32]);
+                self.words
+                    .extend([(before + start) as u32, len as u32, table, at as u32]);
                 count += 1;
                 let seen = window.map_or(0, |window| (at + 1).saturating_sub(window));
                 let seen = (at + len).div_ceil(BLOCK_TOKENS) - seen / BLOCK_TOKENS;

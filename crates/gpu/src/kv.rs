@@ -1,8 +1,9 @@
 //! The keys and values that a stage holds: slots in slabs, one pool for each KV group.
 //!
 //! A slab is a buffer with room for several blocks. Slots are given out lowest first, and a slab that is empty
-//! goes back to the driver. Where blocks end in any order, slots of the last slab move down, so that never more
-//! than a slab of slots is free between steps; as many are leased as scratch.
+//! goes back to the driver. Where blocks end in any order, those of the last slab move down as soon as the others
+//! have room for all of them, so that less than a slab of slots is free where no step runs; a slab is leased as
+//! scratch.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -11,7 +12,7 @@ use gogrid_pipeline::{BLOCK_TOKENS, BlockId, BlockPool, LayerKv, StageError};
 use gogrid_units::{Bytes, Piece, Span};
 
 use crate::device::{Buf, Device};
-use crate::limits::SLAB_BYTES;
+use crate::limits::{LARGE_SLAB_BYTES, SLAB_BYTES, SLAB_SLOTS_MAX};
 use crate::recorder::{BufferKind, Command, Recorder};
 use crate::weights::bytes_of;
 
@@ -73,14 +74,17 @@ impl GroupShape {
     /// Slots of a slab on a device that binds so many bytes at once; none where a block has more.
     pub(crate) fn slots_per_slab(&self, binding_bytes_max: u64) -> u64 {
         let slot = self.block_bytes().0.max(1);
-        let wanted = (SLAB_BYTES / slot).max(8);
-        wanted.min(binding_bytes_max / slot)
+        (self.slack(binding_bytes_max).0 / slot).min(SLAB_SLOTS_MAX)
     }
 
-    /// Bytes beyond those of the blocks in use: the slots of a slab but one.
+    /// Bytes beyond those of the blocks in use: those of a slab. They grow with a block, so that a part of a span
+    /// has no more of them than the span.
     pub(crate) fn slack(&self, binding_bytes_max: u64) -> Bytes {
-        let slots = self.slots_per_slab(binding_bytes_max).saturating_sub(1);
-        self.block_bytes().times(slots)
+        Bytes(match self.block_bytes().0 {
+            0 => 0,
+            slot if slot <= SLAB_BYTES / 8 => SLAB_BYTES.min(binding_bytes_max),
+            _ => LARGE_SLAB_BYTES.min(binding_bytes_max),
+        })
     }
 }
 
@@ -199,21 +203,35 @@ impl<R: Recorder> Slabs<R> {
         drop(empty);
     }
 
-    /// A slot below `number`'s slab, where so many slots are free that the last slab can go.
-    fn lower(self: &Arc<Self>, number: usize) -> Option<Slot<R>> {
+    /// Slots for all that is in the last slab, where the others have room for it, and its number.
+    fn make_way(self: &Arc<Self>) -> Option<(usize, Vec<Slot<R>>)> {
         let mut state = self.lock();
-        let last = state.slabs.len() - 1;
-        let free = |slab: &Slab<R>| slab.is_used.iter().filter(|used| !**used).count();
-        let all_free: usize = state.slabs.iter().flatten().map(free).sum();
-        if number / self.per_slab != last || all_free < self.per_slab {
+        let last = state.slabs.len().checked_sub(1)?;
+        let used = state.slabs[last].as_ref()?.used();
+        let others = state.slabs[..last].iter().flatten();
+        let free: usize = others.map(|slab| self.per_slab - slab.used()).sum();
+        if free < used {
             return None;
         }
-        let (slab, slot) = state.lowest_free(last)?;
-        let number = slab * self.per_slab + slot;
-        state.set(number, (self.per_slab, true));
+        let numbers = (0..used).map(|_| {
+            let (slab, slot) = state.lowest_free(last).expect("they were counted");
+            let number = slab * self.per_slab + slot;
+            state.set(number, (self.per_slab, true));
+            number
+        });
+        let numbers: Vec<_> = numbers.collect();
         drop(state);
-        let slabs = Arc::clone(self);
-        Some(Slot { number, slabs })
+        let slot = |number| Slot {
+            number,
+            slabs: Arc::clone(self),
+        };
+        Some((last, numbers.into_iter().map(slot).collect()))
+    }
+}
+
+impl<R: Recorder> Slab<R> {
+    fn used(&self) -> usize {
+        self.is_used.iter().filter(|used| **used).count()
     }
 }
 
@@ -248,34 +266,58 @@ impl<R: Recorder> Pool<R> {
         }
     }
 
-    /// Moves blocks out of the last slab while the slots of a whole slab are free. No step is open.
+    /// Has slabs of so few slots that few blocks lie in many. Nothing is held.
+    #[cfg(test)]
+    pub(crate) fn narrow(&mut self, per_slab: usize) {
+        let slabs = Slabs {
+            device: Arc::clone(&self.slabs.device),
+            slot_bytes: self.slabs.slot_bytes,
+            per_slab,
+            state: Mutex::new(State { slabs: Vec::new() }),
+        };
+        self.slabs = Arc::new(slabs);
+    }
+
+    /// Moves blocks out of the last slab while the others have room for all that is in it. No step is open.
+    ///
+    /// # Errors
+    /// Where blocks could not be copied; they then stay where they were.
     pub(crate) fn compact(&mut self) -> Result<(), StageError> {
-        let mut moved = Vec::new();
-        for block in self.blocks.held_blocks_mut() {
-            if let Some(lower) = self.slabs.lower(block.number) {
-                moved.push((std::mem::replace(block, lower), block.number));
+        while let Some((last, lower)) = self.slabs.make_way() {
+            let per_slab = self.slabs.per_slab();
+            let in_last = |block: &&mut Slot<R>| block.number / per_slab == last;
+            let moved: Vec<_> = self.blocks.held_blocks_mut().filter(in_last).collect();
+            if moved.is_empty() {
+                return Ok(());
+            }
+            let slabs = &self.slabs;
+            let places = moved.iter().zip(&lower).filter_map(|(from, to)| {
+                Some((slabs.place(from.number)?, slabs.place(to.number)?))
+            });
+            let places: Vec<_> = places.collect();
+            let commands = places
+                .iter()
+                .map(|((from, at), (to, there))| Command::Copy {
+                    from: (&from.raw, *at),
+                    to: (&to.raw, *there),
+                    bytes: self.shape.block_bytes().0,
+                });
+            let commands: Vec<_> = commands.collect();
+            let done = slabs.device.run(&commands, None, None);
+            done.map_err(|failure| slabs.device.error(failure))?;
+            for (block, lower) in moved.into_iter().zip(lower) {
+                *block = lower;
             }
         }
-        let places = moved.iter().filter_map(|(from, to)| {
-            Some((self.slabs.place(from.number)?, self.slabs.place(*to)?))
-        });
-        let places: Vec<_> = places.collect();
-        let commands = places.iter().map(|((from, at), (to, there))| Command::Copy {
-            from: (&from.raw, *at),
-            to: (&to.raw, *there),
-            bytes: self.shape.block_bytes().0,
-        });
-        let commands: Vec<_> = commands.collect();
-        if commands.is_empty() {
-            return Ok(());
-        }
-        let device = &self.slabs.device;
-        let done = device.run(&commands, None, None);
-        done.map(drop).map_err(|failure| device.error(failure))
+        Ok(())
     }
 
     /// A block's keys and values, layer by layer.
-    pub(crate) fn export(&self, id: BlockId, readback: &Buf<R>) -> Result<Vec<LayerKv>, StageError> {
+    pub(crate) fn export(
+        &self,
+        id: BlockId,
+        readback: &Buf<R>,
+    ) -> Result<Vec<LayerKv>, StageError> {
         let unwritten = || self.blocks.error(id, "it was never written here");
         let (slot, written) = self.blocks.held_block(id).ok_or_else(unwritten)?;
         let (buffer, offset) = self.slabs.place(slot.number).ok_or_else(unwritten)?;
@@ -342,7 +384,9 @@ impl<R: Recorder> Pool<R> {
         {
             let mut its = given.iter().filter(|kv| kv.layer == *layer);
             let (Some(kv), None) = (its.next(), its.next()) else {
-                return Err(self.blocks.error(id, &format!("layer {layer} is not given once")));
+                return Err(self
+                    .blocks
+                    .error(id, &format!("layer {layer} is not given once")));
             };
             if [kv.keys.len(), kv.values.len()] != [2 * len; 2] {
                 let (takes, keys, values) = (2 * len, kv.keys.len(), kv.values.len());
@@ -358,7 +402,9 @@ impl<R: Recorder> Pool<R> {
         }
         if given.len() != self.shape.layers.len() {
             let (here, not) = (self.shape.layers.len(), given.len());
-            return Err(self.blocks.error(id, &format!("{here} layers are here, not {not}")));
+            return Err(self
+                .blocks
+                .error(id, &format!("{here} layers are here, not {not}")));
         }
         Ok(words)
     }

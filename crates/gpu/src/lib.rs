@@ -9,12 +9,15 @@
 //! }
 //! ```
 
-#![forbid(unsafe_code)]
+#![deny(unsafe_code)]
 
 mod adapter;
+mod attention;
 mod backend;
 mod cost;
 mod device;
+mod driver_memory;
+mod flight;
 mod formats;
 mod info;
 mod kernel;
@@ -27,8 +30,12 @@ mod products;
 mod program;
 mod recorder;
 mod repack;
+mod results;
 mod scratch;
+mod self_test;
 mod stage;
+#[cfg(test)]
+mod tests;
 mod weights;
 
 pub use adapter::{Adapter, AdapterKind, adapters};

@@ -2,6 +2,12 @@
 
 /// Bytes of immediate data that a kernel has. Vulkan promises as many.
 pub(crate) const IMMEDIATE_BYTES: u32 = 128;
+/// Invocations of the largest workgroup.
+pub(crate) const INVOCATIONS: u32 = 256;
+/// Bytes that they share at most: two tiles of 64 rows by 32 columns.
+pub(crate) const SHARED_BYTES: u32 = 16 << 10;
+/// Buffers that a kernel binds at most.
+pub(crate) const KERNEL_BUFFERS: u32 = 8;
 /// Submissions that a device may have open over all its stages.
 pub(crate) const SUBMISSIONS_OPEN_MAX: usize = 64;
 /// The adapters that are looked at.
@@ -27,8 +33,12 @@ pub(crate) const KV_MAX: f32 = 65_504.0;
 
 /// Slabs of keys and values that one attention dispatch can read.
 pub(crate) const SLABS_BOUND: usize = 4;
-/// About as many bytes are a slab of keys and values.
+/// Bytes of a slab of keys and values at most.
 pub(crate) const SLAB_BYTES: u64 = 32 << 20;
+/// The same where a block has more than an eighth of them.
+pub(crate) const LARGE_SLAB_BYTES: u64 = 128 << 20;
+/// Slots of a slab at most.
+pub(crate) const SLAB_SLOTS_MAX: u64 = 64;
 /// Parts that the tokens of one row's attention are shared out in.
 pub(crate) const SPLITS_MAX: usize = 32;
 /// Bytes of the parts' results.
@@ -36,5 +46,9 @@ pub(crate) const PARTIAL_BYTES: u64 = 4 << 20;
 
 /// Bytes of weights that are made ready for an upload at once.
 pub(crate) const UPLOAD_BYTES: u64 = 4 << 20;
+
+/// Bytes of a copy that is measured, and how many there are of which the fastest counts.
+pub(crate) const COPIED_BYTES: u64 = 64 << 20;
+pub(crate) const COPIES: usize = 4;
 
 const _: () = assert!(HEAD_ROWS.is_multiple_of(VECTOR_ROWS));

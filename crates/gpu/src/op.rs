@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 
 use gogrid_units::Work;
 
-use crate::cost::{Cost, Rates};
+use crate::cost::{Class, Cost, Rates};
 use crate::device::{Buf, Part};
 use crate::kernel::Kernel;
 use crate::limits::{DISPATCH_NANOS, SUBMISSION_NANOS};
@@ -60,6 +60,48 @@ impl<R: Recorder> Dispatch<R> {
     }
 }
 
+/// A copy between buffers.
+struct Copying<R: Recorder> {
+    from: (Arc<Buf<R>>, u64),
+    to: (Arc<Buf<R>>, u64),
+    bytes: u64,
+}
+
+impl<R: Recorder> Copying<R> {
+    fn cost(&self) -> Cost {
+        Cost {
+            class: Class::Copy,
+            amount: self.bytes as f64,
+            work: Work::default(),
+        }
+    }
+
+    /// As much of it as a dispatch may take, and the rest.
+    fn cut(self, rates: &Rates) -> (Self, Option<Self>) {
+        let pieces = (rates.nanos(&self.cost()) / DISPATCH_NANOS).ceil().max(1.0);
+        // Whole multiples of 256 bytes, at least one.
+        let at_once = (((self.bytes as f64 / pieces) as u64) & !255).max(256);
+        if at_once >= self.bytes {
+            return (self, None);
+        }
+        let later = Self {
+            from: (Arc::clone(&self.from.0), self.from.1 + at_once),
+            to: (Arc::clone(&self.to.0), self.to.1 + at_once),
+            bytes: self.bytes - at_once,
+        };
+        let now = Self {
+            bytes: at_once,
+            ..self
+        };
+        (now, Some(later))
+    }
+
+    fn into_op(self) -> Op<R> {
+        let Self { from, to, bytes } = self;
+        Op::Copy { from, to, bytes }
+    }
+}
+
 /// Operations that go to the device together.
 pub(crate) struct Batch<R: Recorder> {
     pub(crate) ops: Vec<Op<R>>,
@@ -81,15 +123,32 @@ pub(crate) fn next_batch<R: Recorder>(
     };
     let mut nanos = 0.0;
     while let Some(op) = ops.pop_front() {
-        let Op::Dispatch(dispatch) = op else {
-            batch.ops.push(op);
-            continue;
+        let dispatch = match op {
+            Op::Dispatch(dispatch) => dispatch,
+            Op::Copy { from, to, bytes } => {
+                let copy = Copying { from, to, bytes };
+                let (now, later) = copy.cut(rates);
+                let takes = rates.nanos(&now.cost());
+                let is_first = batch.costs.is_empty();
+                if let Some(later) = later {
+                    ops.push_front(later.into_op());
+                }
+                if !is_first && nanos + takes > SUBMISSION_NANOS {
+                    ops.push_front(now.into_op());
+                    break;
+                }
+                nanos += takes;
+                batch.costs.push(now.cost());
+                batch.ops.push(now.into_op());
+                continue;
+            }
         };
         let takes = rates.nanos(&dispatch.cost);
         let pieces = (takes / DISPATCH_NANOS).ceil().max(1.0);
         let groups = dispatch.groups[0];
         // At least one, and no more than there are.
-        let at_once = ((f64::from(groups) / pieces).floor() as u32).clamp(1, groups.min(groups_max));
+        let at_once =
+            ((f64::from(groups) / pieces).floor() as u32).clamp(1, groups.min(groups_max));
         let dispatch = match at_once < groups {
             true => {
                 let (first, rest) = dispatch.split(at_once);

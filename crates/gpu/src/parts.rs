@@ -199,7 +199,8 @@ impl Vectors {
         // A model's norms and biases have far fewer values than 2^32.
         let at = self.values.len() as u32;
         self.values.extend(values);
-        self.values.resize(self.values.len().next_multiple_of(UNIT), 0.0);
+        self.values
+            .resize(self.values.len().next_multiple_of(UNIT), 0.0);
         Some(at)
     }
 

@@ -55,7 +55,13 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
     )
 }
 
-/// Adds up a value of each invocation of a group of 64, whose sum is then in `sum[0]`.
+/// Adds up a value of each invocation of a group of this many.
+fn add_up(invocations: usize) -> String {
+    SUM.replace("64", &invocations.to_string())
+        .replace("32u", &format!("{}u", invocations / 2))
+}
+
+/// The same for 64.
 const SUM: &str = "
 var<workgroup> sum: array<f32, 64>;
 fn add_up(lid: u32, value: f32) -> f32 {
@@ -78,16 +84,17 @@ struct P {{ base: u32, ld: u32, cols: u32, epsilon: f32 }}
 var<immediate> p: P;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read_write> rms: array<f32>;
-{SUM}
-@compute @workgroup_size(64)
+{}
+@compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {{
     let row = wg.x + p.base;
     var squares = 0.0;
-    for (var i = lid; i < p.cols; i += 64u) {{ let v = x[row * p.ld + i]; squares += v * v; }}
+    for (var i = lid; i < p.cols; i += 256u) {{ let v = x[row * p.ld + i]; squares += v * v; }}
     let all = add_up(lid, squares);
     if (lid == 0u) {{ rms[row] = inverseSqrt(all / f32(p.cols) + p.epsilon); }}
 }}
-"
+",
+        add_up(256)
     )
 }
 
@@ -100,17 +107,18 @@ var<immediate> p: P;
 @group(0) @binding(0) var<storage, read> y: array<f32>;
 @group(0) @binding(1) var<storage, read> vectors: array<f32>;
 @group(0) @binding(2) var<storage, read_write> x: array<f32>;
-{SUM}
-@compute @workgroup_size(64)
+{}
+@compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {{
     let row = (wg.x + p.base) * p.ld;
     var squares = 0.0;
-    for (var i = lid; i < p.cols; i += 64u) {{ let v = y[row + i]; squares += v * v; }}
+    for (var i = lid; i < p.cols; i += 256u) {{ let v = y[row + i]; squares += v * v; }}
     let all = add_up(lid, squares);
     let scale = inverseSqrt(all / f32(p.cols) + p.epsilon);
-    for (var i = lid; i < p.cols; i += 64u) {{ x[row + i] += y[row + i] * scale * vectors[p.norm + i]; }}
+    for (var i = lid; i < p.cols; i += 256u) {{ x[row + i] += y[row + i] * scale * vectors[p.norm + i]; }}
 }}
-"
+",
+        add_up(256)
     )
 }
 
@@ -142,7 +150,7 @@ struct P {{
     kv_heads: u32, q_norm: u32, k_norm: u32, epsilon: f32,
     turns: u32, pairs: u32, are_halves: u32, rows: u32,
     slots_per_slab: u32, slot_words: u32, layer: u32, first_slab: u32,
-    piece: u32, values: u32,
+    piece: u32, values: u32, queries: u32,
 }}
 var<immediate> p: P;
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
@@ -188,7 +196,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
     }}
     workgroupBarrier();
     if (is_query) {{
-        if (p.first_slab == 0u) {{
+        if (p.queries == 1u) {{
             for (var i = lid; i < p.head_dim; i += 64u) {{ x[begin + i] = head[i]; }}
         }}
         return;
@@ -274,6 +282,7 @@ struct P {{
     softcap: f32, window: u32, slots_per_slab: u32, slot_words: u32,
     layer: u32, values: u32, first_slab: u32, blocks_per_split: u32,
     splits: u32, first_split: u32, ld_out: u32, part_row: u32,
+    own_splits: u32,
 }}
 var<immediate> p: P;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
@@ -291,7 +300,8 @@ fn pair(slab: u32, at: u32) -> vec2<f32> {{
 }}
 @compute @workgroup_size(64)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {{
-    let tile = p.tiles + 4u * (wg.x + p.base);
+    let split = (wg.x + p.base) % p.own_splits;
+    let tile = p.tiles + 4u * ((wg.x + p.base) / p.own_splits);
     let row0 = info[tile]; let count = info[tile + 1u];
     let table = info[tile + 2u]; let start = info[tile + 3u];
     let kv_head = wg.y / p.head_tiles;
@@ -307,7 +317,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
     let last = (start + count - 1u) >> 5u;
     var first = 0u;
     if (p.window != 0u && start + 1u > p.window) {{ first = (start + 1u - p.window) >> 5u; }}
-    first += wg.z * p.blocks_per_split;
+    first += split * p.blocks_per_split;
     let end = min(first + p.blocks_per_split, last + 1u);
     let row_words = p.kv_heads * {words}u;
     for (var block = first; block < end; block++) {{
@@ -369,7 +379,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
                 let to = row * p.ld_out + head * {head_dim}u + 2u * w;
                 result[to] = value.x; result[to + 1u] = value.y;
             }} else {{
-                let to = (((row - p.part_row) * p.heads + head) * p.splits + p.first_split + wg.z) * {}u;
+                let to = (((row - p.part_row) * p.heads + head) * p.splits + p.first_split + split) * {}u;
                 result[to + 2u * w] = acc[i].x; result[to + 2u * w + 1u] = acc[i].y;
                 if (w == 0u) {{ result[to + {head_dim}u] = greatest[j]; result[to + {head_dim}u + 1u] = total[j]; }}
             }}
@@ -434,11 +444,11 @@ struct P { base: u32, ld: u32, cols: u32, note: u32 }
 var<immediate> p: P;
 @group(0) @binding(0) var<storage, read> x: array<u32>;
 @group(0) @binding(1) var<storage, read_write> flags: array<atomic<u32>>;
-@compute @workgroup_size(64)
+@compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
     let row = wg.x + p.base;
     var found = false;
-    for (var i = lid; i < p.cols; i += 64u) {
+    for (var i = lid; i < p.cols; i += 256u) {
         found = found || (x[row * p.ld + i] & 0x7f800000u) == 0x7f800000u;
     }
     if (found) { atomicMin(&flags[row], p.note); }
@@ -488,21 +498,22 @@ var<immediate> p: P;
 @group(0) @binding(0) var<storage, read> logits: array<f32>;
 @group(0) @binding(1) var<storage, read> info: array<u32>;
 @group(0) @binding(2) var<storage, read_write> result: array<f32>;
-{SUM}
-@compute @workgroup_size(64)
+{}
+@compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {{
     let row = wg.x + p.base; let begin = row * p.vocab;
     var most = -3.0e38;
-    for (var i = lid; i < p.vocab; i += 64u) {{ most = max(most, logits[begin + i]); }}
+    for (var i = lid; i < p.vocab; i += 256u) {{ most = max(most, logits[begin + i]); }}
     sum[lid] = most;
     workgroupBarrier();
-    for (var i = 0u; i < 64u; i++) {{ most = max(most, sum[i]); }}
+    for (var i = 0u; i < 256u; i++) {{ most = max(most, sum[i]); }}
     var part = 0.0;
-    for (var i = lid; i < p.vocab; i += 64u) {{ part += exp(logits[begin + i] - most); }}
+    for (var i = lid; i < p.vocab; i += 256u) {{ part += exp(logits[begin + i] - most); }}
     let all = add_up(lid, part);
     if (lid == 0u) {{ result[row] = logits[begin + info[p.targets + row]] - most - log(all); }}
 }}
-"
+",
+        add_up(256)
     )
 }
 

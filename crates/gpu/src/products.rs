@@ -91,7 +91,10 @@ impl MatVec {
     pub(crate) fn text(&self) -> String {
         let (lanes, outputs) = (self.lanes(), self.outputs());
         let sums = self.sums();
-        let declared: String = sums.iter().map(|sum| format!("var {sum} = 0.0; ")).collect();
+        let declared: String = sums
+            .iter()
+            .map(|sum| format!("var {sum} = 0.0; "))
+            .collect();
         let kept = match self.reduction {
             Reduction::Alone => 1,
             Reduction::Shared(_) | Reduction::Subgroups => GROUP as usize,
@@ -102,10 +105,6 @@ impl MatVec {
         let rows: String = (0..ROWS)
             .map(|row| format!("let r{row} = {} * p.units; ", self.weight_row(row)))
             .collect();
-        let enable = match self.reduction {
-            Reduction::Subgroups => "enable subgroups;\n",
-            _ => "",
-        };
         let builtins = match self.reduction {
             Reduction::Subgroups => {
                 ", @builtin(subgroup_id) sid: u32, @builtin(num_subgroups) subgroups: u32, \
@@ -114,7 +113,7 @@ impl MatVec {
             _ => "",
         };
         format!(
-            "{enable}{HEADER}{FUNCTIONS}{ACTIVATIONS}
+            "{HEADER}{FUNCTIONS}{ACTIVATIONS}
 var<workgroup> part: array<f32, {}>;
 @compute @workgroup_size({GROUP})
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32{builtins}) {{
@@ -123,15 +122,16 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
     {rows}
     {inputs}
     {declared}
-    for (var u = lane; u < p.units; u += {lanes}u) {{
-{}
-    }}
+    {}
 {}
 }}
 ",
             kept * sums.len(),
             GROUP / lanes,
-            self.unit(),
+            match self.reduction {
+                Reduction::Alone => self.units(),
+                Reduction::Shared(_) | Reduction::Subgroups => self.eighths(lanes),
+            },
             self.ending(&sums),
         )
     }
@@ -144,6 +144,54 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
             true => format!("(p.first + min(first + {}u, p.rows - 1u))", row - ROWS / 2),
             false => format!("min(first + {row}u, p.rows - 1u)"),
         }
+    }
+
+    /// The products of an invocation that has a row to itself: unit by unit of its columns.
+    fn units(&self) -> String {
+        format!("for (var u = 0u; u < p.units; u++) {{\n{}}}", self.unit())
+    }
+
+    /// The products of invocations that share a row: each has eight columns, then those that come after all
+    /// the others', so that neighbours read neighbouring words of weights and input.
+    fn eighths(&self, lanes: u32) -> String {
+        let code = Code::of(self.ty);
+        let mut text = format!(
+            "for (var v = lane; v < 4u * p.units; v += {lanes}u) {{
+             let u = v >> 2u; let i = v & 3u; var qa: vec4<f32>; var qb: vec4<f32>;\n"
+        );
+        if self.is_normed {
+            text += "let na = vectors[p.norm + 2u * v]; let nb = vectors[p.norm + 2u * v + 1u];\n";
+        }
+        for c in 0..self.batch {
+            text +=
+                &format!("var xa{c} = xs[x{c} + 2u * v]; var xb{c} = xs[x{c} + 2u * v + 1u];\n");
+            if self.is_normed {
+                text += &format!("n{c} += dot(xa{c}, xa{c}) + dot(xb{c}, xb{c}); ");
+                text += &format!("xa{c} *= na; xb{c} *= nb;\n");
+            }
+        }
+        for row in 0..ROWS {
+            let suffix = row.to_string();
+            text += &format!(
+                "{{ let g{row} = r{row} + u; {}\n",
+                code.load_scales(&suffix)
+            );
+            text += &code.eight_alone(&suffix, "i");
+            text += &match code.halves {
+                1 => format!("let d = d{row}0; let m = m{row}0;\n"),
+                _ => format!(
+                    "let d = select(d{row}0, d{row}1, i >= 2u); let m = select(m{row}0, m{row}1, i >= 2u);\n"
+                ),
+            };
+            for c in 0..self.batch {
+                text += &format!("a{row}_{c} += d * (dot(qa, xa{c}) + dot(qb, xb{c})); ");
+                if code.has_minimum {
+                    text += &format!("a{row}_{c} += m * dot(xa{c} + xb{c}, vec4<f32>(1.0)); ");
+                }
+            }
+            text += "}\n";
+        }
+        text + "}"
     }
 
     /// The products of one unit of columns.
@@ -166,7 +214,9 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
         let mut text = "{\n".to_owned();
         for c in 0..self.batch {
             text += &format!("var t{c} = vec4<f32>(0.0); ");
-            text += &(0..ROWS).map(|row| format!("var s{row}_{c} = 0.0; ")).collect::<String>();
+            text += &(0..ROWS)
+                .map(|row| format!("var s{row}_{c} = 0.0; "))
+                .collect::<String>();
         }
         for i in eights {
             text += &self.input(i, code.has_minimum);
@@ -241,8 +291,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
                     .map(|sum| format!("let w{sum} = subgroupAdd({sum}); "))
                     .collect();
                 let kept = keep("sid", &|sum| format!("w{sum}"));
-                let head =
-                    format!("{added}\nif (slane == 0u) {{ {kept} }}\nworkgroupBarrier();");
+                let head = format!("{added}\nif (slane == 0u) {{ {kept} }}\nworkgroupBarrier();");
                 self.ending_by(&head, count, 0)
             }
         }
@@ -353,8 +402,8 @@ impl MatMat {
         format!(
             "{HEADER}{FUNCTIONS}
 @group(0) @binding(5) var<storage, read> rms: array<f32>;
-var<workgroup> wt: array<vec4<f32>, 512>;
-var<workgroup> xt: array<vec4<f32>, 512>;
+var<workgroup> wt: array<f32, 2048>;
+var<workgroup> xt: array<f32, 2048>;
 @compute @workgroup_size(256)
 fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {{
     let row0 = (wg.x + p.base) * 64u;
@@ -374,14 +423,20 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
         var xa = xs[x_row + 8u * u + 2u * i]; var xb = xs[x_row + 8u * u + 2u * i + 1u];
         {norm}
         workgroupBarrier();
-        let k0 = 8u * i * 16u + (r >> 2u); let part = r & 3u;
-        for (var k = 0u; k < 4u; k++) {{
-            wt[k0 + k * 16u][part] = qa[k]; wt[k0 + (k + 4u) * 16u][part] = qb[k];
-            xt[k0 + k * 16u][part] = xa[k]; xt[k0 + (k + 4u) * 16u][part] = xb[k];
-        }}
+        let k0 = 8u * i * 64u + r;
+        wt[k0 + 0u] = qa.x; wt[k0 + 256u] = qb.x;
+        xt[k0 + 0u] = xa.x; xt[k0 + 256u] = xb.x;
+        wt[k0 + 64u] = qa.y; wt[k0 + 320u] = qb.y;
+        xt[k0 + 64u] = xa.y; xt[k0 + 320u] = xb.y;
+        wt[k0 + 128u] = qa.z; wt[k0 + 384u] = qb.z;
+        xt[k0 + 128u] = xa.z; xt[k0 + 384u] = xb.z;
+        wt[k0 + 192u] = qa.w; wt[k0 + 448u] = qb.w;
+        xt[k0 + 192u] = xa.w; xt[k0 + 448u] = xb.w;
         workgroupBarrier();
         for (var k = 0u; k < 32u; k++) {{
-            let w = wt[k * 16u + ty]; let x = xt[k * 16u + tx];
+            let wi = k * 64u + 4u * ty; let xi = k * 64u + 4u * tx;
+            let w = vec4<f32>(wt[wi], wt[wi + 1u], wt[wi + 2u], wt[wi + 3u]);
+            let x = vec4<f32>(xt[xi], xt[xi + 1u], xt[xi + 2u], xt[xi + 3u]);
             a0 += w * x.x; a1 += w * x.y; a2 += w * x.z; a3 += w * x.w;
         }}
     }}

@@ -11,9 +11,11 @@ use crate::formats::UNIT;
 use crate::info::{Info, Tiles};
 use crate::kernel::Kernel;
 use crate::kv::Pool;
-use crate::limits::{FEED_FORWARD_ROWS, PARTIAL_BYTES, SLABS_BOUND, SPLITS_MAX, VECTOR_ROWS};
+use crate::limits::{FEED_FORWARD_ROWS, VECTOR_ROWS};
 use crate::op::{Dispatch, Op};
-use crate::parts::{At, EmbeddingPart, FeedForwardPart, GateUp, HalfLayer, HeadPart, MixerPart, Pieces};
+use crate::parts::{
+    At, EmbeddingPart, FeedForwardPart, GateUp, HalfLayer, HeadPart, MixerPart, Pieces,
+};
 use crate::passes::Attend;
 use crate::products::{MatMat, MatVec, Output, TILE};
 use crate::recorder::Recorder;
@@ -21,7 +23,7 @@ use crate::scratch::{Scratch, Widths};
 use crate::weights::Matrix;
 
 /// No vector, in a kernel's immediate words.
-const NONE: u32 = u32::MAX;
+pub(crate) const NONE: u32 = u32::MAX;
 
 /// What all operations of a step share.
 pub(crate) struct Program<'a, R: Recorder> {
@@ -88,7 +90,11 @@ impl<'a, R: Recorder> Program<'a, R> {
         let pieces = self.pieces;
         let note = |piece| 2 * piece_number(piece, self.layers) + 1;
         let (notes, embedded): (Vec<u32>, _) = (
-            pieces.halves.iter().map(|half| note(half.piece())).collect(),
+            pieces
+                .halves
+                .iter()
+                .map(|half| note(half.piece()))
+                .collect(),
             note(Piece::Embedding),
         );
         if let Some(part) = &pieces.embedding {
@@ -113,7 +119,7 @@ impl<'a, R: Recorder> Program<'a, R> {
         self.watch(NONE - 1);
     }
 
-    fn push(&mut self, kernel: Kernel, parts: Vec<Part<R>>, what: Words, cost: Cost) {
+    pub(crate) fn push(&mut self, kernel: Kernel, parts: Vec<Part<R>>, what: Words, cost: Cost) {
         let Words { mut words, groups } = what;
         words.insert(0, 0);
         self.ops.push(Op::Dispatch(Dispatch {
@@ -200,9 +206,9 @@ impl<'a, R: Recorder> Program<'a, R> {
             .float(self.epsilon)
             .add([norm as usize]);
         let row_bytes = 4 * self.widths.width as u64;
-        let from_row = |buffer| Part {
+        let from_row = |buffer: &Arc<Buf<R>>| Part {
             offset: first as u64 * row_bytes,
-            bytes: rows as u64 * row_bytes,
+            bytes: bytes_from(buffer, first as u64 * row_bytes),
             ..Part::all(buffer)
         };
         let parts = vec![
@@ -210,150 +216,12 @@ impl<'a, R: Recorder> Program<'a, R> {
             Part::all(&self.pieces.vectors),
             from_row(&scratch.x),
         ];
-        self.push(Kernel::AddNormed, parts, words, pass(rows * self.width * 12));
-    }
-
-    fn turn_and_keep(&mut self, part: &MixerPart<R>) {
-        let spec = part.spec;
-        let pool = &self.pools[spec.kv_group];
-        let slot = pool.shape.layers[part.kv_slot];
-        let heads = spec.heads + 2 * spec.kv_heads;
-        for (first_slab, slabs) in self.slabs(spec.kv_group) {
-            let at = |at: At| at.unwrap_or(NONE) as usize;
-            let words = Words::of(self.rows, heads, 1)
-                .add([self.widths.qkv, spec.head_dim, spec.heads, spec.kv_heads])
-                .add([at(part.q_norm), at(part.k_norm)])
-                .float(self.epsilon)
-                .add([self.info.turns[part.rotation], spec.pairs])
-                .add([usize::from(spec.are_halves), self.info.rows[spec.kv_group]])
-                .add([pool.slabs.per_slab(), pool.shape.slot_words, slot.first, first_slab])
-                .add([piece_number(part.piece, self.layers) as usize, slot.words]);
-            let mut parts = vec![
-                Part::all(&self.scratch.qkv),
-                Part::all(&self.pieces.vectors),
-                Part::all(&self.scratch.info),
-                Part::all(&self.scratch.flags),
-            ];
-            parts.extend(slabs);
-            let cost = pass(self.rows * heads * spec.head_dim * 12);
-            self.push(Kernel::TurnAndKeep, parts, words, cost);
-        }
-    }
-
-    /// A group's slabs, as many at a time as a kernel binds; where there are fewer, one of them stands for
-    /// the rest.
-    fn slabs(&self, group: usize) -> Vec<(usize, Vec<Part<R>>)> {
-        let buffers = self.pools[group].slabs.buffers();
-        let Some(any) = buffers.iter().flatten().next() else {
-            return Vec::new();
-        };
-        let groups = buffers.chunks(SLABS_BOUND).enumerate();
-        let bound = groups.filter(|(_, slabs)| slabs.iter().any(Option::is_some));
-        bound
-            .map(|(index, slabs)| {
-                let slab = |i: usize| slabs.get(i).and_then(Option::as_ref).unwrap_or(any);
-                let parts = (0..SLABS_BOUND).map(|i| Part::all(slab(i))).collect();
-                (index * SLABS_BOUND, parts)
-            })
-            .collect()
-    }
-
-    fn attend(&mut self, part: &MixerPart<R>, tiles: Tiles) {
-        let spec = part.spec;
-        let slabs = self.slabs(spec.kv_group);
-        let kernel = Attend::of(spec.head_dim, spec.heads / spec.kv_heads);
-        let row_bytes = spec.heads * (spec.head_dim + 2) * 4;
-        let splits = self.splits(&kernel, (part, tiles), slabs.len());
-        let parts = splits * slabs.len();
-        // As many tiles at a time as the parts' results have room for.
-        let at_once = match parts {
-            1 => tiles.count,
-            _ => {
-                let rows = PARTIAL_BYTES as usize / (row_bytes * parts);
-                (rows / tiles.rows).clamp(1, tiles.count.max(1))
-            }
-        };
-        let mut done = 0;
-        while done < tiles.count {
-            let count = at_once.min(tiles.count - done);
-            let some = SomeTiles {
-                tiles,
-                first: done,
-                count,
-            };
-            let share = Splits { splits, parts };
-            self.attend_some((part, &kernel), &some, (&slabs, share));
-            done += count;
-        }
-    }
-
-    /// The parts that each tile's tokens are shared out in: enough for all of the device, where a tile sees
-    /// many tokens.
-    fn splits(&self, kernel: &Attend, (part, tiles): (&MixerPart<R>, Tiles), slab_groups: usize) -> usize {
-        let spec = part.spec;
-        let head_tiles = (spec.heads / spec.kv_heads).div_ceil(kernel.heads);
-        let groups = (tiles.count * spec.kv_heads * head_tiles).max(1);
-        let wanted = if self.device.facts().is_software { 4 } else { 256 };
-        let row_bytes = spec.heads * (spec.head_dim + 2) * 4 * slab_groups.max(1) * tiles.rows;
-        let room = PARTIAL_BYTES as usize / row_bytes.max(1);
-        (wanted / groups).min(tiles.blocks / 4).min(room).clamp(1, SPLITS_MAX)
-    }
-
-    fn attend_some(
-        &mut self,
-        (part, kernel): (&MixerPart<R>, &Attend),
-        some: &SomeTiles,
-        (slabs, share): (&[(usize, Vec<Part<R>>)], Splits),
-    ) {
-        let spec = part.spec;
-        let pool = &self.pools[spec.kv_group];
-        let slot = pool.shape.layers[part.kv_slot];
-        let sharing = spec.heads / spec.kv_heads;
-        let head_tiles = sharing.div_ceil(kernel.heads);
-        let first_row = self.info.words[some.tiles.first + 4 * some.first] as usize;
-        let last = some.tiles.first + 4 * (some.first + some.count - 1);
-        let end_row = (self.info.words[last] + self.info.words[last + 1]) as usize;
-        let scratch = self.scratch;
-        let to = match share.parts {
-            1 => &scratch.attended,
-            _ => &scratch.parts,
-        };
-        for (index, (first_slab, slabs)) in slabs.iter().enumerate() {
-            let words = Words::of(some.count, spec.kv_heads * head_tiles, share.splits)
-                .add([self.widths.qkv, some.tiles.first + 4 * some.first, spec.heads])
-                .add([spec.kv_heads, sharing, head_tiles])
-                .float(spec.scale)
-                .float(spec.softcap.unwrap_or(0.0))
-                .add([spec.window.unwrap_or(0), pool.slabs.per_slab(), pool.shape.slot_words])
-                .add([slot.first, slot.words, *first_slab])
-                .add([some.tiles.blocks.div_ceil(share.splits), share.parts])
-                .add([index * share.splits, self.widths.attended, first_row]);
-            let mut parts = vec![
-                Part::all(&scratch.qkv),
-                Part::all(&scratch.info),
-                Part::all(to),
-            ];
-            parts.extend(slabs.iter().cloned());
-            let tokens = some.tiles.blocks * 32;
-            let amount = some.count * kernel.rows * spec.heads * tokens * spec.head_dim * 4;
-            let cost = Cost {
-                class: Class::Attention,
-                amount: amount as f64,
-                work: Work {
-                    bytes: (some.count * spec.kv_heads * tokens * spec.head_dim * 4) as u64,
-                    multiply_adds: (amount / 2) as u64,
-                },
-            };
-            self.push(Kernel::Attend(*kernel), parts, words, cost);
-        }
-        if share.parts > 1 {
-            let rows = end_row - first_row;
-            let words = Words::of(rows, spec.heads, 1)
-                .add([spec.heads, share.parts, spec.head_dim, self.widths.attended, first_row]);
-            let parts = vec![Part::all(&scratch.parts), Part::all(&scratch.attended)];
-            let cost = pass(rows * spec.heads * share.parts * spec.head_dim * 4);
-            self.push(Kernel::Merge, parts, words, cost);
-        }
+        self.push(
+            Kernel::AddNormed,
+            parts,
+            words,
+            pass(rows * self.width * 12),
+        );
     }
 
     fn feed_forward(&mut self, part: &FeedForwardPart<R>) {
@@ -409,10 +277,15 @@ impl<'a, R: Recorder> Program<'a, R> {
                 self.product(&product(up, widths.hidden, Output::Store));
             }
         }
-        let words = Words::of(part.hidden.div_ceil(64), rows, 1)
-            .add([ld_out, part.hidden, widths.hidden]);
+        let words =
+            Words::of(part.hidden.div_ceil(64), rows, 1).add([ld_out, part.hidden, widths.hidden]);
         let parts = vec![Part::all(&scratch.hidden)];
-        self.push(Kernel::Gate(part.is_silu), parts, words, pass(rows * part.hidden * 12));
+        self.push(
+            Kernel::Gate(part.is_silu),
+            parts,
+            words,
+            pass(rows * part.hidden * 12),
+        );
     }
 
     fn product(&mut self, product: &Product<'_, R>) {
@@ -473,8 +346,15 @@ impl<'a, R: Recorder> Program<'a, R> {
         };
         for chunk in &matrix.chunks {
             let place = chunk.place;
-            let halves = [(0, place.first), (place.second, place.first + self.widths.hidden)];
-            let halves = if matrix.is_gated { &halves[..] } else { &halves[..1] };
+            let halves = [
+                (0, place.first),
+                (place.second, place.first + self.widths.hidden),
+            ];
+            let halves = if matrix.is_gated {
+                &halves[..]
+            } else {
+                &halves[..1]
+            };
             for &(first, out) in halves {
                 let tiles = (place.rows as u32).div_ceil(TILE) as usize;
                 let words = Words::of(tiles, product.rows.div_ceil(TILE as usize), 1);
@@ -497,13 +377,26 @@ impl<'a, R: Recorder> Program<'a, R> {
     }
 
     /// The immediate words of a product, but for those of its chunk.
-    fn product_words(&self, words: Words, product: &Product<'_, R>, (first, out): (usize, usize)) -> Words {
+    fn product_words(
+        &self,
+        words: Words,
+        product: &Product<'_, R>,
+        (first, out): (usize, usize),
+    ) -> Words {
         let units = product.matrix.cols.div_ceil(UNIT);
-        let bias = product.bias.map_or(NONE as usize, |bias| bias as usize + out);
+        let bias = product
+            .bias
+            .map_or(NONE as usize, |bias| bias as usize + out);
         let norm = product.norm.map_or(0, |norm| norm as usize / 4);
         words
             .add([0, units, product.rows, 0, 0, 0, first])
-            .add([product.ld_in / 4, product.ld_out, product.to_at + out, norm, bias])
+            .add([
+                product.ld_in / 4,
+                product.ld_out,
+                product.to_at + out,
+                norm,
+                bias,
+            ])
             .float(self.epsilon)
             // A width is far below 2^24.
             .float(1.0 / product.matrix.cols as f32)
@@ -523,7 +416,12 @@ impl<'a, R: Recorder> Program<'a, R> {
     fn watch(&mut self, note: u32) {
         let words = Words::of(self.rows, 1, 1).add([self.widths.width, self.width, note as usize]);
         let parts = vec![Part::all(&self.scratch.x), Part::all(&self.scratch.flags)];
-        self.push(Kernel::Watch, parts, words, pass(self.rows * self.width * 4));
+        self.push(
+            Kernel::Watch,
+            parts,
+            words,
+            pass(self.rows * self.width * 4),
+        );
     }
 
     /// Copies the rows that a list names to the front of the buffer for them.
@@ -571,45 +469,36 @@ impl<'a, R: Recorder> Program<'a, R> {
             Part::all(&self.scratch.info),
             Part::all(&self.scratch.log_probs),
         ];
-        self.push(Kernel::LogProbs, parts, words, pass(rows * self.widths.vocab * 8));
+        self.push(
+            Kernel::LogProbs,
+            parts,
+            words,
+            pass(rows * self.widths.vocab * 8),
+        );
     }
 }
 
-/// Tiles that attention does together.
-struct SomeTiles {
-    tiles: Tiles,
-    first: usize,
-    count: usize,
-}
-
-/// How attention is shared out: of the tokens in slabs that are bound together, and in all.
-#[derive(Clone, Copy)]
-struct Splits {
-    splits: usize,
-    parts: usize,
-}
-
 /// A kernel's workgroups, and its immediate words after the first.
-struct Words {
+pub(crate) struct Words {
     words: Vec<u32>,
     groups: [u32; 3],
 }
 
 impl Words {
     /// Extents of a step fit 32 bits.
-    fn of(x: usize, y: usize, z: usize) -> Self {
+    pub(crate) fn of(x: usize, y: usize, z: usize) -> Self {
         Self {
             words: Vec::with_capacity(24),
             groups: [x, y, z].map(|extent| extent as u32),
         }
     }
 
-    fn add<const N: usize>(mut self, words: [usize; N]) -> Self {
+    pub(crate) fn add<const N: usize>(mut self, words: [usize; N]) -> Self {
         self.words.extend(words.map(|word| word as u32));
         self
     }
 
-    fn float(mut self, value: f32) -> Self {
+    pub(crate) fn float(mut self, value: f32) -> Self {
         self.words.push(value.to_bits());
         self
     }
@@ -622,8 +511,13 @@ impl Words {
     }
 }
 
+/// What of a buffer is left from a byte on. The same for any number of rows, so that it is bound once.
+fn bytes_from<R: Recorder>(buffer: &Buf<R>, first: u64) -> u64 {
+    buffer.bytes - first
+}
+
 /// The cost of a kernel that reads and writes so many bytes.
-fn pass(bytes: usize) -> Cost {
+pub(crate) fn pass(bytes: usize) -> Cost {
     Cost {
         class: Class::Pass,
         amount: bytes as f64,

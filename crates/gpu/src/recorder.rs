@@ -1,16 +1,18 @@
 //! The few things that a stage asks of a GPU's driver. A recorder is one open device with one queue.
 
+#[cfg(test)]
+pub(crate) mod faulty;
 mod wgpu_recorder;
 
 use std::time::Duration;
 
 use gogrid_pipeline::StageError;
-use gogrid_units::Bytes;
+use gogrid_units::{Bytes, OutOfMemory};
 
 pub(crate) use wgpu_recorder::{WgpuRecorder, found_adapters};
 
-/// An open device. Its methods may be called from several threads at once, and none waits for the device
-/// unless it says so. What is dropped while the device uses it is kept until it is done.
+/// An open device. Its methods may be called from several threads at once. Dropping a buffer may wait for
+/// what the device does; nothing else waits for it. What is dropped while the device uses it is kept until it is done.
 pub(crate) trait Recorder: Send + Sync + 'static {
     /// Memory of the device, or of the host for transfers. Dropping it gives it back to the driver.
     type Buffer: Send + Sync;
@@ -117,8 +119,8 @@ pub(crate) struct Facts {
     pub(crate) name: String,
     /// The most bytes of a buffer that a kernel may have in one binding.
     pub(crate) binding_bytes_max: u64,
-    /// The most bytes of a buffer.
-    pub(crate) buffer_bytes_max: u64,
+    /// Buffers that a kernel may have.
+    pub(crate) buffers_max: u32,
     /// Bytes that the invocations of a workgroup may share.
     pub(crate) shared_bytes: u32,
     /// Invocations in a workgroup.
@@ -152,7 +154,8 @@ impl Failure {
     pub(crate) fn on(self, name: &str) -> StageError {
         match self {
             Self::Lost(problem) => StageError::Lost(format!("{name}: {problem}")),
-            Self::OutOfMemory(_) | Self::Driver(_) => StageError::Device(format!("{name}: {self}")),
+            Self::OutOfMemory(asked) => StageError::OutOfMemory(OutOfMemory { asked }),
+            Self::Driver(_) => StageError::Device(format!("{name}: {self}")),
         }
     }
 }

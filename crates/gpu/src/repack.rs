@@ -51,17 +51,26 @@ impl Repack<'_> {
         let [_, high, ..] = self.planes.starts();
         match self.ty {
             T::Q8_0 => {
-                for (word, levels) in self.words[8 * unit..].iter_mut().zip(levels.chunks_exact(4)) {
+                for (word, levels) in self.words[8 * unit..]
+                    .iter_mut()
+                    .zip(levels.chunks_exact(4))
+                {
                     *word = u32::from_le_bytes([levels[0], levels[1], levels[2], levels[3]]);
                 }
             }
             T::Q2K | T::Q3K => {
-                for (word, levels) in self.words[2 * unit..].iter_mut().zip(levels.chunks_exact(16)) {
+                for (word, levels) in self.words[2 * unit..]
+                    .iter_mut()
+                    .zip(levels.chunks_exact(16))
+                {
                     *word = gather(levels, 2, |level| level & 3);
                 }
             }
             _ => {
-                for (word, levels) in self.words[4 * unit..].iter_mut().zip(levels.chunks_exact(8)) {
+                for (word, levels) in self.words[4 * unit..]
+                    .iter_mut()
+                    .zip(levels.chunks_exact(8))
+                {
                     let byte = |i: usize| levels[i] & 15 | (levels[4 + i] & 15) << 4;
                     *word = u32::from_le_bytes([byte(0), byte(1), byte(2), byte(3)]);
                 }
@@ -125,7 +134,9 @@ impl Repack<'_> {
 fn gather(levels: &[u8], bits: usize, of: impl Fn(u8) -> u8) -> u32 {
     let mask = (1u32 << bits) - 1;
     let levels = levels.iter().enumerate();
-    levels.fold(0, |word, (i, &level)| word | (u32::from(of(level)) & mask) << (i * bits))
+    levels.fold(0, |word, (i, &level)| {
+        word | (u32::from(of(level)) & mask) << (i * bits)
+    })
 }
 
 /// Sixteen scales minus 32 as signed bytes, from their twelve bytes: low four bits in the halves of the
@@ -146,7 +157,8 @@ fn q3_k_scales(packed: &[u8]) -> [u8; 16] {
 fn read_levels(ty: WeightType, block: &[u8], levels: &mut [u8; 256]) {
     use WeightType as T;
     let nibble_of_32 = |bytes: &[u8], i: usize| bytes[i % 16] >> (4 * (i / 16)) & 15;
-    let nibble_of_256 = |bytes: &[u8], i: usize| bytes[32 * (i / 64) + i % 32] >> (4 * (i / 32 % 2)) & 15;
+    let nibble_of_256 =
+        |bytes: &[u8], i: usize| bytes[32 * (i / 64) + i % 32] >> (4 * (i / 32 % 2)) & 15;
     let pair = |bytes: &[u8], i: usize| bytes[32 * (i / 128) + i % 32] >> (2 * (i / 32 % 4)) & 3;
     let bit = |bytes: &[u8], i: usize| bytes[i / 8] >> (i % 8) & 1;
     let column_bit = |bytes: &[u8], i: usize| bytes[i % 32] >> (i / 32) & 1;

@@ -45,7 +45,8 @@ impl Widths {
                 Piece::Embedding => {}
                 Piece::Mixer(layer) => {
                     let spec = &decoder.layers[layer].mixer;
-                    let (queries, keys) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+                    let (queries, keys) =
+                        (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
                     widths.qkv = widths.qkv.max(padded(queries + 2 * keys));
                     widths.attended = widths.attended.max(padded(queries));
                     widths.has_post_norm |= spec.post_norm.is_some();
@@ -98,7 +99,11 @@ impl Sizes {
             x,
             qkv: floats(rows * widths.qkv),
             attended: floats(rows * widths.attended),
-            normed: floats(if widths.has_post_norm { rows * widths.width } else { 0 }),
+            normed: floats(if widths.has_post_norm {
+                rows * widths.width
+            } else {
+                0
+            }),
             // Gates and what goes through them.
             hidden: floats(rows.min(FEED_FORWARD_ROWS) * 2 * widths.hidden),
             roots: floats(rows),
@@ -113,6 +118,28 @@ impl Sizes {
             },
             upload: (floats(info) + floats(rows) + x).max(UPLOAD_BYTES),
             readback: floats(rows) + out,
+        }
+    }
+
+    /// Whether kernels can bind every buffer they compute in.
+    fn check(&self, facts: &Facts, rows_max: usize) -> Result<(), StageError> {
+        let bound = [
+            self.x,
+            self.qkv,
+            self.attended,
+            self.hidden,
+            self.logits,
+            self.info,
+        ];
+        let most = bound.into_iter().max().unwrap_or(0);
+        match most <= facts.binding_bytes_max {
+            true => Ok(()),
+            false => Err(StageError::Unsupported(format!(
+                "{}: steps of {rows_max} rows need a buffer of {}, of which the device binds {} at once",
+                facts.name,
+                Bytes(most),
+                Bytes(facts.binding_bytes_max)
+            ))),
         }
     }
 
@@ -134,8 +161,8 @@ impl Sizes {
             readback,
         } = *self;
         [
-            x, qkv, attended, normed, hidden, roots, gathered, logits, log_probs, flags, info, parts,
-            upload, readback,
+            x, qkv, attended, normed, hidden, roots, gathered, logits, log_probs, flags, info,
+            parts, upload, readback,
         ]
     }
 }
@@ -193,6 +220,7 @@ impl<R: Recorder> Scratch<R> {
         (model, span, rows_max): (&Model, Span, usize),
     ) -> Result<Self, StageError> {
         let sizes = Sizes::of(model, span, rows_max);
+        sizes.check(device.facts(), rows_max)?;
         let leased = |bytes, place| {
             device.leased(Ask {
                 memory,
@@ -241,16 +269,17 @@ impl<R: Recorder> Scratch<R> {
         Bytes(all.iter().map(|buffer| buffer.bytes).sum())
     }
 
-    /// Room for a longer description of a step: block tables grow with their sequences.
+    /// Room for a longer description of a step, and for attention's parts: both grow with the sequences. The old
+    /// buffer is held until the new one is there.
     pub(crate) fn reach(
         &mut self,
         device: &Device<R>,
         memory: &Ledger,
-        (info, upload): (u64, u64),
+        [info, upload, parts]: [u64; 3],
     ) -> Result<(), StageError> {
         let grow = |buffer: &mut Arc<Buf<R>>, bytes: u64, place| {
             if bytes > buffer.bytes {
-                let bytes = bytes.next_power_of_two();
+                let bytes = bytes.next_multiple_of(1 << 16);
                 *buffer = device.leased(Ask {
                     memory,
                     kind: Kind::Scratch,
@@ -261,6 +290,7 @@ impl<R: Recorder> Scratch<R> {
             Ok(())
         };
         grow(&mut self.info, info, BufferKind::Device)?;
+        grow(&mut self.parts, parts, BufferKind::Device)?;
         grow(&mut self.upload, upload, BufferKind::Upload)
     }
 }
@@ -269,7 +299,10 @@ impl<R: Recorder> Scratch<R> {
 pub(crate) fn predict(model: &Model, span: Span, (facts, rows_max): (&Facts, usize)) -> Footprint {
     let groups = GroupShape::of(model.decoder(), span);
     let buffers = Sizes::of(model, span, rows_max).all().iter().sum();
-    let slack: Bytes = groups.iter().map(|group| group.slack(facts.binding_bytes_max)).sum();
+    let slack: Bytes = groups
+        .iter()
+        .map(|group| group.slack(facts.binding_bytes_max))
+        .sum();
     Footprint {
         weights: weight_bytes(model, span, facts.binding_bytes_max),
         scratch: Bytes(buffers) + slack,

@@ -2,28 +2,28 @@
 //! stage or the caller wants. It never waits for the device: the submission that is done wakes its driver.
 
 use std::collections::{HashMap, VecDeque};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::task::{Poll, Waker};
 
 use gogrid_lease::{Lease, Ledger};
 use gogrid_pipeline::{
-    BLOCK_TOKENS, BlockId, Cancel, Footprint, Input, LayerKv, OutputBuf, Rows, RowFault, Stage, StageError,
-    Step, TakenBlocks, Takes, Ticket, Want,
+    BLOCK_TOKENS, BlockId, Cancel, Footprint, Input, LayerKv, OutputBuf, Rows, Stage, StageError,
+    Step, TakenBlocks, Takes, Ticket,
 };
 use gogrid_units::{Bytes, Go, Moment, Pace, Span};
 
-use crate::cost::Cost;
 use crate::device::Device;
+use crate::flight::Flight;
 use crate::info::{Info, NO_SLOT, Tiles};
 use crate::kernel::Kernel;
 use crate::kv::{Pool, Slot};
-use crate::limits::{HEAD_ROWS, IN_FLIGHT, KV_MAX};
+use crate::limits::{IN_FLIGHT, SLABS_BOUND};
 use crate::op::{Batch, Op, next_batch};
-use crate::parts::Pieces;
-use crate::program::{Program, numbered_piece, tile_kinds};
-use crate::recorder::{Command, Failure, Recorder, Submission};
+use crate::parts::{HalfLayer, Pieces};
+use crate::program::{Program, tile_kinds};
+use crate::recorder::Recorder;
+use crate::results::{HeadChunk, Reads, head_chunks};
 use crate::scratch::{Scratch, Widths};
-use crate::weights::bytes_of;
 
 /// A run of half-layers on a GPU.
 pub(crate) struct GpuStage<R: Recorder> {
@@ -56,102 +56,41 @@ pub(crate) struct Shape {
     pub(crate) widths: Widths,
 }
 
+/// A part of a buffer that a kernel has: the buffer's number, the first byte and how many.
+type BoundPart = (u64, u64, u64);
+
 /// Kernels' buffers, by kernel and buffers: made once, not for each step.
-pub(crate) type BindingCache<R> = HashMap<(Kernel, Vec<(u64, u64)>), Arc<<R as Recorder>::Bindings>>;
+pub(crate) type BindingCache<R> = HashMap<(Kernel, Vec<BoundPart>), Arc<<R as Recorder>::Bindings>>;
 
 /// Bindings that are kept. Slabs come and go, so that old ones are forgotten.
-const BINDINGS_MAX: usize = 8192;
+pub(crate) const BINDINGS_MAX: usize = 8192;
 
 /// A step taken in.
 pub(crate) struct Open<R: Recorder> {
-    ticket: Ticket,
-    step: Arc<Step>,
-    rows: Rows,
+    pub(crate) ticket: Ticket,
+    pub(crate) step: Arc<Step>,
+    pub(crate) rows: Rows,
     /// The residual stream that came in, where the span has no embedding.
-    hidden: Vec<f32>,
-    taken: Vec<TakenBlocks<Slot<R>>>,
-    info: Info,
-    tiles: Vec<Tiles>,
+    pub(crate) hidden: Vec<f32>,
+    pub(crate) taken: Vec<TakenBlocks<Slot<R>>>,
+    pub(crate) info: Info,
+    pub(crate) tiles: Vec<Tiles>,
     /// Operations that were not handed to the device.
-    ops: VecDeque<Op<R>>,
+    pub(crate) ops: VecDeque<Op<R>>,
     /// What is read when they are done, and then what is made next.
-    reads: Reads,
+    pub(crate) reads: Reads,
     /// Parts of the head that were not begun.
-    heads: VecDeque<HeadChunk>,
-    flight: Arc<Flight>,
-    is_abandoned: bool,
+    pub(crate) heads: VecDeque<HeadChunk>,
+    /// What was read so far: the runner's buffer is another at each poll.
+    pub(crate) given: OutputBuf,
+    pub(crate) flight: Arc<Flight>,
+    /// Why the step ends, once the device has done what it has of it.
+    pub(crate) ending: Option<StageError>,
     /// Whether rows are looked at after each piece.
-    is_watched: bool,
+    pub(crate) is_watched: bool,
     /// What the first submission begins with, until it is handed over.
-    upload: Option<Vec<u8>>,
-    begun: bool,
-}
-
-/// What the device has of a step, and what its submissions said.
-pub(crate) struct Flight {
-    state: Mutex<FlightState>,
-    waker: Waker,
-}
-
-#[derive(Default)]
-struct FlightState {
-    open: usize,
-    failure: Option<Failure>,
-    /// Nanoseconds of submissions that are done, with what they did, not yet charged.
-    done: Vec<(Option<u64>, Vec<Cost>)>,
-}
-
-impl Flight {
-    fn new(waker: Waker) -> Arc<Self> {
-        let state = Mutex::default();
-        Arc::new(Self { state, waker })
-    }
-
-    fn lock(&self) -> MutexGuard<'_, FlightState> {
-        // Each change is whole.
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn end_one(&self, result: Result<Option<u64>, Failure>, costs: Vec<Cost>) {
-        let mut state = self.lock();
-        state.open -= 1;
-        match result {
-            Ok(nanos) => state.done.push((nanos, costs)),
-            Err(failure) => {
-                state.failure.get_or_insert(failure);
-            }
-        }
-        drop(state);
-        self.waker.wake_by_ref();
-    }
-}
-
-/// What of the readback buffer means what.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reads {
-    /// Nothing yet: the pieces run.
-    Flags,
-    /// The residual stream of all rows, after the flags.
-    Stream,
-    /// Some rows of the head.
-    Head(HeadChunk),
-}
-
-/// Rows that the head gives something for, at most [`HEAD_ROWS`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-struct HeadChunk {
-    what: HeadWant,
-    /// Where the list of rows begins in the step's information, and that of their targets.
-    list: usize,
-    targets: usize,
-    rows: usize,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum HeadWant {
-    Hidden,
-    Logits,
-    LogProbs,
+    pub(crate) upload: Option<Vec<u8>>,
+    pub(crate) begun: bool,
 }
 
 impl<R: Recorder> Stage for GpuStage<R> {
@@ -160,7 +99,11 @@ impl<R: Recorder> Stage for GpuStage<R> {
         Footprint {
             weights: self.weights,
             scratch: self.scratch.bytes() + slack,
-            kv_block: self.pools.iter().map(|pool| pool.shape.block_bytes()).collect(),
+            kv_block: self
+                .pools
+                .iter()
+                .map(|pool| pool.shape.block_bytes())
+                .collect(),
             kv_blocks_held: self.pools.iter().map(|pool| pool.blocks.held()).collect(),
         }
     }
@@ -194,10 +137,11 @@ impl<R: Recorder> Stage for GpuStage<R> {
             info: Info::default(),
             tiles: Vec::new(),
             ops: VecDeque::new(),
-            reads: Reads::Flags,
+            reads: Reads::default(),
             heads: VecDeque::new(),
+            given: OutputBuf::default(),
             flight: Flight::new(self.waker.clone()),
-            is_abandoned: false,
+            ending: None,
             is_watched: false,
             upload: None,
             begun: false,
@@ -208,13 +152,14 @@ impl<R: Recorder> Stage for GpuStage<R> {
     fn poll(&mut self, ticket: Ticket, out: &mut OutputBuf) -> Poll<Result<(), StageError>> {
         let open = self.open.take().filter(|open| open.ticket == ticket);
         let mut open = open.expect("a ticket is polled until it is done, and then no more");
-        let done = match self.go_on(&mut open, out) {
+        let done = match self.go_on(&mut open) {
             Poll::Pending => {
                 self.open = Some(open);
                 return Poll::Pending;
             }
             Poll::Ready(done) => done,
         };
+        std::mem::swap(out, &mut open.given);
         let sequences = &open.step.sequences;
         for (pool, taken) in self.pools.iter_mut().zip(open.taken) {
             if !pool.shape.layers.is_empty() {
@@ -225,7 +170,12 @@ impl<R: Recorder> Stage for GpuStage<R> {
     }
 
     fn release(&mut self, group: usize, blocks: &[BlockId]) {
-        self.pools[group].blocks.release(blocks);
+        let pool = &mut self.pools[group];
+        pool.blocks.release(blocks);
+        if self.open.is_none() {
+            // Where it fails blocks stay where they are, and the next step tells why.
+            let _ = pool.compact();
+        }
     }
 
     fn export(&mut self, group: usize, block: BlockId) -> Result<Vec<LayerKv>, StageError> {
@@ -242,20 +192,34 @@ impl<R: Recorder> Stage for GpuStage<R> {
     }
 }
 
+#[cfg(test)]
 impl<R: Recorder> GpuStage<R> {
-    fn go_on(&mut self, open: &mut Open<R>, out: &mut OutputBuf) -> Poll<Result<(), StageError>> {
+    /// The operations of a step's pieces, which is then left.
+    pub(crate) fn ops_of(&mut self, step: &Arc<Step>, rows: &Rows) -> Vec<Op<R>> {
+        self.submit(step, Input::Rows(rows)).expect("it fits");
+        let mut open = self.open.take().expect("just taken in");
+        self.begin(&mut open).expect("its blocks are there");
+        for (pool, taken) in self.pools.iter_mut().zip(open.taken) {
+            pool.blocks.put_back(&step.sequences, taken, false);
+        }
+        open.ops.into()
+    }
+}
+
+impl<R: Recorder> GpuStage<R> {
+    fn go_on(&mut self, open: &mut Open<R>) -> Poll<Result<(), StageError>> {
         let done = (|| {
             if !open.begun {
                 open.begun = true;
                 self.begin(open)?;
             }
             loop {
-                self.take_up(open)?;
-                match self.advance(open)? {
+                let in_flight = self.take_up(open)?;
+                match self.advance(open, in_flight)? {
                     Advance::Wait => return Ok(Poll::Pending),
                     Advance::More => {}
                     Advance::Done => {
-                        if !self.read(open, out)? {
+                        if !self.read(open)? {
                             continue;
                         }
                         return Ok(Poll::Ready(()));
@@ -266,9 +230,10 @@ impl<R: Recorder> GpuStage<R> {
         match done {
             Ok(Poll::Pending) => Poll::Pending,
             Ok(Poll::Ready(())) => Poll::Ready(Ok(())),
-            // What the device still has of the step is done before its blocks are another's.
-            Err(StageError::Abandoned) if open.flight.lock().open > 0 => {
-                open.is_abandoned = true;
+            Err(error @ StageError::Lost(_)) => Poll::Ready(Err(error)),
+            // What the device still has of the step is done before its blocks and buffers are another's.
+            Err(error) if open.flight.lock().open > 0 => {
+                open.ending = Some(error);
                 Poll::Pending
             }
             Err(error) => Poll::Ready(Err(error)),
@@ -292,10 +257,25 @@ impl<R: Recorder> GpuStage<R> {
         self.describe(open);
         let words = open.info.words.len() as u64 * 4;
         let stream = 4 * (open.step.rows() * (self.shape.widths.width + 1)) as u64;
+        let parts = self.parts_bytes(open);
         self.scratch
-            .reach(&self.device, &self.memory, (words, words + stream))?;
+            .reach(&self.device, &self.memory, [words, words + stream, parts])?;
         self.main_ops(open);
         Ok(())
+    }
+
+    /// Bytes of attention's parts for at least one tile of each mixer.
+    fn parts_bytes(&self, open: &Open<R>) -> u64 {
+        let mixers = self.pieces.halves.iter().filter_map(|half| match half {
+            HalfLayer::Mixer(part) => Some(part.spec),
+            HalfLayer::FeedForward(_) => None,
+        });
+        let bytes = mixers.zip(&open.tiles).map(|(spec, tiles)| {
+            let slabs = self.pools[spec.kv_group].slabs.buffers().len();
+            let groups = slabs.div_ceil(SLABS_BOUND);
+            tiles.rows * groups * spec.heads * (spec.head_dim + 2) * 4
+        });
+        bytes.max().unwrap_or(0) as u64
     }
 
     fn describe(&self, open: &mut Open<R>) {
@@ -327,7 +307,7 @@ impl<R: Recorder> GpuStage<R> {
         };
     }
 
-    fn program<'a>(&'a self, open: &'a Open<R>) -> Program<'a, R> {
+    pub(crate) fn program<'a>(&'a self, open: &'a Open<R>) -> Program<'a, R> {
         Program {
             device: &self.device,
             pieces: &self.pieces,
@@ -345,7 +325,7 @@ impl<R: Recorder> GpuStage<R> {
     }
 
     /// The operations of all pieces but the head, with what is uploaded before and read after them.
-    fn main_ops(&self, open: &mut Open<R>) {
+    pub(crate) fn main_ops(&self, open: &mut Open<R>) {
         let rows = open.step.rows();
         let scratch = &self.scratch;
         let bytes = self.upload_bytes(open);
@@ -366,80 +346,49 @@ impl<R: Recorder> GpuStage<R> {
             to: (Arc::clone(&scratch.readback), 0),
             bytes: 4 * rows as u64,
         });
-        open.reads = Reads::Flags;
         if self.pieces.head.is_none() {
-            open.reads = Reads::Stream;
             ops.push(Op::Copy {
                 from: (Arc::clone(&scratch.x), 0),
                 to: (Arc::clone(&scratch.readback), scratch.flags.bytes),
                 bytes: 4 * (rows * self.shape.widths.width) as u64,
             });
         }
+        // The first of the head goes along, so that a token waits for the device once.
+        let head = open.heads.pop_front();
+        ops.extend(
+            head.into_iter()
+                .flat_map(|chunk| self.head_ops(open, chunk)),
+        );
+        open.reads = Reads {
+            has_flags: true,
+            head,
+        };
         open.ops = ops.into();
     }
 
-    /// What a step begins with: information, flags that note nothing, and rows that bring themselves.
-    fn upload_bytes(&self, open: &Open<R>) -> Upload<R> {
-        let (width, ld) = (self.shape.width, self.shape.widths.width);
-        let scratch = &self.scratch;
-        let mut words = open.info.words.clone();
-        let mut copies = vec![(0, (Arc::clone(&scratch.info), 0), 4 * words.len() as u64)];
-        let rows = open.step.rows();
-        copies.push((4 * words.len() as u64, (Arc::clone(&scratch.flags), 0), 4 * rows as u64));
-        words.resize(words.len() + rows, u32::MAX);
-        let mut put = |first: usize, values: &[f32]| {
-            let from = 4 * words.len() as u64;
-            for row in values.chunks_exact(width) {
-                words.extend(row.iter().map(|value| value.to_bits()));
-                words.resize(words.len() + ld - width, 0);
-            }
-            let to = (Arc::clone(&scratch.x), 4 * (first * ld) as u64);
-            copies.push((from, to, 4 * words.len() as u64 - from));
-        };
-        match self.pieces.embedding {
-            Some(_) => {
-                for run in &open.rows.embedded {
-                    put(run.rows.start, &run.values);
-                }
-            }
-            None => put(0, &open.hidden),
-        }
-        Upload {
-            bytes: bytes_of(&words),
-            copies,
-        }
-    }
-
-    /// Takes up what submissions said: charges their time, and learns from it.
-    fn take_up(&self, open: &Open<R>) -> Result<(), StageError> {
-        let mut state = open.flight.lock();
-        let done = std::mem::take(&mut state.done);
-        let failure = state.failure.clone();
-        drop(state);
-        for (nanos, costs) in done {
-            let Some(nanos) = nanos else { continue };
-            self.pace.charge(nanos);
-            self.device.rates().learn(&costs, nanos as f64);
-        }
-        match failure {
-            Some(failure) => Err(self.device.error(failure)),
-            None => Ok(()),
-        }
-    }
-
     /// Hands the device what it may have next.
-    fn advance(&mut self, open: &mut Open<R>) -> Result<Advance, StageError> {
-        let in_flight = open.flight.lock().open;
-        if open.is_abandoned || self.cancel.is_cancelled() {
+    fn advance(&mut self, open: &mut Open<R>, in_flight: usize) -> Result<Advance, StageError> {
+        if let Some(error) = open.ending.take() {
+            return Err(error);
+        }
+        if self.cancel.is_cancelled() {
             return Err(StageError::Abandoned);
         }
         if open.ops.is_empty() {
-            return Ok(if in_flight == 0 { Advance::Done } else { Advance::Wait });
+            return Ok(if in_flight == 0 {
+                Advance::Done
+            } else {
+                Advance::Wait
+            });
         }
         if in_flight >= IN_FLIGHT {
             return Ok(Advance::Wait);
         }
-        let batch = next_batch(&mut open.ops, &self.device.rates(), self.device.facts().groups_max);
+        let batch = next_batch(
+            &mut open.ops,
+            &self.device.rates(),
+            self.device.facts().groups_max,
+        );
         match self.pace.point(batch.work) {
             Go::Go => {
                 self.hand_over(open, batch)?;
@@ -463,212 +412,6 @@ impl<R: Recorder> GpuStage<R> {
             _ => Ok(Advance::Wait),
         }
     }
-
-    fn hand_over(&mut self, open: &mut Open<R>, batch: Batch<R>) -> Result<(), StageError> {
-        let fail = |failure, device: &Device<R>| device.error(failure);
-        let mut kernels = Vec::new();
-        for op in &batch.ops {
-            if let Op::Dispatch(dispatch) = op {
-                let pipeline = self.device.pipeline(dispatch.kernel);
-                let pipeline = pipeline.map_err(|failure| fail(failure, &self.device))?;
-                let bindings = self.bindings(dispatch.kernel, (&pipeline, &dispatch.parts))?;
-                let words = dispatch.immediates.iter().flat_map(|word| word.to_le_bytes());
-                kernels.push((pipeline, bindings, words.collect::<Vec<u8>>()));
-            }
-        }
-        let mut made = kernels.iter();
-        let commands: Vec<_> = batch
-            .ops
-            .iter()
-            .map(|op| match op {
-                Op::Dispatch(dispatch) => {
-                    let (pipeline, bindings, immediates) = made.next().expect("one for each");
-                    Command::Dispatch {
-                        pipeline: &**pipeline,
-                        bindings: &**bindings,
-                        immediates,
-                        groups: dispatch.groups,
-                    }
-                }
-                Op::Copy { from, to, bytes } => Command::Copy {
-                    from: (&from.0.raw, from.1),
-                    to: (&to.0.raw, to.1),
-                    bytes: *bytes,
-                },
-            })
-            .collect();
-        let uploads = [&self.scratch.upload.raw];
-        let upload = open.upload.take();
-        if let Some(bytes) = &upload {
-            let filled = self.device.recorder.fill(uploads[0], bytes);
-            filled.map_err(|failure| self.device.error(failure))?;
-        }
-        let flight = Arc::clone(&open.flight);
-        flight.lock().open += 1;
-        let costs = batch.costs;
-        let submitted = self.device.recorder.submit(Submission {
-            commands: &commands,
-            uploads: &uploads[..usize::from(upload.is_some())],
-            readback: open.ops.is_empty().then_some(&self.scratch.readback.raw),
-            done: Box::new(move |result| flight.end_one(result, costs)),
-        });
-        submitted.map_err(|failure| {
-            open.flight.lock().open -= 1;
-            self.device.error(failure)
-        })
-    }
-
-    fn bindings(
-        &mut self,
-        kernel: Kernel,
-        (pipeline, parts): (&R::Pipeline, &[crate::device::Part<R>]),
-    ) -> Result<Arc<R::Bindings>, StageError> {
-        let key: Vec<_> = parts.iter().map(|part| (part.buffer.id, part.offset)).collect();
-        if let Some(known) = self.bindings.get(&(kernel, key.clone())) {
-            return Ok(Arc::clone(known));
-        }
-        let made = self.device.bindings(pipeline, parts);
-        let made = Arc::new(made.map_err(|failure| self.device.error(failure))?);
-        if self.bindings.len() >= BINDINGS_MAX {
-            self.bindings.clear();
-        }
-        self.bindings.insert((kernel, key), Arc::clone(&made));
-        Ok(made)
-    }
-
-    /// Reads what is done, and makes what comes next. Says whether the step is done.
-    fn read(&mut self, open: &mut Open<R>, out: &mut OutputBuf) -> Result<bool, StageError> {
-        let rows = open.step.rows();
-        match open.reads {
-            Reads::Flags | Reads::Stream => {
-                let flags_len = self.scratch.flags.bytes as usize;
-                let len = match open.reads {
-                    Reads::Stream => flags_len + 4 * rows * self.shape.widths.width,
-                    _ => 4 * rows,
-                };
-                let bytes = self.read_back(len)?;
-                let flags: Vec<u32> = words_of(&bytes[..4 * rows]).collect();
-                let has_faults = flags.iter().any(|flag| *flag != u32::MAX);
-                if has_faults && !open.is_watched && self.pieces.embedding.is_some() {
-                    // Again, to find the piece: a step can be run twice, and this one's request fails.
-                    open.is_watched = true;
-                    self.main_ops(open);
-                    return Ok(false);
-                }
-                out.faults.extend(self.faults(&flags));
-                if open.reads == Reads::Stream {
-                    self.give_rows(&bytes[flags_len..], &mut out.hidden);
-                }
-            }
-            Reads::Head(chunk) => self.give_head(chunk, (open, out))?,
-        }
-        match open.heads.pop_front() {
-            Some(chunk) => {
-                self.head_ops(open, chunk);
-                Ok(false)
-            }
-            None => Ok(true),
-        }
-    }
-
-    fn read_back(&self, len: usize) -> Result<Vec<u8>, StageError> {
-        let mut bytes = vec![0; len];
-        let read = self.device.recorder.read(&self.scratch.readback.raw, &mut bytes);
-        read.map_err(|failure| self.device.error(failure))?;
-        Ok(bytes)
-    }
-
-    fn faults(&self, flags: &[u32]) -> Vec<RowFault> {
-        let noted = flags.iter().enumerate().filter(|(_, flag)| **flag != u32::MAX);
-        let fault = |(row, flag): (usize, &u32)| {
-            let what = match *flag {
-                flag if flag == u32::MAX - 1 => {
-                    format!("a value that is not finite after the stage of {}", self.span)
-                }
-                flag => {
-                    let piece = numbered_piece(flag / 2, self.shape.layers);
-                    match flag % 2 {
-                        0 => format!(
-                            "a key or value that the KV cache cannot hold, past {KV_MAX} or not finite, in {piece}"
-                        ),
-                        _ => format!("a value that is not finite after {piece}"),
-                    }
-                }
-            };
-            RowFault { row, what }
-        };
-        noted.map(fault).collect()
-    }
-
-    /// Rows of the residual stream, without what they are padded with.
-    fn give_rows(&self, bytes: &[u8], to: &mut Vec<f32>) {
-        for row in bytes.chunks_exact(4 * self.shape.widths.width) {
-            to.extend(words_of(&row[..4 * self.shape.width]).map(f32::from_bits));
-        }
-    }
-
-    fn head_ops(&self, open: &mut Open<R>, chunk: HeadChunk) {
-        let Some(head) = &self.pieces.head else { return };
-        let scratch = &self.scratch;
-        let mut program = self.program(open);
-        program.gather(chunk.list, chunk.rows);
-        let (from, len) = match chunk.what {
-            HeadWant::Hidden => (&scratch.gathered, chunk.rows * self.shape.widths.width),
-            HeadWant::Logits => {
-                program.logits(head, chunk.rows);
-                (&scratch.logits, chunk.rows * self.shape.vocab)
-            }
-            HeadWant::LogProbs => {
-                program.logits(head, chunk.rows);
-                program.log_probs(chunk.targets, chunk.rows);
-                (&scratch.log_probs, chunk.rows)
-            }
-        };
-        let mut ops = program.ops;
-        ops.push(Op::Copy {
-            from: (Arc::clone(from), 0),
-            to: (Arc::clone(&scratch.readback), 0),
-            bytes: 4 * len as u64,
-        });
-        open.ops = ops.into();
-        open.reads = Reads::Head(chunk);
-    }
-
-    fn give_head(
-        &self,
-        chunk: HeadChunk,
-        (open, out): (&Open<R>, &mut OutputBuf),
-    ) -> Result<(), StageError> {
-        let values = match chunk.what {
-            HeadWant::Hidden => self.shape.widths.width,
-            HeadWant::Logits => self.shape.vocab,
-            HeadWant::LogProbs => 1,
-        };
-        let bytes = self.read_back(4 * chunk.rows * values)?;
-        match chunk.what {
-            HeadWant::Hidden => self.give_rows(&bytes, &mut out.hidden),
-            HeadWant::Logits => out.logits.extend(words_of(&bytes).map(f32::from_bits)),
-            HeadWant::LogProbs => {
-                for (index, log_prob) in words_of(&bytes).map(f32::from_bits).enumerate() {
-                    if !log_prob.is_finite() {
-                        out.faults.push(RowFault {
-                            row: open.info.words[chunk.list + index] as usize,
-                            what: format!("a log-probability of {log_prob} in the head"),
-                        });
-                    }
-                    out.log_probs.push(log_prob);
-                }
-            }
-        }
-        Ok(())
-    }
-}
-
-/// What a step begins with on the device: bytes, and where parts of them go.
-struct Upload<R: Recorder> {
-    bytes: Vec<u8>,
-    /// The first byte of each part, its place, and its length.
-    copies: Vec<(u64, (Arc<crate::device::Buf<R>>, u64), u64)>,
 }
 
 /// What a stage does next with a step.
@@ -687,13 +430,12 @@ fn put_front<R: Recorder>(ops: &mut VecDeque<Op<R>>, batch: Batch<R>) {
     }
 }
 
-fn words_of(bytes: &[u8]) -> impl Iterator<Item = u32> {
-    let words = bytes.chunks_exact(4);
-    words.map(|word| u32::from_le_bytes([word[0], word[1], word[2], word[3]]))
-}
-
 /// For each sequence of a step, the slots of its blocks in the order of its table.
-fn slots_of<R: Recorder>(step: &Step, pool: &Pool<R>, taken: &TakenBlocks<Slot<R>>) -> Vec<Vec<u32>> {
+fn slots_of<R: Recorder>(
+    step: &Step,
+    pool: &Pool<R>,
+    taken: &TakenBlocks<Slot<R>>,
+) -> Vec<Vec<u32>> {
     let group = pool.blocks.group();
     let slots = step.sequences.iter().enumerate().map(|(index, rows)| {
         let before = &rows.tables[group][..rows.start / BLOCK_TOKENS];
@@ -707,33 +449,4 @@ fn slots_of<R: Recorder>(step: &Step, pool: &Pool<R>, taken: &TakenBlocks<Slot<R
         before.iter().map(slot).chain(written).collect()
     });
     slots.collect()
-}
-
-/// The parts of what a step's rows want of the head, in the order in which it is given.
-fn head_chunks(step: &Step, info: &mut Info) -> VecDeque<HeadChunk> {
-    let mut chunks = VecDeque::new();
-    let rows_of = |is_wanted: &dyn Fn(Want) -> bool| -> Vec<usize> {
-        let wants = step.wants().enumerate();
-        wants.filter(|(_, want)| is_wanted(*want)).map(|(row, _)| row).collect()
-    };
-    let target = |row: usize| match step.wants().nth(row) {
-        Some(Want::LogProb(id)) => id,
-        _ => 0,
-    };
-    let kinds: [(HeadWant, Vec<usize>); 3] = [
-        (HeadWant::Hidden, rows_of(&|want| want == Want::Hidden)),
-        (HeadWant::Logits, rows_of(&|want| want == Want::Logits)),
-        (HeadWant::LogProbs, rows_of(&|want| matches!(want, Want::LogProb(_)))),
-    ];
-    for (what, rows) in kinds {
-        for rows in rows.chunks(HEAD_ROWS) {
-            chunks.push_back(HeadChunk {
-                what,
-                list: info.put_list(rows.iter().map(|&row| row as u32)),
-                targets: info.put_list(rows.iter().map(|&row| target(row))),
-                rows: rows.len(),
-            });
-        }
-    }
-    chunks
 }

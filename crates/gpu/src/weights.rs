@@ -85,7 +85,10 @@ impl MatrixSource<'_> {
         let pair = Planes::of(self.ty(), 2 * halves, self.units()).words() as u64 * 4;
         // At least two rows, and an even number: planes of halves are then filled to a word's end.
         let pairs = usize::try_from(most / pair).unwrap_or(usize::MAX);
-        let at_once = pairs.min(rows.div_ceil(2)).checked_mul(2).filter(|&rows| rows > 0)?;
+        let at_once = pairs
+            .min(rows.div_ceil(2))
+            .checked_mul(2)
+            .filter(|&rows| rows > 0)?;
         let place = |first: usize| {
             let rows = at_once.min(rows - first);
             let second = match self.is_gated {
@@ -104,7 +107,8 @@ impl MatrixSource<'_> {
     /// Bytes that it takes on the device.
     pub(crate) fn bytes(&self, most: u64) -> Bytes {
         let chunks = self.chunks(most).unwrap_or_default();
-        let bytes = |place: &ChunkPlace| Bytes(buffer_bytes(self.planes(*place).words() as u64 * 4));
+        let bytes =
+            |place: &ChunkPlace| Bytes(buffer_bytes(self.planes(*place).words() as u64 * 4));
         chunks.iter().map(bytes).sum()
     }
 
@@ -123,7 +127,11 @@ impl MatrixSource<'_> {
     fn key(&self, model: &Model) -> MatrixKey {
         MatrixKey {
             model: model.id(),
-            tensors: self.weights.iter().map(|w| (w.file, w.offset, w.rows)).collect(),
+            tensors: self
+                .weights
+                .iter()
+                .map(|w| (w.file, w.offset, w.rows))
+                .collect(),
             is_gated: self.is_gated,
         }
     }
@@ -170,7 +178,10 @@ pub(crate) struct Loader<'a, R: Recorder> {
 
 impl<R: Recorder> Loader<'_, R> {
     /// The matrix on the device, shared if a stage has it already.
-    pub(crate) fn matrix(&mut self, source: &MatrixSource<'_>) -> Result<Arc<Matrix<R>>, StageError> {
+    pub(crate) fn matrix(
+        &mut self,
+        source: &MatrixSource<'_>,
+    ) -> Result<Arc<Matrix<R>>, StageError> {
         let key = source.key(self.model);
         if let Some(held) = self.shared.held.get(&key).and_then(Weak::upgrade) {
             return Ok(held);
@@ -189,7 +200,11 @@ impl<R: Recorder> Loader<'_, R> {
         Ok(matrix)
     }
 
-    fn chunk(&mut self, source: &MatrixSource<'_>, place: ChunkPlace) -> Result<Chunk<R>, StageError> {
+    fn chunk(
+        &mut self,
+        source: &MatrixSource<'_>,
+        place: ChunkPlace,
+    ) -> Result<Chunk<R>, StageError> {
         let planes = source.planes(place);
         let buffer = self.device.leased(Ask {
             memory: self.memory,
@@ -250,7 +265,10 @@ impl<R: Recorder> Loader<'_, R> {
             to: (&to.raw, 4 * first as u64),
             bytes,
         };
-        let filled = self.device.recorder.fill(&self.upload.raw, &bytes_of(words));
+        let filled = self
+            .device
+            .recorder
+            .fill(&self.upload.raw, &bytes_of(words));
         let done = filled.and_then(|()| self.device.run(&[command], Some(&self.upload), None));
         self.charge(done.map_err(|failure| self.device.error(failure))?);
         Ok(())
@@ -264,7 +282,9 @@ impl<R: Recorder> Loader<'_, R> {
 
     /// Whether the words of a buffer are those that were sent.
     fn compare(&self, buffer: &Arc<Buf<R>>, sent: u32) -> Result<(), StageError> {
-        let arrived = self.arrived(buffer).map_err(|failure| self.device.error(failure))?;
+        let arrived = self
+            .arrived(buffer)
+            .map_err(|failure| self.device.error(failure))?;
         match arrived == sent {
             true => Ok(()),
             false => Err(StageError::Device(format!(
@@ -284,7 +304,9 @@ impl<R: Recorder> Loader<'_, R> {
         let groups = words.div_ceil(4096);
         for base in (0..groups).step_by(1024) {
             // Words of a binding fit 32 bits.
-            let immediates = [base as u32, words as u32, 0].map(u32::to_le_bytes).concat();
+            let immediates = [base as u32, words as u32, 0]
+                .map(u32::to_le_bytes)
+                .concat();
             let command = Command::Dispatch {
                 pipeline: &*pipeline,
                 bindings: &bindings,
@@ -339,7 +361,9 @@ impl<R: Recorder> Batch<'_, '_, R> {
             for (index, row) in range.clone().enumerate() {
                 let (weight, row) = source.find(row);
                 stored.resize(weight.row_bytes(), 0);
-                self.loader.model.read_rows(weight, row..row + 1, &mut stored)?;
+                self.loader
+                    .model
+                    .read_rows(weight, row..row + 1, &mut stored)?;
                 repack.put_row(index, &kept_row(weight.kept, weight.stored, &stored));
             }
             let before = plane_words(ty, (first + start - rows.start) * units);

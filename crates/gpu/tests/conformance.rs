@@ -1,7 +1,7 @@
 //! The GPU stage against the conformance suite, on the first adapter there is. Without one the tests say so
 //! and pass, unless `GOGRID_NEEDS_GPU` is set, as it is in CI.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
 
 use gogrid_gpu::{Gpu, GpuBackend};
 use gogrid_pipeline::Backend;

@@ -12,12 +12,12 @@ use crate::error::HostError;
 /// How memory bandwidth is measured.
 #[derive(Clone, Debug)]
 pub struct BandwidthProbe {
-    /// Threads that read at once, at least one.
+    /// Threads that work at once, at least one.
     pub threads: usize,
     /// The cores they stay on, or wherever the system puts them.
     pub cores: Option<CoreSet>,
-    /// Bytes read over and over, all threads together. Below the last cache's size the cache is
-    /// measured.
+    /// Bytes read, or copied from half to half, over and over, all threads together. Below the last
+    /// cache's size the cache is measured.
     pub footprint: Bytes,
     /// For how long, in milliseconds.
     pub millis: u64,
@@ -39,6 +39,19 @@ impl BandwidthProbe {
 /// Bytes a second that threads together read from memory, one after the other. Runs on threads of
 /// its own, at the caller's priority. An error where there is no memory or no thread for it.
 pub fn stream_bandwidth(probe: &BandwidthProbe) -> Result<f64, HostError> {
+    bandwidth(probe, |part| {
+        black_box(sum(part));
+    })
+}
+
+/// Bytes a second that threads together read and write, added up, when each copies one half of its part
+/// of memory to the other. As [`stream_bandwidth`] otherwise.
+pub fn copy_bandwidth(probe: &BandwidthProbe) -> Result<f64, HostError> {
+    bandwidth(probe, copy_half)
+}
+
+/// Bytes a second of `pass`, which moves each word of a thread's part once.
+fn bandwidth(probe: &BandwidthProbe, pass: fn(&mut [u64])) -> Result<f64, HostError> {
     let threads = probe.threads.max(1);
     let words = usize::try_from(probe.footprint.0 / 8).unwrap_or(usize::MAX) / threads;
     let (ready, filled) = sync_channel(threads);
@@ -50,11 +63,11 @@ pub fn stream_bandwidth(probe: &BandwidthProbe) -> Result<f64, HostError> {
             let (go, gone) = sync_channel(1);
             let ready = ready.clone();
             let run = move || {
-                let part = fill(part, probe.cores.as_ref());
+                let mut part = fill(part, probe.cores.as_ref());
                 let _ = ready.send(());
-                // Where a thread is missing nobody reads.
+                // Where a thread is missing nobody begins.
                 gone.recv()
-                    .map_or(0.0, |()| read_for(&part, clock, probe.millis))
+                    .map_or(0.0, |()| rate(&mut part, pass, clock, probe.millis))
             };
             let reader = Builder::new().spawn_scoped(scope, run);
             let reader = reader.map_err(|source| HostError::Call {
@@ -69,7 +82,9 @@ pub fn stream_bandwidth(probe: &BandwidthProbe) -> Result<f64, HostError> {
             let _ = go.send(());
         }
         let rates = readers.into_iter().map(|(_, reader)| reader.join());
-        Ok(rates.map(|rate| rate.expect("a reader only adds")).sum())
+        Ok(rates
+            .map(|rate| rate.expect("a pass over memory does not panic"))
+            .sum())
     })
 }
 
@@ -101,17 +116,23 @@ fn fill(mut part: Vec<u64>, cores: Option<&CoreSet>) -> Vec<u64> {
 const LANES: usize = 32;
 
 /// Bytes a second over as many whole passes as `millis` take, at least one.
-fn read_for(part: &[u64], clock: Clock, millis: u64) -> f64 {
+fn rate(part: &mut [u64], pass: fn(&mut [u64]), clock: Clock, millis: u64) -> f64 {
     let start = clock.now();
     let end = Moment(start.0 + millis * 1_000_000);
     let mut bytes = 0_usize;
     let mut now = start;
     while now < end || bytes == 0 {
-        black_box(sum(black_box(part)));
+        pass(black_box(part));
         bytes += part.len() * 8;
         now = clock.now();
     }
     bytes as f64 * 1e9 / (now.0 - start.0).max(1) as f64
+}
+
+/// A word is either read or written.
+fn copy_half(part: &mut [u64]) {
+    let (to, from) = part.split_at_mut(part.len() / 2);
+    to.copy_from_slice(&from[..to.len()]);
 }
 
 /// Many sums side by side, so that reading takes the time and not adding.
@@ -137,9 +158,18 @@ mod tests {
                 millis: 1,
                 ..BandwidthProbe::new(2)
             };
-            let rate = stream_bandwidth(&probe).unwrap();
-            assert!(rate.is_finite() && rate > 0.0, "{rate}");
+            for measure in [stream_bandwidth, copy_bandwidth] {
+                let rate = measure(&probe).unwrap();
+                assert!(rate.is_finite() && rate > 0.0, "{rate}");
+            }
         }
+    }
+
+    #[test]
+    fn a_copy_moves_every_word_of_an_even_number_once() {
+        let mut part: Vec<u64> = (0..10).collect();
+        copy_half(&mut part);
+        assert_eq!(part, [5, 6, 7, 8, 9, 5, 6, 7, 8, 9]);
     }
 
     #[test]

@@ -13,7 +13,8 @@ pub struct GpuSample {
     pub name: String,
     /// Everybody's use.
     pub total: f64,
-    /// This process's.
+    /// This process's, as far as the driver tells it; it may be less than it is, as in a container, where a
+    /// process has another number.
     pub ours: f64,
     /// The rest.
     pub others: f64,
@@ -21,6 +22,18 @@ pub struct GpuSample {
     pub temperature_c: Option<f64>,
     /// Watts.
     pub power_w: Option<f64>,
+}
+
+/// Whether the system has a device that may be a GPU, found without loading any driver of one: some take 50 MiB
+/// of memory and a tenth of a second to be asked. True where that cannot be told.
+pub fn may_have_gpu() -> bool {
+    imp::may_have_gpu()
+}
+
+/// Keeps a layer of Mesa's Vulkan from writing to standard error that there is no display, where there is none. It
+/// sets a variable of the environment, so it must be called before there is another thread.
+pub fn quiet_drivers() {
+    imp::quiet_drivers();
 }
 
 impl GpuProbe {

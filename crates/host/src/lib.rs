@@ -41,7 +41,7 @@ mod thread;
 
 pub use ability::{Ability, AbilityState, abilities};
 pub use allocator::{RememberingAllocator, exit_when_out_of_memory};
-pub use bandwidth::{BandwidthProbe, stream_bandwidth};
+pub use bandwidth::{BandwidthProbe, copy_bandwidth, stream_bandwidth};
 pub use child::ChildProcess;
 pub use clock::{Clock, process_cpu_time};
 pub use cores::{
@@ -50,11 +50,13 @@ pub use cores::{
 };
 pub use error::HostError;
 pub use files::{change_mark, open_own, open_regular, read_regular, replace_own};
-pub use gpu::{GpuProbe, GpuSample};
+pub use gpu::{GpuProbe, GpuSample, may_have_gpu, quiet_drivers};
 pub use load::{CpuProbe, CpuSample, Pressure, PressureProbe};
 pub use local_time::{LocalDate, LocalTime, local_date, local_time};
 pub use memory::{MemoryProbe, Resident, SystemMemory, resident, system_memory};
-pub use own::{OwnCounts, own_counts, return_freed_blocks, unmap_freed_blocks};
+pub use own::{
+    OwnCounts, heap_in_use, keep_arenas_few, own_counts, return_freed_blocks, unmap_freed_blocks,
+};
 pub use power::{Battery, PowerProbe, TemperatureProbe, battery};
 pub use presence::{Presence, PresenceProbe, PresenceSource};
 pub use priority::{

@@ -1,5 +1,7 @@
 //! What this process has of the system beside memory, and how its allocator gives memory back.
 
+use gogrid_units::Bytes;
+
 use crate::imp;
 
 /// What this process has open.
@@ -16,10 +18,24 @@ pub fn own_counts() -> Option<OwnCounts> {
     imp::own_counts()
 }
 
+/// Bytes of this process that are in use, by its allocator's own account: blocks that were asked for and
+/// not freed, and the few of each small size that each thread keeps for itself once they are. `None`
+/// where the allocator does not tell.
+pub fn heap_in_use() -> Option<Bytes> {
+    imp::heap_in_use()
+}
+
 /// Gives back to the system what the allocator keeps of freed blocks, where it can be told to. Takes
 /// milliseconds: for when something large was closed.
 pub fn return_freed_blocks() {
     imp::return_freed_blocks();
+}
+
+/// Has the allocator serve all threads from two arenas. By itself glibc makes eight for each core, and the
+/// few blocks that stay in each hold whole pages. For a program to call when it begins, before it starts
+/// threads. False where the allocator has no such switch.
+pub fn keep_arenas_few() -> bool {
+    imp::keep_arenas_few()
 }
 
 /// Has the allocator give every block of 128 KiB or more back to the system when it is freed. By

@@ -3,14 +3,16 @@ use std::fmt;
 
 use crate::error::{Error, ErrorKind};
 use crate::limits::{
-    BYTES_BASE, BYTES_PER_BYTE, BYTES_PER_STEP, STEPS_BASE, STEPS_PER_QUESTION, STEPS_PER_VALUE,
-    VALUE_BYTES,
+    BYTES_BASE, BYTES_PER_BYTE, BYTES_PER_STEP, PIECE_BYTES, STEPS_BASE, STEPS_PER_QUESTION,
+    STEPS_PER_VALUE, VALUE_BYTES,
 };
 
 /// What a rendering may still do. Work and memory are taken from it before they happen.
 pub(crate) struct Budget<'a> {
     steps: Cell<u64>,
     bytes: Cell<u64>,
+    /// Bytes gone through that are no whole step yet.
+    passed: Cell<usize>,
     granted: Spent,
     goes_on: &'a dyn Fn() -> bool,
     /// Steps left when `goes_on` is asked the next time.
@@ -40,6 +42,7 @@ impl<'a> Budget<'a> {
         Self {
             steps: Cell::new(granted.steps),
             bytes: Cell::new(granted.bytes),
+            passed: Cell::new(0),
             granted,
             goes_on,
             asks_at: Cell::new(granted.steps),
@@ -87,7 +90,7 @@ impl<'a> Budget<'a> {
         match self.bytes.get().checked_sub(bytes as u64) {
             Some(left) => {
                 self.bytes.set(left);
-                self.steps((bytes / BYTES_PER_STEP) as u64)
+                self.pass(bytes)
             }
             None => {
                 let most = self.granted.bytes;
@@ -96,6 +99,19 @@ impl<'a> Budget<'a> {
                 )))
             }
         }
+    }
+
+    /// Pays for a piece of `bytes` bytes that is added to a text.
+    pub(crate) fn piece(&self, bytes: usize) -> Result<(), Error> {
+        self.memory(bytes)?;
+        self.pass(PIECE_BYTES)
+    }
+
+    /// Pays for going through `bytes` bytes; what is less than a step is paid with what follows.
+    fn pass(&self, bytes: usize) -> Result<(), Error> {
+        let all = self.passed.get().saturating_add(bytes);
+        self.passed.set(all % BYTES_PER_STEP);
+        self.steps((all / BYTES_PER_STEP) as u64)
     }
 
     pub(crate) fn spent(&self) -> Spent {

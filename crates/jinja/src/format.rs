@@ -5,6 +5,7 @@ mod number;
 mod percent;
 
 pub(crate) use brace::braces;
+pub(crate) use number::digits;
 pub(crate) use percent::percent;
 
 use crate::access::char_count;
@@ -73,7 +74,13 @@ impl<'b> Sink<'b> {
     }
 
     fn fill(&mut self, spec: &Spec, count: usize) -> Result<(), Error> {
-        (0..count).try_for_each(|_| self.out.char(spec.fill, spec.own, self.budget))
+        match count {
+            0 => Ok(()),
+            count => {
+                let fill = Text::of(spec.fill.to_string(), spec.own);
+                self.out.repeat(&fill, count, self.budget)
+            }
+        }
     }
 
     /// Adds `text`, filled up to the width.

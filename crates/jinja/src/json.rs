@@ -1,5 +1,7 @@
 //! Python's `json.dumps`, as transformers gives it to templates.
 
+use std::borrow::Cow;
+
 use crate::args::{Args, flag, text};
 use crate::budget::Budget;
 use crate::error::Error;
@@ -126,10 +128,7 @@ impl Writer<'_> {
             return Ok(());
         };
         self.out.own("\n", self.budget)?;
-        for _ in 0..depth {
-            self.out.push(indent, self.budget)?;
-        }
-        Ok(())
+        self.out.repeat(indent, depth, self.budget)
     }
 
     fn entries(&self, map: &Map) -> Result<Vec<(Value, Value)>, Error> {
@@ -165,39 +164,33 @@ impl Writer<'_> {
     fn string(&mut self, text: &Text) -> Result<(), Error> {
         self.budget.work(text.len())?;
         self.own("\"")?;
-        for (run, own) in text.runs() {
-            self.escaped(run, own)?;
-        }
-        self.own("\"")
-    }
-
-    fn escaped(&mut self, mut run: &str, own: bool) -> Result<(), Error> {
         let ascii = self.style.ascii;
-        let is_special =
-            |char: char| matches!(char, '"' | '\\' | '\0'..='\x1f') || (ascii && !char.is_ascii());
-        while let Some(at) = run.find(is_special) {
-            self.out.push_str(&run[..at], own, self.budget)?;
-            let char = run[at..].chars().next().unwrap_or('"');
-            self.out.push_str(&escape_of(char), own, self.budget)?;
-            run = &run[at + char.len_utf8()..];
-        }
-        self.out.push_str(run, own, self.budget)
+        self.out.rewritten(
+            text,
+            |char| match char {
+                '"' | '\\' | '\0'..='\x1f' => Some(escape_of(char)),
+                char if ascii && !char.is_ascii() => Some(escape_of(char)),
+                _ => None,
+            },
+            self.budget,
+        )?;
+        self.own("\"")
     }
 }
 
-fn escape_of(char: char) -> String {
+fn escape_of(char: char) -> Cow<'static, str> {
     match char {
-        '"' => "\\\"".to_owned(),
-        '\\' => "\\\\".to_owned(),
-        '\n' => "\\n".to_owned(),
-        '\r' => "\\r".to_owned(),
-        '\t' => "\\t".to_owned(),
-        '\x08' => "\\b".to_owned(),
-        '\x0c' => "\\f".to_owned(),
-        char => {
-            let units = char.encode_utf16(&mut [0; 2]).to_vec();
-            units.iter().map(|unit| format!("\\u{unit:04x}")).collect()
-        }
+        '"' => "\\\"".into(),
+        '\\' => "\\\\".into(),
+        '\n' => "\\n".into(),
+        '\r' => "\\r".into(),
+        '\t' => "\\t".into(),
+        '\x08' => "\\b".into(),
+        '\x0c' => "\\f".into(),
+        char => match *char.encode_utf16(&mut [0; 2]) {
+            [high, low] => format!("\\u{high:04x}\\u{low:04x}").into(),
+            _ => format!("\\u{:04x}", u32::from(char)).into(),
+        },
     }
 }
 

@@ -30,6 +30,8 @@ pub(crate) const STEPS_BASE: u64 = 250_000;
 pub(crate) const STEPS_PER_VALUE: u64 = 600;
 /// Bytes gone through or copied that count as a step.
 pub(crate) const BYTES_PER_STEP: usize = 32;
+/// Bytes that adding a piece to a text counts as, beyond its own: pieces may have a byte.
+pub(crate) const PIECE_BYTES: usize = 8;
 /// Steps between two questions whether the rendering goes on: a few hundred microseconds.
 pub(crate) const STEPS_PER_QUESTION: u64 = 4096;
 /// Bytes that values made by a rendering may take, all together, beyond what is granted for what
@@ -46,6 +48,9 @@ pub(crate) const RANGE_MAX: u64 = 100_000;
 pub(crate) const ARGUMENTS_MAX: usize = 1_000;
 /// Width and precision of a formatted number or text.
 pub(crate) const WIDTH_MAX: usize = 10_000;
+/// Digits of a float that writing or reading it goes through one by one; the rest are zeros, or do
+/// not count.
+pub(crate) const FLOAT_DIGITS_MAX: usize = 1_100;
 /// Characters of an error message.
 pub(crate) const MESSAGE_CHARS_MAX: usize = 400;
 
@@ -63,3 +68,5 @@ const _: () = assert!(SOURCE_BYTES_MAX < u32::MAX as usize);
 // conversation that stays below 64 MiB.
 const _: () = assert!(BYTES_BASE * 3 + (16 << 20) <= 64 << 20);
 const _: () = assert!(WIDTH_MAX < BYTES_BASE as usize);
+// The smallest float has 1,074 digits after its point.
+const _: () = assert!(FLOAT_DIGITS_MAX > 1_074);

@@ -101,11 +101,8 @@ fn repeated(left: &Value, right: &Value, budget: &Budget) -> Result<Option<Value
     let count = usize::try_from(count).unwrap_or(0);
     Ok(Some(match repeated {
         Value::Str(text) => {
-            budget.memory(text.len().saturating_mul(count))?;
             let mut out = Builder::default();
-            for _ in 0..if text.is_empty() { 0 } else { count } {
-                out.push(text, budget)?;
-            }
+            out.repeat(text, count, budget)?;
             Value::Str(out.finish())
         }
         Value::List(seq) => Value::list(times(seq, count, budget)?, budget)?,

@@ -1,5 +1,7 @@
 //! Values as text: Python's `str` and `repr`.
 
+use std::borrow::Cow;
+
 use crate::budget::Budget;
 use crate::error::Error;
 use crate::text::{Builder, Text};
@@ -145,31 +147,24 @@ fn quoted(text: &Text, out: &mut Builder, budget: &Budget) -> Result<(), Error> 
         false => '\'',
     };
     out.char(quote, true, budget)?;
-    for (run, own) in text.runs() {
-        for char in run.chars() {
-            match char {
-                '\\' => out.push_str("\\\\", own, budget)?,
-                '\n' => out.push_str("\\n", own, budget)?,
-                '\r' => out.push_str("\\r", own, budget)?,
-                '\t' => out.push_str("\\t", own, budget)?,
-                char if char == quote => {
-                    out.push_str("\\", own, budget)?;
-                    out.char(char, own, budget)?;
-                }
-                char if is_printable(char) => out.char(char, own, budget)?,
-                char => {
-                    let code = u32::from(char);
-                    let escaped = match code {
-                        0..=0xff => format!("\\x{code:02x}"),
-                        0x100..=0xffff => format!("\\u{code:04x}"),
-                        _ => format!("\\U{code:08x}"),
-                    };
-                    out.push_str(&escaped, own, budget)?;
-                }
-            }
-        }
-    }
+    out.rewritten(text, |char| escape_of(char, quote), budget)?;
     out.char(quote, true, budget)
+}
+
+/// How a character is written that cannot stand for itself between such quotes.
+fn escape_of(char: char, quote: char) -> Option<Cow<'static, str>> {
+    let code = u32::from(char);
+    Some(match char {
+        '\\' => "\\\\".into(),
+        '\n' => "\\n".into(),
+        '\r' => "\\r".into(),
+        '\t' => "\\t".into(),
+        char if char == quote => format!("\\{quote}").into(),
+        char if is_printable(char) => return None,
+        _ if code <= 0xff => format!("\\x{code:02x}").into(),
+        _ if code <= 0xffff => format!("\\u{code:04x}").into(),
+        _ => format!("\\U{code:08x}").into(),
+    })
 }
 
 /// As `str.isprintable` of Python, but for code points that no version of Unicode has a use for.
@@ -209,18 +204,18 @@ pub(crate) fn float(value: f64) -> String {
 /// With what HTML has a meaning for written another way.
 pub(crate) fn escape(text: &Text, budget: &Budget) -> Result<Text, Error> {
     budget.work(text.len())?;
+    let written = |char| {
+        let entity = match char {
+            '&' => "&amp;",
+            '<' => "&lt;",
+            '>' => "&gt;",
+            '\'' => "&#39;",
+            '"' => "&#34;",
+            _ => return None,
+        };
+        Some(Cow::Borrowed(entity))
+    };
     let mut out = Builder::default();
-    for (run, own) in text.runs() {
-        for char in run.chars() {
-            match char {
-                '&' => out.push_str("&amp;", own, budget)?,
-                '<' => out.push_str("&lt;", own, budget)?,
-                '>' => out.push_str("&gt;", own, budget)?,
-                '\'' => out.push_str("&#39;", own, budget)?,
-                '"' => out.push_str("&#34;", own, budget)?,
-                char => out.char(char, own, budget)?,
-            }
-        }
-    }
+    out.rewritten(text, written, budget)?;
     Ok(out.finish())
 }

@@ -13,6 +13,9 @@ pub struct CivilTime {
     second: u8,
 }
 
+/// A directive may be short for seven others.
+const STEPS_PER_DIRECTIVE: u64 = 8;
+
 const MONTHS: [&str; 12] = [
     "January",
     "February",
@@ -109,6 +112,7 @@ impl CivilTime {
                 own &= is_own;
                 Ok::<_, Error>(char)
             };
+            budget.steps(STEPS_PER_DIRECTIVE)?;
             let first = next()?;
             let (directive, unpadded) = match first {
                 '-' => (next()?, true),

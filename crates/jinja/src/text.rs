@@ -1,3 +1,4 @@
+use std::borrow::Cow;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -176,7 +177,7 @@ impl Builder {
         if text.is_empty() {
             return Ok(());
         }
-        budget.memory(text.len())?;
+        budget.piece(text.len())?;
         let (from, to) = (
             self.text.len() as u32,
             (self.text.len() + text.len()) as u32,
@@ -190,6 +191,45 @@ impl Builder {
             _ => {}
         }
         self.text.push_str(text);
+        Ok(())
+    }
+
+    /// Adds `text` so many times.
+    pub(crate) fn repeat(
+        &mut self,
+        text: &Text,
+        count: usize,
+        budget: &Budget,
+    ) -> Result<(), Error> {
+        let mut runs = text.runs();
+        match (runs.next(), runs.next()) {
+            (None, _) => Ok(()),
+            (Some((run, own)), None) => {
+                budget.memory(run.len().saturating_mul(count))?;
+                self.push_str(&run.repeat(count), own, budget)
+            }
+            _ => (0..count).try_for_each(|_| self.push(text, budget)),
+        }
+    }
+
+    /// Adds `text`, in which the characters that `written` knows are written its way.
+    pub(crate) fn rewritten(
+        &mut self,
+        text: &Text,
+        written: impl Fn(char) -> Option<Cow<'static, str>>,
+        budget: &Budget,
+    ) -> Result<(), Error> {
+        for (run, own) in text.runs() {
+            let mut from = 0;
+            for (at, char) in run.char_indices() {
+                let Some(other) = written(char) else { continue };
+                budget.steps(1)?;
+                self.push_str(&run[from..at], own, budget)?;
+                self.push_str(&other, own, budget)?;
+                from = at + char.len_utf8();
+            }
+            self.push_str(&run[from..], own, budget)?;
+        }
         Ok(())
     }
 

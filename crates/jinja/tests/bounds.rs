@@ -3,6 +3,7 @@
 //! prints what the worst of them takes.
 
 use std::cell::Cell;
+use std::fs;
 use std::sync::mpsc::sync_channel;
 use std::sync::{Mutex, PoisonError};
 use std::thread;
@@ -30,7 +31,17 @@ const TIME_MAX: Duration = Duration::from_secs(5);
 struct Run {
     result: Result<Measured, Error>,
     heap: usize,
+    /// On a processor, where the system tells that, or by the clock.
     time: Duration,
+}
+
+/// The time that this thread was on a processor, as Linux tells it.
+fn processor_time() -> Option<Duration> {
+    // The count goes on when the thread gives its place to others.
+    thread::yield_now();
+    let told = fs::read_to_string("/proc/thread-self/schedstat").ok()?;
+    let nanos = told.split(' ').next()?.parse().ok()?;
+    Some(Duration::from_nanos(nanos))
 }
 
 fn message() -> Data<'static> {
@@ -60,15 +71,16 @@ fn measured(source: &str) -> Run {
         let template = Template::parse(&owned);
         let result = template.and_then(|template| template.measure(&variables, now.as_ref()));
         // Fails when the test has given up.
-        let _ = done.send(result);
+        let _ = done.send((result, processor_time()));
     };
     let thread = thread::Builder::new().stack_size(256 << 10).spawn(run);
-    let result = match ended.recv_timeout(TIME_MAX) {
-        Ok(result) => result,
+    let (result, on_processor) = match ended.recv_timeout(TIME_MAX) {
+        Ok(ended) => ended,
         Err(error) => panic!("{}: {error}", shown(source)),
     };
     thread.unwrap().join().unwrap();
-    let (time, heap) = (begin.elapsed(), HEAP.peak_usage().saturating_sub(before));
+    let time = on_processor.unwrap_or(begin.elapsed());
+    let heap = HEAP.peak_usage().saturating_sub(before);
     assert!(heap <= HEAP_BYTES_MAX, "{heap} bytes: {}", shown(source));
     if let Ok(Measured { granted, .. }) = &result {
         assert!(
@@ -170,6 +182,33 @@ const HOSTILE: &[&str] = &[
     "{{ ([[1]] * 100000) | groupby(0) }}",
 ];
 
+/// What takes long for its steps, of a text or number `s`, again and again. The loops around it cost
+/// little, so that it may use up nearly all steps.
+const REPEATED: &[(&str, &str)] = &[
+    ("'\\x01' * 9999", "[s] | string"),
+    ("'\\\"' * 9999", "s | tojson"),
+    ("'\u{e9}' * 9999", "s | tojson(ensure_ascii=true)"),
+    ("'<' * 9999", "s | escape"),
+    ("'%%' * 9999", "s % ()"),
+    ("'{{' * 9999", "s.format()"),
+    ("'aB ' * 3333", "s.title()"),
+    ("'a' * 9999", "s | reverse"),
+    ("'a' * 9999", "s.count('a')"),
+    ("'a' * 9999", "s.replace('a', '')"),
+    ("'\u{3a3}.' * 9999", "s | lower"),
+    ("'\u{390}' * 9999", "s | upper"),
+    ("'\u{4e00}' * 9999", "s | int"),
+    ("'1_' * 9999 ~ '1'", "s | float"),
+    ("''", "s.center(9999)"),
+    ("'x'", "s * 9999"),
+    ("'%c' * 999", "strftime_now(s)"),
+    ("1e308", "'%f' % s"),
+    ("1e308", "'{:,f}'.format(s)"),
+    ("1e-300", "'%.300g' % s"),
+    ("1e-300", "s | round(300)"),
+    ("range(999) | list", "s | map('string') | list"),
+];
+
 /// As many values as the exponents say, of which all but a few are shared.
 const SHARED: &[&str] = &[
     "{{ {t: 1} }}",
@@ -215,6 +254,45 @@ fn what_is_shared_is_paid_for_at_every_visit() {
             assert!(measured.spent.steps < 2_000, "{:?}", measured.spent);
             assert_eq!(measured.result.unwrap().text, expected);
         }
+    }
+}
+
+#[test]
+fn what_takes_long_costs_steps() {
+    let spent = |rounds: u64, expr: &str| {
+        let loop_ = format!("{{% for i in range({rounds}) %}}{{% set x = {expr} %}}{{% endfor %}}");
+        let measured = run(&loop_).unwrap();
+        measured.result.unwrap();
+        measured.spent.steps
+    };
+    // The least that a round costs, beside the nodes of the tree.
+    for (expr, least) in [
+        // Digits, each of which takes arithmetic with long integers.
+        ("'%f' % 1e308", 308),
+        ("'%.300f' % 1e308", 608),
+        ("'%.300e' % 1e-300", 300),
+        ("'%.300g' % 1e-300", 300),
+        ("'%.9999f' % 5e-324", 1_074),
+        ("'{:f}'.format(1e308)", 308),
+        ("'{:.300%}'.format(1e-300)", 300),
+        ("1e308 | round(2)", 308),
+        ("1e-300 | round(300)", 300),
+        ("('1' * 800 ~ '.5') | float", 800),
+        ("('1' * 800 ~ '.5') | int(0)", 800),
+        ("strftime_now('%c' * 100)", 800),
+        // Many short pieces of a text.
+        ("['\\x01' * 1000] | string", 1_250),
+        ("('\\\"' * 1000) | tojson", 1_250),
+        ("('\u{e9}' * 1000) | tojson(ensure_ascii=true)", 1_250),
+        ("('<' * 1000) | escape", 1_250),
+        ("('%%' * 1000) % ()", 250),
+        ("('{{' * 1000).format()", 250),
+        ("('-' * 1000).title()", 250),
+        ("('ab' * 1000)[::-2]", 250),
+        ("[[[[[[[1]]]]]]] | tojson(indent='')", 14),
+    ] {
+        let cost = (spent(11, expr) - spent(1, expr)) / 10;
+        assert!(cost >= least, "{expr} costs {cost} steps");
     }
 }
 
@@ -278,7 +356,13 @@ fn hostile_templates_end_with_an_error() {
         doubled("[1, 2]"),
         doubled("(1, 2)"),
     ];
-    let hostile = HOSTILE.iter().map(|source| source.to_string()).chain(made);
+    let repeated = REPEATED.iter().map(|(s, expr)| {
+        format!(
+            "{{% set s = {s} %}}{{% for i in range(999) %}}{{% for i in range(999) %}}{{% set x = {expr} %}}{{% endfor %}}{{% endfor %}}"
+        )
+    });
+    let hostile = HOSTILE.iter().map(|source| source.to_string());
+    let hostile = hostile.chain(made).chain(repeated);
     let (mut slowest, mut largest) = (Duration::ZERO, 0);
     let (mut slow, mut large) = (String::new(), String::new());
     for source in hostile {

@@ -10,19 +10,18 @@ use crate::decoder::{
     Rope, Vector, Weight,
 };
 use crate::error::{ModelError, shown};
-use crate::files::Files;
 use crate::limits::VOCAB_MAX;
 use crate::names::Names;
 use crate::params::{Params, Tied};
 use crate::rope::{Divisors, LongDivisors, RopeSpec};
-use crate::tensors::{Tensor, TensorSource};
+use crate::tensors::{Content, Position, Tensor, TensorSource};
 
 /// What a decoder is put together from.
 pub(crate) struct Assembly<'a> {
     pub(crate) params: &'a Params,
     pub(crate) names: &'a Names,
     pub(crate) source: &'a dyn TensorSource,
-    pub(crate) files: &'a Files,
+    pub(crate) content: &'a dyn Content,
     /// What float matrices are quantised to while loading.
     pub(crate) quantise: Option<WeightType>,
     /// What the file's norms lack: 1 in Gemma's safetensors.
@@ -267,8 +266,12 @@ impl Assembly<'_> {
             return Err(self.source.refuse(&tensor, what));
         };
         let mut bytes = vec![0; len * width];
-        self.files
-            .read_at(tensor.file, (name, tensor.offset), &mut bytes)?;
+        let position = Position {
+            file: tensor.file,
+            offset: tensor.offset,
+            field: name,
+        };
+        self.content.read_at(position, &mut bytes)?;
         let values: Vec<f32> = bytes
             .chunks_exact(width)
             .map(|b| widen(tensor.ty, b))

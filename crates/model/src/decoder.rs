@@ -241,6 +241,18 @@ impl Decoder {
             Piece::Head => vec![&self.head.output],
         }
     }
+
+    /// Bytes of weights that a step of one row reads in a piece, in the GGUF layout of the types they are
+    /// kept in: all there are, but of the embedding table a row.
+    pub fn bytes_read(&self, piece: Piece) -> Bytes {
+        match piece {
+            Piece::Embedding => Bytes::of(self.embedding.table.kept_row_bytes()),
+            _ => {
+                let weights = self.piece_weights(piece).into_iter();
+                weights.map(Weight::kept_bytes).sum()
+            }
+        }
+    }
 }
 
 impl Weight {
@@ -252,7 +264,10 @@ impl Weight {
 
     /// Bytes of all rows in the GGUF layout of the type they are kept in.
     pub const fn kept_bytes(&self) -> Bytes {
-        let row = self.cols / self.kept.block_len() * self.kept.block_bytes();
-        Bytes::of(row).times(self.rows as u64)
+        Bytes::of(self.kept_row_bytes()).times(self.rows as u64)
+    }
+
+    const fn kept_row_bytes(&self) -> usize {
+        self.cols / self.kept.block_len() * self.kept.block_bytes()
     }
 }

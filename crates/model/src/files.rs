@@ -7,6 +7,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::SystemTime;
 
 use crate::error::ModelError;
+use crate::tensors::{Content, Position};
 
 /// A model's files, held open, so that they stay what they are when a name is reused.
 #[derive(Debug, Default)]
@@ -120,10 +121,11 @@ impl Files {
         });
         Ok((self.0.len() - 1, header))
     }
+}
 
-    /// Refuses a file that was written or cut since it was added: what was read of it may be of two
-    /// files.
-    pub(crate) fn check_unchanged(&self) -> Result<(), ModelError> {
+impl Content for Files {
+    /// Refuses a file that was written or cut since it was added.
+    fn check_unchanged(&self) -> Result<(), ModelError> {
         for open in &self.0 {
             let file = open.file.lock().unwrap_or_else(PoisonError::into_inner);
             let stamp = Stamp::of(&open.path, &file)?;
@@ -137,14 +139,13 @@ impl Files {
         Ok(())
     }
 
-    /// Fills `out` from `offset` on. `field` is what is read, for messages.
-    pub(crate) fn read_at(
-        &self,
-        index: usize,
-        (field, offset): (&str, u64),
-        out: &mut [u8],
-    ) -> Result<(), ModelError> {
-        let open = &self.0[index];
+    fn read_at(&self, position: Position<'_>, out: &mut [u8]) -> Result<(), ModelError> {
+        let Position {
+            file,
+            offset,
+            field,
+        } = position;
+        let open = &self.0[file];
         // A panic while it was held leaves the file at some other position, which is set here.
         let mut file = open.file.lock().unwrap_or_else(PoisonError::into_inner);
         let read = file

@@ -1,4 +1,4 @@
-//! What a model is: its files, its architecture as data, its tokenizer and its chat template. No
+//! What a model is: its files, or a shape whose weights are made as they are read, its architecture as data, its tokenizer and its chat template. No
 //! device and no arithmetic on weights.
 //!
 //! ```
@@ -31,6 +31,8 @@ mod model;
 mod names;
 mod params;
 mod rope;
+mod source;
+mod synthetic;
 mod tensors;
 mod text;
 
@@ -40,6 +42,8 @@ pub use decoder::{
 };
 pub use error::ModelError;
 pub use model::{Model, ModelId, OpenOptions};
+pub use source::ModelSource;
+pub use synthetic::SyntheticShape;
 pub use text::{
     ChatTemplate, ChatText, CivilTime, EncodeLimit, Message, SpecialTokens, TextDecoder, Tokenizer,
 };

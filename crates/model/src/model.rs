@@ -12,6 +12,9 @@ use crate::files::Files;
 use crate::gguf::{self, Gguf};
 use crate::hugging_face::{self, Config, Shards};
 use crate::names::{GGUF, HUGGING_FACE, HUGGING_FACE_POST_NORMS};
+use crate::source::ModelSource;
+use crate::synthetic::{SyntheticShape, SyntheticWeights};
+use crate::tensors::{Content, Position};
 use crate::text::{ChatTemplate, GgufVocabulary, Tokenizer, read_directory};
 
 /// How to open a model.
@@ -36,7 +39,7 @@ impl ModelId {
     }
 }
 
-/// A model: what it computes, and the open files its weights are read from.
+/// A model: what it computes, and what its weights are read from.
 #[derive(Debug)]
 pub struct Model {
     id: ModelId,
@@ -45,7 +48,7 @@ pub struct Model {
     tokenizer: Tokenizer,
     chat_template: Option<ChatTemplate>,
     warnings: Vec<String>,
-    files: Files,
+    content: Box<dyn Content>,
 }
 
 impl Model {
@@ -62,12 +65,53 @@ impl Model {
         }
     }
 
+    /// Opens what `source` names.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open) and [`synthetic`](Self::synthetic).
+    pub fn from_source(source: &ModelSource, options: &OpenOptions) -> Result<Self, ModelError> {
+        match source {
+            ModelSource::Path(path) => Self::open(path, options),
+            ModelSource::Synthetic(shape) => Self::synthetic(shape, options),
+        }
+    }
+
+    /// A model of this shape, whose weights are made by [`read_rows`](Self::read_rows): the same at each
+    /// reading and in each opening. Its tokenizer knows bytes and no words.
+    ///
+    /// # Errors
+    /// [`ModelError::Request`] where the sizes do not fit each other or `options`.
+    pub fn synthetic(shape: &SyntheticShape, options: &OpenOptions) -> Result<Self, ModelError> {
+        shape.check()?;
+        let params = shape.params(options.context)?;
+        let weights = SyntheticWeights::new(shape)?;
+        let decoder = Assembly {
+            params: &params,
+            names: &GGUF,
+            source: &weights,
+            content: &weights,
+            quantise: options.quantise,
+            norm_offset: 0.0,
+            used: Default::default(),
+        }
+        .decoder()?;
+        Ok(Self {
+            warnings: Vec::new(),
+            id: ModelId::next(),
+            name: shape.title(),
+            decoder,
+            tokenizer: Tokenizer::of_bytes(shape.vocab),
+            chat_template: None,
+            content: Box::new(weights),
+        })
+    }
+
     /// This opening's number.
     pub fn id(&self) -> ModelId {
         self.id
     }
 
-    /// What the file calls the model, or the file's own name.
+    /// What the file calls the model, or the file's own name, or that of a synthetic shape.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -95,7 +139,7 @@ impl Model {
         distinct.map(Weight::kept_bytes).sum()
     }
 
-    /// Reads rows of a weight as the file stores them, into `out`.
+    /// Reads rows of a weight as they are stored, into `out`.
     ///
     /// # Panics
     /// When `rows` are not all rows of `weight`, or `out` is not exactly as long as they are.
@@ -116,8 +160,12 @@ impl Model {
             weight.name
         );
         assert_eq!(out.len(), rows.len() * row_bytes, "{}", weight.name);
-        let offset = weight.offset + (rows.start * row_bytes) as u64;
-        self.files.read_at(weight.file, (&weight.name, offset), out)
+        let position = Position {
+            file: weight.file,
+            offset: weight.offset + (rows.start * row_bytes) as u64,
+            field: &weight.name,
+        };
+        self.content.read_at(position, out)
     }
 
     /// Whether the files are still as they were when the model was opened. To be asked when weights
@@ -126,7 +174,7 @@ impl Model {
     /// # Errors
     /// [`ModelError::Changed`] names the file.
     pub fn check_unchanged(&self) -> Result<(), ModelError> {
-        self.files.check_unchanged()
+        self.content.check_unchanged()
     }
 
     /// What is odd about the files and harmless, for an operator.
@@ -143,7 +191,7 @@ impl Model {
             params: &params,
             names: &GGUF,
             source: &gguf,
-            files: &files,
+            content: &files,
             quantise: options.quantise,
             norm_offset: 0.0,
             used: Default::default(),
@@ -167,7 +215,7 @@ impl Model {
             decoder,
             tokenizer,
             chat_template,
-            files,
+            content: Box::new(files),
         })
     }
 
@@ -185,7 +233,7 @@ impl Model {
                 &HUGGING_FACE
             },
             source: &shards,
-            files: &files,
+            content: &files,
             quantise: options.quantise,
             norm_offset: if family.hugging_face.norms_less_one {
                 1.0
@@ -206,7 +254,7 @@ impl Model {
             decoder,
             tokenizer,
             chat_template,
-            files,
+            content: Box::new(files),
         })
     }
 }

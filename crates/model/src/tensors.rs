@@ -1,5 +1,7 @@
 //! What a tensor is, whichever kind of file it is in.
 
+use std::fmt;
+
 use gogrid_units::WeightType;
 
 use crate::error::ModelError;
@@ -32,6 +34,28 @@ pub(crate) trait TensorSource {
 
     /// The error that says what is wrong with a tensor.
     fn refuse(&self, tensor: &Tensor, what: String) -> ModelError;
+}
+
+/// Where bytes of a model begin.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Position<'a> {
+    /// Index of the file in the model.
+    pub(crate) file: usize,
+    /// Offset in that file.
+    pub(crate) offset: u64,
+    /// What is read there, for messages.
+    pub(crate) field: &'a str,
+}
+
+/// What a model's tensors are read from: open files, or a layout of tensors that are made as they are
+/// read.
+pub(crate) trait Content: fmt::Debug + Send + Sync {
+    /// Fills `out` from a position on.
+    fn read_at(&self, position: Position<'_>, out: &mut [u8]) -> Result<(), ModelError>;
+
+    /// Refuses content that is no longer what it was when it was opened: what was read of it may be of
+    /// two models.
+    fn check_unchanged(&self) -> Result<(), ModelError>;
 }
 
 /// The names of all weight types, for messages.

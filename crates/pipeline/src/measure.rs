@@ -46,6 +46,9 @@ pub struct Meter<'a> {
     /// other programs, are not in it. A figure that never moves stands for none, and wall time is
     /// all there is.
     pub busy: &'a dyn Fn() -> u64,
+    /// Told each time a piece was loaded, on the thread that loaded it and times it: what the thread
+    /// used for that is no busy time.
+    pub loaded: &'a dyn Fn(),
     /// Threads that share the work, at least one; one for a device that is no team of threads.
     pub lanes: usize,
 }
@@ -177,8 +180,10 @@ impl Timing<'_> {
             waker: Arc::clone(&bell).into(),
             ..Opening::new(self.model, span, rows_max)
         };
+        let stage = self.backend.open(opening)?;
+        self.stopwatch.forget_load();
         Ok(TimedStage {
-            stage: self.backend.open(opening)?,
+            stage,
             bell,
             has_embedding: span.has_embedding(),
             width: self.model.decoder().width,

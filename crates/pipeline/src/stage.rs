@@ -29,8 +29,9 @@ pub trait Stage: Send {
 
     /// Goes on with the step until it is done or would wait for a device; a CPU computes here.
     /// A stage that answers `Pending` wakes the [`Opening::waker`] it was opened with when it is
-    /// worth asking again; nobody asks before. After [`StageError::Abandoned`] the same step may be
-    /// submitted again and gives equal bits.
+    /// worth asking again; nobody asks before. `out` is another buffer each time, so that only the last
+    /// call gives anything. After [`StageError::Abandoned`] the same step may be submitted again and
+    /// gives equal bits.
     fn poll(&mut self, ticket: Ticket, out: &mut OutputBuf) -> Poll<Result<(), StageError>>;
 
     /// Forgets what blocks of a KV group hold and frees their memory. Other tickets may be open, but
@@ -93,6 +94,13 @@ pub trait Backend: Send {
     /// Reads, packs and keeps the weights of a span, every byte of weights and scratch leased from
     /// the device's ledger. KV bytes are leased by the scheduler, which hands out block numbers.
     fn open(&mut self, opening: Opening<'_>) -> Result<Box<dyn Stage>, StageError>;
+
+    /// Bytes a second that the device reads and writes, added up, when it copies within its own memory:
+    /// measured at each call, with memory leased from the device's ledger. `None` where the device does not
+    /// measure it: a CPU's memory is the system's, of which the host knows.
+    fn copy_bytes_per_second(&mut self) -> Result<Option<f64>, StageError> {
+        Ok(None)
+    }
 }
 
 /// What [`Backend::open`] is given.

@@ -19,6 +19,8 @@ const LANES: usize = 2;
 /// Nanoseconds that a row takes in each piece of a span, alone and among many, if all lanes share it.
 const DECODE_NANOS: u64 = 400_000;
 const PREFILL_NANOS: u64 = 50_000;
+/// What a thread takes to load a piece.
+const LOAD_NANOS: u64 = 200_000_000;
 
 /// A device with clocks of its own. Stages check that what they read was written.
 struct Scripted {
@@ -30,6 +32,10 @@ struct Scripted {
 struct Times {
     wall: ManualClock,
     busy: AtomicU64,
+    /// Of it, what steps took.
+    busy_in_steps: AtomicU64,
+    /// What the thread that loads and times has used and not settled yet.
+    unsettled: AtomicU64,
     polls: AtomicUsize,
     steps: AtomicUsize,
     /// What a step takes of wall and busy time, for its undisturbed nanoseconds.
@@ -59,6 +65,7 @@ impl Backend for Scripted {
     }
 
     fn open(&mut self, opening: Opening<'_>) -> Result<Box<dyn Stage>, StageError> {
+        self.times.unsettled.fetch_add(LOAD_NANOS, SeqCst);
         Ok(Box::new(Timed {
             pieces: opening.span.len() as u64,
             rows: 0,
@@ -102,7 +109,9 @@ impl Stage for Timed {
         let disturb = self.times.disturb.as_ref();
         let (wall, busy) = disturb.map_or((nanos, nanos * LANES as u64), |d| d(step, nanos));
         self.times.wall.advance(wall);
-        self.times.busy.fetch_add(busy, SeqCst);
+        let settled = busy + self.times.unsettled.swap(0, SeqCst);
+        self.times.busy.fetch_add(settled, SeqCst);
+        self.times.busy_in_steps.fetch_add(busy, SeqCst);
         self.inner.poll(ticket, out)
     }
 
@@ -151,6 +160,7 @@ fn measured(disturb: Option<Disturb>, figure: fn(u64) -> u64) -> Costs {
     let meter = Meter {
         clock: &|| times.wall.now(),
         busy: &|| figure(times.busy.load(SeqCst)),
+        loaded: &|| times.unsettled.store(0, SeqCst),
         lanes: LANES,
     };
     let model = tiny();
@@ -160,6 +170,9 @@ fn measured(disturb: Option<Disturb>, figure: fn(u64) -> u64) -> Costs {
     assert_eq!([costs.decode.len(), costs.prefill.len()], [pieces; 2]);
     let (polls, steps) = (times.polls.load(SeqCst), times.steps.load(SeqCst));
     assert_eq!(polls, 2 * steps, "one before the device rings, one after");
+    let (busy, in_steps) = (&times.busy, &times.busy_in_steps);
+    let what = "loading a piece is no busy time, on which the device's limit would have it rest";
+    assert_eq!(busy.load(SeqCst), in_steps.load(SeqCst), "{what}");
     costs
 }
 

@@ -8,20 +8,26 @@ use gogrid_pipeline::Backend;
 use gogrid_testkit::{Family, RandomModel, Spec};
 use gogrid_units::{Bytes, WeightType};
 
+use crate::error::OpenError;
+use crate::limits::{GUESSED_CPU_BYTES_PER_S, GUESSED_GPU_BYTES_PER_S};
 use crate::machine::{
-    DeviceSpec, Hardware, Loan, Machine, MachineOptions, MemorySpec, Peers, Process, Surroundings,
-    ThreadPlace, Threads, Told,
+    CoreTime, DeviceSpec, Hardware, Loan, Machine, MachineOptions, MachineSpec, MemorySpec, Peers,
+    Process, Surroundings, ThreadPlace, Threads, Told,
 };
 use crate::options::Options;
 use crate::resource_manager::ResourceConfig;
 
 /// Makes a device's backend from what the device lends it.
-pub(crate) type MakeBackend = Box<dyn FnOnce(Loan) -> Box<dyn Backend> + Send>;
+pub(crate) type MakeBackend = Box<dyn FnMut(Loan) -> Result<Box<dyn Backend>, OpenError> + Send>;
 
 /// A device to be: the index of its memory, and its backend.
 pub(crate) struct TestDevice {
     pub(crate) name: String,
     pub(crate) memory: usize,
+    /// What it is called, if it is a GPU.
+    pub(crate) gpu_name: Option<String>,
+    /// Whether nobody asked for this very device.
+    pub(crate) is_optional: bool,
     pub(crate) backend: MakeBackend,
 }
 
@@ -39,12 +45,14 @@ impl TestDevice {
     /// `cpu:0` and so on, on the first memory.
     pub(crate) fn cpu(
         core: usize,
-        backend: impl FnOnce(Loan) -> Box<dyn Backend> + Send + 'static,
+        mut backend: impl FnMut(Loan) -> Box<dyn Backend> + Send + 'static,
     ) -> Self {
         Self {
             name: format!("cpu:{core}"),
             memory: 0,
-            backend: Box::new(backend),
+            gpu_name: None,
+            is_optional: false,
+            backend: Box::new(move |loan| Ok(backend(loan))),
         }
     }
 
@@ -52,12 +60,14 @@ impl TestDevice {
     pub(crate) fn accelerator(
         number: usize,
         memory: usize,
-        backend: impl FnOnce(Loan) -> Box<dyn Backend> + Send + 'static,
+        mut backend: impl FnMut(Loan) -> Box<dyn Backend> + Send + 'static,
     ) -> Self {
         Self {
             name: format!("gpu:{number}"),
             memory,
-            backend: Box::new(backend),
+            gpu_name: Some(format!("fake GPU {number}")),
+            is_optional: false,
+            backend: Box::new(move |loan| Ok(backend(loan))),
         }
     }
 }
@@ -80,7 +90,7 @@ impl TestMachine {
         machine.expect("its threads start, and its limits make sense")
     }
 
-    pub(crate) fn try_open(self, options: &Options) -> Result<Arc<Machine>, crate::OpenError> {
+    pub(crate) fn try_open(self, options: &Options) -> Result<Arc<Machine>, OpenError> {
         let settings = MachineOptions {
             limits: options.limits.clone(),
             away: options.away.clone(),
@@ -96,12 +106,21 @@ impl TestMachine {
             },
             total,
             room: total,
+            free: None,
         });
         let devices = self.devices.into_iter().map(spec);
-        let specs = (memories.collect(), devices.collect());
+        let spec = MachineSpec {
+            memories: memories.collect(),
+            devices: devices.collect(),
+            cores: CoreTime {
+                cores: 1,
+                quota_share: 1.0,
+            },
+            left_out: Vec::new(),
+        };
         options.limits.check_compute()?;
         let threads = Threads::new(&options.limits)?;
-        let hardware = Hardware::open(specs, &options.limits, threads, &self.process)?;
+        let hardware = Hardware::open(spec, &options.limits, threads, &self.process)?;
         let senses = Box::new(Told(self.seen));
         let surroundings = Surroundings {
             senses,
@@ -116,20 +135,28 @@ fn spec(device: TestDevice) -> DeviceSpec {
     let TestDevice {
         name,
         memory,
+        gpu_name,
+        is_optional,
         backend,
     } = device;
     DeviceSpec {
+        guessed_bytes_per_s: match gpu_name {
+            None => GUESSED_CPU_BYTES_PER_S,
+            Some(_) => GUESSED_GPU_BYTES_PER_S,
+        },
         place: ThreadPlace {
             name,
             pinned: None,
             cores: None,
         },
         driver_text: "a fake".to_owned(),
+        gpu_name,
         cores: 1,
         quota_share: 1.0,
         lanes: 1,
         memory,
-        open: Box::new(move |loan| Ok(backend(loan))),
+        is_optional,
+        open: backend,
     }
 }
 

@@ -2,13 +2,12 @@
 
 use std::fmt;
 use std::hint::black_box;
-use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gogrid_lease::{Permit, Permits};
-use gogrid_model::{Message as ChatMessage, Model, OpenOptions};
+use gogrid_model::{Message as ChatMessage, Model, ModelSource, OpenOptions};
 use gogrid_units::{Bytes, OutOfMemory};
 
 use crate::caller::{self, NoAnswer};
@@ -59,17 +58,17 @@ impl Drop for ReturnFreedBlocks {
 }
 
 impl HeterogeneousPipeline {
-    /// Opens the model at `path` on `devices`, under `limits`, or the default ones, on a machine of
+    /// Opens `model`, a path or a shape, on `devices`, under `limits`, or the default ones, on a machine of
     /// its own. Loads the weights: takes seconds, in which the limit on compute is not held yet.
     pub fn new(
         devices: &[Device],
-        path: impl AsRef<Path>,
+        model: impl Into<ModelSource>,
         limits: Option<ResourceConfig>,
     ) -> Result<Self, OpenError> {
         let limits = limits.unwrap_or_default();
         Self::open(
             devices,
-            path,
+            model,
             Options {
                 limits,
                 ..Options::default()
@@ -80,22 +79,22 @@ impl HeterogeneousPipeline {
     /// As [`new`](Self::new), with every option.
     pub fn open(
         devices: &[Device],
-        path: impl AsRef<Path>,
+        model: impl Into<ModelSource>,
         options: Options,
     ) -> Result<Self, OpenError> {
         let machine = Machine::open(devices, machine_options(&options))?;
-        Self::open_on(&Arc::new(machine), path, &options)
+        Self::open_on(&Arc::new(machine), model, &options)
     }
 
-    /// Opens the model at `path` on a machine, beside the others that are open there: together they
+    /// Opens `model` on a machine, beside the others that are open there: together they
     /// keep to its limits. What of the options is the machine's (limits, policy, threads) is not
     /// looked at.
     pub fn open_on(
         machine: &Arc<Machine>,
-        path: impl AsRef<Path>,
+        model: impl Into<ModelSource>,
         options: &Options,
     ) -> Result<Self, OpenError> {
-        let model = Arc::new(open_model(path.as_ref(), options)?);
+        let model = Arc::new(open_model(&model.into(), options)?);
         let (machine, options) = (Arc::clone(machine), options.clone());
         let threads = machine.hardware.threads.clone();
         threads.on_loader(move || Self::under(&machine, model, &options))
@@ -104,21 +103,21 @@ impl HeterogeneousPipeline {
     /// Where the stages would stand and how fast they would be, without loading the weights.
     pub fn plan_only(
         devices: &[Device],
-        path: impl AsRef<Path>,
+        model: impl Into<ModelSource>,
         options: &Options,
     ) -> Result<Prediction, OpenError> {
         let machine = Machine::open(devices, machine_options(options))?;
-        Self::plan_on(&machine, path, options)
+        Self::plan_on(&machine, model, options)
     }
 
     /// The same on a machine that is open, with what is free on it. Pieces that were timed for it are
     /// among the machine's [`known_costs`](Machine::known_costs) afterwards.
     pub fn plan_on(
         machine: &Machine,
-        path: impl AsRef<Path>,
+        model: impl Into<ModelSource>,
         options: &Options,
     ) -> Result<Prediction, OpenError> {
-        let model = Arc::new(open_model(path.as_ref(), options)?);
+        let model = Arc::new(open_model(&model.into(), options)?);
         let opener = Opener::new(Arc::clone(&machine.hardware), model, options.clone());
         machine.hardware.threads.on_loader(move || opener.foresee())
     }
@@ -176,6 +175,11 @@ impl HeterogeneousPipeline {
     /// The machine it stands on.
     pub fn machine(&self) -> &Arc<Machine> {
         &self.machine
+    }
+
+    /// The model it runs.
+    pub fn model(&self) -> &Model {
+        &self.intake.model
     }
 
     fn engine(&self) -> &engine::EngineInbox {
@@ -279,7 +283,8 @@ impl HeterogeneousPipeline {
 
     /// What it is, holds and does, with what its machine holds and does for all models.
     pub async fn status(&self) -> Status {
-        let model = self.engine().status().await;
+        let mut model = self.engine().status().await;
+        self.machine.note_degraded(&mut model);
         let refused = self.refused_memory.load(Ordering::Relaxed);
         Status::of(self.machine.status_with(Vec::new()), model, refused)
     }
@@ -396,12 +401,12 @@ impl fmt::Debug for HeterogeneousPipeline {
     }
 }
 
-fn open_model(path: &Path, options: &Options) -> Result<Model, OpenError> {
+fn open_model(source: &ModelSource, options: &Options) -> Result<Model, OpenError> {
     let Options {
         context, quantise, ..
     } = *options;
     check_room().map_err(|error| OpenError::DoesNotFit(error.to_string()))?;
-    let model = Model::open(path, &OpenOptions { context, quantise })?;
+    let model = Model::from_source(source, &OpenOptions { context, quantise })?;
     for warning in model.warnings().iter().chain(model.tokenizer().notices()) {
         log::warn(&format_args!("{}: {warning}", model.name()));
     }

@@ -65,14 +65,15 @@ pub use gogrid_governor::{
     BatteryRule, LoadRule, MemoryRule, Policy, PolicyError, PresenceRule, Profile, Reason,
     TemperatureRule, TimeOfDay, Verdict, Weekday, Window,
 };
-pub use gogrid_model::{Message, ModelError};
+pub use gogrid_model::{Message, ModelError, ModelSource, SyntheticShape};
 pub use gogrid_pipeline::{
     CostBook, CostBookError, EmbeddedRows, Objective, PlacedSpan, Positions, Rows,
 };
 pub use gogrid_units::{Bytes, Span, WeightType};
 pub use heterogeneous_pipeline::HeterogeneousPipeline;
 pub use machine::{
-    Device, DeviceKind, Machine, MachineOptions, PeerUse, Peers, SeenPeers, ThreadFailure, devices,
+    Device, DeviceKind, GpuKind, Machine, MachineOptions, PeerUse, Peers, SeenPeers, ThreadFailure,
+    devices, every_device,
 };
 pub use options::Options;
 pub use request::{Continuation, GenerateRequest, Prompt, PromptRows, Sampling};

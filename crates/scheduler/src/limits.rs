@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use gogrid_units::Bytes;
+
 /// Rows in one step, decodes and prefill chunk together. Stages size their scratch by it.
 pub(crate) const ROWS_IN_STEP_MAX: usize = 128;
 
@@ -88,6 +90,20 @@ pub(crate) const PLANNED_TOKENS_MAX: usize = 4096;
 /// Seconds for a row to cross from a device's driver to another's: waking a thread, measured at 34
 /// to 38 us; the row itself stays where it is.
 pub(crate) const CROSSING_SECONDS: f64 = 40e-6;
+
+/// How long after it was lost a device is tried again, at first and at most.
+pub(crate) const RETRY_LOST_AFTER_MIN: Duration = Duration::from_secs(1);
+pub(crate) const RETRY_LOST_AFTER_MAX: Duration = Duration::from_secs(300);
+
+/// Weights that one thread of a CPU, and a GPU, reads in a second, where it cannot be timed: what a desktop's
+/// memory gives a thread easily, and what an integrated GPU's gives it.
+pub(crate) const GUESSED_CPU_BYTES_PER_S: f64 = 2e9;
+pub(crate) const GUESSED_GPU_BYTES_PER_S: f64 = 50e9;
+
+/// What is left to others of a GPU's own memory, whatever the limits allow: to its driver, and to the
+/// programs that draw on the screen. This part of it, and no less than so many bytes.
+pub(crate) const GPU_MEMORY_OF_OTHERS_PART: u64 = 6;
+pub(crate) const GPU_MEMORY_OF_OTHERS_MIN: Bytes = Bytes::mib(512);
 
 const _: () = assert!(TEXT_INLINE_BYTES_MAX < PROMPT_BYTES_MAX);
 const _: () = assert!(

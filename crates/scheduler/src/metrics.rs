@@ -231,6 +231,7 @@ mod tests {
     fn status() -> Status {
         let device = DeviceStatus {
             device: "cpu".to_owned(),
+            hardware: "a processor".to_owned(),
             memory_total_bytes: 1000,
             memory_cap_bytes: 500,
             memory_used_bytes: 60,
@@ -264,6 +265,7 @@ mod tests {
             },
             stages: Vec::new(),
             devices: vec![device],
+            left_out: Vec::new(),
             threads: vec![
                 thread("spawner", Some(0), Some("sleeps")),
                 thread("engine \"a\"", Some(15), None),

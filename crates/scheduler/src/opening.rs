@@ -13,14 +13,10 @@ use crate::core::Shape;
 use crate::engine::{EngineInbox, ModelShape, Placement, Standing, stage_statuses};
 use crate::error::OpenError;
 use crate::limits::ROWS_IN_STEP_MAX;
-use crate::machine::{DeviceContext, Hardware, Held, device_status};
+use crate::machine::{DeviceContext, DutyPace, Hardware, Held, device_status};
 use crate::options::Options;
 use crate::placing::{self, Timing, place};
 use crate::status::Prediction;
-
-/// Weights that one thread reads in a second, where it cannot be timed: what a desktop's memory
-/// gives easily.
-const GUESSED_BYTES_PER_S: f64 = 2e9;
 
 /// What opens the stages of one model on one machine.
 pub(crate) struct Opener {
@@ -48,23 +44,30 @@ impl Opener {
         self.hardware.threads.asked().max_compute_usage_percent
     }
 
-    /// The devices that have a driver. One that was lost may be back: opening a stage there tells.
-    fn driven(&self) -> Vec<usize> {
+    /// The devices that have a driver thread, and are not known to be lost.
+    fn usable(&self) -> Vec<usize> {
         let devices = self.hardware.devices.iter().enumerate();
-        let driven = devices.filter(|(_, device)| !device.driver.has_ended());
-        driven.map(|(index, _)| index).collect()
+        let usable =
+            devices.filter(|(_, device)| !device.driver.has_ended() && device.lost().is_none());
+        usable.map(|(index, _)| index).collect()
     }
 
-    /// Those of them that are not known to be lost.
-    fn usable(&self) -> Vec<usize> {
-        let mut usable = self.driven();
-        usable.retain(|&index| self.hardware.devices[index].lost().is_none());
-        usable
+    /// The same; an error, where there is none.
+    fn some_usable(&self) -> Result<Vec<usize>, OpenError> {
+        let usable = self.usable();
+        match usable.is_empty() {
+            true => {
+                let lost = self.hardware.degraded();
+                let none = || "the driver thread of each has ended".to_owned();
+                Err(OpenError::BadDevice(lost.unwrap_or_else(none)))
+            }
+            false => Ok(usable),
+        }
     }
 
     /// Where the stages are to stand at first.
     pub(crate) fn first_spans(&self) -> Result<Vec<PlacedSpan>, OpenError> {
-        let usable = self.driven();
+        let usable = self.some_usable()?;
         let chosen = usable.len() > 1 && self.options.plan.is_none();
         let timing = match chosen {
             true => Timing::Measured,
@@ -85,6 +88,7 @@ impl Opener {
         let meter = Meter {
             clock: &|| self.hardware.clock.now(),
             busy: &|| device.pace.busy_nanos(),
+            loaded: &DutyPace::forget_thread,
             lanes: device.lanes,
         };
         let ledger = self.hardware.ledger(device);
@@ -111,7 +115,7 @@ impl Opener {
         let seconds = |piece| {
             let span = Span::new(piece, piece + 1);
             let weights = backend.predict(&self.model, span, ROWS_IN_STEP_MAX).weights;
-            weights.0 as f64 / (GUESSED_BYTES_PER_S * device.lanes as f64)
+            weights.0 as f64 / (device.guessed_bytes_per_s * device.lanes as f64)
         };
         let seconds: Vec<f64> = (whole.start..whole.end).map(seconds).collect();
         Costs {
@@ -167,6 +171,8 @@ impl Opener {
             let problem = "its driver thread has ended".to_owned();
             return Err(failed(context, problem));
         }
+        // Whoever wants a lost device now does not wait for the next try.
+        context.reopen()?;
         let opening = Opening {
             waker: context.driver.waker(),
             cancel: inbox.cancellation(),
@@ -214,6 +220,11 @@ impl Opener {
         Ok(Standing { runner, placement })
     }
 
+    /// Places the model as it is placed at first.
+    pub(crate) fn stand_first(&self, inbox: &EngineInbox) -> Result<Standing, OpenError> {
+        self.stand_at(self.first_spans()?, inbox)
+    }
+
     /// Places the model on the devices that are left, wherever it stood. A device that turns out to be
     /// lost is left out, and the others are tried without it.
     pub(crate) fn stand_anew(&self, inbox: &EngineInbox) -> Result<Standing, OpenError> {
@@ -239,7 +250,10 @@ impl Opener {
             1 => Timing::Unmeasured,
             _ => Timing::Measured,
         };
-        let spans = place(self, usable, &options, timing)?.stages();
+        self.stand_at(place(self, usable, &options, timing)?.stages(), inbox)
+    }
+
+    fn stand_at(&self, spans: Vec<PlacedSpan>, inbox: &EngineInbox) -> Result<Standing, OpenError> {
         let stages = self.open_stages(&spans, inbox)?;
         let footprints = stages.iter().map(|placed| placed.stage.footprint());
         let placement = self.placement(spans, footprints.collect());
@@ -262,13 +276,9 @@ impl Opener {
 
     /// What opening it would do, without reading a weight beyond those that are timed.
     pub(crate) fn foresee(&self) -> Result<Prediction, OpenError> {
-        let placing = place(self, &self.driven(), &self.options, Timing::Measured)?;
+        let placing = place(self, &self.some_usable()?, &self.options, Timing::Measured)?;
         let (prefill, decode) = placing.seconds();
-        let usable = self.driven();
-        let names = usable
-            .iter()
-            .map(|&i| self.hardware.devices[i].name.clone());
-        let why = placing.why(&names.collect::<Vec<_>>(), self.options.plan.is_some());
+        let why = placing.why(&self.hardware, self.options.plan.is_some());
         let stages = placing.stages();
         let footprints = self.predict(&stages);
         let device = |(index, context): (usize, &DeviceContext)| {

@@ -22,7 +22,8 @@ pub struct Options {
     /// What the planner works for.
     pub objective: Objective,
     /// The placement, instead of the planner's: stages that follow one another from the first piece
-    /// to the last, with indices into the devices. A device may have several.
+    /// to the last, with indices into the devices of the machine, as its status lists them. A device may have
+    /// several.
     pub plan: Option<Vec<PlacedSpan>>,
     /// What pieces of models took before, as [`Machine::known_costs`](crate::Machine::known_costs)
     /// gave it: where they are known, nothing is timed.

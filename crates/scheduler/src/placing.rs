@@ -10,7 +10,8 @@ use gogrid_units::{Bytes, Span};
 use crate::core::blocks_at_most;
 use crate::error::OpenError;
 use crate::limits::{CROSSING_SECONDS, PLANNED_TOKENS_MAX, ROWS_IN_STEP_MAX, SLICE};
-use crate::machine::DeviceContext;
+use crate::log;
+use crate::machine::{DeviceContext, Hardware};
 use crate::opening::Opener;
 use crate::options::Options;
 
@@ -22,6 +23,8 @@ pub(crate) struct Placing {
     pub(crate) is_cut_short: bool,
     request: PlanRequest,
     usable: Vec<usize>,
+    /// Devices that nobody asked for and that cannot run the model, each with the reason.
+    left_out: Vec<String>,
 }
 
 /// Whether the seconds of a plan matter.
@@ -34,7 +37,7 @@ pub(crate) enum Timing {
 }
 
 /// Chooses where the pieces of the model stand on the devices that can be used, or checks the
-/// placement written by hand.
+/// placement written by hand. A device that nobody asked for is left out where it cannot run the model.
 pub(crate) fn place(
     opener: &Opener,
     usable: &[usize],
@@ -42,15 +45,20 @@ pub(crate) fn place(
     timing: Timing,
 ) -> Result<Placing, OpenError> {
     let whole = Span::whole_model(opener.shape.layers);
-    for &index in usable {
-        let device = &opener.hardware.devices[index];
+    let mut candidates = Candidates {
+        opener,
+        by_hand: options.plan.as_deref().unwrap_or_default(),
+        usable: usable.to_vec(),
+        left_out: Vec::new(),
+    };
+    candidates.keep(|device| {
         let checked = device.backend().check(&opener.model, whole);
-        checked.map_err(|error| OpenError::of_stage(&device.name, error))?;
-    }
-    let devices = usable
-        .iter()
-        .map(|&index| plan_device(opener, &opener.hardware.devices[index], timing));
-    let devices: Vec<_> = devices.collect::<Result<_, _>>()?;
+        checked.map_err(|error| OpenError::of_stage(&device.name, error))
+    })?;
+    let devices = candidates.keep(|device| plan_device(opener, device, timing))?;
+    let Candidates {
+        usable, left_out, ..
+    } = candidates;
     // What it takes to bring rows into a memory of a device's own is in the seconds measured there.
     let link = PlanLink::same_memory(CROSSING_SECONDS);
     let memories = opener.hardware.memories.iter().map(|memory| PlanMemory {
@@ -65,7 +73,7 @@ pub(crate) fn place(
         objective: options.objective,
     };
     let plan = match (&options.plan, timing) {
-        (Some(stages), _) => plan_by_hand(&request, &among(opener, stages, usable)?),
+        (Some(stages), _) => plan_by_hand(&request, &among(opener, stages, &usable)?),
         (None, Timing::Unmeasured) => plan_by_hand(&request, &[whole_on_first(opener)]),
         (None, Timing::Measured) => plan(&request),
     };
@@ -75,8 +83,53 @@ pub(crate) fn place(
         is_cut_short: is_searched && !plan.is_proven,
         plan,
         request,
-        usable: usable.to_vec(),
+        usable,
+        left_out,
     })
+}
+
+/// Devices that a model may be placed on.
+struct Candidates<'a> {
+    opener: &'a Opener,
+    /// The placement written by hand, if there is one.
+    by_hand: &'a [PlacedSpan],
+    usable: Vec<usize>,
+    left_out: Vec<String>,
+}
+
+impl Candidates<'_> {
+    /// Keeps the devices for which `work` goes well, with what it gives. Where it fails on one that somebody
+    /// asked for, or on all, that is an error.
+    fn keep<T>(
+        &mut self,
+        work: impl Fn(&DeviceContext) -> Result<T, OpenError>,
+    ) -> Result<Vec<T>, OpenError> {
+        let (mut kept, mut given, mut failed) = (Vec::new(), Vec::new(), Vec::new());
+        for index in std::mem::take(&mut self.usable) {
+            match work(&self.opener.hardware.devices[index]) {
+                Ok(one) => {
+                    kept.push(index);
+                    given.push(one);
+                }
+                Err(error) if self.can_do_without(index) => failed.push(error),
+                Err(error) => return Err(error),
+            }
+        }
+        if kept.is_empty() && !failed.is_empty() {
+            return Err(failed.swap_remove(0));
+        }
+        for error in failed {
+            log::warn(&format_args!("not used for this model: {error}"));
+            self.left_out.push(error.to_string());
+        }
+        self.usable = kept;
+        Ok(given)
+    }
+
+    fn can_do_without(&self, index: usize) -> bool {
+        let is_named = self.by_hand.iter().any(|stage| stage.device == index);
+        self.opener.hardware.devices[index].is_optional && !is_named
+    }
 }
 
 fn whole_on_first(opener: &Opener) -> PlacedSpan {
@@ -162,8 +215,15 @@ impl Placing {
     }
 
     /// Why it is this placement, a line for each reason.
-    pub(crate) fn why(&self, names: &[String], by_hand: bool) -> Vec<String> {
+    pub(crate) fn why(&self, hardware: &Hardware, by_hand: bool) -> Vec<String> {
+        let usable = self.usable.iter();
+        let names: Vec<_> = usable
+            .map(|&index| hardware.devices[index].name.clone())
+            .collect();
+        let names = &names[..];
         let mut why = self.loads(names);
+        let left_out = hardware.left_out.iter().chain(&self.left_out);
+        why.extend(left_out.map(|problem| format!("not used: {problem}")));
         let bound_by = match self.plan.bound_by {
             BoundBy::Device(device) => format!("the share of {}", names[device]),
             BoundBy::Crossing => "a crossing between devices".to_owned(),

@@ -15,8 +15,14 @@ pub struct MachineStatus {
     pub ruling: Ruling,
     /// The memories, each with its cap and what is held of it.
     pub memories: Vec<MemoryStatus>,
+    /// Seconds since the machine was opened when its devices were asked: two statuses tell over what
+    /// stretch of time a device took its busy seconds. The answer itself may come much later.
+    pub at_s: f64,
     /// The devices, in the order they were given.
     pub devices: Vec<DeviceStatus>,
+    /// Devices that nobody asked for by name and that are not used, each with the reason.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// Every thread that was made.
     pub threads: Vec<ThreadStatus>,
     /// The threads that ended by a panic.
@@ -46,7 +52,7 @@ pub struct ModelStatus {
     pub queued: usize,
     /// Sequences that advance.
     pub running: usize,
-    /// The last failure of a stage, until a step passes again.
+    /// The last failure of a stage, until a step passes again; while a device is lost, which and why.
     pub degraded: Option<String>,
 }
 
@@ -80,6 +86,9 @@ pub struct Status {
     pub stages: Vec<StageStatus>,
     /// The devices, in the order they were given.
     pub devices: Vec<DeviceStatus>,
+    /// Devices that nobody asked for by name and that are not used, each with the reason.
+    #[serde(default)]
+    pub left_out: Vec<String>,
     /// The memories of the machine.
     pub memories: Vec<MemoryStatus>,
     /// Every thread of the pipeline's machine.
@@ -96,7 +105,7 @@ pub struct Status {
     pub not_enforced: Vec<String>,
     /// What the policy asks for and this machine does not tell, each with the reason.
     pub not_seen: Vec<String>,
-    /// The last failure of a stage, until a step passes again.
+    /// The last failure of a stage, until a step passes again; while a device is lost, which and why.
     pub degraded: Option<String>,
     /// The threads that ended by a panic.
     pub failures: Vec<ThreadFailure>,
@@ -114,6 +123,7 @@ impl Status {
             ruling: machine.ruling,
             stages: model.stages,
             devices: machine.devices,
+            left_out: machine.left_out,
             memories: machine.memories,
             threads: machine.threads,
             stats: model.stats,
@@ -167,6 +177,10 @@ pub struct StageStatus {
 pub struct DeviceStatus {
     /// The device's name.
     pub device: String,
+    /// What computes there: its maker's name for it and, for a CPU, its instructions; for a GPU, what sort of
+    /// GPU it is, its driver, and whether its memory is the system's.
+    #[serde(default)]
+    pub hardware: String,
     /// Its memory in all.
     pub memory_total_bytes: u64,
     /// What we may hold.

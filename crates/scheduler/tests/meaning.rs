@@ -7,7 +7,7 @@ use corpgrid_scheduler::{
 };
 use futures_executor::block_on;
 use futures_util::StreamExt;
-use gogrid_model::{Model, OpenOptions};
+use gogrid_model::{Model, OpenOptions, SyntheticShape};
 use gogrid_testkit::{Family, RandomModel, Reference, Rng, Spec};
 use gogrid_units::WeightType;
 use tempfile::TempDir;
@@ -105,6 +105,43 @@ fn a_sequence_that_grows_past_the_original_context_is_turned_anew() {
             tokens[at..],
             "from token {at} on"
         );
+    }
+}
+
+#[test]
+fn a_model_of_a_shape_and_no_file_computes_what_the_reference_does_in_each_opening() {
+    let shape = SyntheticShape {
+        name: "tiny",
+        layers: 2,
+        width: 512,
+        hidden: 1024,
+        heads: 4,
+        kv_heads: 2,
+        head_dim: 64,
+        vocab: 300,
+        context: 64,
+        tied: true,
+        matrices: WeightType::F16,
+        head: WeightType::F16,
+    };
+    let prompt = some_ids(9, shape.vocab);
+    let answer = || {
+        let pipeline = HeterogeneousPipeline::open(&devices(), shape, options());
+        let pipeline = pipeline.expect("it opens");
+        assert_eq!(pipeline.model().name(), "synthetic-tiny");
+        generate(&pipeline, &prompt, 12).expect("it goes well")
+    };
+    let tokens = answer();
+    assert_eq!(tokens, answer());
+    let model = Model::synthetic(&shape, &OpenOptions::default()).expect("it opens");
+    let reference = Reference::load(&model).expect("it loads");
+    let mut so_far = prompt.clone();
+    for &token in &tokens {
+        let logits = reference.logits(&so_far).pop().expect("there are rows");
+        let best = logits.iter().copied().fold(f32::MIN, f32::max);
+        let behind = best - logits[token as usize];
+        assert!(behind < 0.05, "{token} is {behind} behind the likeliest");
+        so_far.push(token);
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use corpgrid_scheduler::{ChangeError, OpenError};
+use corpgrid_scheduler::{ChangeError, OpenError, Settings};
 use futures_executor::block_on;
 
 use super::books::Operation;
@@ -18,6 +18,8 @@ pub(super) fn change(world: &World, mut plan: Plan, devices: usize) {
         let name = change.name();
         let done = match change {
             Change::Move => relocate(world, &mut plan, devices),
+            Change::WatchedFile(settings) => write_file(world, &settings),
+            Change::BrokenFile(text) => spoil_file(world, text.as_deref()),
             change => make(world, change).map_err(|error| error.to_string()),
         };
         match done {
@@ -58,7 +60,37 @@ fn make(world: &World, change: Change) -> Result<(), ChangeError> {
                 Ok(())
             })
         }
-        Change::Move => Ok(()),
+        Change::Move | Change::WatchedFile(_) | Change::BrokenFile(_) => Ok(()),
+    }
+}
+
+/// Settings in the watched file are those in force once that is told.
+fn write_file(world: &World, settings: &Settings) -> Result<(), String> {
+    let _flight = world
+        .books
+        .begin(Operation::Change, "settings in the watched file");
+    world.watched.write(settings)?;
+    in_force(world, settings)
+}
+
+/// A file that is broken or gone changes nothing. One that is gone is written again.
+fn spoil_file(world: &World, text: Option<&str>) -> Result<(), String> {
+    let before = world.machine.settings();
+    let what = "a watched file that is broken";
+    let _flight = world.books.begin(Operation::Change, what);
+    world.watched.spoil(text)?;
+    in_force(world, &before)?;
+    match text {
+        Some(_) => Ok(()),
+        None => world.watched.write(&before),
+    }
+}
+
+fn in_force(world: &World, asked: &Settings) -> Result<(), String> {
+    let held = world.machine.settings();
+    match held == *asked {
+        true => Ok(()),
+        false => Err(format!("{held:?} in force, not {asked:?}")),
     }
 }
 

@@ -14,8 +14,10 @@ pub(super) const MIB: f64 = (1u64 << 20) as f64;
 /// What one look saw.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Sample {
-    /// Seconds since the first look.
+    /// Seconds since the first look, when the CPU time was read.
     pub(super) at_s: f64,
+    /// Seconds by the clock of the machine under test when its devices were asked.
+    pub(super) asked_at_s: f64,
     /// Bytes that the machine under test leases, and its cap.
     pub(super) used: u64,
     pub(super) cap: u64,
@@ -43,6 +45,8 @@ pub(super) struct Sample {
 pub(super) struct Extremes {
     /// Share of a device's time by its own account, above the share in force.
     pub(super) share_over: f64,
+    /// Stretches for which that account was compared.
+    pub(super) share_stretches: u64,
     /// Share of all devices' time by the system's account, above the share in force.
     pub(super) cpu_over: f64,
     /// Stretches for which the system's account was compared.
@@ -59,6 +63,7 @@ impl Default for Extremes {
     fn default() -> Self {
         Self {
             share_over: f64::NEG_INFINITY,
+            share_stretches: 0,
             cpu_over: f64::NEG_INFINITY,
             cpu_stretches: 0,
             unleased_mib: f64::NEG_INFINITY,
@@ -68,12 +73,22 @@ impl Default for Extremes {
     }
 }
 
+/// Looks that follow one another up to the last.
+struct Stretch {
+    /// The index of the first.
+    from: usize,
+    /// The mean of the shares in force, of which the higher counts where one changed.
+    share: f64,
+}
+
 /// The samples of the last seconds.
 pub(super) struct Checks {
     /// Cores of each device.
     cores: Vec<usize>,
     samples: VecDeque<Sample>,
     not_held_since: Option<f64>,
+    /// Whether the last stretch was over the share by a device's own account.
+    is_over_share: bool,
     /// CPU time before this moment was compared already.
     cpu_from_s: f64,
     extremes: Extremes,
@@ -85,6 +100,7 @@ impl Checks {
             cores,
             samples: VecDeque::new(),
             not_held_since: None,
+            is_over_share: false,
             cpu_from_s: f64::NEG_INFINITY,
             extremes: Extremes::default(),
         }
@@ -134,23 +150,26 @@ impl Checks {
         })
     }
 
-    /// The machine's own account of each device against the highest share of the last second.
+    /// The machine's own account of each device against the shares that were in force from look to look,
+    /// by the clock that goes with that account: an answer may come long after its devices were asked.
     fn over_share(&mut self) -> Option<String> {
-        let last = self.last();
-        let is_before = |sample: &Sample| last.at_s - sample.at_s >= SHARE_OVER_S;
-        let from = self.samples.iter().rposition(is_before)?;
-        let first = &self.samples[from];
-        // Limits that stood when the stretch began count until its first look.
-        let stretch = self.samples.range(from.saturating_sub(1)..);
-        let share = stretch.map(|sample| sample.share).fold(0.0, f64::max);
-        let wall_s = last.at_s - first.at_s;
-        let mut over = f64::NEG_INFINITY;
+        let (last, over_s) = (self.last(), SHARE_OVER_S);
+        let stretch = self.stretch(over_s, |sample| (sample.asked_at_s, sample.share))?;
+        let first = &self.samples[stretch.from];
+        let (wall_s, share) = (last.asked_at_s - first.asked_at_s, stretch.share);
+        let mut took = f64::NEG_INFINITY;
         for ((busy, before), cores) in last.busy_s.iter().zip(&first.busy_s).zip(&self.cores) {
-            over = over.max((busy - before) / (wall_s * *cores as f64) - share);
+            took = took.max((busy - before) / (wall_s * *cores as f64));
         }
-        self.extremes.share_over = self.extremes.share_over.max(over);
-        (over > SHARE_TOLERANCE).then(|| {
-            format!("share of time: {over:.3} over the {share:.3} in force, for {wall_s:.2} s")
+        self.extremes.share_over = self.extremes.share_over.max(took - share);
+        self.extremes.share_stretches += 1;
+        let was_over = self.is_over_share;
+        self.is_over_share = took - share > SHARE_TOLERANCE;
+        // One breach is one fault, not one for each look that has it in its stretch.
+        (self.is_over_share && !was_over).then(|| {
+            format!(
+                "share of time: a device took {took:.3} of {wall_s:.2} s by its own account, {share:.3} in force"
+            )
         })
     }
 
@@ -158,41 +177,48 @@ impl Checks {
     /// A stretch in which a model was opened or moved is not compared: loading is held back by
     /// nothing but its priority.
     fn over_share_by_cpu(&mut self) -> Option<String> {
-        let last = self.last();
-        let is_before = |sample: &Sample| last.at_s - sample.at_s >= CPU_OVER_S;
-        let from = self.samples.iter().rposition(is_before)?;
-        let first = &self.samples[from];
+        let (last, over_s) = (self.last(), CPU_OVER_S);
+        // Shares that are divided between machines may add up to more than one for a moment.
+        let of = |sample: &Sample| (sample.at_s, sample.share_of_all.min(1.0));
+        let stretch = self.stretch(over_s, of)?;
+        let first = &self.samples[stretch.from];
         let is_loading = first.loads.under_way || first.loads.begun != last.loads.begun;
         if is_loading || first.at_s < self.cpu_from_s {
             return None;
         }
         let cores = self.cores.iter().sum::<usize>() as f64;
-        let mut allowed_s = 0.0;
-        let stretch = self.samples.range(from..);
-        for (before, after) in stretch.clone().zip(stretch.skip(1)) {
-            let passed_s = after.at_s - before.at_s;
-            if passed_s > LOOKS_APART_MAX_S {
-                return None;
-            }
-            // Shares that are divided between machines may add up to more than one for a moment.
-            let share = before.share_of_all.max(after.share_of_all).min(1.0);
-            allowed_s += passed_s * cores * share;
-        }
         let (at_s, whole_s) = (last.at_s, (last.at_s - first.at_s) * cores);
-        let (cpu_s, over_s) = (
-            last.cpu_s - first.cpu_s,
-            last.cpu_s - first.cpu_s - allowed_s,
-        );
+        let (cpu_s, allowed_s) = (last.cpu_s - first.cpu_s, whole_s * stretch.share);
+        let over_s = cpu_s - allowed_s;
         self.extremes.cpu_over = self.extremes.cpu_over.max(over_s / whole_s);
         self.extremes.cpu_stretches += 1;
         if over_s <= allowed_s * CPU_TOLERANCE + whole_s * CPU_UNPACED {
             return None;
         }
-        // One breach is one fault, not one for each look that has it in its stretch.
         self.cpu_from_s = at_s;
         Some(format!(
             "share of time: {cpu_s:.2} s of CPU by the system's account, {allowed_s:.2} s in force"
         ))
+    }
+
+    /// The shortest stretch of at least so many seconds that ends with the last look. `of` tells the
+    /// moment of a look, in seconds, and the share in force then. `None` where there is no such
+    /// stretch yet, or two looks are so far apart that a share may have come and gone unseen.
+    fn stretch(&self, over_s: f64, of: impl Fn(&Sample) -> (f64, f64)) -> Option<Stretch> {
+        let (until_s, _) = of(self.last());
+        let is_before = |sample: &Sample| until_s - of(sample).0 >= over_s;
+        let from = self.samples.iter().rposition(is_before)?;
+        let looks = self.samples.range(from..).map(&of);
+        let mut allowed_s = 0.0;
+        for ((at_s, before), (next_s, after)) in looks.clone().zip(looks.skip(1)) {
+            if next_s - at_s > LOOKS_APART_MAX_S {
+                return None;
+            }
+            // It changed at any moment between the two.
+            allowed_s += (next_s - at_s) * before.max(after);
+        }
+        let share = allowed_s / (until_s - of(&self.samples[from]).0);
+        Some(Stretch { from, share })
     }
 
     /// Growth since the last rest that no lease explains.

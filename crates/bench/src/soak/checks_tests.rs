@@ -7,6 +7,8 @@ fn clean(number: u32) -> Sample {
     let at_s = f64::from(number) / 10.0;
     Sample {
         at_s,
+        // The machine was opened before the first look.
+        asked_at_s: at_s + 7.0,
         used: 100 << 20,
         cap: 200 << 20,
         leased: 100 << 20,
@@ -48,13 +50,66 @@ fn clean_samples_have_no_fault() {
     assert_eq!(faults, Vec::<String>::new());
     assert_eq!(extremes.looks, 300);
     assert!(extremes.cpu_stretches > 200 && extremes.cpu_over.abs() < 1e-9);
+    assert!(extremes.share_stretches > 200 && extremes.share_over.abs() < 1e-9);
 }
 
 #[test]
 fn a_device_over_the_share_by_its_own_account_is_a_fault() {
-    check("over the 0.500 in force", |_, sample| {
+    check("by its own account, 0.500 in force", |_, sample| {
         sample.busy_s[1] = sample.at_s * 0.6;
     });
+}
+
+/// Every twentieth look takes 0.2 s from when the devices are asked. Both devices take so much of
+/// their time by their own account, and half of it by the system's.
+fn late(number: u32, sample: &mut Sample, took: f64) {
+    let begun_s = f64::from(number) / 10.0 + f64::from(number.saturating_sub(1) / 20) * 0.2;
+    sample.at_s = f64::from(number) / 10.0 + f64::from(number / 20) * 0.2;
+    sample.asked_at_s = 7.0 + begun_s;
+    sample.busy_s = vec![begun_s * took; 2];
+    sample.cpu_s = sample.at_s * 0.5 * CORES;
+}
+
+#[test]
+fn an_answer_that_comes_late_is_no_fault_and_hides_none() {
+    let (clean, extremes) = faults(|number, sample| late(number, sample, 0.5));
+    assert_eq!(clean, Vec::<String>::new());
+    assert!(extremes.share_stretches > 200 && extremes.share_over.abs() < 1e-9);
+    check("by its own account, 0.500 in force", |number, sample| {
+        late(number, sample, 0.6);
+    });
+}
+
+#[test]
+fn a_share_that_falls_within_a_stretch_counts_as_far_as_it_was_in_force() {
+    let lowered = |number: u32, share: f64, sample: &mut Sample| {
+        let before_s = sample.at_s.min(15.0);
+        let after_s = sample.at_s - before_s;
+        sample.busy_s[0] = before_s * 0.9 + after_s * share;
+        sample.share = if number <= 150 { 0.9 } else { 0.5 };
+        (sample.share_of_all, sample.cpu_s) = (1.0, 0.0);
+    };
+    let (clean, extremes) = faults(|number, sample| lowered(number, 0.5, sample));
+    assert_eq!(clean, Vec::<String>::new());
+    assert!(extremes.share_over < 1e-9, "{extremes:?}");
+    check("by its own account", |number, sample| {
+        lowered(number, 0.6, sample);
+    });
+}
+
+#[test]
+fn nothing_is_said_of_a_stretch_with_looks_far_apart() {
+    let (_, all) = faults(|_, _| {});
+    let (clean, extremes) = faults(|number, sample| {
+        // A share that nobody saw.
+        let later_s = f64::from(u32::from(number >= 150)) * 2.0 * LOOKS_APART_MAX_S;
+        sample.asked_at_s += later_s;
+        sample.at_s += later_s;
+        sample.busy_s[0] += later_s;
+    });
+    assert_eq!(clean, Vec::<String>::new());
+    assert!(extremes.share_stretches < all.share_stretches);
+    assert!(extremes.cpu_stretches < all.cpu_stretches);
 }
 
 #[test]
@@ -83,6 +138,10 @@ fn a_breach_in_the_midst_is_one_fault() {
     // One second at all cores.
     let (faults, _) = faults(|number, sample| {
         sample.cpu_s += f64::from(number.clamp(150, 160) - 150) / 10.0;
+    });
+    assert_eq!(faults.len(), 1, "{faults:?}");
+    let (faults, _) = super::tests::faults(|number, sample| {
+        sample.busy_s[0] += f64::from(number.clamp(150, 153) - 150) / 10.0;
     });
     assert_eq!(faults.len(), 1, "{faults:?}");
 }

@@ -25,6 +25,8 @@ pub(super) const REQUEST_MAX: Duration = Duration::from_secs(400);
 pub(super) const TEMPLATE_MAX: Duration = Duration::from_secs(60);
 /// How long limits, pauses and their like may take to hold: threads take over between two steps.
 pub(super) const CHANGE_MAX: Duration = Duration::from_secs(60);
+/// Outcomes of changes to the watched file that wait to be heard.
+pub(super) const NEWS_MAX: usize = 16;
 /// How long a model may take to open, or to move.
 pub(super) const LOAD_MAX: Duration = Duration::from_secs(180);
 /// How long a model may take to close.
@@ -60,8 +62,10 @@ pub(super) const LEASE_LASTS_S: f64 = 3.0;
 pub(super) const LEFT_MIB_MAX: f64 = 10.0;
 /// The greatest slope of resident MiB an hour.
 pub(super) const SLOPE_MAX: f64 = 1.0;
-/// Rests of the first minutes are warm-up; in a short soak, those of the first third.
-pub(super) const WARM_UP_S: f64 = 300.0;
+/// Rests of the first minutes are warm-up, in which threads fill the caches that the allocator has them
+/// keep and the few blocks that stay come to lie in all pages of its arenas; in a short soak, those of
+/// the first third.
+pub(super) const WARM_UP_S: f64 = 600.0;
 pub(super) const WARM_UP_PART: f64 = 1.0 / 3.0;
 
 /// Faults that are written out; others are counted.

@@ -15,6 +15,7 @@ mod plan;
 mod report;
 mod rest;
 mod watch;
+mod watched;
 mod world;
 
 use std::path::PathBuf;
@@ -35,6 +36,7 @@ use plan::{NICE_LEAST, Plan};
 pub use report::SoakReport;
 use rest::{Held, Rest, come_to_rest};
 use watch::Watch;
+use watched::Watched;
 use world::{World, at_rest_limits};
 
 /// What is soaked, for how long, and the seed of every choice.
@@ -125,11 +127,12 @@ impl Rounds {
             course.first = first;
         });
         let world = Arc::new(open(&self.options, &self.books)?);
+        // A GPU's time counts as that of one core.
         let cores = self
             .options
             .devices
             .iter()
-            .map(|device| device.cores().len());
+            .map(|device| device.cores().len().max(1));
         let watch = Watch::start(&world, cores.collect())?;
         let came_to_rest = self.rounds(&world, began)?;
         if !watch.end() {
@@ -186,7 +189,9 @@ fn open(options: &SoakOptions, books: &Arc<Books>) -> Result<World, BenchError> 
     // An ordinary user's threads never come below the nice value that the process began with.
     let least_nice = threads.iter().filter_map(|thread| thread.nice).max();
     let least_nice = least_nice.unwrap_or(NICE_LEAST).max(NICE_LEAST);
-    let world = World::new(Arc::new(machine), Arc::clone(books), least_nice);
+    let machine = Arc::new(machine);
+    let watched = Watched::start(&machine, &machine.settings()).map_err(BenchError::Watched)?;
+    let world = World::new(machine, Arc::clone(books), watched, least_nice);
     let flight = books.begin(Operation::Change, "the first limits");
     block_on(world.machine.set_limits(world.at_rest_limits()))?;
     drop(flight);

@@ -8,6 +8,7 @@ use corpgrid_scheduler::{
 };
 
 use super::chance::Chance;
+use super::watched::BROKEN;
 
 /// What becomes of a request that was admitted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +43,10 @@ pub(super) enum Ask {
 pub(super) enum Change {
     Limits(ResourceConfig),
     Settings(Box<Settings>),
+    /// Settings that are written to the watched file.
+    WatchedFile(Box<Settings>),
+    /// A text for the watched file that is no limits; `None` takes the file away.
+    BrokenFile(Option<String>),
     /// A memory cap at so many times what is held, for so long.
     TightMemory {
         times: f64,
@@ -59,6 +64,8 @@ impl Change {
         match self {
             Self::Limits(_) => "limits",
             Self::Settings(_) => "settings",
+            Self::WatchedFile(_) => "watched files",
+            Self::BrokenFile(_) => "watched files broken",
             Self::TightMemory { .. } => "tight memory",
             Self::Pause(_) => "pauses",
             Self::Snooze(_) => "snoozes",
@@ -210,12 +217,10 @@ impl Plan {
     pub(super) fn change(&mut self) -> Change {
         let short = |chance: &mut Chance| Duration::from_millis(chance.whole(400, 1500) as u64);
         match self.chance.whole(1, 100) {
-            1..=35 => Change::Limits(self.limits()),
-            36..=45 => Change::Settings(Box::new(Settings {
-                limits: self.limits(),
-                away: self.limits(),
-                policy: Policy::server(),
-            })),
+            1..=29 => Change::Limits(self.limits()),
+            30..=36 => Change::Settings(Box::new(self.settings())),
+            37..=41 => Change::WatchedFile(Box::new(self.settings())),
+            42..=45 => Change::BrokenFile(self.broken_limits()),
             46..=58 => Change::TightMemory {
                 times: self.chance.real(0.7, 1.2),
                 time: short(&mut self.chance),
@@ -226,6 +231,21 @@ impl Plan {
             83..=87 => Change::CancelAll,
             _ => Change::Move,
         }
+    }
+
+    fn settings(&mut self) -> Settings {
+        Settings {
+            limits: self.limits(),
+            away: self.limits(),
+            policy: Policy::server(),
+        }
+    }
+
+    fn broken_limits(&mut self) -> Option<String> {
+        let text = *self.chance.one_of::<&str>(&BROKEN);
+        // A text that is the same is no change.
+        let differs = self.chance.whole(0, 1 << 30);
+        (!self.chance.happens(30)).then(|| format!("{text}\n# {differs}"))
     }
 
     /// Limits under which work goes on, if slowly.

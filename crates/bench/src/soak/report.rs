@@ -30,6 +30,9 @@ pub struct SoakReport {
     tally: Tally,
     extremes: Extremes,
     slope: Option<Slope>,
+    /// Of what the allocator has in use. It tells where resident bytes come from, and is no fault by
+    /// itself: what it grows by is resident too.
+    heap_slope: Option<Slope>,
 }
 
 /// What the slope says.
@@ -67,14 +70,17 @@ impl Course {
     }
 
     pub(super) fn report(self, mut tally: Tally, extremes: Extremes) -> SoakReport {
-        let slope = self.slope();
-        let leaks = self.leaks(slope).into_iter();
-        leaks.for_each(|leak| tally.fault(leak));
+        let slope = self.slope(|held| held.resident_mib);
+        let heap_slope = self.slope(|held| held.heap_mib);
+        let mut leaks = self.leaks();
+        leaks.extend(grows(slope));
+        leaks.into_iter().for_each(|leak| tally.fault(leak));
         SoakReport {
             course: self,
             tally,
             extremes,
             slope,
+            heap_slope,
         }
     }
 
@@ -91,18 +97,15 @@ impl Course {
         &self.rests[from..]
     }
 
-    fn slope(&self) -> Option<Slope> {
+    fn slope(&self, of: fn(&Held) -> Option<f64>) -> Option<Slope> {
         let points = self.after_warm_up().iter();
-        let points = points.filter_map(|rest| Some((rest.at_s / 3600.0, rest.held.resident_mib?)));
+        let points = points.filter_map(|rest| Some((rest.at_s / 3600.0, of(&rest.held)?)));
         Slope::through(&points.collect::<Vec<_>>())
     }
 
-    /// What grew, in words.
-    fn leaks(&self, slope: Option<Slope>) -> Vec<String> {
+    /// What beside memory grew, and what was left, in words.
+    fn leaks(&self) -> Vec<String> {
         let mut leaks = Vec::new();
-        if let Some(slope) = slope.filter(|slope| slope.growth() == Growth::Leak) {
-            leaks.push(format!("leak: resident bytes at rest grow: {slope}"));
-        }
         let rests = self.after_warm_up();
         let grown = |of: fn(&Held) -> Option<usize>| {
             let (front, back) = rests.split_at(rests.len() / 2);
@@ -147,6 +150,12 @@ impl Course {
         }
         left
     }
+}
+
+/// A fault, in words, where resident bytes grow for certain.
+fn grows(slope: Option<Slope>) -> Option<String> {
+    let slope = slope.filter(|slope| slope.growth() == Growth::Leak)?;
+    Some(format!("leak: resident bytes at rest grow: {slope}"))
 }
 
 impl Slope {
@@ -216,6 +225,7 @@ impl SoakReport {
             tally,
             extremes,
             slope,
+            heap_slope,
         } = self;
         json!({
             "seed": course.seed,
@@ -230,6 +240,7 @@ impl SoakReport {
             "faults_shown": tally.shown,
             "looks": extremes.looks,
             "share_over_max": finite(extremes.share_over),
+            "share_stretches": extremes.share_stretches,
             "cpu_share_over_max": finite(extremes.cpu_over),
             "cpu_stretches": extremes.cpu_stretches,
             "resident_mib_max": extremes.resident_mib,
@@ -241,6 +252,8 @@ impl SoakReport {
             "resident_slope_mib_per_h": slope.map(|slope| slope.mib_per_h),
             "resident_slope_error": slope.map(|slope| slope.error),
             "resident_growth": self.growth(),
+            "heap_slope_mib_per_h": heap_slope.map(|slope| slope.mib_per_h),
+            "heap_slope_error": heap_slope.map(|slope| slope.error),
         })
     }
 
@@ -268,15 +281,16 @@ impl SoakReport {
         for (when, held) in course.moments() {
             line(&mut text, &format!("{when}: {held}"));
         }
-        let slope = self
-            .slope
-            .map_or("too few rests".to_owned(), |slope| slope.to_string());
+        let told =
+            |slope: Option<Slope>| slope.map_or("too few rests".to_owned(), |s| s.to_string());
         let growth = match self.growth() {
             Growth::Flat => "flat",
             Growth::Leak => "it grows",
             Growth::Inconclusive => "inconclusive, soak for longer",
         };
+        let (slope, heap) = (told(self.slope), told(self.heap_slope));
         line(&mut text, &format!("resident at rest: {slope}: {growth}"));
+        line(&mut text, &format!("of that in use: {heap}"));
         line(&mut text, &format!("faults: {}", tally.faults));
         for (fault, times) in &tally.shown {
             line(&mut text, &format!("  {times} x {fault}"));
@@ -303,6 +317,7 @@ impl std::fmt::Display for Extremes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let Self {
             share_over,
+            share_stretches,
             cpu_over,
             cpu_stretches,
             unleased_mib,
@@ -312,7 +327,8 @@ impl std::fmt::Display for Extremes {
         write!(
             f,
             "{looks} looks: share of time at most {share_over:+.3} over the one in force by the \
-             machine's account, {cpu_over:+.3} by the system's in {cpu_stretches} stretches; \
+             machine's account in {share_stretches} stretches, {cpu_over:+.3} by the system's in \
+             {cpu_stretches}; \
              {resident_mib:.1} MiB resident at most, {unleased_mib:.1} beside the last rest and what \
              is leased"
         )
@@ -321,11 +337,12 @@ impl std::fmt::Display for Extremes {
 
 impl std::fmt::Display for Held {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mib = shown(self.resident_mib.map(|mib| format!("{mib:.1}")));
+        let mib = |mib: Option<f64>| shown(mib.map(|mib| format!("{mib:.2}")));
+        let (mib, heap) = (mib(self.resident_mib), mib(self.heap_mib));
         let (descriptors, threads) = (shown(self.descriptors), shown(self.threads));
         write!(
             f,
-            "{mib} MiB resident, {descriptors} descriptors, {threads} threads"
+            "{mib} MiB resident, {heap} in use, {descriptors} descriptors, {threads} threads"
         )
     }
 }
@@ -352,6 +369,7 @@ mod tests {
             at_s,
             held: Held {
                 resident_mib: Some(mib),
+                heap_mib: Some(mib / 2.0),
                 descriptors: Some(count),
                 threads: Some(10),
             },

@@ -4,10 +4,11 @@ use std::time::Duration;
 
 use corpgrid_scheduler::{ChangeError, MachineStatus};
 use futures_executor::block_on;
-use gogrid_host::{own_counts, return_freed_blocks};
+use gogrid_host::{heap_in_use, own_counts, return_freed_blocks};
 use serde::Serialize;
 
 use super::books::Operation;
+use super::checks::MIB;
 use super::limits::REST_MAX;
 use super::watch::{resident_mib, status};
 use super::within;
@@ -23,6 +24,9 @@ const BETWEEN_LOOKS: Duration = Duration::from_millis(250);
 #[derive(Clone, Copy, Debug, Default, Serialize)]
 pub(super) struct Held {
     pub(super) resident_mib: Option<f64>,
+    /// Blocks that were asked for and not freed: resident bytes also grow where these do not, by what
+    /// lies between them.
+    pub(super) heap_mib: Option<f64>,
     pub(super) descriptors: Option<usize>,
     pub(super) threads: Option<usize>,
 }
@@ -40,6 +44,7 @@ impl Held {
         let counts = own_counts();
         Self {
             resident_mib: resident_mib(),
+            heap_mib: heap_in_use().map(|bytes| bytes.0 as f64 / MIB),
             descriptors: counts.map(|counts| counts.descriptors),
             threads: counts.map(|counts| counts.threads),
         }
@@ -54,11 +59,11 @@ impl Held {
             Self::now()
         };
         let looks: Vec<Self> = (0..LOOKS).map(|_| look()).collect();
+        let least =
+            |of: fn(&Self) -> Option<f64>| looks.iter().filter_map(of).min_by(f64::total_cmp);
         Self {
-            resident_mib: looks
-                .iter()
-                .filter_map(|held| held.resident_mib)
-                .min_by(f64::total_cmp),
+            resident_mib: least(|held| held.resident_mib),
+            heap_mib: least(|held| held.heap_mib),
             descriptors: looks.iter().filter_map(|held| held.descriptors).min(),
             threads: looks.iter().filter_map(|held| held.threads).min(),
         }

@@ -91,6 +91,7 @@ fn sample(world: &World, status: MachineStatus, began: Instant) -> Option<Sample
     let cpu_s = process_cpu_time().ok()?.as_secs_f64() - own_cpu_s;
     Some(Sample {
         at_s: (now() - began).as_secs_f64(),
+        asked_at_s: status.at_s,
         used: status.memories[0].used_bytes,
         cap: status.memories[0].cap_bytes,
         leased: all().map(|status| status.memories[0].used_bytes).sum(),

@@ -7,12 +7,15 @@ use std::time::Duration;
 use corpgrid_scheduler::{HeterogeneousPipeline, Machine, ResourceConfig};
 
 use super::books::{Books, Operation};
+use super::watched::Watched;
 use crate::clock::{now, sleep};
 
 /// The machine under test with what stands on it. Its locks are held for a look.
 pub(super) struct World {
     pub(super) machine: Arc<Machine>,
     pub(super) books: Arc<Books>,
+    /// What a person may write limits to meanwhile.
+    pub(super) watched: Watched,
     /// The least nice value that this process can have its threads go back to.
     pub(super) least_nice: i32,
     /// Open for a whole round.
@@ -25,10 +28,16 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(machine: Arc<Machine>, books: Arc<Books>, least_nice: i32) -> Self {
+    pub(super) fn new(
+        machine: Arc<Machine>,
+        books: Arc<Books>,
+        watched: Watched,
+        least_nice: i32,
+    ) -> Self {
         Self {
             machine,
             books,
+            watched,
             least_nice,
             first: Mutex::default(),
             second: Mutex::default(),

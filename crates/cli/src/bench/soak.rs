@@ -4,7 +4,7 @@ use std::hash::{BuildHasher, RandomState};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use corpgrid_scheduler::{Device, devices};
+use corpgrid_scheduler::Device;
 use gogrid_bench::SoakOptions;
 use gogrid_hub::{Cache, find};
 
@@ -68,11 +68,9 @@ fn models(named: &[String], interrupt: &Interrupt) -> anyhow::Result<Vec<PathBuf
 fn halves(named: &[String]) -> anyhow::Result<Vec<Device>> {
     let names = match named {
         [] => {
-            let all = devices();
-            let cores = all.first().map(|device| device.cores().to_vec());
-            let cores = cores.unwrap_or_default();
+            let cores = Device::named("cpu")?.cores().to_vec();
             if cores.len() < 2 {
-                return Ok(all);
+                return Ok(vec![Device::named("cpu")?]);
             }
             let (front, back) = cores.split_at(cores.len() / 2);
             vec![name(front), name(back)]

@@ -138,9 +138,15 @@ fn write_standing(text: &mut String, status: &Value) -> anyhow::Result<()> {
         )?;
     }
     for device in list::<DeviceStatus>(&status["devices"])? {
+        if !device.hardware.is_empty() {
+            writeln!(text, "device {}: {}", device.device, device.hardware)?;
+        }
         if let Some(problem) = &device.lost {
             writeln!(text, "lost: {}: {problem}", device.device)?;
         }
+    }
+    for device in list::<String>(&status["left_out"])? {
+        writeln!(text, "not used: {device}")?;
     }
     for failure in list::<ThreadFailure>(&status["failures"])? {
         writeln!(text, "failed: {failure}")?;

@@ -7,13 +7,13 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::Instant;
 
 use gogrid_units::{Bytes, Spawn, contain};
 
 use super::{
-    ANSWER_TIME_MAX, BufferKind, BufferRange, Command, Done, Facts, Failure, KernelSource, Recorder,
-    Submission,
+    ANSWER_TIME_MAX, BufferKind, BufferRange, Command, Done, Facts, Failure, KernelSource,
+    Recorder, Submission,
 };
 use crate::limits::{IMMEDIATE_BYTES, SUBMISSIONS_OPEN_MAX};
 
@@ -59,6 +59,8 @@ struct Shared {
     changed: Condvar,
     is_closing: AtomicBool,
     lost: OnceLock<String>,
+    /// When the device was done with a submission last.
+    last_end: Mutex<Option<Instant>>,
 }
 
 /// Counts what a submission still waits for.
@@ -66,15 +68,37 @@ struct Completion {
     missing: AtomicUsize,
     nanos: Mutex<Option<u64>>,
     done: Mutex<Option<Done>>,
+    submitted: Instant,
+    shared: Weak<Shared>,
+}
+
+/// For devices that do not tell how long they worked.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "a driver reads its device's clock, or else the host's"
+)]
+fn now() -> Instant {
+    Instant::now()
 }
 
 impl Completion {
     /// One thing less to wait for.
     fn arrived(&self) {
         if self.missing.fetch_sub(1, Ordering::AcqRel) == 1 {
-            let nanos = *lock(&self.nanos);
-            self.finish(Ok(nanos));
+            let measured = *lock(&self.nanos);
+            let by_host = self.nanos_by_host();
+            self.finish(Ok(measured.or(by_host)));
         }
+    }
+
+    /// The time since it was submitted, or since the one before it was done.
+    fn nanos_by_host(&self) -> Option<u64> {
+        let shared = self.shared.upgrade()?;
+        let mut last_end = lock(&shared.last_end);
+        let now = now();
+        let begun = last_end.map_or(self.submitted, |end| end.max(self.submitted));
+        *last_end = Some(now);
+        u64::try_from(now.duration_since(begun).as_nanos()).ok()
     }
 
     fn finish(&self, result: Result<Option<u64>, Failure>) {
@@ -106,9 +130,12 @@ impl WgpuRecorder {
             }
         }));
         let facts = facts(adapter, &device);
-        let timers = facts.has_timestamps.then(|| Timers { spare: Arc::default() });
-        let waiter = start_waiter(&device, &shared, spawn)
-            .map_err(|error| Failure::Driver(format!("no thread to wait for the device: {error}")))?;
+        let timers = facts.has_timestamps.then(|| Timers {
+            spare: Arc::default(),
+        });
+        let waiter = start_waiter(&device, &shared, spawn).map_err(|error| {
+            Failure::Driver(format!("no thread to wait for the device: {error}"))
+        })?;
         Ok(Self {
             device,
             queue,
@@ -142,8 +169,25 @@ impl WgpuRecorder {
                 || Failure::Driver(format!("{what}: {error}")),
                 Failure::Lost,
             )),
-            Err(panic) => Err(Failure::Driver(format!("{what}: the driver panicked: {panic}"))),
+            Err(panic) => Err(Failure::Driver(format!(
+                "{what}: the driver panicked: {panic}"
+            ))),
         }
+    }
+
+    /// Has the buffers of a submission that failed as they were before it.
+    fn take_back(&self, uploads: &[&WgpuBuffer], readback: Option<&WgpuBuffer>) {
+        let taken = self.call("buffers of a failed submission", 0, || {
+            for upload in uploads {
+                upload.0.map_async(wgpu::MapMode::Write, .., |_| ());
+            }
+            if let Some(readback) = readback {
+                readback.0.unmap();
+            }
+            self.device.poll(wgpu::PollType::Poll)
+        });
+        // What failed before has been told; a buffer that is not there fails its next use.
+        let _ = taken;
     }
 
     fn encode(&self, commands: &[Command<'_, Self>], timer: Option<&Timer>) -> wgpu::CommandBuffer {
@@ -161,7 +205,9 @@ impl WgpuRecorder {
                 Command::Dispatch { .. } => {
                     let mut pass = encoder.begin_compute_pass(&Default::default());
                     dispatch(&mut pass, command);
-                    while let Some(next) = commands.next_if(|c| matches!(c, Command::Dispatch { .. })) {
+                    while let Some(next) =
+                        commands.next_if(|c| matches!(c, Command::Dispatch { .. }))
+                    {
                         dispatch(&mut pass, next);
                     }
                 }
@@ -187,10 +233,14 @@ impl WgpuRecorder {
             move |_mapped: Result<(), wgpu::BufferAsyncError>| completion.arrived()
         };
         for upload in uploads {
-            upload.0.map_async(wgpu::MapMode::Write, .., arrived(completion));
+            upload
+                .0
+                .map_async(wgpu::MapMode::Write, .., arrived(completion));
         }
         if let Some(readback) = readback {
-            readback.0.map_async(wgpu::MapMode::Read, .., arrived(completion));
+            readback
+                .0
+                .map_async(wgpu::MapMode::Read, .., arrived(completion));
         }
         if let (Some(timer), Some(timers)) = (timer, &self.timers) {
             let (completion, timers) = (Arc::clone(completion), Arc::downgrade(&timers.spare));
@@ -206,7 +256,8 @@ impl WgpuRecorder {
             });
         }
         let completion = Arc::clone(completion);
-        self.queue.on_submitted_work_done(move || completion.arrived());
+        self.queue
+            .on_submitted_work_done(move || completion.arrived());
     }
 }
 
@@ -326,7 +377,9 @@ impl Recorder for WgpuRecorder {
             layout: &pipeline.layout,
             entries: &entries,
         };
-        self.call("a kernel's buffers", 0, || self.device.create_bind_group(&descriptor))
+        self.call("a kernel's buffers", 0, || {
+            self.device.create_bind_group(&descriptor)
+        })
     }
 
     fn fill(&self, upload: &WgpuBuffer, bytes: &[u8]) -> Result<(), Failure> {
@@ -350,26 +403,36 @@ impl Recorder for WgpuRecorder {
             let problem = format!("{SUBMISSIONS_OPEN_MAX} submissions are open");
             return Err(Failure::Driver(problem));
         }
-        let timer = self.timers.as_ref().map(|timers| timers.get(&self.device));
+        let is_timed = self.timers.is_some();
         let buffers = uploads.len() + usize::from(readback.is_some());
         let completion = Arc::new(Completion {
-            missing: AtomicUsize::new(1 + buffers + usize::from(timer.is_some())),
+            missing: AtomicUsize::new(1 + buffers + usize::from(is_timed)),
             nanos: Mutex::new(None),
             done: Mutex::new(Some(done)),
+            submitted: now(),
+            shared: Arc::downgrade(&self.shared),
         });
         let index = self.call("a submission", 0, || {
+            let timer = self.timers.as_ref().map(|timers| timers.get(&self.device));
             let commands = self.encode(commands, timer.as_ref());
             let index = self.queue.submit([commands]);
             self.map((uploads, readback), timer, &completion);
             index
         });
-        let index = index.inspect_err(|_| {
-            // The caller is told by the error alone.
-            lock(&completion.done).take();
-        })?;
-        lock(&self.shared.open).push_back((index, completion));
-        self.shared.changed.notify_all();
-        Ok(())
+        match index {
+            Ok(index) => {
+                lock(&self.shared.open).push_back((index, completion));
+                self.shared.changed.notify_all();
+                Ok(())
+            }
+            Err(failure) => {
+                self.take_back(uploads, readback);
+                // Told once: by the error, unless it was told before.
+                lock(&completion.done)
+                    .take()
+                    .map_or(Ok(()), |_| Err(failure))
+            }
+        }
     }
 
     fn read(&self, readback: &WgpuBuffer, out: &mut [u8]) -> Result<(), Failure> {
@@ -420,7 +483,8 @@ fn request_device(adapter: &wgpu::Adapter) -> Result<(wgpu::Device, wgpu::Queue)
         let problem = "not supported: the adapter has no immediate data (push constants)";
         return Err(Failure::Driver(problem.to_owned()));
     }
-    let useful = F::IMMEDIATES | F::SUBGROUP | F::TIMESTAMP_QUERY | F::TIMESTAMP_QUERY_INSIDE_ENCODERS;
+    let useful =
+        F::IMMEDIATES | F::SUBGROUP | F::TIMESTAMP_QUERY | F::TIMESTAMP_QUERY_INSIDE_ENCODERS;
     let limits = wgpu::Limits {
         max_immediate_size: IMMEDIATE_BYTES,
         ..adapter.limits()
@@ -445,8 +509,10 @@ fn facts(adapter: &wgpu::Adapter, device: &wgpu::Device) -> Facts {
     let (info, limits, has) = (adapter.get_info(), device.limits(), device.features());
     Facts {
         name: info.name,
-        binding_bytes_max: limits.max_storage_buffer_binding_size,
-        buffer_bytes_max: limits.max_buffer_size,
+        binding_bytes_max: limits
+            .max_storage_buffer_binding_size
+            .min(limits.max_buffer_size),
+        buffers_max: limits.max_storage_buffers_per_shader_stage,
         shared_bytes: limits.max_compute_workgroup_storage_size,
         invocations_max: limits.max_compute_invocations_per_workgroup,
         groups_max: limits.max_compute_workgroups_per_dimension,
@@ -503,7 +569,12 @@ impl Timer {
     /// Nanoseconds between its timestamps, from its mapped buffer.
     fn take(&self, period: f32) -> Option<u64> {
         let view = self.readback.get_mapped_range(..).ok()?;
-        let at = |i: usize| view[8 * i..8 * i + 8].try_into().map(u64::from_le_bytes).ok();
+        let at = |i: usize| {
+            view[8 * i..8 * i + 8]
+                .try_into()
+                .map(u64::from_le_bytes)
+                .ok()
+        };
         let ticks = at(1)?.checked_sub(at(0)?);
         drop(view);
         self.readback.unmap();
@@ -521,7 +592,7 @@ fn start_waiter(
     let (device, shared) = (device.clone(), Arc::clone(shared));
     let wait = move || {
         while let Some((index, completion)) = shared.next() {
-            if contain(|| shared.wait_for(&device, &index)).is_err() {
+            if contain(|| shared.wait_for(&device, index)).is_err() {
                 shared.lose("the driver panicked while it was waited for");
             }
             if let Some(problem) = shared.lost.get() {
@@ -556,23 +627,20 @@ impl Shared {
         open.len()
     }
 
-    /// Waits for a submission; a device that does not answer for long is lost.
-    fn wait_for(&self, device: &wgpu::Device, index: &wgpu::SubmissionIndex) {
-        let part = Duration::from_millis(500);
-        let mut waited = Duration::ZERO;
-        while self.lost.get().is_none() {
-            let poll = wgpu::PollType::Wait {
-                submission_index: Some(index.clone()),
-                timeout: Some(part),
-            };
-            match device.poll(poll) {
-                Ok(_) => return,
-                Err(wgpu::PollError::Timeout) if waited < ANSWER_TIME_MAX => waited += part,
-                Err(wgpu::PollError::Timeout) => {
-                    return self.lose(&format!("no answer for {} s", waited.as_secs()));
-                }
-                Err(error) => return self.lose(&error.to_string()),
+    /// Waits for a submission; a device that does not answer for long is lost. One long wait, not several
+    /// short ones: after a wait that timed out, `wgpu` 30 panics where another thread saw the queue empty
+    /// meanwhile.
+    fn wait_for(&self, device: &wgpu::Device, index: wgpu::SubmissionIndex) {
+        let poll = wgpu::PollType::Wait {
+            submission_index: Some(index),
+            timeout: Some(ANSWER_TIME_MAX),
+        };
+        match device.poll(poll) {
+            Ok(_) => {}
+            Err(wgpu::PollError::Timeout) => {
+                self.lose(&format!("no answer for {} s", ANSWER_TIME_MAX.as_secs()));
             }
+            Err(error) => self.lose(&error.to_string()),
         }
     }
 

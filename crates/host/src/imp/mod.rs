@@ -62,8 +62,8 @@ pub(crate) use absent::battery;
 
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
-    battery, core_siblings, cpu_quota, current_core, own_counts, return_freed_blocks,
-    unmap_freed_blocks,
+    battery, core_siblings, cpu_quota, current_core, heap_in_use, keep_arenas_few, may_have_gpu,
+    own_counts, quiet_drivers, return_freed_blocks, unmap_freed_blocks,
 };
 
 /// Not asked of other systems.
@@ -71,6 +71,16 @@ pub(crate) use linux::{
 pub(crate) fn cpu_quota() -> Option<f64> {
     None
 }
+
+/// Other systems are not asked: their drivers tell.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn may_have_gpu() -> bool {
+    true
+}
+
+/// Other systems' drivers write nothing.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn quiet_drivers() {}
 
 /// Not asked of other systems.
 #[cfg(not(target_os = "linux"))]
@@ -88,6 +98,18 @@ pub(crate) fn core_siblings(_cores: &CoreSet) -> Vec<(usize, CoreSet)> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn own_counts() -> Option<crate::own::OwnCounts> {
     None
+}
+
+/// Other systems' allocators are not asked.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn heap_in_use() -> Option<gogrid_units::Bytes> {
+    None
+}
+
+/// Other systems' allocators are not told.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn keep_arenas_few() -> bool {
+    false
 }
 
 /// Other systems' allocators are not told.

@@ -67,12 +67,14 @@ fn sample(gpu: &Device<'_>, seen: &mut u64) -> Result<GpuSample, NvmlError> {
     })
 }
 
-/// Our mean share of the driver's figures since the last ones seen. Where it keeps none, as while
-/// nobody computes, there is none of ours.
+/// Our mean share of the driver's figures since the last ones seen; 0 where it keeps none, as while nobody
+/// computes, or tells none of processes.
 fn ours(gpu: &Device<'_>, seen: &mut u64) -> Result<f64, NvmlError> {
     let figures = match gpu.process_utilization_stats(*seen) {
         Ok(figures) => figures,
-        Err(NvmlError::NotFound) => return Ok(0.0),
+        Err(NvmlError::NotFound | NvmlError::NotSupported | NvmlError::NoPermission) => {
+            return Ok(0.0);
+        }
         Err(error) => return Err(error),
     };
     *seen = figures

@@ -1,7 +1,9 @@
 use crate::args::{Args, int_or, text, wrong};
 use crate::budget::Budget;
 use crate::error::Error;
+use crate::format;
 use crate::lexer::is_space;
+use crate::limits::FLOAT_DIGITS_MAX;
 use crate::ops::{self, Number};
 use crate::value::Value;
 
@@ -28,11 +30,11 @@ pub(super) fn int(value: Value, args: Args, budget: &Budget) -> Result<Value, Er
         Value::Bool(value) => return Ok(Value::Int(i64::from(*value))),
         Value::Float(value) => Some(*value),
         Value::Str(text) | Value::Markup(text) => {
-            budget.work(text.len())?;
+            budget.work(4 * text.len())?;
             if let Some(value) = int_of_text(text.as_str(), base)? {
                 return Ok(Value::Int(value));
             }
-            float_of_text(text.as_str())?
+            float_of_text(text.as_str(), budget)?
         }
         _ => None,
     };
@@ -89,8 +91,8 @@ pub(super) fn float(value: Value, args: Args, budget: &Budget) -> Result<Value, 
     let float = match &value {
         Value::Undefined(name) => return Err(Value::undefined_error(name.as_ref())),
         Value::Str(text) | Value::Markup(text) => {
-            budget.work(text.len())?;
-            float_of_text(text.as_str())?
+            budget.work(4 * text.len())?;
+            float_of_text(text.as_str(), budget)?
         }
         other => ops::number(other).map(ops::float_of),
     };
@@ -98,8 +100,9 @@ pub(super) fn float(value: Value, args: Args, budget: &Budget) -> Result<Value, 
 }
 
 /// As Python's `float(text)`; `None` where that raises.
-fn float_of_text(text: &str) -> Result<Option<f64>, Error> {
+fn float_of_text(text: &str, budget: &Budget) -> Result<Option<f64>, Error> {
     let text = text.trim_matches(is_space);
+    budget.steps(text.len().min(FLOAT_DIGITS_MAX) as u64)?;
     let is_other_digit = |char: char| !char.is_ascii() && char.is_numeric();
     if text.contains(is_other_digit) {
         return Err(Error::unsupported("digits other than 0 to 9 in a number"));
@@ -115,7 +118,7 @@ fn float_of_text(text: &str) -> Result<Option<f64>, Error> {
     Ok(text.replace('_', "").parse().ok())
 }
 
-pub(super) fn round(value: Value, args: Args, _: &Budget) -> Result<Value, Error> {
+pub(super) fn round(value: Value, args: Args, budget: &Budget) -> Result<Value, Error> {
     let [precision, method] = args.bind("round", ["precision", "method"])?;
     let precision = int_or(precision.as_ref(), 0, "round")?;
     let method = match method {
@@ -135,7 +138,7 @@ pub(super) fn round(value: Value, args: Args, _: &Budget) -> Result<Value, Error
     match (method, number) {
         ("common", Number::Int(value)) if places >= 0 => Ok(Value::Int(value)),
         ("common", Number::Int(_)) => Err(Error::unsupported("rounding an integer to tens")),
-        ("common", Number::Float(value)) => Ok(Value::Float(rounded(value, places)?)),
+        ("common", Number::Float(value)) => rounded(value, places, budget).map(Value::Float),
         ("ceil" | "floor", number) => {
             if places < 0 {
                 return Err(Error::unsupported("rounding up or down to tens"));
@@ -159,9 +162,10 @@ pub(super) fn round(value: Value, args: Args, _: &Budget) -> Result<Value, Error
 }
 
 /// To the nearest, halves to even, by the exact value of the float.
-fn rounded(value: f64, places: i32) -> Result<f64, Error> {
+fn rounded(value: f64, places: i32, budget: &Budget) -> Result<f64, Error> {
     match usize::try_from(places) {
         Ok(places) if value.is_finite() => {
+            budget.steps(format::digits(value, places))?;
             let text = format!("{value:.places$}");
             text.parse()
                 .map_err(|_| Error::runtime("the number cannot be rounded"))

@@ -211,7 +211,10 @@ impl Braces<'_> {
     }
 
     fn write_float(&mut self, value: f64, spec: &Spec) -> Result<(), Error> {
-        self.budget.steps(spec.precision.unwrap_or(0) as u64 / 4)?;
+        if spec.kind.is_some() {
+            let precision = spec.precision.unwrap_or(6);
+            self.budget.steps(number::digits(value, precision))?;
+        }
         let text = match (spec.kind, spec.precision) {
             (None, None) => show::float(value),
             (None, Some(_)) => {

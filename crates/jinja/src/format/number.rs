@@ -1,5 +1,13 @@
 use crate::error::Error;
-use crate::limits::WIDTH_MAX;
+use crate::limits::{FLOAT_DIGITS_MAX, WIDTH_MAX};
+
+/// The digits that are worked out one by one to write `value` with `precision` of them after its
+/// point, or in all.
+pub(crate) fn digits(value: f64, precision: usize) -> u64 {
+    // Up to 308; the bound holds for what is no number, and for infinity too.
+    let whole = value.abs().log10().max(0.0) as usize;
+    whole.saturating_add(precision).min(FLOAT_DIGITS_MAX) as u64
+}
 
 /// `value` as `e`, `f` or `g` of C write it, in upper case for the upper-case letters.
 pub(super) fn float(

@@ -191,8 +191,8 @@ impl Percent<'_> {
                     return Err(crate::args::wrong("the format", "a number", value));
                 };
                 let precision = spec.precision.unwrap_or(6);
-                self.budget.steps(precision as u64 / 4)?;
                 let number = ops::float_of(number);
+                self.budget.steps(number::digits(number, precision))?;
                 let text = number::float(number, kind, precision, spec.alternate)?;
                 self.sink.number(&text, "", &spec)
             }

@@ -14,7 +14,8 @@ pub(crate) fn upper(text: &Text, budget: &Budget) -> Result<Text, Error> {
 }
 
 pub(crate) fn lower(text: &Text, budget: &Budget) -> Result<Text, Error> {
-    budget.work(4 * text.len())?;
+    let is_ascii = text.as_str().is_ascii();
+    budget.work(if is_ascii { 4 } else { 8 } * text.len())?;
     budget.memory(3 * text.len())?;
     let all = text.as_str().to_lowercase();
     let mut out = Builder::default();

@@ -86,12 +86,8 @@ pub(super) fn filled(
 ) -> Result<Text, Error> {
     budget.work(text.len())?;
     let mut out = Builder::default();
-    for _ in 0..left {
-        out.push(fill, budget)?;
-    }
+    out.repeat(fill, left, budget)?;
     out.push(text, budget)?;
-    for _ in 0..right {
-        out.push(fill, budget)?;
-    }
+    out.repeat(fill, right, budget)?;
     Ok(out.finish())
 }

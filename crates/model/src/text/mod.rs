@@ -3,6 +3,7 @@
 mod alphabet;
 mod bpe;
 mod budget;
+mod bytes;
 mod decode;
 mod directory;
 mod encoder;
@@ -33,5 +34,6 @@ pub use special::SpecialTokens;
 pub use template::{ChatTemplate, ChatText, CivilTime, Message};
 pub use tokenizer::Tokenizer;
 
+pub(crate) use bytes::BYTE_TOKENS;
 pub(crate) use directory::read_directory;
 pub(crate) use vocabulary::GgufVocabulary;

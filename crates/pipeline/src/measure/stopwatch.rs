@@ -97,6 +97,11 @@ impl<'a> Stopwatch<'a> {
         }
     }
 
+    /// What the thread used since its last step is not the device's.
+    pub(super) fn forget_load(&self) {
+        (self.meter.loaded)();
+    }
+
     /// Seconds for a row in such steps, after a step to warm up: the shorter of two stretches that
     /// agree, or else the shortest with its distance from the next.
     pub(super) fn seconds_per_row(

@@ -19,9 +19,7 @@ use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
 use std::time::Duration;
 
-use corpgrid_scheduler::{
-    HeterogeneousPipeline, Mode, Options, Ruling, Settings, Verdict, devices,
-};
+use corpgrid_scheduler::{Device, HeterogeneousPipeline, Mode, Options, Ruling, Settings, Verdict};
 use futures_channel::oneshot;
 use futures_executor::block_on;
 use futures_util::future::{Either, select};
@@ -33,7 +31,7 @@ use crate::table::{
 };
 
 const USAGE: &str = "usage: test_resource_limiting [--mode conservative|default|aggressive] \
-                     [--model FILE]";
+                     [--model FILE] [--device D]...";
 
 /// How long each part may take: others' load, or anything else that stops the pipeline, is not
 /// waited out for longer.
@@ -52,8 +50,15 @@ fn main() -> ExitCode {
 }
 
 fn run_mode() -> Fallible<()> {
-    let (mode, model) = arguments()?;
+    let Asked {
+        mode,
+        model,
+        mut devices,
+    } = arguments()?;
     let path = model.map_or_else(cached, Ok)?;
+    if devices.is_empty() {
+        devices = corpgrid_scheduler::devices();
+    }
     let Settings {
         limits,
         away,
@@ -65,31 +70,49 @@ fn run_mode() -> Fallible<()> {
         policy,
         ..Options::default()
     };
-    let pipeline = Arc::new(HeterogeneousPipeline::open(&devices(), &path, options)?);
-    let table = block_on(measure(&pipeline, mode))?;
+    let pipeline = Arc::new(HeterogeneousPipeline::open(&devices, &path, options)?);
+    let cores = devices.iter().map(|device| device.cores().len()).sum();
+    let table = block_on(measure(&pipeline, (mode, cores)))?;
     table.print();
     Ok(())
 }
 
-/// The mode, and the model's file if one is named.
-fn arguments() -> Fallible<(Mode, Option<PathBuf>)> {
-    let (mut mode, mut model) = (Mode::Default, None);
+/// What the command line asks for.
+struct Asked {
+    mode: Mode,
+    /// The model's file, if one is named.
+    model: Option<PathBuf>,
+    /// The devices that are named.
+    devices: Vec<Device>,
+}
+
+fn arguments() -> Fallible<Asked> {
+    let mut asked = Asked {
+        mode: Mode::Default,
+        model: None,
+        devices: Vec::new(),
+    };
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let value = words.next().ok_or(USAGE)?;
         match (word.as_str(), value.as_str()) {
-            ("--mode", "conservative") => mode = Mode::Conservative,
-            ("--mode", "default") => mode = Mode::Default,
-            ("--mode", "aggressive") => mode = Mode::Aggressive,
+            ("--mode", "conservative") => asked.mode = Mode::Conservative,
+            ("--mode", "default") => asked.mode = Mode::Default,
+            ("--mode", "aggressive") => asked.mode = Mode::Aggressive,
             ("--mode", other) => return Err(format!("unknown mode {other:?}; {USAGE}").into()),
-            ("--model", file) => model = Some(PathBuf::from(file)),
+            ("--model", file) => asked.model = Some(PathBuf::from(file)),
+            ("--device", name) => asked.devices.push(Device::named(name)?),
             _ => return Err(USAGE.into()),
         }
     }
-    Ok((mode, model))
+    Ok(asked)
 }
 
-async fn measure(pipeline: &Arc<HeterogeneousPipeline>, mode: Mode) -> Fallible<Table> {
+/// The rows of a pipeline whose CPU devices have so many cores.
+async fn measure(
+    pipeline: &Arc<HeterogeneousPipeline>,
+    (mode, cores): (Mode, usize),
+) -> Fallible<Table> {
     let clock = Clock::start();
     within("waiting to begin", until_open(pipeline, clock), pipeline).await?;
     let crowd = within("requests at once", crowd(pipeline, clock), pipeline).await?;
@@ -102,7 +125,7 @@ async fn measure(pipeline: &Arc<HeterogeneousPipeline>, mode: Mode) -> Fallible<
         &crowd,
         refused_over_the_cap(pipeline, &crowd).await?,
     )?;
-    compute_rows(&mut table, &compute, &status.limits);
+    compute_rows(&mut table, &compute, (&status.limits, cores));
     priority_rows(&mut table, &status)?;
     start_rows(&mut table, &crowd, &status);
     pause_row(&mut table, pauses)?;

@@ -108,6 +108,8 @@ pub(crate) struct Compute {
     pub(crate) used: Vec<Used>,
     pub(crate) before: Status,
     pub(crate) after: Status,
+    /// Seconds between the two.
+    pub(crate) between_s: f64,
 }
 
 /// The CPU time that the process takes while one request generates, from the system's account of
@@ -132,6 +134,7 @@ pub(crate) async fn compute(pipeline: &HeterogeneousPipeline, clock: Clock) -> F
         used,
         before,
         after,
+        between_s: now_s(clock) - began,
     })
 }
 

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs;
 
 use corpgrid_scheduler::status::ThreadStatus;
-use corpgrid_scheduler::{Mode, ResourceConfig, Status, devices};
+use corpgrid_scheduler::{Mode, ResourceConfig, Status};
 use gogrid_host::{IoPriority, resident};
 
 use crate::measured::{Compute, Crowd, Used};
@@ -26,7 +26,10 @@ pub(crate) fn memory_rows(table: &mut Table, crowd: &Crowd, refused: String) -> 
                 mib(device.memory_used_bytes),
                 mib(device.memory_cap_bytes)
             ),
-            format!("process resident at most {}", mib(resident()?.peak.0)),
+            match has_its_own(fullest, &device.device) {
+                true => "the GPU's own account, which no process's resident bytes show".to_owned(),
+                false => format!("process resident at most {}", mib(resident()?.peak.0)),
+            },
         ]);
         let (weights, kv) = (mib(device.weights_bytes), mib(device.kv_bytes));
         let kinds = format!(
@@ -40,20 +43,66 @@ pub(crate) fn memory_rows(table: &mut Table, crowd: &Crowd, refused: String) -> 
     Ok(())
 }
 
+/// Whether a device has a memory of its own, which no process's resident bytes show.
+fn has_its_own(status: &Status, device: &str) -> bool {
+    status.memories.iter().any(|memory| memory.memory == device)
+}
+
+fn is_gpu(device: &str) -> bool {
+    device.starts_with("gpu")
+}
+
 fn mib(bytes: u64) -> String {
     format!("{:.1} MiB", bytes as f64 / f64::from(1 << 20))
 }
 
-pub(crate) fn compute_rows(table: &mut Table, compute: &Compute, limits: &ResourceConfig) {
-    let Compute {
-        used,
-        before,
-        after,
-    } = compute;
-    let [first, .., last] = &used[..] else {
+pub(crate) fn compute_rows(
+    table: &mut Table,
+    compute: &Compute,
+    (limits, cores): (&ResourceConfig, usize),
+) {
+    let [first, .., last] = &compute.used[..] else {
         return table.row(["compute", "", "", "too few tokens"].map(str::to_owned));
     };
-    let cores: usize = devices().iter().map(|device| device.cores().len()).sum();
+    let spans = compute.used.windows(2);
+    let spans = spans.map(|pair| pair[1].allowed * (pair[1].wall_s - pair[0].wall_s));
+    let allowed = spans.sum::<f64>() / (last.wall_s - first.wall_s);
+    let held = [
+        format!("{:.3}", limits.max_compute_usage_percent),
+        format!("{allowed:.3} allowed by the policy, on average"),
+    ];
+    if cores > 0 {
+        cpu_row(table, &compute.used, (cores, held.clone()));
+    }
+    let devices = compute.before.devices.iter().zip(&compute.after.devices);
+    for (before, after) in devices {
+        let busy = after.busy_s - before.busy_s;
+        let (rest, away) = (after.rest_s - before.rest_s, after.yield_s - before.yield_s);
+        if is_gpu(&after.device) {
+            let [asked, allowed] = held.clone();
+            let share = busy / compute.between_s;
+            table.row([
+                format!("compute of {}", after.device),
+                asked,
+                allowed,
+                format!(
+                    "{share:.3} over {:.1} s, by its own clock",
+                    compute.between_s
+                ),
+            ]);
+        }
+        let times = format!("worked {busy:.2} s, rested {rest:.2} s, gave way {away:.2} s");
+        let what = match is_gpu(&after.device) {
+            true => format!("  work on {}", after.device),
+            false => format!("  threads on {}", after.device),
+        };
+        table.row([what, String::new(), times, String::new()]);
+    }
+}
+
+/// The CPU time of the process, over that of so many cores.
+fn cpu_row(table: &mut Table, used: &[Used], (cores, held): (usize, [String; 2])) {
+    let [first, .., last] = used else { return };
     let share =
         |from: &Used, to: &Used| (to.cpu_s - from.cpu_s) / (to.wall_s - from.wall_s) / cores as f64;
     // From each token to the first that is a tenth of a second later, or a little more.
@@ -66,29 +115,17 @@ pub(crate) fn compute_rows(table: &mut Table, compute: &Compute, limits: &Resour
     let (least, most) = windows.fold((f64::INFINITY, 0.0), |(least, most), share| {
         (share.min(least), share.max(most))
     });
-    let spans = used
-        .windows(2)
-        .map(|pair| pair[1].allowed * (pair[1].wall_s - pair[0].wall_s));
     let stretch = last.wall_s - first.wall_s;
+    let [asked, allowed] = held;
     table.row([
         format!("compute of {cores} cores"),
-        format!("{:.3}", limits.max_compute_usage_percent),
-        format!(
-            "{:.3} allowed by the policy, on average",
-            spans.sum::<f64>() / stretch
-        ),
+        asked,
+        allowed,
         format!(
             "{:.3} over {stretch:.1} s; {least:.3} to {most:.3} in any 0.1 s",
             share(first, last)
         ),
     ]);
-    for (before, after) in before.devices.iter().zip(&after.devices) {
-        let busy = after.busy_s - before.busy_s;
-        let (rest, away) = (after.rest_s - before.rest_s, after.yield_s - before.yield_s);
-        let times = format!("worked {busy:.2} s, rested {rest:.2} s, gave way {away:.2} s");
-        let what = format!("  threads on {}", after.device);
-        table.row([what, String::new(), times, String::new()]);
-    }
 }
 
 /// What each thread has, as the system gave it back, and what the kernel lists.
@@ -112,13 +149,8 @@ pub(crate) fn priority_rows(table: &mut Table, status: &Status) -> Fallible<()> 
         let what = format!("  {}", thread.name);
         table.row([what, asked, held(thread), String::new()]);
     }
-    if status
-        .threads
-        .iter()
-        .filter(|thread| thread.excepted.is_some())
-        .count()
-        == 1
-    {
+    // The thread that submits to a GPU is among them.
+    if !status.devices.iter().any(|device| is_gpu(&device.device)) {
         let none = [
             "  GPU submission",
             "excepted",

@@ -34,8 +34,13 @@ pub(super) enum Stages {
     Standing,
     /// A device is gone, with what its stages held. Steps and starts wait for stages elsewhere.
     Lost,
-    /// For good.
+    /// For good, unless it is for want of a place: stages may stand somewhere again.
     Failed(GenerateError),
+}
+
+/// Whether a model failed for want of a place, which it may find again.
+fn wants_a_place(error: &GenerateError) -> bool {
+    matches!(error, GenerateError::NoPlaceLeft { .. })
 }
 
 impl Core {
@@ -128,8 +133,12 @@ impl Core {
         );
         self.take_waiting_leases();
         self.layout = layout;
-        if matches!(self.stages, Stages::Lost) {
-            self.stages = Stages::Standing;
+        match &self.stages {
+            Stages::Lost => self.stages = Stages::Standing,
+            Stages::Failed(error) if wants_a_place(error) => {
+                (self.stages, self.degraded) = (Stages::Standing, None);
+            }
+            Stages::Standing | Stages::Failed(_) => {}
         }
     }
 
@@ -149,12 +158,15 @@ impl Core {
         }
     }
 
-    /// Nothing can run any more: what runs and waits ends with the error, and so does all that comes.
+    /// Nothing can run any more: what runs and waits ends with the error, and so does all that comes, until
+    /// stages stand somewhere again where it is for want of a place.
     pub(super) fn fail_for_good(&mut self, error: GenerateError) {
-        if matches!(self.stages, Stages::Failed(_)) {
+        if let Stages::Failed(first) = &self.stages
+            && (!wants_a_place(first) || wants_a_place(&error))
+        {
             return;
         }
-        self.degrade(&error);
+        self.degraded = Some(error.to_string());
         self.stages = Stages::Failed(error);
         self.end_failed();
     }

@@ -69,7 +69,8 @@ pub(crate) enum Input {
     /// Stages stand elsewhere and hold no keys and values. No step is in flight, and what was still
     /// to be released is not.
     Replaced(Layout),
-    /// Nothing can run any more, for this reason. Where it comes again, the first counts.
+    /// Nothing can run any more, for this reason. Where it comes again, the first counts; one for want of a
+    /// place counts until stages stand elsewhere or another comes.
     Failed(GenerateError),
 }
 

@@ -99,6 +99,8 @@ pub(super) struct Published {
     pub(super) cancel: Cancel,
     /// Whether it has requests.
     pub(super) is_busy: AtomicBool,
+    /// Whether its stages are to stand where they would if the model were opened now.
+    pub(super) seeks_place: AtomicBool,
     /// How often its thread came out of its sleep.
     pub(super) wake_ups: AtomicU64,
     /// Why nothing runs any more.
@@ -133,6 +135,12 @@ impl EngineInbox {
 
     /// Wakes it to look at what has changed.
     pub(crate) fn ring(&self) {
+        self.bell.ring();
+    }
+
+    /// Has its stages stand where they would if the model were opened now: a device is back.
+    pub(crate) fn seek_place(&self) {
+        self.published.seeks_place.store(true, Ordering::Release);
         self.bell.ring();
     }
 

@@ -18,6 +18,7 @@ use super::inbox::{EngineInbox, Message};
 use super::placement::{Placement, Standing};
 use crate::core::Layout;
 use crate::error::{GenerateError, OpenError, Refusal};
+use crate::log;
 use crate::machine::{Crew, ThreadPlace};
 use crate::opening::Opener;
 use crate::placing::check_line;
@@ -104,6 +105,42 @@ impl Relocator {
         };
         // Where no thread can be started, `done` is dropped, and its caller hears that.
         let _ = self.crew.start(work);
+    }
+
+    /// Has the stages stand where they would if the model were opened now, between two steps. Where that
+    /// cannot be, they stay where they are, or stand nowhere as before.
+    pub(crate) fn go_back(self: &Arc<Self>) {
+        let Some(permit) = self.moves.take() else {
+            // The caller that moves them decides.
+            return;
+        };
+        let relocator = Arc::clone(self);
+        let work = move || {
+            let turn = relocator.turn();
+            let moved = guarded(|| relocator.stand_as_at_first());
+            drop((turn, permit));
+            if let Err(problem) = moved {
+                log::info(&format_args!(
+                    "a device is back, and not used yet: {problem}"
+                ));
+            }
+        };
+        // Where no thread can be started, they stay.
+        let _ = self.crew.start(work);
+    }
+
+    fn stand_as_at_first(&self) -> Result<(), OpenError> {
+        if self.inbox.placement().spans.is_empty() {
+            let standing = self.opener.stand_first(&self.inbox)?;
+            // Dropped when the engine goes on.
+            let _ = self.tell(Relocated::Replaced(standing)).recv();
+            return Ok(());
+        }
+        let spans = self.opener.first_spans()?;
+        match spans == self.inbox.placement().spans {
+            true => Ok(()),
+            false => self.relocate(spans),
+        }
     }
 
     /// Places the model anew on the devices that are left, after `lost` says what happened. What `old`

@@ -78,6 +78,7 @@ pub(crate) fn channel(
             placement: ArcSwap::from_pointee(placement),
             cancel: Cancel::default(),
             is_busy: AtomicBool::new(false),
+            seeks_place: AtomicBool::new(false),
             wake_ups: AtomicU64::new(0),
             failure: OnceLock::new(),
             tells: Places::new(TELLS_MAX),
@@ -193,7 +194,7 @@ impl State {
         Self {
             core,
             runner: Some(runner),
-            paces: hardware.paces(),
+            paces: hardware.thread_paces.clone(),
             hardware,
             relocator,
             inbox,
@@ -241,10 +242,11 @@ impl State {
             look.answer(self.view());
         }
         self.recover_if_lost();
+        self.go_back_if_asked();
         self.send_out();
         self.free_spares_if_idle();
         self.give_up_stages_if_still();
-        // It runs on any of the devices' cores, so all answer for it.
+        // It runs on any of the CPUs' cores, so all answer for it.
         DutyPace::charge_thread(&self.paces);
     }
 

@@ -96,6 +96,7 @@ fn pipeline(model: &Arc<Model>, places: &[(usize, Span)]) -> (HeterogeneousPipel
                 ..CpuOptions::new(1, loan.memory, loan.pace)
             };
             let inner = CpuBackend::new(&options).expect("a team of one");
+            let heard = Arc::clone(&heard);
             Box::new(Overheard { inner, heard }) as Box<dyn Backend>
         })
     };

@@ -229,7 +229,8 @@ impl Story {
     fn begin(trap: Arc<Trap>, is_timed: bool) -> Self {
         let device = |core| {
             let trap = Arc::clone(&trap);
-            TestDevice::cpu(core, |loan| {
+            TestDevice::cpu(core, move |loan| {
+                let trap = Arc::clone(&trap);
                 let inner = Box::new(FakeBackend::new(loan.memory));
                 Box::new(Trapped { trap, inner }) as Box<dyn Backend>
             })

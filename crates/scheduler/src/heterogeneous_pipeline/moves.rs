@@ -1,6 +1,7 @@
 //! Layers that move while requests run, devices that are lost, and several models on one machine.
 
 use std::sync::Mutex;
+use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
 use futures_util::StreamExt;
@@ -15,6 +16,8 @@ use super::tests::{collect, fake_cpu, free, greedy, model, request};
 use super::*;
 use crate::fixture::{TestDevice, TestMachine};
 use crate::generation::Event;
+use crate::limits::RETRY_LOST_AFTER_MIN;
+use crate::machine::Loan;
 
 /// What a backend leaves for its test when it is opened.
 type Handle = Arc<Mutex<Option<AcceleratorHandle>>>;
@@ -45,11 +48,24 @@ fn accelerator(memory: usize, script: AcceleratorScript) -> (TestDevice, Handle)
         nanos_per_row: 20_000,
         ..script
     };
-    let device = TestDevice::accelerator(memory, memory, move |loan| {
-        let device = FakeAccelerator::new(loan.memory, loan.pace, script);
-        *its.lock().expect("no panic") = Some(device.handle());
-        Box::new(device) as Box<dyn Backend>
-    });
+    let open = move |loan: Loan| {
+        let mut its = its.lock().expect("no panic");
+        let device = match &*its {
+            None => FakeAccelerator::new(loan.memory, loan.pace, script.clone()),
+            Some(device) => {
+                let again = device.open_again(loan.memory, loan.pace);
+                again.map_err(|error| OpenError::of_stage("gpu", error))?
+            }
+        };
+        *its = Some(device.handle());
+        Ok(Box::new(device) as Box<dyn Backend>)
+    };
+    let device = TestDevice {
+        backend: Box::new(open),
+        ..TestDevice::accelerator(memory, memory, |_| {
+            unreachable!("it is opened by the other")
+        })
+    };
     (device, handle)
 }
 
@@ -89,6 +105,22 @@ fn pipeline(
 fn leased(pipeline: &HeterogeneousPipeline, kind: Kind) -> Vec<Bytes> {
     let memories = pipeline.machine.hardware.memories.iter();
     memories.map(|memory| memory.ledger.used_by(kind)).collect()
+}
+
+#[test]
+fn a_device_is_asked_how_fast_it_copies() {
+    let script = AcceleratorScript {
+        copy_bytes_per_second: Some(3e12),
+        ..AcceleratorScript::default()
+    };
+    let (machine, live) = machine(script, &free());
+    let asked = |device| machine.copy_bytes_per_second(device);
+    assert_eq!(asked(2).expect("it is there"), Some(3e12));
+    assert_eq!(asked(0).expect("it is there"), None);
+    assert!(matches!(asked(3), Err(OpenError::BadDevice(_))));
+    live.device.lose();
+    let error = asked(2).expect_err("it is lost").to_string();
+    assert!(error.contains("device lost"), "{error}");
 }
 
 #[test]
@@ -240,8 +272,81 @@ fn a_device_that_is_lost_in_a_step_is_left_and_what_ran_there_is_run_again() {
     assert_eq!(leased(&pipeline, Kind::Weights)[0], Bytes::ZERO);
 }
 
+/// The machine of `pipeline`, where the model stands on the accelerator because that is faster.
 #[test]
-fn a_model_with_no_place_left_says_so_and_ends_what_waits() {
+fn a_lost_device_is_tried_again_and_used_again_and_meanwhile_the_model_is_degraded() {
+    let script = AcceleratorScript {
+        lost_at: vec![9],
+        ..AcceleratorScript::default()
+    };
+    let (machine, handle) = machine(script, &free());
+    let model = model();
+    let hardware = Arc::clone(&machine.hardware);
+    Opener::new(hardware, Arc::clone(&model), free()).know_costs(&[1e-2, 1e-2, 1e-6]);
+    let fake = FakeModel::of(model.decoder());
+    let pipeline = HeterogeneousPipeline::under(&machine, model, &free()).expect("it opens");
+    let places = || {
+        let stages = pipeline.stages();
+        stages.iter().map(|stage| stage.device).collect::<Vec<_>>()
+    };
+    let status = || block_on(pipeline.status());
+    let generate = || {
+        let generation = block_on(pipeline.generate(request(vec![7; 30], 40))).expect("admitted");
+        let (ids, ..) = block_on(collect(generation)).expect("it goes on");
+        assert_eq!(ids, greedy(&fake, &[7; 30], 40));
+    };
+    assert_eq!(places(), [2]);
+    generate();
+    assert!(!places().contains(&2), "it is lost");
+    // The step that passed on what is left says nothing of the device.
+    let is_said = |degraded: Option<String>| {
+        degraded.is_some_and(|why| why.starts_with("gpu:1 is lost: ") && why.contains("gone"))
+    };
+    assert!(is_said(status().degraded), "{:?}", status().degraded);
+    assert!(is_said(
+        block_on(machine.status()).models[0].degraded.clone()
+    ));
+    // A first try comes too early.
+    let was_tried = |status: Status| {
+        let lost = status.devices[2].lost.as_deref();
+        lost.is_some_and(|why| why.contains("it was tried again"))
+    };
+    wait_until("a lost device is tried", || was_tried(status()));
+    generate();
+    assert!(!places().contains(&2), "it is lost still");
+    handle.device.come_back();
+    wait_until("the model is back", || places() == [2]);
+    assert_eq!(
+        (status().degraded, status().devices[2].lost.clone()),
+        (None, None)
+    );
+    generate();
+    assert_eq!(places(), [2]);
+}
+
+#[test]
+fn a_lost_device_is_left_alone_while_work_is_stopped() {
+    let (machine, handle) = machine(AcceleratorScript::default(), &free());
+    let pipeline = HeterogeneousPipeline::under(&machine, model(), &free()).expect("it opens");
+    let gpu = &machine.hardware.devices[2];
+    let was_tried = || {
+        gpu.lost()
+            .is_some_and(|why| why.contains("it was tried again"))
+    };
+    block_on(pipeline.pause()).expect("it holds");
+    handle.device.lose();
+    gpu.note_lost("gone");
+    // Longer than to the first try of a device of a machine that works.
+    pause(RETRY_LOST_AFTER_MIN * 5 / 2);
+    // The observer is told something, and looks at everything.
+    block_on(pipeline.set_limits(free().limits)).expect("in range");
+    assert!(!was_tried(), "{:?}", gpu.lost());
+    block_on(pipeline.resume()).expect("it holds");
+    wait_until("the device is tried", was_tried);
+}
+
+#[test]
+fn a_model_with_no_place_left_says_so_and_ends_what_waits_until_the_device_is_back() {
     let model = model();
     let script = AcceleratorScript {
         lost_at: vec![4],
@@ -249,8 +354,9 @@ fn a_model_with_no_place_left_says_so_and_ends_what_waits() {
     };
     let (device, handle) = accelerator(0, script);
     let machine = TestMachine::of(vec![device]).open(&free());
+    let fake = FakeModel::of(model.decoder());
     let handle = handle.lock().expect("no panic").clone();
-    let _time = Live::of(handle.expect("it was opened"));
+    let handle = Live::of(handle.expect("it was opened"));
     let pipeline = HeterogeneousPipeline::under(&machine, model, &free()).expect("it opens");
     block_on(async {
         let generation = pipeline.generate(request(vec![1; 9], 50)).await.unwrap();
@@ -266,7 +372,17 @@ fn a_model_with_no_place_left_says_so_and_ends_what_waits() {
             .await
             .expect("admitted");
         collect(later).await.expect_err("nothing is left");
+        let ledger = &machine.hardware.memories[0].ledger;
+        assert_eq!(ledger.used(), Bytes::ZERO);
+        handle.device.come_back();
+        wait_until("the model stands again", || {
+            block_on(pipeline.status()).degraded.is_none()
+        });
+        let generation = pipeline.generate(request(vec![1; 9], 5)).await;
+        let back = collect(generation.expect("admitted")).await;
+        assert_eq!(back.expect("it is back").0, greedy(&fake, &[1; 9], 5));
     });
+    drop(pipeline);
     assert_eq!(machine.hardware.memories[0].ledger.used(), Bytes::ZERO);
 }
 
@@ -374,11 +490,9 @@ fn nobody_wakes_while_an_accelerator_works() {
         let drivers: u64 = drivers.map(|device| device.driver.wake_ups()).sum();
         drivers + pipeline.engine().wake_ups()
     };
-    while !handle.device.hangs() {
-        std::thread::yield_now();
-    }
+    wait_until("the device hangs", || handle.device.hangs());
     let before = wake_ups();
-    pause(std::time::Duration::from_secs(1));
+    pause(Duration::from_secs(1));
     let woken = wake_ups() - before;
     assert!(woken <= WAKES_ON_THEIR_WAY, "{woken}: something polls");
     handle.device.answer();
@@ -386,11 +500,23 @@ fn nobody_wakes_while_an_accelerator_works() {
     assert_eq!(ids, greedy(&fake, &[4, 4], 6));
 }
 
+/// Long enough for a try of a lost device on a slow machine.
+const WAITS_MAX: Duration = Duration::from_secs(60);
+
+/// Waits for what another thread does, and fails where it does not come.
+fn wait_until(what: &str, is_so: impl Fn() -> bool) {
+    let began = Instant::now();
+    while !is_so() {
+        assert!(began.elapsed() < WAITS_MAX, "waited in vain until {what}");
+        std::thread::yield_now();
+    }
+}
+
 #[expect(
     clippy::disallowed_methods,
     reason = "what is asserted is that nothing happens meanwhile"
 )]
-fn pause(time: std::time::Duration) {
+fn pause(time: Duration) {
     std::thread::sleep(time);
 }
 
@@ -454,9 +580,9 @@ fn check_killed(killed: Killed, when: When) {
     });
     killed.kill(&pipeline);
     // A driver ends when it comes to it.
-    while machine.hardware.health.failures().is_empty() {
-        std::thread::yield_now();
-    }
+    wait_until("the death is noted", || {
+        !machine.hardware.health.failures().is_empty()
+    });
     if let Some(waiting) = waiting.filter(|_| killed != Killed::Driver) {
         let error = block_on(collect(waiting)).expect_err("it ends with an error");
         assert!(error.to_string().contains("has ended"), "{what}: {error}");

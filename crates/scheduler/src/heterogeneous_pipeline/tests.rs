@@ -16,7 +16,8 @@ use crate::request::{Continuation, Prompt, PromptRows, Sampling};
 
 /// A CPU of one core whose stages are fakes.
 pub(crate) fn fake_cpu(core: usize, faults: Faults) -> TestDevice {
-    TestDevice::cpu(core, |loan| {
+    TestDevice::cpu(core, move |loan| {
+        let faults = faults.clone();
         Box::new(FakeBackend::new(loan.memory).with_faults(faults)) as Box<dyn Backend>
     })
 }

@@ -83,7 +83,7 @@ impl TextWorkers {
         let memory = &hardware.memories[0];
         let shared = Shared {
             model: Arc::clone(&opener.model),
-            paces: hardware.paces(),
+            paces: hardware.thread_paces.clone(),
             memory: TextMemory {
                 name: memory.name.clone(),
                 ledger: memory.ledger.clone(),
@@ -245,7 +245,7 @@ impl Shared {
                 !self.panics.swap(false, Ordering::SeqCst),
                 "as a test asked"
             );
-            // It runs on any of the devices' cores, so all answer for it.
+            // It runs on any of the CPUs' cores, so all answer for it.
             DutyPace::charge_thread(&self.paces);
             match pace.point(Work::default()) {
                 Go::Go => return true,

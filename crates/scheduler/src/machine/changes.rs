@@ -93,16 +93,22 @@ impl Machine {
     }
 
     /// The same, where the models have told of themselves.
-    pub(crate) fn status_with(&self, models: Vec<ModelStatus>) -> MachineStatus {
+    pub(crate) fn status_with(&self, mut models: Vec<ModelStatus>) -> MachineStatus {
+        models
+            .iter_mut()
+            .for_each(|model| self.note_degraded(model));
         let holding = self.observer.holding();
         let hardware = &self.hardware;
+        let (devices, asked_at) = (hardware.device_statuses(), hardware.clock.now());
         let mut not_seen = holding.absent.clone();
         not_seen.extend(holding.peers.unknown.iter().cloned());
         MachineStatus {
             limits: holding.limits.clone(),
             ruling: self.ruling_of(&holding),
             memories: hardware.memory_statuses(&holding.peers),
-            devices: hardware.device_statuses(),
+            at_s: Duration::from_nanos(asked_at.0).as_secs_f64(),
+            devices,
+            left_out: hardware.left_out.clone(),
             threads: hardware.threads.statuses(),
             failures: hardware.health.failures(),
             not_enforced: self.not_enforced(),
@@ -110,6 +116,12 @@ impl Machine {
             peers: holding.peers.peers.clone(),
             models,
         }
+    }
+
+    /// A model whose steps pass is degraded all the same while a device is lost.
+    pub(crate) fn note_degraded(&self, model: &mut ModelStatus) {
+        let degraded = model.degraded.take();
+        model.degraded = degraded.or_else(|| self.hardware.degraded());
     }
 
     /// What holds; where the thread that holds the limits has ended, that nothing may be taken.

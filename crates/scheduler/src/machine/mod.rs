@@ -13,21 +13,24 @@ mod owner;
 mod pace;
 mod peers;
 mod process;
+mod recovery;
 mod senses;
 mod spawner;
 mod statuses;
 mod threads;
 
 pub(crate) use crew::Crew;
-pub use device::{Device, DeviceKind, devices};
+pub use device::{Device, DeviceKind, GpuKind, devices, every_device};
 pub(crate) use engines::{Engines, TextWork};
 pub(crate) use hardware::{DeviceContext, Hardware};
 #[cfg(test)]
-pub(crate) use hardware::{DeviceSpec, Loan, MemorySpec};
+pub(crate) use hardware::{DeviceSpec, Loan, MachineSpec, MemorySpec};
 pub use health::ThreadFailure;
 #[cfg(test)]
 pub(crate) use owner::Surroundings;
 pub use owner::{Machine, MachineOptions};
+#[cfg(test)]
+pub(crate) use pace::CoreTime;
 pub(crate) use pace::DutyPace;
 pub use peers::{PeerUse, Peers, SeenPeers};
 #[cfg(test)]

@@ -16,6 +16,7 @@ use super::hardware::Hardware;
 use super::health::ThreadFailure;
 use super::peers::{Peers, SeenPeers};
 use super::process::Process;
+use super::recovery::Recovery;
 use super::senses::Senses;
 use crate::engine::{Message, Order};
 use crate::limits::TELLS_MAX;
@@ -98,6 +99,7 @@ impl Observer {
         let holding = Arc::new(ArcSwap::from_pointee(holding));
         let mut state = State {
             governor: Governor::new(parts.settings.policy.clone()),
+            recovery: Recovery::new(&parts.hardware),
             parts,
             manual: Manual::Run,
             finishing: false,
@@ -147,6 +149,8 @@ impl Drop for Observer {
 
 /// What the observer's thread owns.
 struct State {
+    /// Ends before what it may hold for the last does.
+    recovery: Recovery,
     parts: Parts,
     governor: Governor,
     /// A pause or a snooze.
@@ -228,12 +232,16 @@ impl State {
         self.parts.hardware.clock.now()
     }
 
-    /// The time to the next look, or to when the policy says something else without one.
+    /// The time to the next look, or to when without one the policy says something else, or a lost device is
+    /// due.
     fn look_after(&self) -> Duration {
         let now = self.now();
-        let until = |at: Moment| at.since(now);
-        let look = until(self.look_at());
-        self.changes_at.map_or(look, |at| look.min(until(at)))
+        // While work is stopped no device is tried.
+        let is_shut = self.parts.hardware.gate.is_shut();
+        let due = self.recovery.due().filter(|_| !is_shut);
+        let earlier = [self.changes_at, due].into_iter().flatten();
+        let next = earlier.fold(self.look_at(), Moment::min);
+        next.since(now)
     }
 
     /// When the next look is due: at once, where what is stopped or idle goes on and the last was
@@ -348,7 +356,11 @@ impl State {
             Profile::Present => settings.limits.clone(),
             Profile::Away => settings.away.clone(),
         };
-        self.hold(&decision, limits)
+        let renewal = self.hold(&decision, limits);
+        if !self.parts.hardware.gate.is_shut() {
+            self.recovery.look(&self.parts.hardware);
+        }
+        renewal
     }
 
     fn hold(&mut self, decision: &Decision, limits: ResourceConfig) -> Option<Renewal> {
@@ -372,9 +384,7 @@ impl State {
         let before = self.holding.load_full();
         // A share that stays the same ends no rest.
         if before.ruling.compute_share != ruling.compute_share {
-            for device in &hardware.devices {
-                device.pace.set_share(ruling.compute_share);
-            }
+            hardware.set_share(ruling.compute_share);
         }
         let advances = ruling.compute_share > 0.0;
         let is_news = before.limits != limits

@@ -117,14 +117,14 @@ impl Machine {
         settings.validate()?;
         settings.limits.check_compute()?;
         let threads = Threads::new(&settings.limits)?;
-        let senses = Box::new(Probes::new(threads.clone()));
-        let specs = specs(devices, options.threads)?;
+        let spec = specs(devices, options.threads)?;
         let limits = settings.limits.clone();
         let loader = threads.clone();
         let process = Process::this();
         let its = Arc::clone(&process);
-        let hardware = loader.on_loader(move || Hardware::open(specs, &limits, threads, &its))?;
+        let hardware = loader.on_loader(move || Hardware::open(spec, &limits, threads, &its))?;
         *hardware.costs() = options.known_costs;
+        let senses = Box::new(Probes::new(&hardware));
         Self::under(
             hardware,
             settings,
@@ -194,6 +194,25 @@ impl Machine {
     /// What pieces of models were found to take so far, for the next time.
     pub fn known_costs(&self) -> CostBook {
         self.hardware.costs().clone()
+    }
+
+    /// Bytes a second that a device, by its index, reads and writes when it copies within its own memory;
+    /// `None` where its backend does not measure it. Measured at each call, beside what runs there.
+    ///
+    /// # Errors
+    /// When there is no such device, it fails, or its memory has no room for the copies.
+    pub fn copy_bytes_per_second(&self, device: usize) -> Result<Option<f64>, OpenError> {
+        let hardware = Arc::clone(&self.hardware);
+        self.hardware.threads.on_loader(move || {
+            let Some(context) = hardware.devices.get(device) else {
+                let devices = hardware.devices.len();
+                return Err(OpenError::BadDevice(format!(
+                    "index {device}, of {devices}"
+                )));
+            };
+            let measured = context.backend().copy_bytes_per_second();
+            measured.map_err(|error| OpenError::of_stage(&context.name, error))
+        })
     }
 
     /// Lists an engine, and has it hear what holds. The number takes it off the list.

@@ -11,20 +11,39 @@ use super::gate::Gate;
 use crate::limits::{POINTS_MAX, SLICE};
 
 /// The pace of a device: holds the time it is busy to a share of wall time times its cores. For a CPU
-/// that is the CPU time of its threads; another device reports its own. Shared by all its stages.
+/// that is the CPU time of its threads; a GPU reports its own. Shared by all its stages.
 ///
 /// Each thread settles the CPU time it has used since it last did, so what it spends between
 /// pause points, waiting for others too, counts at its next one. What a thread used before its
-/// first pause point, loading or measuring, does not count.
+/// first pause point, or to [load](Self::forget_thread), does not count.
 #[derive(Debug)]
 pub(crate) struct DutyPace {
     clock: Clock,
     duty: Duty,
     quota_share: f64,
+    charged: Charged,
     gate: Arc<Gate>,
     busy_nanos: AtomicU64,
     rest_nanos: AtomicU64,
     gave_way_nanos: AtomicU64,
+}
+
+/// What all paces of a machine go by.
+pub(crate) struct PaceRule {
+    /// The share of its cores' time that each device may take.
+    pub(crate) share: f64,
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) clock: Clock,
+}
+
+/// What a pace counts as busy time.
+#[derive(Debug)]
+pub(crate) enum Charged {
+    /// The CPU time of the threads that ask it.
+    Threads,
+    /// What its device reports. The CPU time of threads that ask it is none of the device's: they are charged
+    /// to these, in equal parts.
+    ItsReports { threads: Vec<Arc<DutyPace>> },
 }
 
 /// The time of cores.
@@ -46,15 +65,16 @@ thread_local! {
 }
 
 impl DutyPace {
-    /// A pace on the machine's clock. Threads may take `share` of the cores' time.
-    pub(crate) fn new(share: f64, cores: CoreTime, gate: Arc<Gate>, clock: Clock) -> Self {
+    /// A pace by the machine's rule, for a device of these cores.
+    pub(crate) fn new(rule: &PaceRule, cores: CoreTime, charged: Charged) -> Self {
         let CoreTime { cores, quota_share } = cores;
         let cores = u32::try_from(cores).expect("no machine has 2^32 cores");
         Self {
-            clock,
-            duty: Duty::new(share * quota_share, cores, SLICE),
+            clock: rule.clock,
+            duty: Duty::new(rule.share * quota_share, cores, SLICE),
             quota_share,
-            gate,
+            charged,
+            gate: Arc::clone(&rule.gate),
             busy_nanos: AtomicU64::new(0),
             rest_nanos: AtomicU64::new(0),
             gave_way_nanos: AtomicU64::new(0),
@@ -84,6 +104,12 @@ impl DutyPace {
         DUE.set(Moment(now.0.saturating_add(after)));
     }
 
+    /// What the calling thread has used since it last settled, loading weights, does not count with any
+    /// pace: no share of time holds loading back, and others would rest for it afterwards.
+    pub(crate) fn forget_thread() {
+        SETTLED.set(thread_cpu_time().ok());
+    }
+
     /// Sleeps the calling thread for so long, which counts as a rest.
     pub(crate) fn rest_for(&self, time: Duration) {
         self.rest(self.clock.now().after(time));
@@ -107,6 +133,25 @@ impl DutyPace {
     /// Nanoseconds the device was busy, as far as they are settled.
     pub(crate) fn busy_nanos(&self) -> u64 {
         self.busy_nanos.load(Ordering::Relaxed)
+    }
+
+    /// A pause point of a thread whose CPU time counts.
+    fn thread_point(&self) -> Go {
+        let mut sparing = SPARING.get();
+        // A rest that another thread has found to be due since ends after the last look.
+        let rests = self.duty.resting(Moment(sparing.read_at())).is_some();
+        if !rests && sparing.passes() {
+            SPARING.set(sparing);
+            return Go::Go;
+        }
+        let now = self.clock.now();
+        let rest = match now >= DUE.get() {
+            true => self.settle(now),
+            false => self.duty.resting(now),
+        };
+        sparing.read(now.0, DUE.get().0, POINTS_MAX);
+        SPARING.set(sparing);
+        rest.map_or(Go::Go, Go::Rest)
     }
 
     fn settle(&self, now: Moment) -> Option<Moment> {
@@ -136,21 +181,15 @@ impl Pace for DutyPace {
         if self.is_over() {
             return Go::Abandon;
         }
-        let mut sparing = SPARING.get();
-        // A rest that another thread has found to be due since ends after the last look.
-        let rests = self.duty.resting(Moment(sparing.read_at())).is_some();
-        if !rests && sparing.passes() {
-            SPARING.set(sparing);
-            return Go::Go;
+        match &self.charged {
+            Charged::Threads => self.thread_point(),
+            Charged::ItsReports { threads } => {
+                Self::charge_thread(threads);
+                // Its thread asks before each submission, and what it reported since may be paid off.
+                let rest = self.duty.settle(self.clock.now(), 0);
+                rest.map_or(Go::Go, Go::Rest)
+            }
         }
-        let now = self.clock.now();
-        let rest = match now >= DUE.get() {
-            true => self.settle(now),
-            false => self.duty.resting(now),
-        };
-        sparing.read(now.0, DUE.get().0, POINTS_MAX);
-        SPARING.set(sparing);
-        rest.map_or(Go::Go, Go::Rest)
     }
 
     #[expect(
@@ -193,9 +232,28 @@ mod tests {
         quota_share: 1.0,
     };
 
-    /// Uses CPU time at pause points until the pace has counted `busy` seconds.
-    fn work(pace: &DutyPace, busy: f64) {
-        while pace.busy_seconds() < busy {
+    fn rule(share: f64, gate: Arc<Gate>) -> PaceRule {
+        let clock = Clock::start();
+        PaceRule { share, gate, clock }
+    }
+
+    /// The pace of a CPU of one core.
+    fn of_cpu(share: f64, gate: Arc<Gate>) -> DutyPace {
+        DutyPace::new(&rule(share, gate), ONE, Charged::Threads)
+    }
+
+    /// The pace of a GPU, and that of a CPU of one core beside it.
+    fn of_gpu(share: f64) -> (DutyPace, Arc<DutyPace>) {
+        let rule = rule(share, Arc::default());
+        let cpu = Arc::new(DutyPace::new(&rule, ONE, Charged::Threads));
+        let threads = vec![Arc::clone(&cpu)];
+        let gpu = DutyPace::new(&rule, ONE, Charged::ItsReports { threads });
+        (gpu, cpu)
+    }
+
+    /// Uses CPU time at pause points until `counted` has counted `busy` seconds.
+    fn work(pace: &DutyPace, counted: &DutyPace, busy: f64) {
+        while counted.busy_seconds() < busy {
             match pace.point(Work::default()) {
                 Go::Go => (0..1000).for_each(|_| std::hint::spin_loop()),
                 Go::Rest(until) => pace.rest(until),
@@ -206,8 +264,8 @@ mod tests {
 
     #[test]
     fn work_never_takes_more_than_the_share() {
-        let pace = DutyPace::new(0.5, ONE, Arc::default(), Clock::start());
-        work(&pace, 0.05);
+        let pace = of_cpu(0.5, Arc::default());
+        work(&pace, &pace, 0.05);
         let wall = Duration::from_nanos(pace.clock.now().0).as_secs_f64();
         // However busy the machine is: 50 ms of CPU time are not earned sooner, but for a slice's
         // debt, and what is used before it is settled.
@@ -215,24 +273,67 @@ mod tests {
     }
 
     #[test]
-    fn busy_time_that_a_device_reports_makes_its_next_point_rest() {
-        let pace = DutyPace::new(0.5, ONE, Arc::default(), Clock::start());
-        assert_eq!(pace.point(Work::default()), Go::Go);
-        pace.charge(100_000_000);
-        assert_eq!(pace.busy_seconds(), 0.1);
-        let Go::Rest(until) = pace.point(Work::default()) else {
+    fn busy_time_that_a_device_reports_counts_once_and_makes_its_next_points_rest() {
+        let (gpu, cpu) = of_gpu(0.5);
+        assert_eq!(gpu.point(Work::default()), Go::Go);
+        gpu.charge(100_000_000);
+        assert_eq!((gpu.busy_nanos(), cpu.busy_nanos()), (100_000_000, 0));
+        let Go::Rest(until) = gpu.point(Work::default()) else {
             panic!("100 ms of debt make no rest due");
         };
         // They are earned back after 200 ms; no single rest is longer than 50 ms.
         assert!(until >= Moment(50_000_000), "{until:?}");
+        let mut rests = 0;
+        while let Go::Rest(until) = gpu.point(Work::default()) {
+            gpu.rest(until);
+            rests += 1;
+        }
+        assert!(
+            rests > 2,
+            "{rests}: what is left of the debt after a rest counts"
+        );
+        let wall = Duration::from_nanos(gpu.clock.now().0).as_secs_f64();
+        assert!(wall >= 0.2 - 0.003, "{wall} s");
+        assert_eq!(gpu.busy_nanos(), 100_000_000);
+    }
+
+    #[test]
+    fn what_a_thread_uses_to_submit_to_a_device_is_charged_to_the_cpu_and_not_to_the_device() {
+        let (gpu, cpu) = of_gpu(1.0);
+        work(&gpu, &cpu, 0.02);
+        assert_eq!(gpu.busy_nanos(), 0);
+    }
+
+    #[test]
+    fn what_a_thread_loads_between_two_points_does_not_count() {
+        let pace = of_cpu(1.0, Arc::default());
+        let load = || {
+            let used = || thread_cpu_time().expect("this system tells");
+            let until = used() + Duration::from_millis(60);
+            while used() < until {
+                std::hint::spin_loop();
+            }
+        };
+        work(&pace, &pace, 0.002);
+        load();
+        DutyPace::forget_thread();
+        work(&pace, &pace, 0.004);
+        assert!(pace.busy_seconds() < 0.03, "{}", pace.busy_seconds());
+        // What is not said to be a load counts, however late.
+        load();
+        work(&pace, &pace, 0.034);
+        assert!(pace.busy_seconds() >= 0.06, "{}", pace.busy_seconds());
     }
 
     #[test]
     fn work_is_abandoned_while_the_gate_is_shut() {
         let gate: Arc<Gate> = Arc::default();
-        let pace = DutyPace::new(1e-9, ONE, Arc::clone(&gate), Clock::start());
+        let pace = of_cpu(1e-9, Arc::clone(&gate));
         assert_eq!(pace.point(Work::default()), Go::Go);
         gate.stop();
         assert_eq!(pace.point(Work::default()), Go::Abandon);
+        let (gpu, _cpu) = of_gpu(0.5);
+        gpu.gate.stop();
+        assert_eq!(gpu.point(Work::default()), Go::Abandon);
     }
 }

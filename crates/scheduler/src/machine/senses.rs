@@ -1,15 +1,20 @@
 //! What the policy is told of the machine: the host's probes, each asked as often as it is worth.
 
+mod gpus;
+
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use gogrid_governor::{Battery, LocalTime, Observation, Policy, Presence, Weekday};
 use gogrid_host::{
-    CpuProbe, HostError, MemoryProbe, PresenceProbe, PressureProbe, TemperatureProbe,
+    CpuProbe, GpuProbe, GpuSample, HostError, MemoryProbe, PresenceProbe, PressureProbe,
+    TemperatureProbe,
 };
 use gogrid_units::contain;
 
+use self::gpus::OwnGpus;
+use super::hardware::Hardware;
 use super::threads::Threads;
 use crate::log;
 
@@ -32,13 +37,14 @@ const SLOW_EVERY: u32 = 4;
 /// This machine's probes, each opened when it is first asked for.
 pub(crate) struct Probes {
     threads: Threads,
+    own_gpus: OwnGpus,
     cpu: Probe<CpuProbe>,
     memory: Probe<MemoryProbe>,
     pressure: Probe<PressureProbe>,
     presence: Probe<PresenceProbe>,
     temperature: Probe<TemperatureProbe>,
     battery: Probe<()>,
-    gpu: Probe<()>,
+    gpu: Probe<GpuSampler>,
     programs: Probe<()>,
     absent: Vec<String>,
     /// What was told before and is not at present, by name, with the reason.
@@ -51,6 +57,9 @@ pub(crate) struct Probes {
     /// What was last told of the load of others.
     fast: Observation,
 }
+
+/// Tells how busy each GPU is.
+type GpuSampler = Box<dyn FnMut() -> Vec<GpuSample> + Send>;
 
 /// A figure, or why there is none.
 type Reading<T> = Result<Option<T>, String>;
@@ -179,10 +188,11 @@ impl<T> Probe<T> {
 }
 
 impl Probes {
-    /// The machine that this runs on. Threads that its probes need are among `threads`.
-    pub(crate) fn new(threads: Threads) -> Self {
+    /// What `hardware` is a part of. Threads that the probes need are among its threads.
+    pub(crate) fn new(hardware: &Hardware) -> Self {
         Self {
-            threads,
+            threads: hardware.threads.clone(),
+            own_gpus: OwnGpus::of(hardware),
             cpu: Probe::Unopened,
             memory: Probe::Unopened,
             pressure: Probe::Unopened,
@@ -257,6 +267,30 @@ impl Probes {
             let sample = probe.sample()?;
             Ok(sample.map(|sample| sample.others))
         })
+    }
+
+    fn others_gpu(&mut self) -> Reading<f64> {
+        self.others_gpu_as(|| {
+            let mut probe = GpuProbe::open()?;
+            Ok(Box::new(move || probe.sample()))
+        })
+    }
+
+    /// The same, by what `open` gives. Nobody looks for a GPU while no device is one.
+    fn others_gpu_as(&mut self, open: impl Fn() -> Result<GpuSampler, HostError>) -> Reading<f64> {
+        let Self {
+            gpu,
+            own_gpus,
+            absent,
+            ..
+        } = self;
+        let notes = Self::notes("others' use of GPUs", absent);
+        let has_none = own_gpus.is_empty();
+        let open = || match has_none {
+            true => Err("no device of this pipeline is a GPU".to_owned()),
+            false => open().map_err(in_words),
+        };
+        gpu.read(notes, open, |sample| own_gpus.others(&sample()).map(Some))
     }
 
     fn memory_available(&mut self) -> Reading<f64> {
@@ -350,12 +384,13 @@ impl Probes {
                 self.told("applications", instead, |probes| probes.running(policy))
             }
         };
-        if heeds_load && policy.others_gpu.yield_above < 1.0 {
-            let mut notes = Self::notes("others' use of GPUs", &mut self.absent);
-            // Every device is a CPU so far.
-            self.gpu
-                .get(&mut notes, || Err("no device of this pipeline is a GPU"));
-        }
+        let others_gpu = match heeds_load && policy.others_gpu.yield_above < 1.0 {
+            true => {
+                let instead = Instead::last(last.others_gpu);
+                self.told("others' use of GPUs", instead, Self::others_gpu)
+            }
+            false => None,
+        };
         let battery = Instead {
             aged: last.battery.as_ref().map(|_| UNTOLD),
             last: last.battery,
@@ -369,6 +404,7 @@ impl Probes {
             battery: self.told("battery", battery, Self::battery),
             temperature_c: self.told("temperature", temperature, Self::temperature_c),
             applications: applications.unwrap_or_default(),
+            others_gpu,
             local_time: local_time(policy),
             ..Observation::default()
         };
@@ -468,13 +504,34 @@ impl Senses for Told {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use gogrid_testkit::fakes::{FakeBackend, Faults};
+    use gogrid_units::Bytes;
+
     use super::*;
-    use crate::fixture::free;
+    use crate::fixture::{TestDevice, TestMachine, free};
+    use crate::heterogeneous_pipeline::fake_cpu;
+    use crate::machine::Machine;
+
+    fn on_a_cpu() -> Arc<Machine> {
+        TestMachine::of(vec![fake_cpu(0, Faults::default())]).open(&free())
+    }
+
+    /// A CPU, and the GPU `fake GPU 0`.
+    fn with_a_gpu() -> Arc<Machine> {
+        let gpu = TestDevice::accelerator(0, 1, |loan| Box::new(FakeBackend::new(loan.memory)));
+        let machine = TestMachine {
+            memories: vec![Bytes::gib(1); 2],
+            ..TestMachine::of(vec![fake_cpu(0, Faults::default()), gpu])
+        };
+        machine.open(&free())
+    }
 
     #[test]
     fn a_reading_that_fails_voids_itself_and_what_was_told_last_counts() {
-        let threads = Threads::new(&free().limits).expect("a thread");
-        let mut probes = Probes::new(threads);
+        let machine = on_a_cpu();
+        let mut probes = Probes::new(&machine.hardware);
         let mut told = |read: fn(&mut Probes) -> Reading<f64>| {
             let instead = Instead::last(Some(40.0));
             let told = probes.told("temperature", instead, read);
@@ -533,10 +590,51 @@ mod tests {
         assert_eq!(look(Ok(50.0)), (Ok(Some(50.0)), vec![], 2));
     }
 
+    /// What is told by a driver of a GPU of this name, as busy as that.
+    fn driver(name: &'static str, total: f64) -> impl Fn() -> Result<GpuSampler, HostError> {
+        move || {
+            let sample = GpuSample {
+                name: name.to_owned(),
+                total,
+                ours: 0.0,
+                others: total,
+                temperature_c: None,
+                power_w: None,
+            };
+            Ok(Box::new(move || vec![sample.clone()]))
+        }
+    }
+
+    #[test]
+    fn gpus_are_looked_at_where_a_device_is_one_and_not_otherwise() {
+        let machine = with_a_gpu();
+        let mut probes = Probes::new(&machine.hardware);
+        assert_eq!(
+            probes.others_gpu_as(driver("fake GPU 0", 0.75)),
+            Ok(Some(0.75))
+        );
+        assert!(probes.absent().is_empty(), "{:?}", probes.absent());
+        let mut probes = Probes::new(&machine.hardware);
+        let told = probes.others_gpu_as(driver("another GPU", 0.75));
+        assert_eq!(
+            told,
+            Err("no driver tells how busy fake GPU 0 is".to_owned())
+        );
+        let cpu = on_a_cpu();
+        let mut probes = Probes::new(&cpu.hardware);
+        let told = probes.others_gpu_as(|| panic!("no device is a GPU"));
+        assert_eq!(told, Ok(None));
+        let absent = probes.absent().join("; ");
+        assert_eq!(
+            absent,
+            "others' use of GPUs: no device of this pipeline is a GPU"
+        );
+    }
+
     #[test]
     fn a_battery_that_is_taken_out_is_none_and_one_that_fails_is_empty() {
-        let threads = Threads::new(&free().limits).expect("a thread");
-        let mut probes = Probes::new(threads);
+        let machine = on_a_cpu();
+        let mut probes = Probes::new(&machine.hardware);
         let full = || {
             Ok(gogrid_host::Battery {
                 discharging: Some(true),

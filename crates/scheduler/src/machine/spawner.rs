@@ -30,6 +30,8 @@ pub(crate) struct Birth {
     pub(crate) short_name: String,
     /// The cores it is kept to.
     pub(crate) cores: Option<CoreSet>,
+    /// Why it keeps the priorities that the process had, where it does.
+    pub(crate) excepted: Option<&'static str>,
     pub(crate) body: ThreadBody,
 }
 
@@ -88,8 +90,8 @@ impl Spawner {
     ) -> impl FnOnce() + Send + 'static {
         let (roster, name) = (Arc::clone(&self.roster), name.to_owned());
         move || {
-            let place = roster.enter(name);
-            roster.fill_in(place.id, &restrain_thread(priority), None);
+            let place = roster.enter(name, None);
+            roster.fill_in(place.id, Some(&restrain_thread(priority)), None);
             ADOPTED.set(Some(place));
         }
     }
@@ -159,12 +161,14 @@ fn run(requests: &Receiver<Request>, roster: &Arc<Roster>, mut priority: Priorit
     }
 }
 
-/// Starts a thread, which lists itself before it falls to `priority`, and waits until it has.
+/// Starts a thread, which lists itself before it falls to `priority`, unless it is excepted, and waits until it
+/// has.
 fn start(birth: Birth, priority: Priority, roster: &Arc<Roster>) -> io::Result<JoinHandle<()>> {
     let Birth {
         name,
         short_name,
         cores,
+        excepted,
         body,
     } = birth;
     let (tell, told) = sync_channel(1);
@@ -172,16 +176,17 @@ fn start(birth: Birth, priority: Priority, roster: &Arc<Roster>) -> io::Result<J
     let spawned = Builder::new()
         .name(system_name(&short_name))
         .spawn(move || {
-            let listed = its_roster.enter(its_name);
+            let listed = its_roster.enter(its_name, excepted);
             let pinned = cores.and_then(|cores| pin_thread(&cores).problem);
-            let _ = tell.send((listed.id, restrain_thread(priority), pinned));
+            let held = excepted.is_none().then(|| restrain_thread(priority));
+            let _ = tell.send((listed.id, held, pinned));
             body();
         });
     let handle = spawned.inspect_err(|error| roster.keeps_the_one_before(&name, error))?;
     let (id, held, pinned) = told
         .recv()
         .map_err(|_| io::Error::other(format!("the thread {name} ended at its start")))?;
-    roster.fill_in(id, &held, pinned);
+    roster.fill_in(id, held.as_ref(), pinned);
     Ok(handle)
 }
 
@@ -230,15 +235,16 @@ impl Roster {
         self.end.get().cloned()
     }
 
-    /// Lists the calling thread, in the place of the one it takes over from.
-    fn enter(self: &Arc<Self>, name: String) -> Place {
+    /// Lists the calling thread, in the place of the one it takes over from; with the reason why it keeps its
+    /// priorities, where it does.
+    fn enter(self: &Arc<Self>, name: String, excepted: Option<&str>) -> Place {
         let id = current_thread();
         let status = ThreadStatus {
             name,
             nice: None,
             io: None,
             problems: vec![],
-            excepted: None,
+            excepted: excepted.map(str::to_owned),
         };
         let fresh = Listed {
             id,
@@ -257,21 +263,25 @@ impl Roster {
         Place { roster, id }
     }
 
-    /// Writes down what a thread began with, if it lives still.
-    fn fill_in(&self, id: ThreadId, held: &Restraints, pinned: Option<String>) {
+    /// Writes down what a thread began with, if it lives still; no priority, where it is excepted.
+    fn fill_in(&self, id: ThreadId, held: Option<&Restraints>, pinned: Option<String>) {
         let mut all = self.lock();
         if let Some(listed) = all.iter_mut().find(|listed| listed.id == id) {
+            listed.status.problems.extend(pinned.clone());
             listed.pinned = pinned;
-            listed.hold(held);
+            if let Some(held) = held {
+                listed.hold(held);
+            }
         }
     }
 
-    /// Gives all of them this priority; false where some thread does not have it. The list is locked
-    /// meanwhile, so that nobody leaves and an id stays its thread's.
+    /// Gives all of them this priority but those that are excepted; false where some thread does not have it.
+    /// The list is locked meanwhile, so that nobody leaves and an id stays its thread's.
     fn restrain(&self, priority: Priority) -> bool {
         let mut all = self.lock();
         let held = all
             .iter_mut()
+            .filter(|listed| listed.status.excepted.is_none())
             .map(|listed| listed.hold(&restrain(listed.id, priority)));
         held.fold(true, |all_hold, holds| all_hold & holds)
     }

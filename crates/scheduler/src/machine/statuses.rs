@@ -64,6 +64,7 @@ pub(crate) fn device_status(
     let (memory, pace) = (&hardware.memories[device.memory], &device.pace);
     DeviceStatus {
         device: device.name.clone(),
+        hardware: device.driver_text.clone(),
         memory_total_bytes: memory.total.0,
         memory_cap_bytes: memory.own_cap().0,
         memory_used_bytes: (held.weights + held.kv + held.scratch).0,

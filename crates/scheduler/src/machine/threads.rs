@@ -48,6 +48,8 @@ struct Starter {
     place: Option<ThreadPlace>,
     /// The cores its threads are kept to from their start.
     pinned: Option<CoreSet>,
+    /// Why its threads keep the priorities that the process had, where they do.
+    excepted: Option<&'static str>,
     /// Of the device's cores.
     siblings: CoreSiblings,
 }
@@ -59,6 +61,7 @@ impl Spawn for Starter {
             name: place.map_or(name.to_owned(), |place| format!("{} {name}", place.name)),
             short_name: name.to_owned(),
             cores: self.pinned.clone(),
+            excepted: self.excepted,
             body,
         })
     }
@@ -115,7 +118,23 @@ impl Threads {
             threads: self.clone(),
             place: place.cloned(),
             pinned,
+            excepted: None,
             siblings: cores.map(CoreSiblings::read).unwrap_or_default(),
+        })
+    }
+
+    /// The same, for threads of a device that keep the priorities that the process had, for this reason.
+    pub(crate) fn excepted_starter(
+        &self,
+        place: &ThreadPlace,
+        why: &'static str,
+    ) -> Arc<dyn Spawn> {
+        Arc::new(Starter {
+            threads: self.clone(),
+            place: Some(place.clone()),
+            pinned: place.pinned.clone(),
+            excepted: Some(why),
+            siblings: CoreSiblings::default(),
         })
     }
 
@@ -234,5 +253,64 @@ fn refused(thread: &str, source: io::Error) -> OpenError {
     OpenError::NoThread {
         thread: thread.to_owned(),
         source,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gogrid_host::{AbilityState, abilities};
+
+    use super::*;
+
+    /// How the calling thread is held back.
+    fn nice() -> AbilityState {
+        let found = abilities()
+            .into_iter()
+            .find(|ability| ability.name == "thread nice values");
+        found.expect("it is listed on every system").state
+    }
+
+    #[test]
+    fn an_excepted_thread_keeps_the_priorities_that_it_finds_and_says_why() {
+        let limits = ResourceConfig::conservative();
+        let threads = Threads::new(&limits).expect("a thread");
+        let place = ThreadPlace {
+            name: "gpu:0".to_owned(),
+            pinned: None,
+            cores: None,
+        };
+        let seen_on = |spawn: &Arc<dyn Spawn>| {
+            let (tell, told) = sync_channel(2);
+            let (go_on, waits) = sync_channel::<()>(0);
+            let body = move || {
+                let _ = tell.send(nice());
+                // Until the limits are others.
+                let _ = waits.recv();
+                let _ = tell.send(nice());
+            };
+            let thread = spawn.spawn("driver", Box::new(body)).expect("it starts");
+            let status = threads.statuses().pop().expect("it is listed");
+            let other = ResourceConfig {
+                process_priority: limits.process_priority + 1,
+                ..limits.clone()
+            };
+            // What the system refuses is in the status.
+            threads.set_limits(&other);
+            drop(go_on);
+            thread.join().expect("no panic");
+            let before = told.recv().expect("it tells");
+            (status, [before, told.recv().expect("it tells again")])
+        };
+        let excepted = threads.excepted_starter(&place, "it submits");
+        let (status, seen) = seen_on(&excepted);
+        assert_eq!((&*status.name, status.nice), ("gpu:0 driver", None));
+        assert_eq!(status.excepted.as_deref(), Some("it submits"));
+        assert_eq!(seen, [nice(), nice()]);
+        let (status, _) = seen_on(&threads.starter(Some(&place)));
+        assert_eq!(status.excepted, None);
+        assert!(
+            status.nice.is_some() || !status.problems.is_empty(),
+            "{status:?}"
+        );
     }
 }

@@ -1,5 +1,7 @@
 //! What is planned for is what opening takes, with the figures of the CPU backend.
 
+mod gpus;
+
 use gogrid_cpu::{CpuBackend, CpuOptions};
 use std::sync::Arc;
 
@@ -133,10 +135,11 @@ fn memory_that_keeps_a_device_out_is_said_to_cost() {
     let model = model(Family::Gemma3);
     let (opener, usable) = opener(&model, 2, planned_once(&model).bytes());
     let placing = place(&opener, &usable, &options(None), Timing::Measured);
-    let names = ["first".to_owned(), "second".to_owned()];
-    let why = placing.expect("it fits on one").why(&names, false);
+    let why = placing
+        .expect("it fits on one")
+        .why(&opener.hardware, false);
     let costs = |line: &&String| {
-        line.starts_with("the memory limit of first and second costs a factor of 2")
+        line.starts_with("the memory limit of cpu:0 and cpu:1 costs a factor of 2")
     };
     assert_eq!(why.iter().filter(costs).count(), 1, "{why:?}");
 }
@@ -147,9 +150,8 @@ fn a_placement_whose_search_was_cut_short_is_said_to_be_unproven() {
     let (opener, usable) = opener(&model, 2, planned_once(&model).bytes());
     let placing = place(&opener, &usable, &options(None), Timing::Measured);
     let mut placing = placing.expect("it fits on one");
-    let names = ["first".to_owned(), "second".to_owned()];
     let is_said = |placing: &Placing| {
-        let why = placing.why(&names, false);
+        let why = placing.why(&opener.hardware, false);
         why.iter()
             .any(|line| line.contains("not proven to be the best"))
     };

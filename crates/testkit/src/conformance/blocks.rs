@@ -97,7 +97,8 @@ pub fn check_unwritten_blocks(subject: &Subject<'_>) {
 
 /// As above, with the first step abandoned after so many points.
 fn check_unwritten_after(subject: &Subject<'_>, case: &Case, points: usize) {
-    let mut backend = (subject.backend)(at_pace(Arc::new(PaceScript::abandon_after(points))));
+    let pace = Arc::new(PaceScript::abandon_after(points));
+    let mut backend = (subject.backend)(at_pace(Arc::clone(&pace) as _));
     let mut rig = Rig::whole(&mut *backend, case);
     let mut sequence = rig.sequence(case.ids.clone());
     rig.make_room(&mut sequence, 40);
@@ -111,6 +112,11 @@ fn check_unwritten_after(subject: &Subject<'_>, case: &Case, points: usize) {
     };
     let name = format!("{}: abandoned after {points} points", case.name);
     let abandoned = run(&mut rig, 0..10);
+    if abandoned.is_ok() && pace.asked() <= points {
+        // A device that learns how fast it is comes to fewer points. The first it always comes to.
+        assert!(points > 0, "{name}: the pace was not asked");
+        return;
+    }
     assert!(
         matches!(abandoned, Err(StageError::Abandoned)),
         "{name}: {abandoned:?}"

@@ -239,8 +239,10 @@ impl<'a> Rig<'a> {
                 _ => Input::Hidden(&given.hidden),
             };
             let ticket = stage.submit(step, input)?;
-            let mut out = OutputBuf::default();
+            let mut out;
             loop {
+                // As with the runner, another buffer each time.
+                out = OutputBuf::default();
                 match stage.poll(ticket, &mut out) {
                     Poll::Pending => std::thread::yield_now(),
                     Poll::Ready(done) => break done?,

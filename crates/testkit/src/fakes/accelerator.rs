@@ -33,6 +33,8 @@ pub struct AcceleratorScript {
     pub spurious_wakes: usize,
     /// Wakes at each answer beyond the first.
     pub extra_wakes: usize,
+    /// What it says of its copies.
+    pub copy_bytes_per_second: Option<f64>,
 }
 
 /// A device with a memory of its own that computes what a [`FakeStage`] does and answers later: when
@@ -167,6 +169,25 @@ impl AcceleratorHandle {
     /// Has a lost device back, empty: stages can be opened anew.
     pub fn come_back(&self) {
         self.lock().is_lost = false;
+    }
+
+    /// What the device's driver gives who opens it once more.
+    ///
+    /// # Errors
+    /// [`StageError::Lost`] while the device is lost.
+    pub fn open_again(
+        &self,
+        memory: Ledger,
+        pace: Arc<dyn Pace>,
+    ) -> Result<FakeAccelerator, StageError> {
+        match self.lock().is_lost {
+            true => Err(lost()),
+            false => Ok(FakeAccelerator {
+                device: self.clone(),
+                memory,
+                pace,
+            }),
+        }
     }
 
     /// Work that it has and has not done.
@@ -331,5 +352,13 @@ impl Backend for FakeAccelerator {
             pace: Arc::clone(&self.pace),
             _leases: leases,
         }))
+    }
+
+    fn copy_bytes_per_second(&mut self) -> Result<Option<f64>, StageError> {
+        let state = self.device.lock();
+        match state.is_lost {
+            true => Err(lost()),
+            false => Ok(state.script.copy_bytes_per_second),
+        }
     }
 }

@@ -27,6 +27,21 @@ struct Amd {
     before: (Moment, u64),
 }
 
+/// The nodes that drivers of GPUs make: NVIDIA's, AMD's for computing, Windows' in its Linux, and one for each that
+/// renders.
+pub(crate) fn may_have_gpu() -> bool {
+    let nodes = ["/dev/nvidiactl", "/dev/kfd", "/dev/dxg"];
+    let renders = || {
+        let entries = std::fs::read_dir("/dev/dri")
+            .into_iter()
+            .flatten()
+            .flatten();
+        let mut names = entries.map(|entry| entry.file_name());
+        names.any(|name| name.to_string_lossy().starts_with("renderD"))
+    };
+    nodes.iter().any(|node| Path::new(node).exists()) || renders()
+}
+
 impl Gpus {
     pub(crate) fn open() -> Result<Self, HostError> {
         let clock = Clock::start();

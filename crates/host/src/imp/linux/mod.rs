@@ -29,10 +29,13 @@ pub(crate) use ability::abilities;
 pub(crate) use child::die_with_parent;
 pub(crate) use clock::{process_cpu_time, thread_cpu_time};
 pub(crate) use cores::{allowed_cores, core_siblings, cpu_quota, current_core, pin, processor};
-pub(crate) use gpu::Gpus;
+pub(crate) use gpu::{Gpus, may_have_gpu};
 pub(crate) use load::{IdleClock, PressureFiles};
 pub(crate) use memory::{MemoryFile, resident, system_memory};
-pub(crate) use own::{own_counts, return_freed_blocks, unmap_freed_blocks};
+pub(crate) use own::{
+    heap_in_use, keep_arenas_few, own_counts, quiet_drivers, return_freed_blocks,
+    unmap_freed_blocks,
+};
 pub(crate) use peer::peer_user;
 pub(crate) use power::{PowerMeter, Thermometers};
 pub(crate) use presence::PresenceSources;

@@ -1,5 +1,7 @@
 use std::fs;
 
+use gogrid_units::Bytes;
+
 use crate::own::OwnCounts;
 
 pub(crate) fn own_counts() -> Option<OwnCounts> {
@@ -14,6 +16,22 @@ pub(crate) fn own_counts() -> Option<OwnCounts> {
 /// The threshold that glibc begins with; once it is set, it stays.
 #[cfg(target_env = "gnu")]
 const MAPPED_FROM: libc::c_int = 128 << 10;
+
+/// The main one, and one beside it.
+#[cfg(target_env = "gnu")]
+const ARENAS_MAX: libc::c_int = 2;
+
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "no safe wrapper sets the allocator's options")]
+pub(crate) fn keep_arenas_few() -> bool {
+    // SAFETY: mallopt takes two numbers and locks what it changes.
+    unsafe { libc::mallopt(libc::M_ARENA_MAX, ARENAS_MAX) == 1 }
+}
+
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn keep_arenas_few() -> bool {
+    false
+}
 
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "no safe wrapper sets the allocator's options")]
@@ -30,10 +48,36 @@ pub(crate) fn return_freed_blocks() {
     let _ = unsafe { libc::malloc_trim(0) };
 }
 
+/// The newer `mallinfo2` is not in every C library that can be linked.
+#[cfg(target_env = "gnu")]
+#[expect(unsafe_code, reason = "no safe wrapper asks the allocator for it")]
+pub(crate) fn heap_in_use() -> Option<Bytes> {
+    // SAFETY: mallinfo takes nothing and locks what it reads.
+    let told = unsafe { libc::mallinfo() };
+    // Counts of bytes that are cut off to 32 bits, which blocks in arenas do not come near.
+    let (in_arenas, mapped) = (told.uordblks as u32, told.hblkhd as u32);
+    Some(Bytes(u64::from(in_arenas) + u64::from(mapped)))
+}
+
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn heap_in_use() -> Option<Bytes> {
+    None
+}
+
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn return_freed_blocks() {}
 
 #[cfg(not(target_env = "gnu"))]
 pub(crate) fn unmap_freed_blocks() -> bool {
     false
+}
+
+/// The layer asks a Wayland display which GPU is its own, and its library complains without a folder for sockets.
+#[expect(unsafe_code, reason = "the environment can be set in no safe way")]
+pub(crate) fn quiet_drivers() {
+    if std::env::var_os("XDG_RUNTIME_DIR").is_none() {
+        // SAFETY: the caller has no other thread yet, so nobody reads the environment meanwhile. There is no
+        // safe way to set it, and the layer reads nothing else.
+        unsafe { std::env::set_var("NODEVICE_SELECT", "1") };
+    }
 }

@@ -198,3 +198,28 @@ fn when_nothing_can_run_any_more_all_end_and_all_that_come() {
     let actions = core.tick(Moment(1000 * MS), []);
     assert_eq!(started(&actions), [7], "nobody waits for a start for ever");
 }
+
+#[test]
+fn a_model_without_a_place_goes_on_when_it_has_one_unless_it_failed_for_another_reason() {
+    let no_place = || GenerateError::NoPlaceLeft {
+        lost: "gpu:0".to_owned(),
+        problem: "none is left".to_owned(),
+    };
+    let mut core = Core::new(shape(), layout(10_000), &limits(0, 4));
+    let told = tick(&mut core, [Input::Failed(no_place()), submit(0)]);
+    assert_eq!(told, ["end 0: gpu:0; none is left"]);
+    assert_eq!(core.degraded(), Some("gpu:0; none is left"));
+    tick(&mut core, [Input::Replaced(layout(10_000)), submit(1)]);
+    let done = Input::Done(step(&core), ones(1));
+    assert_eq!(tick(&mut core, [done])[0], "delta 1 [1]");
+    assert_eq!(core.degraded(), None);
+
+    let mut core = Core::new(shape(), layout(10_000), &limits(0, 4));
+    let broken = GenerateError::BadOutput("it broke".to_owned());
+    tick(
+        &mut core,
+        [Input::Failed(no_place()), Input::Failed(broken)],
+    );
+    let inputs = [Input::Replaced(layout(10_000)), submit(0)];
+    assert_eq!(tick(&mut core, inputs), ["end 0: it broke"]);
+}

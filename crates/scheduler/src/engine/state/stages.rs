@@ -1,6 +1,7 @@
 //! The engine's part in a relocation: it gives its stages up, and goes on where they stand next.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{Outgoing, State};
 use crate::core::{Ended, Input};
@@ -80,6 +81,16 @@ impl State {
         if let (Some(runner), Some(lost)) = (self.runner.take(), self.lost.take()) {
             let leases = self.core.give_up_leases();
             self.relocator.recover((runner, leases), lost);
+        }
+    }
+
+    /// Has the stages stand where they would if the model were opened now, where a device is back; once they
+    /// stand somewhere, if they are on their way.
+    pub(super) fn go_back_if_asked(&self) {
+        let is_on_its_way = self.runner.is_none() && !self.inbox.placement().spans.is_empty();
+        let asked = &self.inbox.published.seeks_place;
+        if !is_on_its_way && asked.swap(false, Ordering::AcqRel) {
+            self.relocator.go_back();
         }
     }
 
