@@ -1,6 +1,6 @@
 //! Decode against the memory it reads from: bytes of weights a token, and how fast a device copies.
 
-use corpgrid_scheduler::{DeviceKind, Status};
+use corpgrid_scheduler::{Device, DeviceKind, Status};
 use gogrid_host::{BandwidthProbe, CoreSet, copy_bandwidth};
 use gogrid_model::Decoder;
 use gogrid_units::{Bytes, Span};
@@ -14,16 +14,22 @@ const COPY_FOOTPRINT: Bytes = Bytes::mib(256);
 /// For how long a CPU copies.
 const COPY_MILLIS: u64 = 200;
 
-/// Bytes a second that a device of the pipeline, by its index, reads and writes, added up, when it copies
+/// The device of this name among those that a machine was opened on, which may have left some out: their
+/// places differ.
+fn given<'a>(devices: &'a [Device], name: &str) -> Option<&'a Device> {
+    devices.iter().find(|device| device.to_string() == name)
+}
+
+/// Bytes a second that a device of the pipeline, by its index and name, reads and writes, added up, when it copies
 /// within its own memory; `None` where nothing measures it. A CPU copies with as many threads as it
 /// computes with, and not under the limits, which are for models.
 pub(crate) fn copy_rate(
     subject: &Subject,
-    index: usize,
+    (index, name): (usize, &str),
     threads: Option<usize>,
 ) -> Result<Option<f64>, BenchError> {
-    match &subject.devices[index].kind {
-        DeviceKind::Cpu { cores, .. } => {
+    match given(&subject.devices, name).map(|device| &device.kind) {
+        Some(DeviceKind::Cpu { cores, .. }) => {
             let probe = BandwidthProbe {
                 cores: CoreSet::new(cores.iter().copied()),
                 footprint: COPY_FOOTPRINT,
@@ -71,7 +77,7 @@ impl DeviceTraffic {
             .map(|(index, device)| Self {
                 device: device.device.clone(),
                 weights_bytes_per_token: of(&device.device),
-                copy_bytes_per_second: copy_rate(subject, index, threads)
+                copy_bytes_per_second: copy_rate(subject, (index, &device.device), threads)
                     .map_err(|error| error.to_string()),
             })
             .collect()

@@ -44,13 +44,13 @@ impl<R: Recorder> Program<'_, R> {
             ];
             parts.extend(slabs);
             let cost = pass(self.rows * heads * spec.head_dim * 12);
-            self.push(Kernel::TurnAndKeep, parts, words, cost);
+            self.push(Kernel::TurnAndKeep, parts, words.costing(cost));
         }
     }
 
     /// A group's slabs, as many at a time as a kernel binds; where there are fewer, one of them stands for
     /// the rest.
-    fn slabs(&self, group: usize) -> Vec<(usize, Vec<Part<R>>)> {
+    fn slabs(&self, group: usize) -> Vec<BoundSlabs<R>> {
         let buffers = self.pools[group].slabs.buffers();
         let Some(any) = buffers.iter().flatten().next() else {
             return Vec::new();
@@ -123,7 +123,7 @@ impl<R: Recorder> Program<'_, R> {
         &mut self,
         (part, kernel): (&MixerPart<R>, &Attend),
         some: &SomeTiles,
-        (slabs, share): (&[(usize, Vec<Part<R>>)], Splits),
+        (slabs, share): (&[BoundSlabs<R>], Splits),
     ) {
         let spec = part.spec;
         let pool = &self.pools[spec.kv_group];
@@ -177,7 +177,7 @@ impl<R: Recorder> Program<'_, R> {
                     multiply_adds: (amount / 2) as u64,
                 },
             };
-            self.push(Kernel::Attend(*kernel), parts, words, cost);
+            self.push(Kernel::Attend(*kernel), parts, words.costing(cost));
         }
         if share.parts > 1 {
             let rows = end_row - first_row;
@@ -190,10 +190,13 @@ impl<R: Recorder> Program<'_, R> {
             ]);
             let parts = vec![Part::all(&scratch.parts), Part::all(&scratch.attended)];
             let cost = pass(rows * spec.heads * share.parts * spec.head_dim * 4);
-            self.push(Kernel::Merge, parts, words, cost);
+            self.push(Kernel::Merge, parts, words.costing(cost));
         }
     }
 }
+
+/// Slabs that a kernel binds together, and the number of the first.
+type BoundSlabs<R> = (usize, Vec<Part<R>>);
 
 /// Tiles that attention does together.
 struct SomeTiles {

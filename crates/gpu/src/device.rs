@@ -17,7 +17,7 @@ use crate::recorder::{
     ANSWER_TIME_MAX, BufferKind, BufferRange, Command, Facts, Failure, KernelSource, Recorder,
     Submission,
 };
-use crate::self_test::find_reduction;
+use crate::self_test::find_kernels;
 
 /// See the module.
 pub(crate) struct Device<R: Recorder> {
@@ -27,6 +27,8 @@ pub(crate) struct Device<R: Recorder> {
     kernels: Mutex<HashMap<Kernel, Arc<R::Pipeline>>>,
     rates: Mutex<Rates>,
     pub(crate) reduction: Reduction,
+    /// Whether many rows are multiplied by tiles.
+    pub(crate) is_tiled: bool,
     buffers: AtomicU64,
 }
 
@@ -77,12 +79,14 @@ pub(crate) struct Ask<'a> {
 }
 
 impl<R: Recorder> Device<R> {
-    /// Asks an open device what it can do; with a `reduction`, how it is to add up is not looked for.
+    /// Asks an open device what it can do; with a `reduction`, its kernels are not looked for.
     pub(crate) fn open(recorder: R, reduction: Option<Reduction>) -> Result<Self, StageError> {
         let mut device = Self::new(recorder, reduction.unwrap_or(Reduction::Alone));
         device.check()?;
         if reduction.is_none() {
-            device.reduction = find_reduction(&device)?;
+            let found = find_kernels(&device)?;
+            device.reduction = found.reduction;
+            device.is_tiled = found.is_tiled;
         }
         Ok(device)
     }
@@ -119,6 +123,7 @@ impl<R: Recorder> Device<R> {
             kernels: Mutex::default(),
             rates: Mutex::new(rates),
             reduction,
+            is_tiled: true,
             buffers: AtomicU64::new(0),
         }
     }

@@ -109,25 +109,52 @@ impl<R: Recorder> GpuStage<R> {
                 },
             })
             .collect();
-        let uploads = [&self.scratch.upload.raw];
-        let upload = open.upload.take();
-        if let Some(bytes) = &upload {
-            let filled = self.device.recorder.fill(uploads[0], bytes);
+        if let Some(bytes) = open.upload.take() {
+            let filled = self.device.recorder.fill(&self.scratch.upload.raw, &bytes);
             filled.map_err(|failure| self.device.error(failure))?;
+            open.is_uploading = true;
         }
+        // It is the host's again with the last submission that copies from it.
+        let copies = |op: &Op<R>| match op {
+            Op::Copy { from, .. } => from.0.id == self.scratch.upload.id,
+            Op::Dispatch(_) => false,
+        };
+        let ends_upload = batch.ops.iter().any(copies) && !open.ops.iter().any(copies);
+        let uploads = [&self.scratch.upload.raw];
         let flight = Arc::clone(&open.flight);
         flight.lock().open += 1;
         let costs = batch.costs;
         let submitted = self.device.recorder.submit(Submission {
             commands: &commands,
-            uploads: &uploads[..usize::from(upload.is_some())],
+            uploads: &uploads[..usize::from(ends_upload)],
             readback: open.ops.is_empty().then_some(&self.scratch.readback.raw),
             done: Box::new(move |result| flight.end_one(result, costs)),
         });
-        submitted.map_err(|failure| {
-            open.flight.lock().open -= 1;
-            self.device.error(failure)
-        })
+        match submitted {
+            Ok(()) => {
+                open.is_uploading &= !ends_upload;
+                open.is_reading = open.ops.is_empty();
+                Ok(())
+            }
+            Err(failure) => {
+                open.flight.lock().open -= 1;
+                Err(self.device.error(failure))
+            }
+        }
+    }
+
+    /// Has the buffers of a step that ends early as the next step needs them. Nothing of it is at the device.
+    pub(crate) fn settle(&self, open: &Open<R>) {
+        if open.is_uploading {
+            // Where it fails, the next step's upload fails, and says why.
+            let _ = self.device.run(&[], Some(&self.scratch.upload), None);
+        }
+        if open.is_reading {
+            let _ = self
+                .device
+                .recorder
+                .read(&self.scratch.readback.raw, &mut [0; 4]);
+        }
     }
 
     fn bindings(

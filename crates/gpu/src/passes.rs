@@ -143,28 +143,49 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
 
 /// Norms heads, turns queries and keys, and writes keys and values as halves to their slots.
 pub(crate) fn turn_and_keep() -> String {
-    format!(
-        "
-struct P {{
+    fill(
+        TURN_AND_KEEP,
+        &[
+            ("$SUM;", SUM.to_owned()),
+            ("$SLABS_BOUND;", SLABS_BOUND.to_string()),
+            ("$SLABS;", slabs("read_write", 4)),
+            (
+                "$KEEP_CASES;",
+                per_slab(|slab| format!("case {slab}u: {{ slab{slab}[at] = word; }}")),
+            ),
+            ("$KV_MAX;", KV_MAX.to_bits().to_string()),
+        ],
+    )
+}
+
+/// A text with its marks replaced.
+fn fill(text: &str, marks: &[(&str, String)]) -> String {
+    marks.iter().fold(text.to_owned(), |text, (mark, with)| {
+        text.replace(mark, with)
+    })
+}
+
+const TURN_AND_KEEP: &str = "
+struct P {
     base: u32, ld: u32, head_dim: u32, heads: u32,
     kv_heads: u32, q_norm: u32, k_norm: u32, epsilon: f32,
     turns: u32, pairs: u32, are_halves: u32, rows: u32,
     slots_per_slab: u32, slot_words: u32, layer: u32, first_slab: u32,
     piece: u32, values: u32, queries: u32,
-}}
+}
 var<immediate> p: P;
 @group(0) @binding(0) var<storage, read_write> x: array<f32>;
 @group(0) @binding(1) var<storage, read> vectors: array<f32>;
 @group(0) @binding(2) var<storage, read> info: array<u32>;
 @group(0) @binding(3) var<storage, read_write> flags: array<atomic<u32>>;
-{}
-{SUM}
+$SLABS;
+$SUM;
 var<workgroup> head: array<f32, 512>;
-fn keep(slab: u32, at: u32, word: u32) {{
-    switch (slab) {{ {} default: {{}} }}
-}}
+fn keep(slab: u32, at: u32, word: u32) {
+    switch (slab) { $KEEP_CASES; default: {} }
+}
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {{
+fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
     let row = wg.x + p.base;
     let h = wg.y;
     let begin = row * p.ld + h * p.head_dim;
@@ -172,19 +193,19 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
     let is_key = !is_query && h < p.heads + p.kv_heads;
     let norm = select(select(0xffffffffu, p.k_norm, is_key), p.q_norm, is_query);
     var squares = 0.0;
-    for (var i = lid; i < p.head_dim; i += 64u) {{
+    for (var i = lid; i < p.head_dim; i += 64u) {
         let v = x[begin + i];
         head[i] = v;
         squares += v * v;
-    }}
+    }
     let all = add_up(lid, squares);
-    if (norm != 0xffffffffu) {{
+    if (norm != 0xffffffffu) {
         let scale = inverseSqrt(all / f32(p.head_dim) + p.epsilon);
-        for (var i = lid; i < p.head_dim; i += 64u) {{ head[i] = head[i] * scale * vectors[norm + i]; }}
-    }}
+        for (var i = lid; i < p.head_dim; i += 64u) { head[i] = head[i] * scale * vectors[norm + i]; }
+    }
     workgroupBarrier();
-    if (is_query || is_key) {{
-        for (var i = lid; i < p.pairs; i += 64u) {{
+    if (is_query || is_key) {
+        for (var i = lid; i < p.pairs; i += 64u) {
             let a = select(2u * i, i, p.are_halves == 1u);
             let b = select(2u * i + 1u, i + p.pairs, p.are_halves == 1u);
             let turn = p.turns + 2u * (row * p.pairs + i);
@@ -192,37 +213,32 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
             let va = head[a]; let vb = head[b];
             head[a] = va * c - vb * s;
             head[b] = va * s + vb * c;
-        }}
-    }}
+        }
+    }
     workgroupBarrier();
-    if (is_query) {{
-        if (p.queries == 1u) {{
-            for (var i = lid; i < p.head_dim; i += 64u) {{ x[begin + i] = head[i]; }}
-        }}
+    if (is_query) {
+        if (p.queries == 1u) {
+            for (var i = lid; i < p.head_dim; i += 64u) { x[begin + i] = head[i]; }
+        }
         return;
-    }}
+    }
     let place = p.rows + 2u * row;
     let index = info[place + 1u];
     let slot = info[info[place] + (index >> 5u)];
     let slab = slot / p.slots_per_slab - p.first_slab;
-    if (slot / p.slots_per_slab < p.first_slab || slab >= {SLABS_BOUND}u) {{ return; }}
+    if (slot / p.slots_per_slab < p.first_slab || slab >= $SLABS_BOUND;u) { return; }
     let kv_head = select(h - p.heads - p.kv_heads, h - p.heads, is_key);
     let words = p.head_dim >> 1u;
     let to = (slot % p.slots_per_slab) * p.slot_words + p.layer + select(p.values, 0u, is_key)
         + ((index & 31u) * p.kv_heads + kv_head) * words;
-    for (var i = lid; i < words; i += 64u) {{
+    for (var i = lid; i < words; i += 64u) {
         let pair = vec2<f32>(head[2u * i], head[2u * i + 1u]);
         let bits = bitcast<vec2<u32>>(pair) & vec2<u32>(0x7fffffffu);
-        if (any(bits > vec2<u32>({}u))) {{ atomicMin(&flags[row], 2u * p.piece); }}
+        if (any(bits > vec2<u32>($KV_MAX;u))) { atomicMin(&flags[row], 2u * p.piece); }
         keep(slab, to + i, pack2x16float(pair));
-    }}
-}}
-",
-        slabs("read_write", 4),
-        per_slab(|slab| format!("case {slab}u: {{ slab{slab}[at] = word; }}")),
-        KV_MAX.to_bits(),
-    )
+    }
 }
+";
 
 fn slabs(access: &str, first_binding: usize) -> String {
     per_slab(|slab| {
@@ -274,138 +290,154 @@ impl Attend {
         } = *self;
         let (queries, words) = (rows * heads, head_dim / 2);
         let each = |text: &dyn Fn(usize) -> String| (0..queries).map(text).collect::<String>();
-        format!(
-            "
-struct P {{
+        fill(
+            ATTEND,
+            &[
+                ("$SLABS_BOUND;", SLABS_BOUND.to_string()),
+                ("$head_dim;", head_dim.to_string()),
+                ("$heads;", heads.to_string()),
+                ("$queries;", queries.to_string()),
+                ("$words;", words.to_string()),
+                ("$SLABS;", slabs("read", 3)),
+                ("$QUERY_VALUES;", (queries * head_dim).to_string()),
+                ("$QUERY_WORDS;", (queries * words).to_string()),
+                ("$SCORES;", (queries * 32).to_string()),
+                ("$PART_VALUES;", (head_dim + 2).to_string()),
+                (
+                    "$PAIR_CASES;",
+                    per_slab(|slab| {
+                        format!("case {slab}u: {{ return unpack2x16float(slab{slab}[at]); }}")
+                    }),
+                ),
+                ("$SUMS;", each(&|j| format!("var s{j} = vec2<f32>(0.0); "))),
+                (
+                    "$ADD;",
+                    each(&|j| format!("s{j} += weight[{}u + t] * v; ", j * 32)),
+                ),
+                (
+                    "$KEEP;",
+                    each(&|j| {
+                        let at = format!("{}u + w", j * words);
+                        format!("acc[{at}] = acc[{at}] * correction[{j}u] + s{j}; ")
+                    }),
+                ),
+            ],
+        )
+    }
+}
+
+const ATTEND: &str = "
+struct P {
     base: u32, ld: u32, tiles: u32, heads: u32,
     kv_heads: u32, sharing: u32, head_tiles: u32, scale: f32,
     softcap: f32, window: u32, slots_per_slab: u32, slot_words: u32,
     layer: u32, values: u32, first_slab: u32, blocks_per_split: u32,
     splits: u32, first_split: u32, ld_out: u32, part_row: u32,
     own_splits: u32,
-}}
+}
 var<immediate> p: P;
 @group(0) @binding(0) var<storage, read> x: array<f32>;
 @group(0) @binding(1) var<storage, read> info: array<u32>;
 @group(0) @binding(2) var<storage, read_write> result: array<f32>;
-{}
-var<workgroup> q: array<f32, {}>;
-var<workgroup> acc: array<vec2<f32>, {}>;
-var<workgroup> weight: array<f32, {}>;
-var<workgroup> greatest: array<f32, {queries}>;
-var<workgroup> total: array<f32, {queries}>;
-var<workgroup> correction: array<f32, {queries}>;
-fn pair(slab: u32, at: u32) -> vec2<f32> {{
-    switch (slab) {{ {} default: {{ return vec2<f32>(0.0); }} }}
-}}
+$SLABS;
+var<workgroup> q: array<f32, $QUERY_VALUES;>;
+var<workgroup> acc: array<vec2<f32>, $QUERY_WORDS;>;
+var<workgroup> weight: array<f32, $SCORES;>;
+var<workgroup> greatest: array<f32, $queries;>;
+var<workgroup> total: array<f32, $queries;>;
+var<workgroup> correction: array<f32, $queries;>;
+fn pair(slab: u32, at: u32) -> vec2<f32> {
+    switch (slab) { $PAIR_CASES; default: { return vec2<f32>(0.0); } }
+}
 @compute @workgroup_size(64)
-fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {{
+fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {
     let split = (wg.x + p.base) % p.own_splits;
     let tile = p.tiles + 4u * ((wg.x + p.base) / p.own_splits);
     let row0 = info[tile]; let count = info[tile + 1u];
     let table = info[tile + 2u]; let start = info[tile + 3u];
     let kv_head = wg.y / p.head_tiles;
-    let first_head = (wg.y % p.head_tiles) * {heads}u;
-    for (var i = lid; i < {}u; i += 64u) {{
-        let j = i / {head_dim}u;
-        let row = row0 + min(j / {heads}u, count - 1u);
-        let head = kv_head * p.sharing + min(first_head + j % {heads}u, p.sharing - 1u);
-        q[i] = x[row * p.ld + head * {head_dim}u + i % {head_dim}u] * p.scale;
-    }}
-    for (var i = lid; i < {}u; i += 64u) {{ acc[i] = vec2<f32>(0.0); }}
-    if (lid < {queries}u) {{ greatest[lid] = -1e30; total[lid] = 0.0; }}
+    let first_head = (wg.y % p.head_tiles) * $heads;u;
+    for (var i = lid; i < $QUERY_VALUES;u; i += 64u) {
+        let j = i / $head_dim;u;
+        let row = row0 + min(j / $heads;u, count - 1u);
+        let head = kv_head * p.sharing + min(first_head + j % $heads;u, p.sharing - 1u);
+        q[i] = x[row * p.ld + head * $head_dim;u + i % $head_dim;u] * p.scale;
+    }
+    for (var i = lid; i < $QUERY_WORDS;u; i += 64u) { acc[i] = vec2<f32>(0.0); }
+    if (lid < $queries;u) { greatest[lid] = -1e30; total[lid] = 0.0; }
     let last = (start + count - 1u) >> 5u;
     var first = 0u;
-    if (p.window != 0u && start + 1u > p.window) {{ first = (start + 1u - p.window) >> 5u; }}
+    if (p.window != 0u && start + 1u > p.window) { first = (start + 1u - p.window) >> 5u; }
     first += split * p.blocks_per_split;
     let end = min(first + p.blocks_per_split, last + 1u);
-    let row_words = p.kv_heads * {words}u;
-    for (var block = first; block < end; block++) {{
+    let row_words = p.kv_heads * $words;u;
+    for (var block = first; block < end; block++) {
         let slot = info[table + block];
         let slab = slot / p.slots_per_slab - p.first_slab;
-        if (slot / p.slots_per_slab < p.first_slab || slab >= {SLABS_BOUND}u) {{ continue; }}
-        let keys = (slot % p.slots_per_slab) * p.slot_words + p.layer + kv_head * {words}u;
+        if (slot / p.slots_per_slab < p.first_slab || slab >= $SLABS_BOUND;u) { continue; }
+        let keys = (slot % p.slots_per_slab) * p.slot_words + p.layer + kv_head * $words;u;
         workgroupBarrier();
-        for (var i = lid; i < {}u; i += 64u) {{
+        for (var i = lid; i < $SCORES;u; i += 64u) {
             let j = i >> 5u; let t = i & 31u;
-            let at = block * 32u + t; let own = start + j / {heads}u;
+            let at = block * 32u + t; let own = start + j / $heads;u;
             var score = -1e30;
-            if (at <= own && (p.window == 0u || at + p.window > own)) {{
+            if (at <= own && (p.window == 0u || at + p.window > own)) {
                 score = 0.0;
                 let begin = keys + t * row_words;
-                for (var w = 0u; w < {words}u; w++) {{
+                for (var w = 0u; w < $words;u; w++) {
                     let k = pair(slab, begin + w);
-                    score += q[j * {head_dim}u + 2u * w] * k.x + q[j * {head_dim}u + 2u * w + 1u] * k.y;
-                }}
-                if (p.softcap > 0.0) {{ score = p.softcap * tanh(clamp(score / p.softcap, -20.0, 20.0)); }}
-            }}
+                    score += q[j * $head_dim;u + 2u * w] * k.x + q[j * $head_dim;u + 2u * w + 1u] * k.y;
+                }
+                if (p.softcap > 0.0) { score = p.softcap * tanh(clamp(score / p.softcap, -20.0, 20.0)); }
+            }
             weight[i] = score;
-        }}
+        }
         workgroupBarrier();
-        if (lid < {queries}u) {{
+        if (lid < $queries;u) {
             var most = greatest[lid];
-            for (var t = 0u; t < 32u; t++) {{ most = max(most, weight[lid * 32u + t]); }}
+            for (var t = 0u; t < 32u; t++) { most = max(most, weight[lid * 32u + t]); }
             let factor = exp(greatest[lid] - most);
             var sum = 0.0;
-            for (var t = 0u; t < 32u; t++) {{
+            for (var t = 0u; t < 32u; t++) {
                 let score = weight[lid * 32u + t];
                 let part = select(exp(score - most), 0.0, score == -1e30);
                 weight[lid * 32u + t] = part;
                 sum += part;
-            }}
+            }
             greatest[lid] = most;
             total[lid] = total[lid] * factor + sum;
             correction[lid] = factor;
-        }}
+        }
         workgroupBarrier();
-        for (var w = lid; w < {words}u; w += 64u) {{
-            {}
-            for (var t = 0u; t < 32u; t++) {{
-                if (block * 32u + t > start + count - 1u) {{ break; }}
+        for (var w = lid; w < $words;u; w += 64u) {
+            $SUMS;
+            for (var t = 0u; t < 32u; t++) {
+                if (block * 32u + t > start + count - 1u) { break; }
                 let v = pair(slab, keys + p.values + t * row_words + w);
-                {}
-            }}
-            {}
-        }}
-    }}
+                $ADD;
+            }
+            $KEEP;
+        }
+    }
     workgroupBarrier();
-    for (var i = lid; i < {}u; i += 64u) {{
-        let j = i / {words}u; let w = i % {words}u;
-        let in_group = first_head + j % {heads}u;
-        if (j / {heads}u < count && in_group < p.sharing) {{
-            let row = row0 + j / {heads}u; let head = kv_head * p.sharing + in_group;
-            if (p.splits == 1u) {{
+    for (var i = lid; i < $QUERY_WORDS;u; i += 64u) {
+        let j = i / $words;u; let w = i % $words;u;
+        let in_group = first_head + j % $heads;u;
+        if (j / $heads;u < count && in_group < p.sharing) {
+            let row = row0 + j / $heads;u; let head = kv_head * p.sharing + in_group;
+            if (p.splits == 1u) {
                 let value = acc[i] / total[j];
-                let to = row * p.ld_out + head * {head_dim}u + 2u * w;
+                let to = row * p.ld_out + head * $head_dim;u + 2u * w;
                 result[to] = value.x; result[to + 1u] = value.y;
-            }} else {{
-                let to = (((row - p.part_row) * p.heads + head) * p.splits + p.first_split + split) * {}u;
+            } else {
+                let to = (((row - p.part_row) * p.heads + head) * p.splits + p.first_split + split) * $PART_VALUES;u;
                 result[to + 2u * w] = acc[i].x; result[to + 2u * w + 1u] = acc[i].y;
-                if (w == 0u) {{ result[to + {head_dim}u] = greatest[j]; result[to + {head_dim}u + 1u] = total[j]; }}
-            }}
-        }}
-    }}
-}}
-",
-            slabs("read", 3),
-            queries * head_dim,
-            queries * words,
-            queries * 32,
-            per_slab(|slab| format!("case {slab}u: {{ return unpack2x16float(slab{slab}[at]); }}")),
-            queries * head_dim,
-            queries * words,
-            queries * 32,
-            each(&|j| format!("var s{j} = vec2<f32>(0.0); ")),
-            each(&|j| format!("s{j} += weight[{}u + t] * v; ", j * 32)),
-            each(&|j| {
-                let at = format!("{}u + w", j * words);
-                format!("acc[{at}] = acc[{at}] * correction[{j}u] + s{j}; ")
-            }),
-            queries * words,
-            head_dim + 2,
-        )
+                if (w == 0u) { result[to + $head_dim;u] = greatest[j]; result[to + $head_dim;u + 1u] = total[j]; }
+            }
+        }
     }
 }
+";
 
 /// Puts the parts of attention together.
 pub(crate) fn merge() -> String {

@@ -387,10 +387,7 @@ impl MatMat {
     /// The kernel.
     pub(crate) fn text(&self) -> String {
         let code = Code::of(self.ty);
-        let scaled = match code.halves {
-            1 => "let d = d_0; let m = m_0;",
-            _ => "let d = select(d_0, d_1, i >= 2u); let m = select(m_0, m_1, i >= 2u);",
-        };
+        let scaled = scale_of_eighth(&code);
         let (norm, scale) = match self.is_normed {
             true => (
                 "let at = p.norm + 8u * u + 2u * i; xa *= vectors[at]; xb *= vectors[at + 1u];",
@@ -457,6 +454,14 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
             code.load("_"),
             code.eight("_", "i"),
         )
+    }
+}
+
+/// Scale and minimum of columns `8 i` to `8 i + 7`.
+fn scale_of_eighth(code: &Code) -> &'static str {
+    match code.halves {
+        1 => "let d = d_0; let m = m_0;",
+        _ => "let d = select(d_0, d_1, i >= 2u); let m = select(m_0, m_1, i >= 2u);",
     }
 }
 

@@ -119,8 +119,12 @@ impl<'a, R: Recorder> Program<'a, R> {
         self.watch(NONE - 1);
     }
 
-    pub(crate) fn push(&mut self, kernel: Kernel, parts: Vec<Part<R>>, what: Words, cost: Cost) {
-        let Words { mut words, groups } = what;
+    pub(crate) fn push(&mut self, kernel: Kernel, parts: Vec<Part<R>>, what: Words) {
+        let Words {
+            mut words,
+            groups,
+            cost,
+        } = what;
         words.insert(0, 0);
         self.ops.push(Op::Dispatch(Dispatch {
             kernel,
@@ -147,7 +151,7 @@ impl<'a, R: Recorder> Program<'a, R> {
                 Part::all(&self.scratch.x),
             ];
             let cost = pass(self.rows * self.width * 8);
-            self.push(Kernel::Embed(part.table.ty), parts, words, cost);
+            self.push(Kernel::Embed(part.table.ty), parts, words.costing(cost));
         }
     }
 
@@ -219,8 +223,7 @@ impl<'a, R: Recorder> Program<'a, R> {
         self.push(
             Kernel::AddNormed,
             parts,
-            words,
-            pass(rows * self.width * 12),
+            words.costing(pass(rows * self.width * 12)),
         );
     }
 
@@ -264,7 +267,7 @@ impl<'a, R: Recorder> Program<'a, R> {
             output,
         };
         match &part.gate_up {
-            GateUp::Together(matrix) if rows <= VECTOR_ROWS => {
+            GateUp::Together(matrix) if self.is_by_vectors(rows) => {
                 let output = match part.is_silu {
                     true => Output::Silu,
                     false => Output::GeluTanh,
@@ -283,16 +286,27 @@ impl<'a, R: Recorder> Program<'a, R> {
         self.push(
             Kernel::Gate(part.is_silu),
             parts,
-            words,
-            pass(rows * part.hidden * 12),
+            words.costing(pass(rows * part.hidden * 12)),
         );
     }
 
     fn product(&mut self, product: &Product<'_, R>) {
-        match product.rows <= VECTOR_ROWS {
-            true => self.mat_vec(product),
-            false => self.mat_mat(product),
+        if !self.is_by_vectors(product.rows) {
+            return self.mat_mat(product);
         }
+        for first in (0..product.rows).step_by(VECTOR_ROWS) {
+            self.mat_vec(&Product {
+                from_at: product.from_at + first * product.ld_in,
+                to_at: product.to_at + first * product.ld_out,
+                rows: VECTOR_ROWS.min(product.rows - first),
+                ..*product
+            });
+        }
+    }
+
+    /// Whether so many rows are multiplied a few at a time.
+    fn is_by_vectors(&self, rows: usize) -> bool {
+        rows <= VECTOR_ROWS || !self.device.is_tiled
     }
 
     fn mat_vec(&mut self, product: &Product<'_, R>) {
@@ -319,7 +333,7 @@ impl<'a, R: Recorder> Program<'a, R> {
                     multiply_adds: (chunk.place.rows * matrix.cols * product.rows) as u64,
                 },
             };
-            self.push(Kernel::MatVec(kernel), parts, words, cost);
+            self.push(Kernel::MatVec(kernel), parts, words.costing(cost));
         }
     }
 
@@ -337,7 +351,7 @@ impl<'a, R: Recorder> Program<'a, R> {
             };
             let parts = vec![from, Part::all(&scratch.roots)];
             let cost = pass(product.rows * self.width * 4);
-            self.push(Kernel::RootMeanSquare, parts, words, cost);
+            self.push(Kernel::RootMeanSquare, parts, words.costing(cost));
         }
         let kernel = MatMat {
             ty: matrix.ty,
@@ -371,7 +385,7 @@ impl<'a, R: Recorder> Program<'a, R> {
                         multiply_adds: multiply_adds as u64,
                     },
                 };
-                self.push(Kernel::MatMat(kernel), parts, words, cost);
+                self.push(Kernel::MatMat(kernel), parts, words.costing(cost));
             }
         }
     }
@@ -419,8 +433,7 @@ impl<'a, R: Recorder> Program<'a, R> {
         self.push(
             Kernel::Watch,
             parts,
-            words,
-            pass(self.rows * self.width * 4),
+            words.costing(pass(self.rows * self.width * 4)),
         );
     }
 
@@ -432,14 +445,18 @@ impl<'a, R: Recorder> Program<'a, R> {
             Part::all(&self.scratch.info),
             Part::all(&self.scratch.gathered),
         ];
-        self.push(Kernel::Gather, parts, words, pass(rows * self.width * 8));
+        self.push(
+            Kernel::Gather,
+            parts,
+            words.costing(pass(rows * self.width * 8)),
+        );
     }
 
     /// Logits of gathered rows.
     pub(crate) fn logits(&mut self, head: &HeadPart<R>, rows: usize) {
         let scratch = self.scratch;
         for first in (0..rows).step_by(VECTOR_ROWS) {
-            self.product(&Product {
+            self.mat_vec(&Product {
                 matrix: &head.output,
                 from: &scratch.gathered,
                 ld_in: self.widths.width,
@@ -457,7 +474,7 @@ impl<'a, R: Recorder> Program<'a, R> {
             let count = rows * self.widths.vocab;
             let words = Words::of(count.div_ceil(64), 1, 1).add([count]).float(cap);
             let parts = vec![Part::all(&scratch.logits)];
-            self.push(Kernel::Softcap, parts, words, pass(count * 8));
+            self.push(Kernel::Softcap, parts, words.costing(pass(count * 8)));
         }
     }
 
@@ -472,16 +489,16 @@ impl<'a, R: Recorder> Program<'a, R> {
         self.push(
             Kernel::LogProbs,
             parts,
-            words,
-            pass(rows * self.widths.vocab * 8),
+            words.costing(pass(rows * self.widths.vocab * 8)),
         );
     }
 }
 
-/// A kernel's workgroups, and its immediate words after the first.
+/// A kernel's workgroups, its immediate words after the first, and what it takes.
 pub(crate) struct Words {
     words: Vec<u32>,
     groups: [u32; 3],
+    cost: Cost,
 }
 
 impl Words {
@@ -490,7 +507,12 @@ impl Words {
         Self {
             words: Vec::with_capacity(24),
             groups: [x, y, z].map(|extent| extent as u32),
+            cost: pass(0),
         }
+    }
+
+    pub(crate) fn costing(self, cost: Cost) -> Self {
+        Self { cost, ..self }
     }
 
     pub(crate) fn add<const N: usize>(mut self, words: [usize; N]) -> Self {

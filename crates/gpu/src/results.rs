@@ -44,9 +44,11 @@ pub(crate) enum HeadWant {
 /// What a step begins with on the device: bytes, and where parts of them go.
 pub(crate) struct Upload<R: Recorder> {
     pub(crate) bytes: Vec<u8>,
-    /// The first byte of each part, its place, and its length.
-    pub(crate) copies: Vec<(u64, (Arc<Buf<R>>, u64), u64)>,
+    pub(crate) copies: Vec<UploadCopy<R>>,
 }
+
+/// A part of an upload: its first byte, its place, and its length.
+type UploadCopy<R> = (u64, (Arc<Buf<R>>, u64), u64);
 
 impl<R: Recorder> GpuStage<R> {
     /// What a step begins with: information, flags that note nothing, and rows that bring themselves.
@@ -94,6 +96,7 @@ impl<R: Recorder> GpuStage<R> {
             (None, None) => rows * self.shape.widths.width,
             (None, Some(_)) => 0,
         };
+        open.is_reading = false;
         let bytes = self.read_back(flags_len + 4 * values)?;
         if reads.has_flags {
             let flags: Vec<u32> = words_of(&bytes[..4 * rows]).collect();

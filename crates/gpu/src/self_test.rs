@@ -9,7 +9,8 @@ use gogrid_units::WeightType;
 use crate::device::{Buf, Device, Part};
 use crate::formats::{Planes, UNIT};
 use crate::kernel::Kernel;
-use crate::products::{MatVec, Output, Reduction};
+use crate::limits::VECTOR_ROWS;
+use crate::products::{MatMat, MatVec, Output, Reduction, TILE};
 use crate::recorder::{BufferKind, Command, Failure, Recorder};
 use crate::repack::Repack;
 use crate::weights::bytes_of;
@@ -18,22 +19,33 @@ use crate::weights::bytes_of;
 const ROWS: usize = 32_768;
 const SOFTWARE_ROWS: usize = 2048;
 const COLS: usize = 2048;
+/// Rows of the input that tiles are tried with, and those of the matrix in software.
+const BATCH: usize = 64;
+const SOFTWARE_TILED_ROWS: usize = 256;
 /// Runs of each kernel after the first, of which the fastest counts.
 const RUNS: usize = 3;
 /// The most by which a product of values below one may be off.
 const OFF_MAX: f64 = 1e-3;
 
-/// Finds the fastest way to add up that gives right results.
+/// What was found of a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) reduction: Reduction,
+    /// Whether products of many rows are right, and faster, by tiles than by a few rows at a time.
+    pub(crate) is_tiled: bool,
+}
+
+/// Finds the fastest kernels that give right results.
 ///
 /// # Errors
 /// [`StageError::Unsupported`] where none does, with what the device gave; errors of its driver.
-pub(crate) fn find_reduction<R: Recorder>(device: &Device<R>) -> Result<Reduction, StageError> {
+pub(crate) fn find_kernels<R: Recorder>(device: &Device<R>) -> Result<Found, StageError> {
     let fail = |failure: Failure| device.error(failure);
     let test = Test::new(device).map_err(fail)?;
     let mut best: Option<(u64, Reduction)> = None;
     let mut problem = None;
     for reduction in candidates(device) {
-        let (off, nanos) = match test.run(reduction) {
+        let (off, nanos) = match test.run(vector(1, reduction), (1, test.rows)) {
             Ok(result) => result,
             Err(Failure::Driver(text)) => {
                 problem = Some(format!("{reduction:?}: {text}"));
@@ -41,7 +53,7 @@ pub(crate) fn find_reduction<R: Recorder>(device: &Device<R>) -> Result<Reductio
             }
             Err(failure) => return Err(fail(failure)),
         };
-        if !(off <= OFF_MAX) {
+        if off.is_nan() || off > OFF_MAX {
             problem = Some(format!("{reduction:?}: off by {off}"));
             continue;
         }
@@ -51,12 +63,26 @@ pub(crate) fn find_reduction<R: Recorder>(device: &Device<R>) -> Result<Reductio
             best = Some((nanos, reduction));
         }
     }
-    best.map(|(_, reduction)| reduction).ok_or_else(|| {
+    let (_, reduction) = best.ok_or_else(|| {
         StageError::Unsupported(format!(
             "{}: its driver computes wrong results ({})",
             device.facts().name,
             problem.unwrap_or_default()
         ))
+    })?;
+    Ok(Found {
+        reduction,
+        is_tiled: test.is_tiled(reduction).map_err(fail)?,
+    })
+}
+
+fn vector(batch: usize, reduction: Reduction) -> Kernel {
+    Kernel::MatVec(MatVec {
+        ty: WeightType::Q4_0,
+        batch,
+        is_normed: false,
+        output: Output::Store,
+        reduction,
     })
 }
 
@@ -110,15 +136,18 @@ impl<'a, R: Recorder> Test<'a, R> {
             device,
             planes,
             weights: device_buffer(planes.words())?,
-            input: device_buffer(COLS)?,
-            output: device_buffer(rows)?,
-            readback: device.unleased(4 * rows as u64, BufferKind::Readback)?,
+            input: device_buffer(BATCH * COLS)?,
+            output: device_buffer(BATCH * rows)?,
+            readback: device.unleased(4 * (BATCH * rows) as u64, BufferKind::Readback)?,
             expected,
             rows,
         };
         test.upload(&words, &test.weights)?;
-        let input: Vec<u32> = input.iter().map(|value| value.to_bits()).collect();
-        test.upload(&input, &test.input)?;
+        let input = (0..BATCH).flat_map(|row| {
+            let row_of = input.iter().map(move |value| value * factor(row));
+            row_of.map(f32::to_bits).collect::<Vec<_>>()
+        });
+        test.upload(&input.collect::<Vec<_>>(), &test.input)?;
         Ok(test)
     }
 
@@ -134,29 +163,59 @@ impl<'a, R: Recorder> Test<'a, R> {
         self.device.run(&[copy], Some(&upload), None).map(drop)
     }
 
-    /// The most by which a product is off, and the nanoseconds of all where the device tells.
-    fn run(&self, reduction: Reduction) -> Result<(f64, Option<u64>), Failure> {
-        let kernel = MatVec {
-            ty: WeightType::Q4_0,
-            batch: 1,
-            is_normed: false,
-            output: Output::Store,
-            reduction,
+    /// Whether tiles give right results, and sooner than as many rows a few at a time.
+    fn is_tiled(&self, reduction: Reduction) -> Result<bool, Failure> {
+        let rows = match self.device.facts().is_software {
+            true => SOFTWARE_TILED_ROWS,
+            false => self.rows,
         };
-        let pipeline = self.device.pipeline(Kernel::MatVec(kernel))?;
-        let parts = [
+        let tiles = Kernel::MatMat(MatMat {
+            ty: WeightType::Q4_0,
+            is_normed: false,
+            is_added: false,
+        });
+        let (off, by_tiles) = match self.run(tiles, (BATCH, rows)) {
+            Err(Failure::Driver(_)) => return Ok(false),
+            ran => ran?,
+        };
+        let few = vector(VECTOR_ROWS, reduction);
+        let (_, by_few) = self.run(few, (VECTOR_ROWS, rows))?;
+        let is_faster = match (by_tiles, by_few) {
+            (Some(tiles), Some(few)) => tiles <= few * (BATCH / VECTOR_ROWS) as u64,
+            _ => true,
+        };
+        Ok(off <= OFF_MAX && is_faster)
+    }
+
+    /// The most by which a product of `batch` rows of input by `rows` of the matrix is off, and the nanoseconds
+    /// of all where the device tells.
+    fn run(
+        &self,
+        kernel: Kernel,
+        (batch, rows): (usize, usize),
+    ) -> Result<(f64, Option<u64>), Failure> {
+        let pipeline = self.device.pipeline(kernel)?;
+        let mut parts = vec![
             &self.weights,
             &self.weights,
             &self.input,
             &self.input,
             &self.output,
         ];
-        let bindings = self.device.bindings(&pipeline, &parts.map(Part::all))?;
+        let per_group = match kernel {
+            Kernel::MatVec(kernel) => kernel.rows_per_group(),
+            _ => {
+                parts.push(&self.input);
+                TILE
+            }
+        };
+        let parts: Vec<_> = parts.into_iter().map(Part::all).collect();
+        let bindings = self.device.bindings(&pipeline, &parts)?;
         let [_, high, scales, blocks] = self.planes.starts();
         let units = COLS / UNIT;
         let mut words = [0usize; 17];
-        words[1..8].copy_from_slice(&[self.rows, units, 1, high, scales, blocks, 0]);
-        words[8..11].copy_from_slice(&[COLS / 4, self.rows, 0]);
+        words[1..8].copy_from_slice(&[rows, units, batch, high, scales, blocks, 0]);
+        words[8..11].copy_from_slice(&[COLS / 4, rows, 0]);
         // No bias.
         words[12] = u32::MAX as usize;
         let immediates = bytes_of(&words.map(|word| word as u32));
@@ -164,7 +223,7 @@ impl<'a, R: Recorder> Test<'a, R> {
             pipeline: &*pipeline,
             bindings: &bindings,
             immediates: &immediates,
-            groups: [(self.rows as u32).div_ceil(kernel.rows_per_group()), 1, 1],
+            groups: [(rows as u32).div_ceil(per_group), 1, 1],
         };
         // Compiled, and memory touched.
         self.device.run(&[dispatch()], None, None)?;
@@ -173,20 +232,24 @@ impl<'a, R: Recorder> Test<'a, R> {
             let nanos = self.device.run(&[dispatch()], None, None)?;
             fastest = fastest.into_iter().chain(nanos).min();
         }
-        let bytes = 4 * self.rows as u64;
+        let bytes = 4 * (batch * rows) as u64;
         let copy = Command::Copy {
             from: (&self.output.raw, 0),
             to: (&self.readback.raw, 0),
             bytes,
         };
         self.device.run(&[copy], None, Some(&self.readback))?;
-        let mut given = vec![0; 4 * self.rows];
+        let mut given = vec![0; 4 * batch * rows];
         self.device.recorder.read(&self.readback.raw, &mut given)?;
         let given = given.chunks_exact(4);
         let given = given.map(|b| f64::from(f32::from_le_bytes([b[0], b[1], b[2], b[3]])));
-        let off = given
-            .zip(&self.expected)
-            .map(|(ours, right)| (ours - right).abs());
+        let right = (0..batch).flat_map(|row| {
+            let expected = &self.expected[..rows];
+            expected
+                .iter()
+                .map(move |right| right * f64::from(factor(row)))
+        });
+        let off = given.zip(right).map(|(ours, right)| (ours - right).abs());
         // A value that is no number is as far off as can be.
         let off = off.fold(0.0, |most: f64, off| {
             if off > most || off.is_nan() {
@@ -197,6 +260,12 @@ impl<'a, R: Recorder> Test<'a, R> {
         });
         Ok((off, fastest))
     }
+}
+
+/// What a row of the input is of the first.
+fn factor(row: usize) -> f32 {
+    // Exact: a few bits.
+    1.0 + row as f32 / BATCH as f32
 }
 
 /// A row of Q4_0 blocks, other levels in each: scales of 1/64 as halves.

@@ -90,6 +90,10 @@ pub(crate) struct Open<R: Recorder> {
     pub(crate) is_watched: bool,
     /// What the first submission begins with, until it is handed over.
     pub(crate) upload: Option<Vec<u8>>,
+    /// Whether the upload buffer was filled, and a submission that copies from it is still to come.
+    pub(crate) is_uploading: bool,
+    /// Whether the readback buffer is the host's, or will be.
+    pub(crate) is_reading: bool,
     pub(crate) begun: bool,
 }
 
@@ -144,6 +148,8 @@ impl<R: Recorder> Stage for GpuStage<R> {
             ending: None,
             is_watched: false,
             upload: None,
+            is_uploading: false,
+            is_reading: false,
             begun: false,
         });
         Ok(ticket)
@@ -159,6 +165,9 @@ impl<R: Recorder> Stage for GpuStage<R> {
             }
             Poll::Ready(done) => done,
         };
+        if done.is_err() {
+            self.settle(&open);
+        }
         std::mem::swap(out, &mut open.given);
         let sequences = &open.step.sequences;
         for (pool, taken) in self.pools.iter_mut().zip(open.taken) {

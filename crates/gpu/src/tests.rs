@@ -10,6 +10,7 @@ use gogrid_model::{Model, OpenOptions};
 use gogrid_pipeline::{
     Backend, BlockId, Input, Opening, OutputBuf, Rows, SequenceRows, Stage, StageError, Step, Want,
 };
+use gogrid_testkit::fakes::PaceScript;
 use gogrid_testkit::{Family, RandomModel, Spec};
 use gogrid_units::{Bytes, FullSpeed, Piece, PlainThreads, Span, WeightType};
 use tempfile::TempDir;
@@ -27,7 +28,9 @@ use crate::recorder::faulty::{Fault, Faulty, Script};
 type Scripted = Device<Faulty<WgpuRecorder>>;
 
 /// A device that fails by a script. Its kernels are compiled once for all tests, which take turns.
-static DEVICE: OnceLock<Option<std::sync::Mutex<(Arc<Scripted>, Arc<Script>)>>> = OnceLock::new();
+static DEVICE: OnceLock<Option<Turns>> = OnceLock::new();
+
+type Turns = std::sync::Mutex<(Arc<Scripted>, Arc<Script>)>;
 
 fn with_device(test: impl FnOnce(&Arc<Scripted>, &Script)) {
     let open = || {
@@ -487,4 +490,36 @@ fn every_weight_type_means_the_same_however_sums_are_added_up() {
             assert_near(&logits(device), &expected, &what);
         }
     }
+}
+
+#[test]
+fn a_step_in_many_submissions_means_the_same_and_can_be_left_at_any() {
+    with_device(|device, _| {
+        let (model, _directory) = model(Family::Llama);
+        let expected = open_and_run(device, &model, &mut || ());
+        let expected = expected.result.expect("nothing fails").logits;
+        // What is uploaded, too, is copied in several of them.
+        let slow = || *device.rates() = Rates::pessimistic(true).slower(200.0);
+        slow();
+        let cut = open_and_run(device, &model, &mut || ());
+        assert_eq!(cut.result.expect("nothing fails").logits, expected);
+        for after in 0..12 {
+            slow();
+            let pace = Arc::new(PaceScript::abandon_after(after));
+            let memory = Ledger::new(Bytes::gib(1));
+            let mut backend = Inner::new(Arc::clone(device), memory, pace);
+            let span = Span::whole_model(model.decoder().layers.len());
+            let mut stage = backend
+                .open(Opening::new(&model, span, 32))
+                .expect("it opens");
+            let left = run_step(&mut *stage, &model, &mut || ());
+            assert!(
+                matches!(left, Err(StageError::Abandoned)),
+                "{after}: {left:?}"
+            );
+            let again = run_step(&mut *stage, &model, &mut || ()).expect("nothing fails");
+            assert_eq!(again.logits, expected, "left after {after} submissions");
+        }
+        *device.rates() = Rates::pessimistic(true);
+    });
 }

@@ -3,7 +3,7 @@
 
 use std::sync::OnceLock;
 
-use gogrid_gpu::{Gpu, GpuBackend};
+use gogrid_gpu::{Gpu, GpuBackend, Reduction};
 use gogrid_pipeline::Backend;
 use gogrid_testkit::conformance::{
     DeviceContext, Subject, Tolerance, check_abandoned_steps, check_batches, check_chunks,
@@ -29,6 +29,20 @@ fn gpu() -> Option<&'static Gpu> {
     GPU.get_or_init(open).as_ref()
 }
 
+/// The same device with products of many rows by tiles, which in software are slower than a few rows at a
+/// time.
+static TILED: OnceLock<Gpu> = OnceLock::new();
+
+fn tiled() -> &'static Gpu {
+    let open = || Gpu::open_as(0, &PlainThreads, Some(Reduction::Alone));
+    TILED.get_or_init(|| open().expect("the first adapter opens again"))
+}
+
+const BY_TILES: Subject<'_> = Subject {
+    backend: &|DeviceContext { memory, pace }| Box::new(GpuBackend::on(tiled(), memory, pace)),
+    ..SUBJECT
+};
+
 const SUBJECT: Subject<'_> = Subject {
     backend: &|DeviceContext { memory, pace }| {
         let gpu = gpu().expect("asked before");
@@ -46,6 +60,7 @@ fn tolerance(_weights: WeightType) -> Tolerance {
     }
 }
 
+#[expect(clippy::print_stderr, reason = "a test that is skipped says so")]
 fn check(check: impl Fn(&Subject<'_>)) {
     match gpu() {
         Some(_) => check(&SUBJECT),
@@ -56,6 +71,16 @@ fn check(check: impl Fn(&Subject<'_>)) {
 #[test]
 fn every_family_and_weight_type_means_what_the_reference_means() {
     check(check_meaning);
+}
+
+#[test]
+fn products_by_tiles_mean_what_the_reference_means() {
+    check(|_| check_meaning(&BY_TILES));
+}
+
+#[test]
+fn products_by_tiles_give_the_same_in_any_chunking() {
+    check(|_| check_chunks(&BY_TILES));
 }
 
 #[test]

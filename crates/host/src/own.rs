@@ -1,5 +1,7 @@
 //! What this process has of the system beside memory, and how its allocator gives memory back.
 
+use std::io;
+
 use gogrid_units::Bytes;
 
 use crate::imp;
@@ -19,10 +21,25 @@ pub fn own_counts() -> Option<OwnCounts> {
 }
 
 /// Bytes of this process that are in use, by its allocator's own account: blocks that were asked for and
-/// not freed, and the few of each small size that each thread keeps for itself once they are. `None`
-/// where the allocator does not tell.
+/// not freed, and where [`threads_keep_blocks`] the few of each small size that each thread keeps for
+/// itself once they are. `None` where the allocator does not tell.
 pub fn heap_in_use() -> Option<Bytes> {
     imp::heap_in_use()
+}
+
+/// Whether threads keep blocks that they freed, as far as is known.
+pub fn threads_keep_blocks() -> bool {
+    imp::threads_keep_blocks()
+}
+
+/// Runs this program again, in its process and with its arguments, so that no thread keeps blocks that it
+/// freed: such caches fill for an hour, and a leak hides among them. Returns where it is so already, and
+/// where the allocator has no such switch. For a program to call when it has nothing open yet.
+///
+/// # Errors
+/// When the program cannot be run again; it can go on as it is.
+pub fn run_again_without_kept_blocks() -> io::Result<()> {
+    imp::run_again_without_kept_blocks()
 }
 
 /// Gives back to the system what the allocator keeps of freed blocks, where it can be told to. Takes

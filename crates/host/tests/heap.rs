@@ -4,10 +4,13 @@
 
 use std::hint::black_box;
 
-use gogrid_host::heap_in_use;
+use gogrid_host::{heap_in_use, run_again_without_kept_blocks, threads_keep_blocks};
 
 #[test]
 fn blocks_are_in_use_until_they_are_freed() {
+    // This test again, in the same process.
+    run_again_without_kept_blocks().expect("a program can be run again");
+    assert!(!threads_keep_blocks());
     let told = || heap_in_use().expect("this allocator tells").0;
     let before = told();
     let small: Vec<Box<[u8; 1000]>> = (0..1000).map(|_| Box::new([1; 1000])).collect();
@@ -16,6 +19,5 @@ fn blocks_are_in_use_until_they_are_freed() {
     let most = told();
     assert!(most - before > (8 << 20) + 1_000_000, "{before} {most}");
     drop((small, large));
-    // Beside a few blocks that the thread keeps for itself.
-    assert!(told() < before + 64_000, "{before} {}", told());
+    assert_eq!(told(), before);
 }

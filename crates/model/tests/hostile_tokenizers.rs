@@ -37,7 +37,7 @@ fn texts() -> [String; 8] {
 }
 
 /// Encodes and decodes the texts; ids are tokens, and there are not many more than bytes.
-fn use_it(tokenizer: &Tokenizer) {
+fn use_it(seed: u64, tokenizer: &Tokenizer) {
     for text in texts() {
         let asked = Cell::new(0);
         let goes_on = || {
@@ -54,11 +54,11 @@ fn use_it(tokenizer: &Tokenizer) {
             let ids = match tokenizer.encode_marked(&text, own, limit) {
                 Ok(ids) => ids,
                 Err(ModelError::Tokenizer { .. }) => continue,
-                Err(error) => panic!("{error}"),
+                Err(error) => panic!("{seed}: {error}"),
             };
             assert!(
                 ids.len() <= 64 * text.len() + 1024,
-                "{} of {}",
+                "{seed}: {} of {}",
                 ids.len(),
                 text.len()
             );
@@ -94,7 +94,7 @@ fn damaged_tokenizers_are_refused_or_work_within_bounds() {
         HEAP.reset_peak_usage();
         let tried = in_time(seed, || {
             let tokenizer = Tokenizer::open(folder.path())?;
-            use_it(&tokenizer);
+            use_it(seed, &tokenizer);
             Ok::<(), ModelError>(())
         });
         match tried {

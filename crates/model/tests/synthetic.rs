@@ -210,9 +210,18 @@ fn sizes_that_make_no_model_are_refused() {
     );
     let few = SyntheticShape { vocab: 256, ..TINY };
     let message = refusal(few, &usual);
-    assert_eq!(message, "tiny: vocabulary 256, must be at least 257");
+    assert_eq!(message, "tiny: vocabulary 256, must be 257 to 4194304");
     let flat = SyntheticShape { layers: 0, ..TINY };
-    assert_eq!(refusal(flat, &usual), "tiny: layers 0, must be at least 1");
+    assert_eq!(refusal(flat, &usual), "tiny: layers 0, must be 1 to 1024");
+    let wide = SyntheticShape {
+        heads: usize::MAX,
+        ..TINY
+    };
+    let message = refusal(wide, &usual);
+    assert!(
+        message.contains("heads") && message.ends_with("1 to 4096"),
+        "{message}"
+    );
     let context = Some(65);
     let message = refusal(TINY, &OpenOptions { context, ..usual });
     assert!(message.contains("the model takes 1 to 64"), "{message}");

@@ -520,6 +520,14 @@ fn devices_of_one_memory_share_its_room() {
         "the model does not fit: memory 0 has room for 39 B of 70 B, memory 2 has room for 40 B of \
          70 B; the first 7 of 8 pieces would fit, 70 B"
     );
+    shared.memories[0].room = Bytes(80);
+    // No device is on memory 1, whose limit so costs nobody anything.
+    let costs = what_limits_cost(&shared).unwrap();
+    let rooms = costs.iter().filter_map(|cost| match cost.limit {
+        Limit::Room(memory) => Some(memory),
+        Limit::Duty(_) => None,
+    });
+    assert_eq!(rooms.collect::<Vec<_>>(), [0, 2]);
     let costs = what_limits_cost(&request(8, &[(1.0, 1.0, 70), (1.0, 1.0, 10)])).unwrap();
     let room = costs.iter().find(|c| c.limit == Limit::Room(1)).unwrap();
     assert_eq!(room.ratio, 7.0 / 4.0);

@@ -62,9 +62,8 @@ pub(super) const LEASE_LASTS_S: f64 = 3.0;
 pub(super) const LEFT_MIB_MAX: f64 = 10.0;
 /// The greatest slope of resident MiB an hour.
 pub(super) const SLOPE_MAX: f64 = 1.0;
-/// Rests of the first minutes are warm-up, in which threads fill the caches that the allocator has them
-/// keep and the few blocks that stay come to lie in all pages of its arenas; in a short soak, those of
-/// the first third.
+/// Rests of the first minutes are warm-up, in which the few blocks that stay come to lie scattered over
+/// pages of the allocator's arenas, which they hold; in a short soak, those of the first third.
 pub(super) const WARM_UP_S: f64 = 600.0;
 pub(super) const WARM_UP_PART: f64 = 1.0 / 3.0;
 

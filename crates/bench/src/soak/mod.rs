@@ -27,6 +27,7 @@ use std::time::{Duration, Instant};
 
 use corpgrid_scheduler::{Device, HeterogeneousPipeline, Machine, MachineOptions, Options, Policy};
 use futures_executor::block_on;
+use gogrid_host::threads_keep_blocks;
 
 use crate::clock::{now, sleep};
 use crate::error::BenchError;
@@ -125,6 +126,7 @@ impl Rounds {
         self.books.advance(|course| {
             course.seed = self.options.seed;
             course.first = first;
+            course.heap_is_exact = !threads_keep_blocks();
         });
         let world = Arc::new(open(&self.options, &self.books)?);
         // A GPU's time counts as that of one core.

@@ -21,6 +21,8 @@ pub(super) struct Course {
     pub(super) rests: Vec<Rest>,
     /// After all was closed.
     pub(super) closed: Option<Held>,
+    /// Whether bytes in use are those that were not freed, and no others.
+    pub(super) heap_is_exact: bool,
 }
 
 /// The figures of a soak.
@@ -30,8 +32,7 @@ pub struct SoakReport {
     tally: Tally,
     extremes: Extremes,
     slope: Option<Slope>,
-    /// Of what the allocator has in use. It tells where resident bytes come from, and is no fault by
-    /// itself: what it grows by is resident too.
+    /// Of what the allocator has in use.
     heap_slope: Option<Slope>,
 }
 
@@ -73,7 +74,11 @@ impl Course {
         let slope = self.slope(|held| held.resident_mib);
         let heap_slope = self.slope(|held| held.heap_mib);
         let mut leaks = self.leaks();
-        leaks.extend(grows(slope));
+        leaks.extend(grows("resident bytes", slope));
+        leaks.extend(grows(
+            "bytes in use",
+            heap_slope.filter(|_| self.heap_is_exact),
+        ));
         leaks.into_iter().for_each(|leak| tally.fault(leak));
         SoakReport {
             course: self,
@@ -152,10 +157,10 @@ impl Course {
     }
 }
 
-/// A fault, in words, where resident bytes grow for certain.
-fn grows(slope: Option<Slope>) -> Option<String> {
+/// A fault, in words, where such bytes grow for certain.
+fn grows(what: &str, slope: Option<Slope>) -> Option<String> {
     let slope = slope.filter(|slope| slope.growth() == Growth::Leak)?;
-    Some(format!("leak: resident bytes at rest grow: {slope}"))
+    Some(format!("leak: {what} at rest grow: {slope}"))
 }
 
 impl Slope {
@@ -252,6 +257,7 @@ impl SoakReport {
             "resident_slope_mib_per_h": slope.map(|slope| slope.mib_per_h),
             "resident_slope_error": slope.map(|slope| slope.error),
             "resident_growth": self.growth(),
+            "heap_is_exact": course.heap_is_exact,
             "heap_slope_mib_per_h": heap_slope.map(|slope| slope.mib_per_h),
             "heap_slope_error": heap_slope.map(|slope| slope.error),
         })
@@ -290,7 +296,11 @@ impl SoakReport {
         };
         let (slope, heap) = (told(self.slope), told(self.heap_slope));
         line(&mut text, &format!("resident at rest: {slope}: {growth}"));
-        line(&mut text, &format!("of that in use: {heap}"));
+        let kept = match course.heap_is_exact {
+            true => "",
+            false => ", with freed blocks that threads keep",
+        };
+        line(&mut text, &format!("in use at rest: {heap}{kept}"));
         line(&mut text, &format!("faults: {}", tally.faults));
         for (fault, times) in &tally.shown {
             line(&mut text, &format!("  {times} x {fault}"));
@@ -396,6 +406,26 @@ mod tests {
             "{}",
             report.table()
         );
+    }
+
+    #[test]
+    fn bytes_in_use_that_grow_are_a_leak_where_they_are_exact() {
+        let faults = |heap_is_exact| {
+            let mut grows = course((0..60).map(|i| (i as f64 * 20.0, 100.0, 9)));
+            grows.heap_is_exact = heap_is_exact;
+            for (number, rest) in grows.rests.iter_mut().enumerate() {
+                rest.held.heap_mib = Some(0.7 + number as f64 * 0.02);
+            }
+            let report = grows.report(Tally::default(), Extremes::default());
+            (report.faults(), report.table())
+        };
+        let (exact, table) = faults(true);
+        assert!(
+            exact == 1 && table.contains("leak: bytes in use"),
+            "{table}"
+        );
+        // Blocks that threads keep are freed.
+        assert_eq!(faults(false).0, 0);
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use corpgrid_scheduler::Device;
 use gogrid_bench::SoakOptions;
+use gogrid_host::run_again_without_kept_blocks;
 use gogrid_hub::{Cache, find};
 
 use crate::args::SoakArgs;
@@ -17,6 +18,11 @@ use crate::{model_file, out};
 const USUAL: [&str; 2] = ["smollm2-135m", "gemma3-270m"];
 
 pub(super) fn run(args: &SoakArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    if let Err(error) = run_again_without_kept_blocks() {
+        out::note(format_args!(
+            "warning: bytes in use count freed blocks that threads keep: {error}"
+        ));
+    }
     let options = SoakOptions {
         models: models(&args.models, interrupt)?,
         devices: halves(&args.devices)?,

@@ -63,7 +63,8 @@ pub(crate) use absent::battery;
 #[cfg(target_os = "linux")]
 pub(crate) use linux::{
     battery, core_siblings, cpu_quota, current_core, heap_in_use, keep_arenas_few, may_have_gpu,
-    own_counts, quiet_drivers, return_freed_blocks, unmap_freed_blocks,
+    own_counts, quiet_drivers, return_freed_blocks, run_again_without_kept_blocks,
+    threads_keep_blocks, unmap_freed_blocks,
 };
 
 /// Not asked of other systems.
@@ -104,6 +105,18 @@ pub(crate) fn own_counts() -> Option<crate::own::OwnCounts> {
 #[cfg(not(target_os = "linux"))]
 pub(crate) fn heap_in_use() -> Option<gogrid_units::Bytes> {
     None
+}
+
+/// Other systems' allocators are not asked.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn threads_keep_blocks() -> bool {
+    true
+}
+
+/// Other systems' allocators are not told.
+#[cfg(not(target_os = "linux"))]
+pub(crate) fn run_again_without_kept_blocks() -> std::io::Result<()> {
+    Ok(())
 }
 
 /// Other systems' allocators are not told.

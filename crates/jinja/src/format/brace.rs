@@ -39,6 +39,7 @@ impl Braces<'_> {
             let literal = if doubled { at + 1 } else { at };
             self.sink.push(&self.text.part_of(&rest[..literal]))?;
             if doubled {
+                self.budget.steps(1)?;
                 rest = &rest[at + 2..];
                 continue;
             }

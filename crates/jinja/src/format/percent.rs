@@ -78,6 +78,7 @@ impl Percent<'_> {
             self.sink.push(&self.text.part_of(&rest[..at]))?;
             rest = &rest[at + 1..];
             if let Some(after) = rest.strip_prefix('%') {
+                self.budget.steps(1)?;
                 let sign = all.len() - after.len() - 1;
                 self.sink.push(&self.text.part(sign..sign + 1))?;
                 rest = after;

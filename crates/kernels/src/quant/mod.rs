@@ -10,5 +10,7 @@ pub(crate) mod tests;
 
 pub(crate) use block::Block;
 pub(crate) use format::{Format, ScaleOf};
+#[cfg(test)]
+pub(crate) use quantise::quantise_row;
 pub use quantise::{CannotKeep, kept_row};
 pub(crate) use quantise::{can_keep, read_floats};

@@ -7,6 +7,9 @@ use gogrid_units::WeightType;
 use crate::decoder::RopePairs;
 use crate::error::ModelError;
 use crate::family::FAMILIES;
+use crate::limits::{
+    CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, HIDDEN_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX,
+};
 use crate::params::{Params, Tied, context};
 use crate::rope::RopeSpec;
 use crate::text::BYTE_TOKENS;
@@ -120,17 +123,21 @@ impl SyntheticShape {
     /// Refuses sizes that no model has, whatever they are beside each other.
     pub(crate) fn check(&self) -> Result<(), ModelError> {
         let sizes = [
-            ("layers", self.layers, 1),
-            ("width", self.width, 1),
-            ("hidden", self.hidden, 1),
-            ("heads", self.heads, 1),
-            ("KV heads", self.kv_heads, 1),
-            ("width of a head", self.head_dim, 1),
-            ("vocabulary", self.vocab, BYTE_TOKENS),
+            ("layers", self.layers, 1..=LAYERS_MAX),
+            ("width", self.width, 1..=WIDTH_MAX),
+            ("hidden", self.hidden, 1..=HIDDEN_MAX),
+            ("heads", self.heads, 1..=HEADS_MAX),
+            ("KV heads", self.kv_heads, 1..=HEADS_MAX),
+            ("width of a head", self.head_dim, 1..=HEAD_DIM_MAX),
+            ("vocabulary", self.vocab, BYTE_TOKENS..=VOCAB_MAX),
+            ("context", self.context, 1..=CONTEXT_MAX),
         ];
-        let wrong = sizes.iter().find(|(_, size, least)| size < least);
-        wrong.map_or(Ok(()), |(field, size, least)| {
-            let what = format!("{}: {field} {size}, must be at least {least}", self.name);
+        let wrong = sizes
+            .iter()
+            .find(|(_, size, allowed)| !allowed.contains(size));
+        wrong.map_or(Ok(()), |(field, size, allowed)| {
+            let (least, most) = (allowed.start(), allowed.end());
+            let what = format!("{}: {field} {size}, must be {least} to {most}", self.name);
             Err(ModelError::Request { what })
         })
     }

@@ -131,6 +131,12 @@ impl Layout<'_> {
             let what = format!("{shape}: {cols} columns of {name} are no whole blocks of {ty}");
             return Err(ModelError::Request { what });
         };
+        let Some(bytes) = rows.checked_mul(row_bytes) else {
+            let shape = self.shape.name;
+            let what =
+                format!("{shape}: {rows} rows of {name}, of {row_bytes} bytes each, are too many");
+            return Err(ModelError::Request { what });
+        };
         let key = mix(SEED ^ self.tensors.len() as u64);
         let stretches = self.stretches.entry((ty, cols));
         let stretches = stretches.or_insert_with(|| Arc::new(Stretches::new(ty, cols, key)));
@@ -139,9 +145,8 @@ impl Layout<'_> {
             row_bytes: row_bytes as u64,
             stretches: Arc::clone(stretches),
         };
-        let bytes = (rows * row_bytes) as u64;
         let tensor = self.tensor(name, ty, vec![rows, cols]);
-        self.push(tensor, bytes, Values::Random(random));
+        self.push(tensor, bytes as u64, Values::Random(random));
         Ok(())
     }
 

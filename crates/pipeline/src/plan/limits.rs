@@ -24,10 +24,17 @@ pub struct LimitCost {
     pub is_proven: bool,
 }
 
-/// What the room of every memory and the duty of every device cost, by planning again without each.
+/// What the room of every memory that a device is on and the duty of every device cost, by planning again
+/// without each.
 pub fn what_limits_cost(request: &PlanRequest) -> Result<Vec<LimitCost>, PlanError> {
     let seconds = plan(request)?.seconds();
-    let rooms = (0..request.memories.len()).map(Limit::Room);
+    let has_device = |memory: &usize| {
+        let mut devices = request.devices.iter();
+        devices.any(|device| device.memory == *memory)
+    };
+    let rooms = (0..request.memories.len())
+        .filter(has_device)
+        .map(Limit::Room);
     let duties = (0..request.devices.len()).map(Limit::Duty);
     rooms
         .chain(duties)

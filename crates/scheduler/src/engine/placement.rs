@@ -11,6 +11,8 @@ use crate::status::StageStatus;
 pub(crate) struct Placement {
     pub(crate) spans: Vec<PlacedSpan>,
     pub(crate) footprints: Vec<Footprint>,
+    /// For each span the opening of its device that its stage was opened on.
+    pub(crate) openings: Vec<u64>,
     /// The same in the status's words.
     pub(crate) stages: Vec<StageStatus>,
     pub(crate) layout: Layout,
@@ -65,7 +67,11 @@ impl Placement {
     ) -> Self {
         let room = room(hardware, model, (&spans, &footprints));
         let stages = statuses(hardware, model.layers, (&spans, &footprints));
+        let openings = spans
+            .iter()
+            .map(|placed| hardware.devices[placed.device].opening());
         Self {
+            openings: openings.collect(),
             spans,
             footprints,
             stages,
@@ -75,11 +81,18 @@ impl Placement {
 }
 
 impl Placement {
+    /// Whether the stage at this place was opened on another opening of its device than the present one.
+    pub(super) fn is_outlived(&self, hardware: &Hardware, placed: PlacedSpan) -> bool {
+        let stage = self.spans.iter().position(|&span| span == placed);
+        stage.is_some_and(|stage| self.openings[stage] != hardware.devices[placed.device].opening())
+    }
+
     /// No stage stands any more; what room there was counts for nothing.
     pub(super) fn nowhere(&self) -> Self {
         Self {
             spans: Vec::new(),
             footprints: Vec::new(),
+            openings: Vec::new(),
             stages: Vec::new(),
             layout: self.layout.clone(),
         }

@@ -5,19 +5,22 @@
 //! copies blocks from the old stages to the new ones, and hands the new line to the engine.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use gogrid_lease::{Lease, Permits};
 use gogrid_pipeline::{
     BlockId, LayerKv, PlacedSpan, PlacedStage, RetiringStages, Runner, StageError,
 };
-use gogrid_units::contain;
+use gogrid_units::{Moment, contain};
 
 use super::inbox::{EngineInbox, Message};
 use super::placement::{Placement, Standing};
 use crate::core::Layout;
 use crate::error::{GenerateError, OpenError, Refusal};
+use crate::limits::{RETRY_LOST_AFTER_MAX, RETRY_LOST_AFTER_MIN};
 use crate::log;
 use crate::machine::{Crew, ThreadPlace};
 use crate::opening::Opener;
@@ -61,6 +64,17 @@ pub(crate) struct Relocator {
     crew: Crew,
     moves: Permits,
     turns: Mutex<()>,
+    /// Whether the stages stand where they do because a device was lost.
+    is_displaced: AtomicBool,
+    /// A lock, held to look or to change it.
+    retry: Mutex<Retry>,
+}
+
+/// When a return that failed is tried again: after a second, and then after twice as long each time.
+#[derive(Default)]
+struct Retry {
+    wait: Duration,
+    at: Option<Moment>,
 }
 
 /// The stages of a new line: those that stay as they are, by their index in the old line, and those
@@ -82,6 +96,8 @@ impl Relocator {
             inbox,
             moves: Permits::new(1),
             turns: Mutex::default(),
+            is_displaced: AtomicBool::new(false),
+            retry: Mutex::default(),
         })
     }
 
@@ -99,6 +115,10 @@ impl Relocator {
         let work = move || {
             let turn = relocator.turn();
             let moved = guarded(|| relocator.relocate(spans));
+            if moved.is_ok() {
+                // They stand where a caller wants them.
+                relocator.is_displaced.store(false, Ordering::Release);
+            }
             drop(turn);
             drop(permit);
             done(moved);
@@ -108,25 +128,64 @@ impl Relocator {
     }
 
     /// Has the stages stand where they would if the model were opened now, between two steps. Where that
-    /// cannot be, they stay where they are, or stand nowhere as before.
+    /// cannot be, they stay where they are, or stand nowhere as before, and it is tried again later.
     pub(crate) fn go_back(self: &Arc<Self>) {
         let Some(permit) = self.moves.take() else {
-            // The caller that moves them decides.
-            return;
+            // The caller that moves them decides, if they are moved.
+            return self.return_later();
         };
         let relocator = Arc::clone(self);
         let work = move || {
             let turn = relocator.turn();
             let moved = guarded(|| relocator.stand_as_at_first());
+            if moved.is_ok() {
+                // While another device is lost, its return may change the place again.
+                let is_displaced = relocator.opener.hardware.degraded().is_some();
+                relocator
+                    .is_displaced
+                    .store(is_displaced, Ordering::Release);
+                *relocator.retry() = Retry::default();
+            }
             drop((turn, permit));
             if let Err(problem) = moved {
                 log::info(&format_args!(
                     "a device is back, and not used yet: {problem}"
                 ));
+                relocator.return_later();
             }
         };
-        // Where no thread can be started, they stay.
-        let _ = self.crew.start(work);
+        // Where no thread can be started, they stay for now.
+        if self.crew.start(work).is_err() {
+            self.return_later();
+        }
+    }
+
+    /// Whether the stages stand where they do because a device was lost.
+    pub(super) fn is_displaced(&self) -> bool {
+        self.is_displaced.load(Ordering::Acquire)
+    }
+
+    /// When a return that failed is to be tried again.
+    pub(crate) fn return_at(&self) -> Option<Moment> {
+        self.retry().at
+    }
+
+    /// Whether a return that failed is to be tried again now; it is then no more due.
+    pub(super) fn takes_return(&self, now: Moment) -> bool {
+        self.retry().at.take_if(|at| *at <= now).is_some()
+    }
+
+    /// Has the engine ask again, later.
+    fn return_later(&self) {
+        let now = self.opener.hardware.clock.now();
+        self.retry().fail(now);
+        // It sleeps until then.
+        self.inbox.ring();
+    }
+
+    fn retry(&self) -> MutexGuard<'_, Retry> {
+        // Every write leaves it sound.
+        self.retry.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn stand_as_at_first(&self) -> Result<(), OpenError> {
@@ -209,7 +268,12 @@ impl Relocator {
             NewStage::Kept(index) => before.footprints[*index].clone(),
             NewStage::Opened(placed) => placed.stage.footprint(),
         });
-        let placement = self.opener.placement(spans, footprints.collect());
+        let mut placement = self.opener.placement(spans, footprints.collect());
+        for (opening, stage) in placement.openings.iter_mut().zip(&new) {
+            if let NewStage::Kept(index) = stage {
+                *opening = before.openings[*index];
+            }
+        }
         let held = self.hold_still(&before, placement.layout.clone())?;
         let mut unsettled = Unsettled(Some(self));
         let old = held.stages.wait();
@@ -248,6 +312,7 @@ impl Relocator {
 
     /// The model placed anew, where nothing is left of the old line that could go on.
     fn anew(&self, lost: &str) -> Relocated {
+        self.is_displaced.store(true, Ordering::Release);
         match self.opener.stand_anew(&self.inbox) {
             Ok(standing) => Relocated::Replaced(standing),
             Err(problem) => Relocated::Failed(GenerateError::NoPlaceLeft {
@@ -346,6 +411,13 @@ impl Relocator {
             }
         }
         Ok(())
+    }
+}
+
+impl Retry {
+    fn fail(&mut self, now: Moment) {
+        self.wait = (self.wait * 2).clamp(RETRY_LOST_AFTER_MIN, RETRY_LOST_AFTER_MAX);
+        self.at = Some(now.after(self.wait));
     }
 }
 

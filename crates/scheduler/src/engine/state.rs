@@ -10,8 +10,8 @@ use std::thread::{self, JoinHandle};
 
 use arc_swap::ArcSwap;
 use gogrid_pipeline::{
-    BlockId, Cancel, CostKey, FLIGHTS_MAX, Finished, Hooks, Job, Runner, StageError, StageFailure,
-    Step,
+    BlockId, Cancel, CostKey, FLIGHTS_MAX, Finished, Hooks, Job, PlacedSpan, Runner, StageError,
+    StageFailure, Step,
 };
 use gogrid_units::{LoopEnd, OutOfMemory, Renewal, Spawn, ThreadLoop};
 
@@ -309,9 +309,13 @@ impl State {
             span,
             error,
         } = failure;
+        let placement = self.inbox.placement();
+        let is_outlived = placement.is_outlived(&self.hardware, PlacedSpan { device, span });
         let device = &self.hardware.devices[device];
         match &error {
             StageError::Abandoned => return Ended::Abandoned,
+            // The stage is of an opening that was lost; the device is back since.
+            StageError::Lost(_) if is_outlived => self.inbox.seek_place(),
             StageError::Lost(problem) => device.note_lost(problem),
             StageError::Broken(_) => {}
             StageError::OutOfMemory(OutOfMemory { asked }) => {
@@ -465,7 +469,9 @@ impl State {
     /// Sleeps until a bell rings or the core wants to be asked again.
     fn sleep(&self) {
         let now = self.hardware.clock.now();
-        let timeout = self.core.wake().map(|wake| wake.since(now));
+        let return_at = self.relocator.return_at().filter(|_| self.may_go_back());
+        let wake = [self.core.wake(), return_at].into_iter().flatten().min();
+        let timeout = wake.map(|wake| wake.since(now));
         self.inbox.bell.sleep(timeout);
         self.inbox
             .published

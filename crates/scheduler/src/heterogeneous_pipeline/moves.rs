@@ -8,7 +8,7 @@ use futures_util::StreamExt;
 use gogrid_lease::Kind;
 use gogrid_pipeline::{Backend, PlacedSpan};
 use gogrid_testkit::fakes::{
-    AcceleratorHandle, AcceleratorScript, FakeAccelerator, FakeModel, Faults, RealTime,
+    AcceleratorHandle, AcceleratorScript, FakeAccelerator, FakeBackend, FakeModel, Faults, RealTime,
 };
 use gogrid_units::Span;
 
@@ -346,6 +346,116 @@ fn a_lost_device_is_left_alone_while_work_is_stopped() {
 }
 
 #[test]
+fn a_thread_that_waits_for_a_gpu_keeps_its_priority_and_says_why() {
+    // Ends the backend's thread when the machine is gone.
+    let (ends, waits) = std::sync::mpsc::sync_channel::<()>(0);
+    let mut waits = Some(waits);
+    let gpu = TestDevice::accelerator(0, 0, move |loan: Loan| {
+        let waits = waits.take().expect("it is opened once");
+        let body = move || {
+            let _ = waits.recv();
+        };
+        let thread = loan.spawn.spawn("waiter", Box::new(body));
+        drop(thread.expect("it starts"));
+        Box::new(FakeBackend::new(loan.memory))
+    });
+    let machine = TestMachine::of(vec![gpu]).open(&free());
+    let threads = machine.hardware.threads.statuses();
+    let waiter = threads.iter().find(|thread| thread.name == "gpu:0 waiter");
+    let why = waiter.expect("it is listed").excepted.as_deref();
+    assert!(
+        why.is_some_and(|why| why.starts_with("waits for a GPU")),
+        "{why:?}"
+    );
+    drop(ends);
+}
+
+/// A machine on which models stand on the accelerator as its options say, and so many of them.
+fn models_on_the_accelerator(count: usize) -> (Vec<HeterogeneousPipeline>, FakeModel, Live) {
+    let (machine, handle) = machine(AcceleratorScript::default(), &free());
+    let pieces = Span::whole_model(model().decoder().layers.len()).end;
+    let options = Options {
+        plan: Some(vec![placed(2, 0, pieces)]),
+        ..free()
+    };
+    let open = |_| HeterogeneousPipeline::under(&machine, model(), &options).expect("it opens");
+    let pipelines = (0..count).map(open).collect();
+    (pipelines, FakeModel::of(model().decoder()), handle)
+}
+
+fn devices_of(pipeline: &HeterogeneousPipeline) -> Vec<usize> {
+    let stages = pipeline.stages();
+    stages.iter().map(|stage| stage.device).collect()
+}
+
+fn check_generates(pipeline: &HeterogeneousPipeline, fake: &FakeModel) {
+    let generation = block_on(pipeline.generate(request(vec![7; 30], 9))).expect("admitted");
+    let (ids, ..) = block_on(collect(generation)).expect("it goes on");
+    assert_eq!(ids, greedy(fake, &[7; 30], 9));
+}
+
+#[test]
+fn stages_of_a_lost_opening_say_nothing_of_the_device_that_is_back() {
+    let (pipelines, fake, handle) = models_on_the_accelerator(2);
+    let gpu = &pipelines[0].machine.hardware.devices[2];
+    handle.device.lose();
+    check_generates(&pipelines[0], &fake);
+    assert!(gpu.lost().is_some(), "its stages were lost");
+    handle.device.come_back();
+    wait_until("the device is back", || gpu.lost().is_none());
+    wait_until("the first model is back", || {
+        devices_of(&pipelines[0]) == [2]
+    });
+    // The second did nothing meanwhile, and its stages are dead.
+    check_generates(&pipelines[1], &fake);
+    assert_eq!((gpu.lost(), gpu.opening()), (None, 1));
+    wait_until("the second model is back", || {
+        devices_of(&pipelines[1]) == [2]
+    });
+    pipelines
+        .iter()
+        .for_each(|pipeline| check_generates(pipeline, &fake));
+    assert_eq!((gpu.lost(), gpu.opening()), (None, 1));
+}
+
+#[test]
+fn layers_that_a_caller_moved_stay_when_a_device_is_back() {
+    let (pipelines, fake, handle) = models_on_the_accelerator(1);
+    let pipeline = &pipelines[0];
+    let gpu = &pipeline.machine.hardware.devices[2];
+    handle.device.lose();
+    check_generates(pipeline, &fake);
+    let pieces = Span::whole_model(model().decoder().layers.len()).end;
+    let (left, right) = (placed(1, 0, 3), placed(0, 3, pieces));
+    block_on(pipeline.move_to(vec![left, right])).expect("they are there");
+    handle.device.come_back();
+    wait_until("the device is back", || gpu.lost().is_none());
+    // Longer than a return takes.
+    pause(Duration::from_millis(500));
+    check_generates(pipeline, &fake);
+    assert_eq!(devices_of(pipeline), [1, 0]);
+}
+
+#[test]
+fn a_return_that_finds_no_room_is_tried_again() {
+    let (pipelines, fake, handle) = models_on_the_accelerator(1);
+    let pipeline = &pipelines[0];
+    let hardware = &pipeline.machine.hardware;
+    handle.device.lose();
+    check_generates(pipeline, &fake);
+    let ledger = &hardware.memories[1].ledger;
+    let filled = ledger.reserve(Kind::Weights, ledger.cap().saturating_sub(ledger.used()));
+    let filled = filled.expect("so much is free");
+    handle.device.come_back();
+    let is_due = || pipeline.relocator.return_at().is_some();
+    wait_until("a return has failed", is_due);
+    assert_ne!(devices_of(pipeline), [2]);
+    drop(filled);
+    wait_until("the model is back", || devices_of(pipeline) == [2]);
+    check_generates(pipeline, &fake);
+}
+
+#[test]
 fn a_model_with_no_place_left_says_so_and_ends_what_waits_until_the_device_is_back() {
     let model = model();
     let script = AcceleratorScript {
@@ -375,9 +485,11 @@ fn a_model_with_no_place_left_says_so_and_ends_what_waits_until_the_device_is_ba
         let ledger = &machine.hardware.memories[0].ledger;
         assert_eq!(ledger.used(), Bytes::ZERO);
         handle.device.come_back();
-        wait_until("the model stands again", || {
-            block_on(pipeline.status()).degraded.is_none()
-        });
+        let began = now();
+        while pipeline.status().await.degraded.is_some() {
+            assert!(began.elapsed() < WAITS_MAX, "it does not stand again");
+            std::thread::yield_now();
+        }
         let generation = pipeline.generate(request(vec![1; 9], 5)).await;
         let back = collect(generation.expect("admitted")).await;
         assert_eq!(back.expect("it is back").0, greedy(&fake, &[1; 9], 5));
@@ -503,9 +615,14 @@ fn nobody_wakes_while_an_accelerator_works() {
 /// Long enough for a try of a lost device on a slow machine.
 const WAITS_MAX: Duration = Duration::from_secs(60);
 
+#[expect(clippy::disallowed_methods, reason = "a failure must not be a hang")]
+fn now() -> Instant {
+    Instant::now()
+}
+
 /// Waits for what another thread does, and fails where it does not come.
 fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let began = Instant::now();
+    let began = now();
     while !is_so() {
         assert!(began.elapsed() < WAITS_MAX, "waited in vain until {what}");
         std::thread::yield_now();
@@ -670,7 +787,7 @@ impl Backend for Panics {
 
     fn predict(&self, model: &Model, span: Span, rows_max: usize) -> gogrid_pipeline::Footprint {
         let ledger = gogrid_lease::Ledger::new(Bytes::gib(1));
-        gogrid_testkit::fakes::FakeBackend::new(ledger).predict(model, span, rows_max)
+        FakeBackend::new(ledger).predict(model, span, rows_max)
     }
 
     fn open(

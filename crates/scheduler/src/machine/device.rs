@@ -191,7 +191,7 @@ impl Device {
         let device = if name == "cpu" {
             machine
         } else if name.starts_with("gpu") {
-            gpu_named(name, gpus(adapters(), &memory))?
+            gpu_named(name, adapters(), &memory)?
         } else {
             let allowed = allowed_cores().map_err(refused)?;
             let cores = CoreSet::of_device(name, &allowed).map_err(refused)?;
@@ -230,7 +230,23 @@ impl Device {
 }
 
 /// The GPU of this name among those that there are.
-fn gpu_named(name: &str, gpus: Vec<Device>) -> Result<Device, OpenError> {
+fn gpu_named(
+    name: &str,
+    adapters: Vec<Adapter>,
+    system: &SystemMemory,
+) -> Result<Device, OpenError> {
+    let untold = adapters.iter().find(|adapter| {
+        format!("gpu:{}", adapter.index) == name
+            && adapter.memory.is_none()
+            && !adapter.shares_system_memory
+    });
+    if let Some(adapter) = untold {
+        return Err(OpenError::BadDevice(format!(
+            "{name} ({}) cannot be used: its driver does not tell its memory, so no limit could be held there",
+            adapter.name
+        )));
+    }
+    let gpus = gpus(adapters, system);
     let there = match &gpus[..] {
         [] => "no driver of a GPU was found (Vulkan, Metal or DX12)".to_owned(),
         gpus => {

@@ -1,6 +1,7 @@
 //! What belongs to the computer and not to a model: memories with their ledgers, devices with their
 //! accounts of busy time and their driver threads, the gate, and the threads. Pipelines borrow it.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwapOption;
@@ -162,6 +163,8 @@ pub(crate) struct DeviceContext {
     pub(crate) pace: Arc<DutyPace>,
     /// A lock, since pipelines are opened from several threads; loading waits for loading.
     backend: Mutex<Box<dyn Backend>>,
+    /// How often it was opened again: what was opened there before is dead.
+    pub(super) reopened: AtomicU64,
     /// Why it is lost, until it is opened again.
     lost: ArcSwapOption<String>,
     /// A lock, held while it is opened anew.
@@ -370,6 +373,7 @@ fn open_device(
         backend: Mutex::new(backend),
         driver: driver?,
         pace: Arc::clone(&loan.pace),
+        reopened: AtomicU64::new(0),
         lost: ArcSwapOption::empty(),
         opening: Mutex::new(DeviceOpening {
             loan,
@@ -382,6 +386,11 @@ impl DeviceContext {
     pub(crate) fn backend(&self) -> MutexGuard<'_, Box<dyn Backend>> {
         // A panic in it ended the opening that it was in; what it keeps is counted by leases.
         self.backend.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The number of the opening that stages are opened on now.
+    pub(crate) fn opening(&self) -> u64 {
+        self.reopened.load(Ordering::Acquire)
     }
 
     /// Why nothing can run here at present.

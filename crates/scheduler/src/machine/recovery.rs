@@ -223,7 +223,10 @@ impl DeviceContext {
         });
         match opened {
             Ok(backend) => {
-                *self.backend() = backend;
+                let mut current = self.backend();
+                *current = backend;
+                self.reopened.fetch_add(1, Ordering::AcqRel);
+                drop(current);
                 self.note_found();
                 Ok(())
             }

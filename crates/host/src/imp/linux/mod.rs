@@ -34,7 +34,7 @@ pub(crate) use load::{IdleClock, PressureFiles};
 pub(crate) use memory::{MemoryFile, resident, system_memory};
 pub(crate) use own::{
     heap_in_use, keep_arenas_few, own_counts, quiet_drivers, return_freed_blocks,
-    unmap_freed_blocks,
+    run_again_without_kept_blocks, threads_keep_blocks, unmap_freed_blocks,
 };
 pub(crate) use peer::peer_user;
 pub(crate) use power::{PowerMeter, Thermometers};

@@ -1,4 +1,11 @@
+#[cfg(target_env = "gnu")]
+use std::env;
 use std::fs;
+use std::io;
+#[cfg(target_env = "gnu")]
+use std::os::unix::process::CommandExt;
+#[cfg(target_env = "gnu")]
+use std::process::Command;
 
 use gogrid_units::Bytes;
 
@@ -48,13 +55,52 @@ pub(crate) fn return_freed_blocks() {
     let _ = unsafe { libc::malloc_trim(0) };
 }
 
+/// What glibc reads when a program begins, and the switch of the blocks that threads keep.
+#[cfg(target_env = "gnu")]
+const TUNABLES: &str = "GLIBC_TUNABLES";
+#[cfg(target_env = "gnu")]
+const NO_KEPT_BLOCKS: &str = "glibc.malloc.tcache_count=0";
+
+#[cfg(target_env = "gnu")]
+pub(crate) fn threads_keep_blocks() -> bool {
+    let tuned = env::var(TUNABLES).unwrap_or_default();
+    !tuned.split(':').any(|switch| switch == NO_KEPT_BLOCKS)
+}
+
+#[cfg(target_env = "gnu")]
+pub(crate) fn run_again_without_kept_blocks() -> io::Result<()> {
+    if !threads_keep_blocks() {
+        return Ok(());
+    }
+    let tuned = match env::var(TUNABLES) {
+        // Where a switch is named twice, the last holds.
+        Ok(others) if !others.is_empty() => format!("{others}:{NO_KEPT_BLOCKS}"),
+        _ => NO_KEPT_BLOCKS.to_owned(),
+    };
+    let mut again = Command::new(env::current_exe()?);
+    again.args(env::args_os().skip(1)).env(TUNABLES, tuned);
+    // Returns only where it fails.
+    Err(again.exec())
+}
+
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn threads_keep_blocks() -> bool {
+    true
+}
+
+#[cfg(not(target_env = "gnu"))]
+pub(crate) fn run_again_without_kept_blocks() -> io::Result<()> {
+    Ok(())
+}
+
 /// The newer `mallinfo2` is not in every C library that can be linked.
 #[cfg(target_env = "gnu")]
 #[expect(unsafe_code, reason = "no safe wrapper asks the allocator for it")]
 pub(crate) fn heap_in_use() -> Option<Bytes> {
     // SAFETY: mallinfo takes nothing and locks what it reads.
     let told = unsafe { libc::mallinfo() };
-    // Counts of bytes that are cut off to 32 bits, which blocks in arenas do not come near.
+    // Counts of bytes that are cut off to 32 bits. Blocks in arenas do not come near; those that are mapped
+    // begin again at 0 with every 4 GiB, so of a process that maps more this tells too little.
     let (in_arenas, mapped) = (told.uordblks as u32, told.hblkhd as u32);
     Some(Bytes(u64::from(in_arenas) + u64::from(mapped)))
 }

@@ -84,14 +84,26 @@ impl State {
         }
     }
 
-    /// Has the stages stand where they would if the model were opened now, where a device is back; once they
-    /// stand somewhere, if they are on their way.
+    /// Has the stages stand where they would if the model were opened now, where a device is back, or a return
+    /// that failed is due again. Stages that no lost device displaced stay: another placement was chosen, or
+    /// the same.
     pub(super) fn go_back_if_asked(&self) {
-        let is_on_its_way = self.runner.is_none() && !self.inbox.placement().spans.is_empty();
+        if !self.may_go_back() {
+            return;
+        }
         let asked = &self.inbox.published.seeks_place;
-        if !is_on_its_way && asked.swap(false, Ordering::AcqRel) {
+        let is_asked = asked.swap(false, Ordering::AcqRel);
+        let is_due = self.relocator.takes_return(self.hardware.clock.now());
+        let stands_nowhere = self.inbox.placement().spans.is_empty();
+        if (is_asked || is_due) && (stands_nowhere || self.relocator.is_displaced()) {
             self.relocator.go_back();
         }
+    }
+
+    /// Not while the stages are on their way somewhere, nor while work is stopped.
+    pub(super) fn may_go_back(&self) -> bool {
+        let is_on_its_way = self.runner.is_none() && !self.inbox.placement().spans.is_empty();
+        !is_on_its_way && !self.hardware.gate.is_shut()
     }
 
     /// Gives the stages to the thread that moves them, once no step is in flight and the sequences

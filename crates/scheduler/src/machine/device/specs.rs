@@ -24,7 +24,14 @@ pub(in crate::machine) fn specs(
     devices: &[Device],
     threads: Option<usize>,
 ) -> Result<MachineSpec, OpenError> {
-    let (devices, left_out) = of_use(devices);
+    let (used, left_out) = of_use(devices);
+    if let ([], [first, ..]) = (&used[..], devices) {
+        return Err(OpenError::BadDevice(format!(
+            "{first} is a software GPU, which is used only where it is asked for by its name, and no other \
+             device is given"
+        )));
+    }
+    let devices = used;
     check_apart(&devices)?;
     let any_cpu = any_cpu(&devices)?;
     let cores = cores_of(&devices, &any_cpu);

@@ -29,13 +29,16 @@ fn adapter(index: usize, kind: AdapterKind, memory: Bytes) -> Adapter {
 
 /// A discrete GPU of 24 GiB, one of 2 GiB, one in the processor, and one that the processor plays.
 fn four() -> Vec<Device> {
-    let adapters = vec![
+    gpus(four_adapters(), &system())
+}
+
+fn four_adapters() -> Vec<Adapter> {
+    vec![
         adapter(0, AdapterKind::Discrete, Bytes::gib(24)),
         adapter(1, AdapterKind::Discrete, Bytes::gib(2)),
         adapter(2, AdapterKind::Integrated, Bytes::gib(64)),
         adapter(3, AdapterKind::Software, Bytes::gib(64)),
-    ];
-    gpus(adapters, &system())
+    ]
 }
 
 fn cpu(name: &str, quota_millicores: Option<u32>) -> Device {
@@ -81,7 +84,7 @@ fn names_are_core_sets_and_numbers_of_gpus() {
     };
     assert_eq!((one.to_string(), one.kind), (format!("cpu:{first}"), kind));
     for gpu in four() {
-        let found = gpu_named(&gpu.to_string(), four()).expect("it is there");
+        let found = gpu_named(&gpu.to_string(), four_adapters(), &system()).expect("it is there");
         assert_eq!(found, gpu);
     }
     let error = Device::named("gpu:99").expect_err("no machine has so many");
@@ -90,8 +93,8 @@ fn names_are_core_sets_and_numbers_of_gpus() {
 
 #[test]
 fn a_gpu_that_is_not_there_is_told_with_those_that_are() {
-    let check = |name: &str, gpus, evidence: &str| {
-        let error = gpu_named(name, gpus)
+    let check = |name: &str, adapters, evidence: &str| {
+        let error = gpu_named(name, adapters, &system())
             .expect_err("it is not there")
             .to_string();
         assert!(error.contains(name) && error.contains(evidence), "{error}");
@@ -99,11 +102,20 @@ fn a_gpu_that_is_not_there_is_told_with_those_that_are() {
     for name in ["gpu:4", "gpu:", "gpu", "gpu:01", "gpu:-1"] {
         check(
             name,
-            four(),
+            four_adapters(),
             "gpu:0 (GPU 0), gpu:1 (GPU 1), gpu:2 (GPU 2), gpu:3 (GPU 3)",
         );
         check(name, Vec::new(), "no driver of a GPU was found");
     }
+    let untold = Adapter {
+        memory: None,
+        ..adapter(0, AdapterKind::Discrete, Bytes::ZERO)
+    };
+    check(
+        "gpu:0",
+        vec![untold],
+        "(GPU 0) cannot be used: its driver does not tell its memory",
+    );
 }
 
 #[test]
@@ -260,6 +272,15 @@ fn devices_may_not_overlap_nor_be_named_twice() {
 }
 
 #[test]
+fn a_machine_of_software_gpus_that_nobody_asked_for_says_how_to_ask() {
+    let software = &four()[3..];
+    let error = specs(software, None).map(drop).expect_err("none is of use");
+    let error = error.to_string();
+    assert!(error.contains("gpu:3 is a software GPU"), "{error}");
+    assert_eq!(opened_from(&[asked_for(&software[0])]).devices.len(), 1);
+}
+
+#[test]
 fn a_gpu_is_opened_again_only_where_its_number_is_still_its_own() {
     let card = adapter(0, AdapterKind::Discrete, Bytes::gib(24));
     let listed = &gpus(vec![card.clone()], &system())[0];
@@ -272,7 +293,7 @@ fn a_gpu_is_opened_again_only_where_its_number_is_still_its_own() {
         };
         assert!(is_as_expected, "{problem:?}");
     };
-    check(&[card.clone()], None);
+    check(std::slice::from_ref(&card), None);
     check(&[], Some("that of nothing now"));
     let next = Adapter {
         name: "GPU 1".to_owned(),

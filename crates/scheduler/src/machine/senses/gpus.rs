@@ -84,12 +84,19 @@ impl OwnUse {
 }
 
 /// Ours is the larger of what the driver and what our own account says of it: a driver may know our process by
-/// another number, and an account does not count what the driver does for us beside the work.
+/// another number, and an account does not count what the driver does for us beside the work. GPUs that no
+/// sample tells apart are taken together.
 fn others(samples: &[GpuSample], own: &[OwnShare]) -> Result<f64, String> {
-    let of_others = samples.iter().filter_map(|sample| {
-        let its = own.iter().filter(|gpu| may_be(sample, &gpu.name));
-        let most = its.map(|gpu| gpu.share).reduce(f64::max)?;
-        Some((sample.total - sample.ours.max(most)).max(0.0))
+    let of_others = own.iter().filter_map(|one| {
+        let twins = own.iter().filter(|gpu| are_alike(&gpu.name, &one.name));
+        let its: Vec<_> = samples
+            .iter()
+            .filter(|sample| twins.clone().any(|twin| may_be(sample, &twin.name)))
+            .collect();
+        let ours: f64 = twins.clone().map(|gpu| gpu.share).sum();
+        let told: f64 = its.iter().map(|sample| sample.ours).sum();
+        let total: f64 = its.iter().map(|sample| sample.total).sum();
+        (!its.is_empty()).then(|| (total - told.max(ours)).clamp(0.0, 1.0))
     });
     of_others.reduce(f64::max).ok_or_else(|| {
         let names: Vec<_> = own.iter().map(|gpu| &*gpu.name).collect();
@@ -97,10 +104,18 @@ fn others(samples: &[GpuSample], own: &[OwnShare]) -> Result<f64, String> {
     })
 }
 
+fn is_of_amd(name: &str) -> bool {
+    ["AMD", "Radeon"].iter().any(|word| name.contains(word))
+}
+
+/// Whether samples of GPUs of these names are not told apart.
+fn are_alike(name: &str, other: &str) -> bool {
+    name == other || is_of_amd(name) && is_of_amd(other)
+}
+
 /// Whether a sample may be of the GPU of this name. AMD's driver tells a place on the bus instead of a name.
 fn may_be(sample: &GpuSample, name: &str) -> bool {
-    let is_of_amd = ["AMD", "Radeon"].iter().any(|word| name.contains(word));
-    sample.name == name || is_of_amd && sample.name.starts_with("AMD ")
+    sample.name == name || is_of_amd(name) && sample.name.starts_with("AMD ")
 }
 
 #[cfg(test)]
@@ -148,6 +163,12 @@ mod tests {
         // Two of one name: neither is told apart, and our work on one is no load of others on the other.
         let twins = [sample(card, 0.9, 0.0), sample(card, 0.0, 0.0)];
         check(&twins, &[own(card, 0.0), own(card, 0.9)], Some(0.0));
+        // Nor hides our work on one that of others on the other.
+        let twins = [sample(card, 0.5, 0.0), sample(card, 0.5, 0.0)];
+        check(&twins, &[own(card, 0.0), own(card, 0.5)], Some(0.5));
+        // No more than one whole GPU.
+        let twins = [sample(card, 0.9, 0.0), sample(card, 0.9, 0.0)];
+        check(&twins, &[own(card, 0.1), own(card, 0.1)], Some(1.0));
         let radeon = "AMD Radeon RX 7900 XTX (RADV NAVI31)";
         let bus = [sample("AMD 0000:03:00.0", 0.8, 0.3)];
         check(&bus, &[own(radeon, 0.2)], Some(0.5));
