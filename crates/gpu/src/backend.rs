@@ -65,13 +65,6 @@ impl Gpu {
     }
 }
 
-impl Gpu {
-    /// How its kernels add up.
-    pub fn reduction(&self) -> Reduction {
-        self.device.reduction
-    }
-}
-
 /// One GPU as a device for stages.
 pub struct GpuBackend {
     inner: Inner<WgpuRecorder>,

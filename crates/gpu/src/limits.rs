@@ -26,10 +26,6 @@ pub(crate) const HEAD_ROWS: usize = 16;
 pub(crate) const VECTOR_ROWS: usize = 8;
 /// Rows that go through a feed-forward at once: its inside is wide.
 pub(crate) const FEED_FORWARD_ROWS: usize = 128;
-/// Values of a head at most, as the CPU has it.
-pub(crate) const HEAD_DIM_MAX: usize = 512;
-/// The greatest key or value that a half can hold.
-pub(crate) const KV_MAX: f32 = 65_504.0;
 
 /// Slabs of keys and values that one attention dispatch can read.
 pub(crate) const SLABS_BOUND: usize = 4;

@@ -60,45 +60,48 @@ impl<R: Recorder> Dispatch<R> {
     }
 }
 
-/// A copy between buffers.
-struct Copying<R: Recorder> {
-    from: (Arc<Buf<R>>, u64),
-    to: (Arc<Buf<R>>, u64),
-    bytes: u64,
-}
-
-impl<R: Recorder> Copying<R> {
+impl<R: Recorder> Op<R> {
     fn cost(&self) -> Cost {
-        Cost {
-            class: Class::Copy,
-            amount: self.bytes as f64,
-            work: Work::default(),
+        match self {
+            Self::Dispatch(dispatch) => dispatch.cost,
+            Self::Copy { bytes, .. } => Cost {
+                class: Class::Copy,
+                amount: *bytes as f64,
+                work: Work::default(),
+            },
         }
     }
 
-    /// As much of it as a dispatch may take, and the rest.
-    fn cut(self, rates: &Rates) -> (Self, Option<Self>) {
+    /// As much of it as may take [`DISPATCH_NANOS`], and the rest: workgroups along the first axis, or whole
+    /// multiples of 256 bytes. At least one of either.
+    fn cut(self, rates: &Rates, groups_max: u32) -> (Self, Option<Self>) {
         let pieces = (rates.nanos(&self.cost()) / DISPATCH_NANOS).ceil().max(1.0);
-        // Whole multiples of 256 bytes, at least one.
-        let at_once = (((self.bytes as f64 / pieces) as u64) & !255).max(256);
-        if at_once >= self.bytes {
-            return (self, None);
+        match self {
+            Self::Dispatch(dispatch) => {
+                let groups = dispatch.groups[0];
+                // No more than there are.
+                let at_once = (f64::from(groups) / pieces).floor() as u32;
+                let at_once = at_once.clamp(1, groups.min(groups_max));
+                if at_once >= groups {
+                    return (Self::Dispatch(dispatch), None);
+                }
+                let (first, rest) = dispatch.split(at_once);
+                (Self::Dispatch(first), Some(Self::Dispatch(rest)))
+            }
+            Self::Copy { from, to, bytes } => {
+                let at_once = (((bytes as f64 / pieces) as u64) & !255).max(256);
+                if at_once >= bytes {
+                    return (Self::Copy { from, to, bytes }, None);
+                }
+                let rest = Self::Copy {
+                    from: (Arc::clone(&from.0), from.1 + at_once),
+                    to: (Arc::clone(&to.0), to.1 + at_once),
+                    bytes: bytes - at_once,
+                };
+                let bytes = at_once;
+                (Self::Copy { from, to, bytes }, Some(rest))
+            }
         }
-        let later = Self {
-            from: (Arc::clone(&self.from.0), self.from.1 + at_once),
-            to: (Arc::clone(&self.to.0), self.to.1 + at_once),
-            bytes: self.bytes - at_once,
-        };
-        let now = Self {
-            bytes: at_once,
-            ..self
-        };
-        (now, Some(later))
-    }
-
-    fn into_op(self) -> Op<R> {
-        let Self { from, to, bytes } = self;
-        Op::Copy { from, to, bytes }
     }
 }
 
@@ -109,8 +112,8 @@ pub(crate) struct Batch<R: Recorder> {
     pub(crate) work: Work,
 }
 
-/// Takes the next operations that take no longer together than a submission may. A dispatch that would take
-/// longer than one may is cut.
+/// Takes the next operations that take no longer together than a submission may. One that would take longer
+/// than a dispatch may is cut.
 pub(crate) fn next_batch<R: Recorder>(
     ops: &mut VecDeque<Op<R>>,
     rates: &Rates,
@@ -123,50 +126,21 @@ pub(crate) fn next_batch<R: Recorder>(
     };
     let mut nanos = 0.0;
     while let Some(op) = ops.pop_front() {
-        let dispatch = match op {
-            Op::Dispatch(dispatch) => dispatch,
-            Op::Copy { from, to, bytes } => {
-                let copy = Copying { from, to, bytes };
-                let (now, later) = copy.cut(rates);
-                let takes = rates.nanos(&now.cost());
-                let is_first = batch.costs.is_empty();
-                if let Some(later) = later {
-                    ops.push_front(later.into_op());
-                }
-                if !is_first && nanos + takes > SUBMISSION_NANOS {
-                    ops.push_front(now.into_op());
-                    break;
-                }
-                nanos += takes;
-                batch.costs.push(now.cost());
-                batch.ops.push(now.into_op());
-                continue;
-            }
-        };
-        let takes = rates.nanos(&dispatch.cost);
-        let pieces = (takes / DISPATCH_NANOS).ceil().max(1.0);
-        let groups = dispatch.groups[0];
-        // At least one, and no more than there are.
-        let at_once =
-            ((f64::from(groups) / pieces).floor() as u32).clamp(1, groups.min(groups_max));
-        let dispatch = match at_once < groups {
-            true => {
-                let (first, rest) = dispatch.split(at_once);
-                ops.push_front(Op::Dispatch(rest));
-                first
-            }
-            false => dispatch,
-        };
-        let takes = rates.nanos(&dispatch.cost);
+        let (now, later) = op.cut(rates, groups_max);
+        if let Some(later) = later {
+            ops.push_front(later);
+        }
+        let cost = now.cost();
+        let takes = rates.nanos(&cost);
         if !batch.costs.is_empty() && nanos + takes > SUBMISSION_NANOS {
-            ops.push_front(Op::Dispatch(dispatch));
+            ops.push_front(now);
             break;
         }
         nanos += takes;
-        batch.work.bytes += dispatch.cost.work.bytes;
-        batch.work.multiply_adds += dispatch.cost.work.multiply_adds;
-        batch.costs.push(dispatch.cost);
-        batch.ops.push(Op::Dispatch(dispatch));
+        batch.work.bytes += cost.work.bytes;
+        batch.work.multiply_adds += cost.work.multiply_adds;
+        batch.costs.push(cost);
+        batch.ops.push(now);
     }
     batch
 }

@@ -1,9 +1,10 @@
 //! The text of the kernels that are no products.
 
+use gogrid_kernels::capability::KV_MAX;
 use gogrid_units::WeightType;
 
 use crate::formats::{Code, FUNCTIONS};
-use crate::limits::{KV_MAX, SLABS_BOUND};
+use crate::limits::SLABS_BOUND;
 use crate::products::ACTIVATIONS;
 
 /// Rows of the embedding table to the residual stream.

@@ -568,7 +568,7 @@ pub(crate) fn check_heads(decoder: &Decoder, piece: Piece) -> Result<(), String>
         return Ok(());
     };
     let spec = &decoder.layers[layer].mixer;
-    let most = crate::limits::HEAD_DIM_MAX;
+    let most = gogrid_kernels::capability::HEAD_DIM_MAX;
     match spec.head_dim.is_multiple_of(2) && (2..=most).contains(&spec.head_dim) {
         true => Ok(()),
         false => Err(format!(

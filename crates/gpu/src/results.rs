@@ -3,11 +3,12 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use gogrid_kernels::capability::KV_MAX;
 use gogrid_pipeline::{RowFault, StageError, Step, Want};
 
 use crate::device::Buf;
 use crate::info::Info;
-use crate::limits::{HEAD_ROWS, KV_MAX};
+use crate::limits::HEAD_ROWS;
 use crate::op::Op;
 use crate::program::numbered_piece;
 use crate::recorder::Recorder;
