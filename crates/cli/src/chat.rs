@@ -1,4 +1,4 @@
-use corpgrid_scheduler::{Continuation, GenerateRequest, Message, Prompt, Refusal};
+use corpgrid_scheduler::{GenerateRequest, Message, Prompt, Refusal};
 
 use crate::args::ChatArgs;
 use crate::exit::Interrupted;
@@ -41,10 +41,7 @@ pub(crate) fn run(args: &ChatArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
 
 impl<'a> Conversation<'a> {
     fn new(args: &'a ChatArgs) -> Self {
-        let system = args
-            .system
-            .iter()
-            .map(|text| message("system", text.clone()));
+        let system = args.system.iter().map(|text| Message::system(text.clone()));
         Self {
             args,
             messages: system.collect(),
@@ -59,12 +56,11 @@ impl<'a> Conversation<'a> {
         pipeline: &Live,
         watch: &InterruptGuard,
     ) -> anyhow::Result<()> {
-        self.messages.push(message("user", question));
+        self.messages.push(Message::user(question));
+        let prompt = Prompt::Chat(self.messages.clone().into());
         let request = GenerateRequest {
-            prompt: Prompt::Chat(self.messages.clone()),
-            max_tokens: self.args.sampling.max_tokens,
             sampling: self.args.sampling.sampling(stream::chance()),
-            continuation: Continuation::Sample,
+            ..GenerateRequest::new(prompt, self.args.sampling.max_tokens)
         };
         let ended = stream::run(pipeline, request, watch, &mut |delta| Ok(out::text(delta)?));
         let text = match ended {
@@ -90,15 +86,8 @@ impl<'a> Conversation<'a> {
         match text.is_empty() {
             // An empty answer would be the example for the next one.
             true => drop(self.messages.pop()),
-            false => self.messages.push(message("assistant", text)),
+            false => self.messages.push(Message::assistant(text)),
         }
         Ok(())
-    }
-}
-
-fn message(role: &str, content: String) -> Message {
-    Message {
-        role: role.to_owned(),
-        content,
     }
 }

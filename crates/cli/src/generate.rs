@@ -1,6 +1,6 @@
 use std::io::{self, IsTerminal};
 
-use corpgrid_scheduler::{Continuation, Figures, Finish, GenerateRequest, Message, Mode, Prompt};
+use corpgrid_scheduler::{Figures, Finish, GenerateRequest, Message, Mode, Prompt};
 use serde::Serialize;
 
 use crate::args::GenerateArgs;
@@ -60,10 +60,8 @@ fn request(args: &GenerateArgs) -> anyhow::Result<GenerateRequest> {
         None => read_prompt()?,
     };
     Ok(GenerateRequest {
-        prompt: prompt(args, text),
-        max_tokens: args.sampling.max_tokens,
         sampling: args.sampling.sampling(stream::chance()),
-        continuation: Continuation::Sample,
+        ..GenerateRequest::new(prompt(args, text), args.sampling.max_tokens)
     })
 }
 
@@ -71,15 +69,9 @@ fn prompt(args: &GenerateArgs, text: String) -> Prompt {
     if args.raw {
         return Prompt::Text(text);
     }
-    let message = |role: &str, content| Message {
-        role: role.to_owned(),
-        content,
-    };
-    let system = args
-        .system
-        .iter()
-        .map(|text| message("system", text.clone()));
-    Prompt::Chat(system.chain([message("user", text)]).collect())
+    let system = args.system.iter().map(|text| Message::system(text.clone()));
+    let messages: Vec<_> = system.chain([Message::user(text)]).collect();
+    Prompt::Chat(messages.into())
 }
 
 fn read_prompt() -> anyhow::Result<String> {

@@ -61,6 +61,7 @@ async fn follow(
             Event::Delta {
                 ids: more,
                 text: delta,
+                ..
             } => {
                 if status.is_none() {
                     status = Some(pipeline.status().await);

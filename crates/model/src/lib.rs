@@ -45,5 +45,6 @@ pub use model::{Model, ModelId, OpenOptions};
 pub use source::ModelSource;
 pub use synthetic::SyntheticShape;
 pub use text::{
-    ChatTemplate, ChatText, CivilTime, EncodeLimit, Message, SpecialTokens, TextDecoder, Tokenizer,
+    ChatTemplate, ChatText, CivilTime, Content, Conversation, EncodeLimit, Ending, Message, Part,
+    SpecialTokens, TextDecoder, Tokenizer, ToolCall,
 };

@@ -1,5 +1,6 @@
 use std::time::Duration;
 
+use gogrid_governor::Reason;
 use gogrid_pipeline::StageError;
 use gogrid_units::Bytes;
 
@@ -69,6 +70,16 @@ pub enum Refusal {
         /// The cap there.
         cap: Bytes,
     },
+    /// Its first token had not come when its deadline passed.
+    #[error("no token within {:.1} s{}", deadline.as_secs_f64(), because(why.as_ref()))]
+    Deadline {
+        /// The time it had.
+        deadline: Duration,
+        /// What stopped all work at that moment, if something did.
+        why: Option<Reason>,
+        /// When to come back.
+        retry_after: Duration,
+    },
     /// The owner asked that nothing more be accepted.
     #[error(
         "the pipeline finishes what it has accepted, and accepts nothing more until it is resumed"
@@ -94,6 +105,10 @@ pub enum Refusal {
     /// A thread that is needed has ended by a panic: a bug.
     #[error("nothing runs any more: {0}")]
     ThreadFailed(ThreadFailure),
+}
+
+fn because(why: Option<&Reason>) -> String {
+    why.map_or_else(String::new, |reason| format!(": {reason}"))
 }
 
 /// Why a generation that had started ends early.
@@ -124,6 +139,9 @@ pub enum GenerateError {
     /// where it was found; or not as much as was asked for, which is a bug.
     #[error("{0}")]
     BadOutput(String),
+    /// Its constraint could not say what may follow, with its words.
+    #[error("the constraint ended: {0}")]
+    Constraint(String),
     /// It was never started, or its device was lost and there is no room for it on what is left.
     #[error(transparent)]
     Refused(#[from] Refusal),

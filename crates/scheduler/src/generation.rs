@@ -1,7 +1,9 @@
 use std::pin::Pin;
 use std::task::{Context, Poll};
+use std::time::Duration;
 
 use futures_core::Stream;
+use gogrid_governor::Reason;
 use serde::Serialize;
 
 use crate::caller::{Told, WakerPanicked};
@@ -44,7 +46,7 @@ impl Stream for Generation {
                 Ok(None) => Err(GenerateError::Stopped),
                 Err(WakerPanicked(problem)) => Err(GenerateError::Waker(problem)),
             };
-            self.ended = !matches!(event, Ok(Event::Delta { .. }));
+            self.ended = matches!(event, Err(_) | Ok(Event::Finished { .. }));
             Some(event)
         })
     }
@@ -54,6 +56,31 @@ impl Stream for Generation {
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub enum Event {
+    /// It waits for its start. Told at once, and again when its place has changed.
+    Queued {
+        /// Requests before it.
+        position: usize,
+    },
+    /// It has started.
+    Started {
+        /// Tokens of the prompt whose keys and values were there already.
+        cached_tokens: usize,
+    },
+    /// Nothing may be taken of the machine now, so it stands still.
+    Paused {
+        /// Why.
+        reason: Reason,
+        /// Until when, where that is known.
+        left: Option<Duration>,
+    },
+    /// It goes on.
+    Resumed,
+    /// The log-probabilities of the prompt's tokens, where they were asked for; that of the first is
+    /// not known.
+    Prompt {
+        /// By token, in order.
+        log_probs: Vec<Option<TokenLogProb>>,
+    },
     /// Tokens were generated.
     Delta {
         /// Their ids, in order.
@@ -61,6 +88,8 @@ pub enum Event {
         /// Text that is certain since the last delta: whole characters, and nothing that may yet
         /// turn out to be part of a stop string. May be empty.
         text: String,
+        /// Of each token, where that was asked for.
+        log_probs: Vec<TokenLogProb>,
     },
     /// The end, once.
     Finished {
@@ -69,6 +98,17 @@ pub enum Event {
         /// How it went.
         figures: Figures,
     },
+}
+
+/// How likely a token was.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TokenLogProb {
+    /// The token.
+    pub id: u32,
+    /// The natural logarithm of its probability.
+    pub log_prob: f32,
+    /// The likeliest tokens and theirs, the likeliest first.
+    pub top: Vec<(u32, f32)>,
 }
 
 /// Why a generation ended.
@@ -93,6 +133,8 @@ pub enum Finish {
 pub struct Figures {
     /// Tokens of the prompt.
     pub prompt_tokens: usize,
+    /// Those of them whose keys and values were there already.
+    pub cached_tokens: usize,
     /// Tokens generated.
     pub generated_tokens: usize,
     /// Decode steps: one less than the tokens chosen, or all of the forced ones.
@@ -103,4 +145,7 @@ pub struct Figures {
     pub prefill_s: f64,
     /// Seconds from the first token to the last.
     pub decode_s: f64,
+    /// Seconds since its start in which nothing might be taken of the machine. They are part of
+    /// `prefill_s` and `decode_s`.
+    pub paused_s: f64,
 }

@@ -55,8 +55,20 @@ impl Intake {
             max_tokens,
             sampling,
             continuation,
+            constraint,
+            log_probs,
+            ..
         } = request;
         check_sampling(&sampling)?;
+        if constraint.is_some() {
+            return Err(bad("constraint", "constraints are not supported yet"));
+        }
+        if log_probs.is_some() {
+            return Err(bad("log_probs", "log-probabilities are not supported yet"));
+        }
+        if !sampling.logit_bias.is_empty() {
+            return Err(bad("logit_bias", "a bias is not supported yet"));
+        }
         if max_tokens == 0 {
             return Err(bad("max_tokens", "0; at least 1 token must be asked for"));
         }
@@ -103,7 +115,7 @@ impl Intake {
     ) -> Result<PromptRows, NoPrompt> {
         let written = match prompt {
             Prompt::Text(text) => Written::Plain(Plain::Text(text)),
-            Prompt::Chat(messages) => Written::Chat(messages),
+            Prompt::Chat(conversation) => Written::Chat(conversation.messages),
             Prompt::Ids(ids) => return Ok(PromptRows::of_ids(ids)),
             Prompt::Rows(prompt) => return Ok(prompt),
         };

@@ -37,6 +37,7 @@
 #![forbid(unsafe_code)]
 
 mod caller;
+mod constraint;
 mod core;
 mod engine;
 mod error;
@@ -59,13 +60,16 @@ mod sampling;
 mod settings;
 pub mod status;
 
+pub use constraint::{Allowed, Constraint, Grammar, Matcher, TokenSet};
 pub use error::{ChangeError, GenerateError, OpenError, Refusal};
-pub use generation::{Event, Figures, Finish, Generation};
+pub use generation::{Event, Figures, Finish, Generation, TokenLogProb};
 pub use gogrid_governor::{
     BatteryRule, LoadRule, MemoryRule, Policy, PolicyError, PresenceRule, Profile, Reason,
     TemperatureRule, TimeOfDay, Verdict, Weekday, Window,
 };
-pub use gogrid_model::{Message, ModelError, ModelSource, SyntheticShape};
+pub use gogrid_model::{
+    Content, Conversation, Ending, Message, ModelError, ModelSource, Part, SyntheticShape, ToolCall,
+};
 pub use gogrid_pipeline::{
     CostBook, CostBookError, EmbeddedRows, Objective, PlacedSpan, Positions, Rows,
 };
@@ -76,7 +80,9 @@ pub use machine::{
     devices, every_device,
 };
 pub use options::Options;
-pub use request::{Continuation, GenerateRequest, Prompt, PromptRows, Sampling};
+pub use request::{
+    Continuation, GenerateRequest, LogProbs, Priority, Prompt, PromptRows, Sampling,
+};
 pub use resource_manager::{ConfigError, NoCompute, ResourceConfig, ResourceStats};
 pub use settings::{Changes, Mode, Settings, SettingsError};
 pub use status::{MachineStatus, MemoryStatus, ModelStatus, Prediction, Ruling, Status};

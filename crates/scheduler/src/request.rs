@@ -1,6 +1,11 @@
-use gogrid_model::Message;
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gogrid_model::Conversation;
 use gogrid_pipeline::{Positions, Rows};
 use serde::{Deserialize, Serialize};
+
+use crate::constraint::Constraint;
 
 /// What to generate, from what, and how.
 #[derive(Clone, Debug, PartialEq)]
@@ -14,6 +19,18 @@ pub struct GenerateRequest {
     pub sampling: Sampling,
     /// Whether tokens are chosen or given.
     pub continuation: Continuation,
+    /// Which tokens may be chosen.
+    pub constraint: Option<Constraint>,
+    /// The log-probabilities that are told.
+    pub log_probs: Option<LogProbs>,
+    /// Before which of the others that wait it starts.
+    pub priority: Priority,
+    /// The longest time from the request to its first token; a request whose first token has not come
+    /// by then ends with [`Refusal::Deadline`](crate::Refusal::Deadline). `None` waits for as long as it takes.
+    pub deadline: Option<Duration>,
+    /// Requests with an equal salt share the keys and values of equal beginnings of their prompts.
+    /// `None` neither uses what is kept nor leaves anything to keep.
+    pub cache_salt: Option<u64>,
 }
 
 impl GenerateRequest {
@@ -25,8 +42,35 @@ impl GenerateRequest {
             max_tokens,
             sampling,
             continuation: Continuation::Sample,
+            constraint: None,
+            log_probs: None,
+            priority: Priority::Normal,
+            deadline: None,
+            cache_salt: Some(0),
         }
     }
+}
+
+/// The log-probabilities that a request wants to be told: those of the distribution that the model
+/// gives, before penalties, bias and temperature.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct LogProbs {
+    /// Beside that of each token, those of so many of the likeliest, at most 20.
+    pub top: usize,
+    /// Those of the prompt's tokens too.
+    pub prompt: bool,
+}
+
+/// Which of the requests that wait starts first. Of one class, the one that came first.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Priority {
+    /// After all others.
+    Low,
+    /// In its turn.
+    #[default]
+    Normal,
+    /// Before all others.
+    High,
 }
 
 /// What comes before the generated tokens.
@@ -36,7 +80,7 @@ pub enum Prompt {
     /// model says so.
     Text(String),
     /// A conversation, written out by the model's own chat template.
-    Chat(Vec<Message>),
+    Chat(Conversation),
     /// Token ids, taken as they are.
     Ids(Vec<u32>),
     /// Token ids and embeddings, taken as they are.
@@ -117,6 +161,8 @@ pub struct Sampling {
     pub stop: Vec<String>,
     /// Goes on past the model's end tokens.
     pub ignore_eos: bool,
+    /// Added to the logits of tokens, by id, -100..=100.
+    pub logit_bias: BTreeMap<u32, f32>,
 }
 
 impl Default for Sampling {
@@ -134,6 +180,7 @@ impl Default for Sampling {
             seed: 0,
             stop: Vec::new(),
             ignore_eos: false,
+            logit_bias: BTreeMap::new(),
         }
     }
 }

@@ -112,19 +112,20 @@ impl Caller {
             _ => {
                 let count = self.rng.below(4);
                 let roles = ["system", "user", "assistant", "tool", "<|im_end|>", ""];
-                let message = |_| Message {
-                    role: roles[self.rng.below(roles.len())].to_owned(),
-                    content: prompt_text(&mut self.rng),
+                let message = |_| {
+                    let role = roles[self.rng.below(roles.len())];
+                    Message::new(role, prompt_text(&mut self.rng))
                 };
-                Prompt::Chat((0..count).map(message).collect())
+                let chat: Vec<_> = (0..count).map(message).collect();
+                Prompt::Chat(chat.into())
             }
         }
     }
 
     fn request(&mut self) -> GenerateRequest {
         let stops = self.rng.below(3);
+        let prompt = self.prompt();
         GenerateRequest {
-            prompt: self.prompt(),
             max_tokens: match self.rng.below(4) {
                 0 => SIZES[self.rng.below(6)],
                 _ => 1 + self.rng.below(3),
@@ -141,11 +142,13 @@ impl Caller {
                 seed: self.rng.bits(),
                 stop: (0..stops).map(|_| prompt_text(&mut self.rng)).collect(),
                 ignore_eos: self.rng.below(2) == 0,
+                ..Sampling::default()
             },
             continuation: match self.rng.below(6) {
                 0 => Continuation::Forced(self.ids()),
                 _ => Continuation::Sample,
             },
+            ..GenerateRequest::new(prompt, 1)
         }
     }
 }

@@ -141,7 +141,7 @@ impl Plan {
             // More than 8 KiB, which a text worker tokenises.
             33..=35 => Prompt::Text(self.words(1650, 1850)),
             36..=50 => Prompt::Text(self.words(100, 400)),
-            51..=70 => Prompt::Chat(self.chat()),
+            51..=70 => Prompt::Chat(self.chat().into()),
             71..=85 => Prompt::Text(self.hostile()),
             86..=95 => Prompt::Ids(self.ids(200)),
             // Refused: no vocabulary has them.
@@ -166,17 +166,17 @@ impl Plan {
 
     /// A chat of one short answer.
     pub(super) fn short_chat(&mut self) -> GenerateRequest {
-        GenerateRequest::new(Prompt::Chat(self.chat()), self.chance.whole(1, 8))
+        GenerateRequest::new(Prompt::Chat(self.chat().into()), self.chance.whole(1, 8))
     }
 
     fn chat(&mut self) -> Vec<Message> {
         let turns = self.chance.whole(1, 4);
-        let turn = |number: usize| Message {
-            role: ["user", "assistant"][number % 2].to_owned(),
-            content: match self.chance.happens(30) {
+        let turn = |number: usize| {
+            let content = match self.chance.happens(30) {
                 true => self.hostile(),
                 false => self.words(1, 40),
-            },
+            };
+            Message::new(["user", "assistant"][number % 2], content)
         };
         (0..2 * turns - 1).map(turn).collect()
     }
@@ -211,6 +211,7 @@ impl Plan {
                 Vec::new()
             },
             ignore_eos: chance.happens(30),
+            ..Sampling::default()
         }
     }
 

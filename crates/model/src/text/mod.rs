@@ -4,6 +4,7 @@ mod alphabet;
 mod bpe;
 mod budget;
 mod bytes;
+mod conversation;
 mod decode;
 mod directory;
 mod encoder;
@@ -29,9 +30,10 @@ mod vocabulary;
 mod tests;
 
 pub use budget::EncodeLimit;
+pub use conversation::{Content, Conversation, Ending, Message, Part, ToolCall};
 pub use decode::TextDecoder;
 pub use special::SpecialTokens;
-pub use template::{ChatTemplate, ChatText, CivilTime, Message};
+pub use template::{ChatTemplate, ChatText, CivilTime};
 pub use tokenizer::Tokenizer;
 
 pub(crate) use bytes::BYTE_TOKENS;

@@ -6,6 +6,7 @@ use gogrid_jinja::{Data, ErrorKind, Template};
 use crate::error::ModelError;
 use crate::gguf::Metadata;
 
+use super::conversation::Message;
 use super::limits::{RENDERED_BYTES_MAX, TEMPLATE_BYTES_MAX};
 
 pub use gogrid_jinja::CivilTime;
@@ -18,15 +19,6 @@ pub struct ChatTemplate {
     template: Result<Template, String>,
     bos: String,
     eos: String,
-}
-
-/// One message of a conversation.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Message {
-    /// Who speaks: `system`, `user` or `assistant` in most templates.
-    pub role: String,
-    /// What was said.
-    pub content: String,
 }
 
 /// A conversation as a template writes it down.
@@ -146,7 +138,7 @@ impl Message {
             true => Data::Trusted(role),
             false => Data::Given(role),
         };
-        let content = Data::Given(self.content.as_str().into());
+        let content = Data::Given(self.content.text().into());
         Data::Dict(vec![("role".into(), role), ("content".into(), content)])
     }
 }
@@ -198,10 +190,7 @@ mod tests {
 {% generation %}{{ messages[-1] | tojson }}{% endgeneration %}";
 
     fn message(role: &str, content: &str) -> Message {
-        Message {
-            role: role.to_owned(),
-            content: content.to_owned(),
-        }
+        Message::new(role, content)
     }
 
     fn chat(source: &str, messages: &[Message], prompt: bool) -> Result<ChatText, String> {

@@ -296,11 +296,13 @@ impl Sequence {
         let seconds = |from: Moment, to: Moment| to.since(from).as_secs_f64();
         Figures {
             prompt_tokens: self.content.prompt(),
+            cached_tokens: 0,
             generated_tokens: self.content.added(),
             decode_steps: self.decode_steps,
             queue_s: seconds(asked, started),
             prefill_s: first.map_or(0.0, |first| seconds(started, first)),
             decode_s: first.map_or(0.0, |first| seconds(first, last)),
+            paused_s: 0.0,
         }
     }
 

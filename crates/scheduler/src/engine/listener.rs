@@ -21,7 +21,11 @@ impl Listener {
 
     pub(crate) fn delta(&mut self, ids: Vec<u32>, text: String) {
         if let Self::Generation(events) = self {
-            events.tell(Ok(Event::Delta { ids, text }));
+            events.tell(Ok(Event::Delta {
+                ids,
+                text,
+                log_probs: Vec::new(),
+            }));
         }
     }
 

@@ -70,6 +70,7 @@ pub(super) async fn collect(mut generation: Generation) -> Outcome {
         match event? {
             Event::Delta { ids, .. } => all.extend(ids),
             Event::Finished { reason, figures } => return Ok((all, reason, figures)),
+            _ => {}
         }
     }
     panic!("a stream without an end")

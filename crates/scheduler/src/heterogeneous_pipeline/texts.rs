@@ -65,11 +65,8 @@ fn a_prompt_that_cannot_fit_is_refused_before_it_is_tokenised() {
     let words = refused(text("a".repeat(PROMPT_BYTES_MAX + 1)));
     assert!(words.contains("bytes of text; at most"), "{words}");
     // Of a chat as of a text, however many messages it is spread over.
-    let half = gogrid_model::Message {
-        role: "user".to_owned(),
-        content: "a".repeat(PROMPT_BYTES_MAX / 2),
-    };
-    let chat = Prompt::Chat(vec![half.clone(), half]);
+    let half = gogrid_model::Message::user("a".repeat(PROMPT_BYTES_MAX / 2));
+    let chat = Prompt::Chat(vec![half.clone(), half].into());
     let words = refused(GenerateRequest::new(chat, 1));
     assert!(words.contains("bytes of text; at most"), "{words}");
     // What else is wrong is found first.
@@ -248,11 +245,8 @@ fn a_long_text_is_work_and_has_a_lease_for_its_memory() {
 fn a_short_chat_that_its_template_makes_long_has_a_thread_of_its_own() {
     let pipeline = pipeline_of(model_that_chats(TEXT_INLINE_BYTES_MAX * 8));
     let chat = |messages| {
-        let message = gogrid_model::Message {
-            role: "user".to_owned(),
-            content: String::new(),
-        };
-        GenerateRequest::new(Prompt::Chat(vec![message; messages]), 1)
+        let chat = vec![gogrid_model::Message::user(""); messages];
+        GenerateRequest::new(Prompt::Chat(chat.into()), 1)
     };
     let messages = TEXT_INLINE_BYTES_MAX / "user".len();
     block_on(pipeline.pause()).expect("it holds");

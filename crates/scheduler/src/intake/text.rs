@@ -282,6 +282,6 @@ fn check_bytes(bytes: usize) -> Result<(), Refusal> {
 fn bytes_of(messages: &[Message]) -> usize {
     let bytes = messages
         .iter()
-        .map(|one| one.role.len() + one.content.len());
+        .map(|one| one.role.len() + one.content.bytes());
     bytes.fold(0, usize::saturating_add)
 }
