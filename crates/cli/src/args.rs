@@ -1,5 +1,7 @@
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
+use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
@@ -41,6 +43,8 @@ pub(crate) enum Command {
     Tokenize(TokenizeArgs),
     /// Measure prefill and decode in tokens a second
     Bench(BenchArgs),
+    /// Serve models to the programs that speak OpenAI's, Anthropic's or Ollama's protocol
+    Serve(ServeArgs),
     /// Show and change the limits of a running gogrid
     Limits(LimitsArgs),
     /// Keep one processor busy until standard input closes
@@ -84,6 +88,13 @@ pub(crate) struct ModelArgs {
 pub(crate) struct RunArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+}
+
+/// What of the machine is used, and how much of it.
+#[derive(Debug, Args)]
+pub(crate) struct MachineArgs {
     /// How much of the machine may be taken [default: what --limits names, else conservative]
     #[arg(long, value_enum)]
     pub(crate) mode: Option<ModeArg>,
@@ -214,6 +225,78 @@ pub(crate) struct ChatArgs {
     /// What the model is told before the conversation
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServeArgs {
+    /// A model that is opened at once: a GGUF file, a Hugging Face directory, or a name of the catalogue; repeat
+    /// it for several, of which the first answers requests that name none [default: smollm2-135m]
+    #[arg(long = "model", value_name = "MODEL")]
+    pub(crate) models: Vec<String>,
+    /// A folder whose GGUF files and Hugging Face directories are served too, opened when asked for
+    #[arg(long = "models", value_name = "DIR")]
+    pub(crate) folder: Option<PathBuf>,
+    #[command(flatten)]
+    pub(crate) machine: MachineArgs,
+    /// Where to listen; other machines reach it only with --api-key-file
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:11711")]
+    pub(crate) listen: SocketAddr,
+    /// A file with a key in each line, which clients must show; after a key may stand name=NAME and
+    /// tier=flex|default|priority. Without it, the variable GOGRID_API_KEY may hold one key
+    #[arg(long, value_name = "FILE")]
+    pub(crate) api_key_file: Option<PathBuf>,
+    /// A chat template in Jinja for all models, instead of their own
+    #[arg(long, value_name = "FILE")]
+    pub(crate) chat_template_file: Option<PathBuf>,
+    /// How long a model stays open after its last request: 90s, 30m, 2h; 0s closes it at once, -1 never
+    #[arg(
+        long,
+        value_name = "TIME",
+        default_value = "5m",
+        allow_hyphen_values = true
+    )]
+    pub(crate) keep_alive: KeepAlive,
+    /// Seconds a request waits for its first token where it names no time of its own
+    #[arg(long, value_name = "S", default_value_t = 120.0, value_parser = number(0.0, 86_400.0))]
+    pub(crate) deadline: f32,
+    /// Seconds that requests may go on for after the server is told to end
+    #[arg(long, value_name = "S", default_value_t = 30.0, value_parser = number(0.0, 3_600.0))]
+    pub(crate) drain: f32,
+    /// Web pages of this origin may ask, besides those of this machine: https://chat.example; repeat it for
+    /// several
+    #[arg(long = "origin", value_name = "ORIGIN")]
+    pub(crate) origins: Vec<String>,
+    /// Write the log as lines of JSON
+    #[arg(long, value_enum, default_value_t = LogArg::Text)]
+    pub(crate) log: LogArg,
+}
+
+/// How the log is written
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum LogArg {
+    /// Lines for people
+    Text,
+    /// A JSON value in each line
+    Json,
+}
+
+/// How long a model stays open; `None` for ever.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct KeepAlive(pub(crate) Option<Duration>);
+
+impl FromStr for KeepAlive {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            "-1" => Ok(Self(None)),
+            "0" | "0s" => Ok(Self(Some(Duration::ZERO))),
+            text => match text.parse() {
+                Ok(Stretch(seconds)) => Ok(Self(Some(Duration::from_secs(seconds)))),
+                Err(problem) => Err(format!("{problem}; 0s or -1")),
+            },
+        }
+    }
 }
 
 #[derive(Debug, Args)]

@@ -45,7 +45,7 @@ fn speed(args: &BenchArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
         runs: args.runs,
         hogs: args.hog,
         hog: OwnCommand::named("hog")?,
-        threads: args.run.threads,
+        threads: args.run.machine.threads,
     };
     let speed = gogrid_bench::speed(&subject, options);
     let report = stream::wait(&interrupt.watch(), speed)??;
@@ -83,7 +83,7 @@ fn desktop(args: &DesktopArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
         cold: args.cold,
         llama_cpp: llama_cpp(args, &spec)?,
         foreground: OwnCommand::named("foreground")?,
-        cores: Cores::of(&spec.devices, spec.compute_share())?,
+        cores: Cores::of(&spec.machine.devices, spec.machine.compute_share())?,
     };
     let processes = DesktopProcesses::start(&options)?;
     let (_live, subject) = open(spec)?;
@@ -102,7 +102,7 @@ fn desktop(args: &DesktopArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
 
 /// The pipeline under measurement, which `gogrid limits` reaches until the `Live` is dropped.
 fn open(spec: PipelineSpec) -> anyhow::Result<(Live, Subject)> {
-    let (compute_share, devices) = (spec.compute_share(), spec.devices.clone());
+    let (compute_share, devices) = (spec.machine.compute_share(), spec.machine.devices.clone());
     let live = spec.open()?;
     let subject = Subject {
         pipeline: Arc::clone(live.pipeline()),

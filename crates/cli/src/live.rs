@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 
 use anyhow::Context;
 use corpgrid_scheduler::{
-    HeterogeneousPipeline, Machine, Mode, OpenError, PeerUse, PlacedSpan, Settings, Span,
+    HeterogeneousPipeline, Machine, Mode, OpenError, Options, PeerUse, PlacedSpan, Settings, Span,
 };
 use futures_executor::block_on;
 use gogrid_control::{
@@ -15,7 +15,7 @@ use gogrid_units::Bytes;
 use serde_json::Value;
 
 use crate::costs::CostsFile;
-use crate::open::PipelineSpec;
+use crate::open::{MachineSpec, PipelineSpec};
 use crate::out;
 
 /// The name under which running processes are found.
@@ -23,12 +23,21 @@ pub(crate) const PROGRAM: &str = "gogrid";
 
 /// An open pipeline under control from outside. Control ends before the pipeline does.
 pub(crate) struct Live {
-    _server: Option<Server>,
-    _watch: Option<Watch>,
+    house: LiveMachine,
     /// The mode it was opened in.
     pub(crate) mode: Mode,
     pipeline: Arc<HeterogeneousPipeline>,
-    machine: Arc<Machine>,
+}
+
+/// An open machine under control from outside, whatever runs on it. What its models were found to take
+/// is kept at its end.
+pub(crate) struct LiveMachine {
+    _server: Option<Server>,
+    _watch: Option<Watch>,
+    handle: Arc<Handle>,
+    /// The options that models are opened with on it.
+    pub(crate) options: Options,
+    pub(crate) mode: Mode,
     costs: CostsFile,
 }
 
@@ -36,10 +45,30 @@ impl Live {
     /// Opens the machine, and the model on it. Other gogrids are told what it holds from the moment
     /// on when it begins to load.
     pub(crate) fn open(spec: PipelineSpec) -> anyhow::Result<Self> {
+        let house = LiveMachine::open(spec.machine)?;
+        let machine = house.machine();
+        let opened = HeterogeneousPipeline::open_on(machine, spec.model, &house.options);
+        let opened = opened.map_err(|error| with_peers(error, machine))?;
+        let pipeline = house.handle.pipeline.get_or_init(|| Arc::new(opened));
+        Ok(Self {
+            mode: house.mode,
+            pipeline: Arc::clone(pipeline),
+            house,
+        })
+    }
+
+    /// The pipeline, to be held by several owners.
+    pub(crate) fn pipeline(&self) -> &Arc<HeterogeneousPipeline> {
+        &self.pipeline
+    }
+}
+
+impl LiveMachine {
+    /// Opens the machine; from then on commands of other processes reach it.
+    pub(crate) fn open(spec: MachineSpec) -> anyhow::Result<Self> {
         let costs = CostsFile::of_user();
-        let machine = Arc::new(spec.machine(&costs)?);
         let handle = Arc::new(Handle {
-            machine: Arc::clone(&machine),
+            machine: Arc::new(spec.machine(&costs)?),
             pipeline: OnceLock::new(),
         });
         let controlled: Arc<dyn Controlled> = Arc::clone(&handle) as _;
@@ -50,28 +79,24 @@ impl Live {
                 "warning: `gogrid limits` and other gogrids cannot reach this process: {error}"
             ));
         });
-        let opened = HeterogeneousPipeline::open_on(&machine, spec.model, &spec.options);
-        let opened = opened.map_err(|error| with_peers(error, &machine))?;
-        let pipeline = handle.pipeline.get_or_init(|| Arc::new(opened));
         Ok(Self {
             _server: server.ok(),
             _watch: spec.file.map(|file| watch(file, control)).transpose()?,
+            handle,
+            options: spec.options,
             mode: spec.mode,
-            pipeline: Arc::clone(pipeline),
-            machine,
             costs,
         })
     }
 
-    /// The pipeline, to be held by several owners.
-    pub(crate) fn pipeline(&self) -> &Arc<HeterogeneousPipeline> {
-        &self.pipeline
+    pub(crate) fn machine(&self) -> &Arc<Machine> {
+        &self.handle.machine
     }
 }
 
-impl Drop for Live {
+impl Drop for LiveMachine {
     fn drop(&mut self) {
-        self.costs.keep(&self.machine.known_costs());
+        self.costs.keep(&self.machine().known_costs());
     }
 }
 
@@ -151,7 +176,9 @@ impl Controlled for Handle {
 
     fn move_stages(&self, stages: &[StageAt]) -> Result<(), Refused> {
         let Some(pipeline) = self.pipeline.get() else {
-            let message = "the model is being opened; try again when it is".to_owned();
+            let message =
+                "no model of this process can be moved: it is being opened, or serves several"
+                    .to_owned();
             return Err(refused(Cause::Pipeline, message));
         };
         let devices = block_on(self.machine.status()).devices;

@@ -23,6 +23,8 @@ mod open;
 mod out;
 mod plan;
 mod pull;
+mod serve;
+mod shelf;
 mod stream;
 mod tokenize;
 
@@ -75,6 +77,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Eval(args) => eval::run(&args, &interrupt),
         Command::Tokenize(args) => tokenize::run(&args, &interrupt),
         Command::Bench(args) => bench::run(&args, &interrupt),
+        Command::Serve(args) => serve::run(&args, &interrupt),
         Command::Limits(args) => limits::run(&args),
         Command::Hog => gogrid_bench::spin(),
         Command::Foreground => bench::foreground(),

@@ -6,7 +6,7 @@ use corpgrid_scheduler::{
 };
 use gogrid_control::{PeerWatch, SettingsFile};
 
-use crate::args::RunArgs;
+use crate::args::{MachineArgs, RunArgs};
 use crate::costs::CostsFile;
 use crate::exit::BadInput;
 use crate::interrupt::Interrupt;
@@ -15,8 +15,13 @@ use crate::{model_file, out};
 
 /// Everything a pipeline is opened with.
 pub(crate) struct PipelineSpec {
-    pub(crate) devices: Vec<Device>,
+    pub(crate) machine: MachineSpec,
     pub(crate) model: ModelSource,
+}
+
+/// Everything a machine is opened with.
+pub(crate) struct MachineSpec {
+    pub(crate) devices: Vec<Device>,
     pub(crate) options: Options,
     /// The mode asked for, or named by the file of settings.
     pub(crate) mode: Mode,
@@ -36,6 +41,22 @@ impl PipelineSpec {
         args: &RunArgs,
         model: impl FnOnce() -> anyhow::Result<ModelSource>,
     ) -> anyhow::Result<Self> {
+        // Devices first: a model may have to be fetched.
+        let machine = MachineSpec::new(&args.machine)?;
+        Ok(Self {
+            machine,
+            model: model()?,
+        })
+    }
+
+    pub(crate) fn open(self) -> anyhow::Result<Live> {
+        Live::open(self)
+    }
+}
+
+impl MachineSpec {
+    /// Looks up devices and settings.
+    pub(crate) fn new(args: &MachineArgs) -> anyhow::Result<Self> {
         let devices = devices_of(args)?;
         let (file, mode, settings) = settings(args)?;
         let options = Options {
@@ -49,7 +70,6 @@ impl PipelineSpec {
         };
         Ok(Self {
             devices,
-            model: model()?,
             options,
             mode,
             file,
@@ -78,14 +98,10 @@ impl PipelineSpec {
         };
         Ok(Machine::open(&self.devices, options)?)
     }
-
-    pub(crate) fn open(self) -> anyhow::Result<Live> {
-        Live::open(self)
-    }
 }
 
 /// The devices named; where none is, all that this machine has, of which those are used that are of use.
-fn devices_of(args: &RunArgs) -> Result<Vec<Device>, OpenError> {
+fn devices_of(args: &MachineArgs) -> Result<Vec<Device>, OpenError> {
     let named = args.devices.iter().map(|name| Device::named(name));
     let named: Vec<_> = named.collect::<Result<_, _>>()?;
     if !named.is_empty() {
@@ -100,7 +116,7 @@ fn devices_of(args: &RunArgs) -> Result<Vec<Device>, OpenError> {
 }
 
 /// The settings asked for, their mode, and the file that has them, if there is one.
-fn settings(args: &RunArgs) -> anyhow::Result<(Option<SettingsFile>, Mode, Settings)> {
+fn settings(args: &MachineArgs) -> anyhow::Result<(Option<SettingsFile>, Mode, Settings)> {
     let asked = args.mode.map(Mode::from);
     let Some(path) = &args.limits else {
         let mode = asked.unwrap_or(Mode::Conservative);

@@ -13,14 +13,14 @@ use crate::out;
 pub(crate) fn run(args: &PlanArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
     let spec = PipelineSpec::new(&args.run, interrupt)?;
     let costs = CostsFile::of_user();
-    let machine = spec.machine(&costs)?;
-    let plan = HeterogeneousPipeline::plan_on(&machine, spec.model, &spec.options);
+    let machine = spec.machine.machine(&costs)?;
+    let plan = HeterogeneousPipeline::plan_on(&machine, spec.model, &spec.machine.options);
     costs.keep(&machine.known_costs());
     let plan = plan.map_err(|error| with_peers(error, &machine))?;
     if args.json.json {
         return out::json(&plan);
     }
-    let mut text = table(&plan, spec.mode.name());
+    let mut text = table(&plan, spec.machine.mode.name());
     if args.why {
         for reason in &plan.why {
             writeln!(text, "{reason}")?;

@@ -136,11 +136,18 @@ pub(crate) fn figures_line(answer: &Answer, mode: Mode) -> String {
         .collect();
     let stages = devices.len();
     devices.dedup();
+    let cached = match figures.cached_tokens {
+        0 => String::new(),
+        cached => format!(", {cached} cached,"),
+    };
     let mut line = format!(
-        "prompt {} tokens at {:.1} tok/s, generated {} at {:.1} tok/s, {stages} stage{} on {}, \
+        "prompt {} tokens{cached} at {:.1} tok/s, generated {} at {:.1} tok/s, {stages} stage{} on {}, \
          mode {}, {} held",
         figures.prompt_tokens,
-        rate(figures.prompt_tokens, figures.prefill_s),
+        rate(
+            figures.prompt_tokens - figures.cached_tokens,
+            figures.prefill_s
+        ),
         figures.generated_tokens,
         rate(figures.decode_steps, figures.decode_s),
         if stages == 1 { "" } else { "s" },

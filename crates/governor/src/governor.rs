@@ -106,11 +106,22 @@ impl Governor {
     /// The latest moment to ask again because a window begins or ends. The minute that runs is
     /// known, the second is not: towards the change it is asked more often.
     fn window_change(&self, situation: &Situation<'_>) -> Option<Moment> {
-        let time = situation.observation.local_time.filter(|t| t.is_valid())?;
-        let changes = self.policy.schedule.iter().map(|w| w.next_change(time));
-        let whole_minutes = u64::from(changes.min()?.saturating_sub(1));
+        let whole_minutes = self.minutes_to_change(situation)?.saturating_sub(1);
         let wait = Duration::from_secs((whole_minutes * 60).max(5));
         Some(situation.now.after(wait))
+    }
+
+    /// When the schedule's windows next begin or end, at the latest: the time of day is known to a
+    /// minute.
+    pub fn window_changes_by(&self, situation: &Situation<'_>) -> Option<Moment> {
+        let minutes = self.minutes_to_change(situation)?;
+        Some(situation.now.after(Duration::from_secs(minutes * 60)))
+    }
+
+    fn minutes_to_change(&self, situation: &Situation<'_>) -> Option<u64> {
+        let time = situation.observation.local_time.filter(|t| t.is_valid())?;
+        let changes = self.policy.schedule.iter().map(|w| w.next_change(time));
+        changes.min().map(u64::from)
     }
 }
 

@@ -15,11 +15,19 @@ pub enum Kind {
     Scratch,
     /// What a text takes while it is tokenised.
     Text,
+    /// Keys and values that no sequence has any more, kept for those that begin alike. They go first.
+    Prefix,
 }
 
 impl Kind {
     /// Every kind.
-    pub const ALL: [Self; 4] = [Self::Weights, Self::Kv, Self::Scratch, Self::Text];
+    pub const ALL: [Self; 5] = [
+        Self::Weights,
+        Self::Kv,
+        Self::Scratch,
+        Self::Text,
+        Self::Prefix,
+    ];
 }
 
 impl fmt::Display for Kind {
@@ -29,6 +37,7 @@ impl fmt::Display for Kind {
             Self::Kv => "kv cache",
             Self::Scratch => "scratch",
             Self::Text => "a text",
+            Self::Prefix => "prefix cache",
         })
     }
 }
@@ -227,6 +236,17 @@ impl Lease {
     /// What it is for.
     pub fn kind(&self) -> Kind {
         self.kind
+    }
+
+    /// Makes it a lease for something else. What is leased in all stays the same throughout.
+    pub fn turn_into(&mut self, kind: Kind) {
+        let Ledger { account, sum } = &self.ledger;
+        // The old kind first, so that the kinds never add up to more than is in use.
+        for by_kind in [&account.by_kind, &sum.by_kind] {
+            by_kind[self.kind as usize].fetch_sub(self.bytes.0, Ordering::Relaxed);
+            by_kind[kind as usize].fetch_add(self.bytes.0, Ordering::Relaxed);
+        }
+        self.kind = kind;
     }
 
     /// Gives back all but `bytes`; does nothing when it holds no more than that.

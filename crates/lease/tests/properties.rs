@@ -15,16 +15,19 @@ enum Event {
     Reserve(Kind, u64),
     Drop(usize),
     Shrink(usize, u64),
+    Turn(usize, Kind),
     Cap(u64),
 }
 
 fn event() -> impl Strategy<Value = Event> {
     let kind = prop::sample::select(&Kind::ALL[..]);
+    let turned = (any::<usize>(), kind.clone());
     let bytes = prop_oneof![8 => 0..400_u64, 1 => Just(u64::MAX), 1 => (1_u64 << 47)..1 << 49];
     prop_oneof![
         4 => (kind, bytes).prop_map(|(kind, bytes)| Event::Reserve(kind, bytes)),
         2 => any::<usize>().prop_map(Event::Drop),
         1 => (any::<usize>(), 0..400_u64).prop_map(|(i, to)| Event::Shrink(i, to)),
+        1 => turned.prop_map(|(i, kind)| Event::Turn(i, kind)),
         1 => (0..1500_u64).prop_map(Event::Cap),
     ]
 }
@@ -60,11 +63,16 @@ fn check_ledger(events: &[Event]) {
                 held[index].shrink_to(Bytes(to));
                 assert_eq!(held[index].bytes(), was.min(Bytes(to)));
             }
+            Event::Turn(i, kind) if !held.is_empty() => {
+                let index = i % held.len();
+                held[index].turn_into(kind);
+                assert_eq!(held[index].kind(), kind);
+            }
             Event::Cap(to) => {
                 cap = to;
                 ledger.set_cap(Bytes(to));
             }
-            Event::Drop(_) | Event::Shrink(..) => {}
+            Event::Drop(_) | Event::Shrink(..) | Event::Turn(..) => {}
         }
         agree(&ledger, &held, cap);
     }

@@ -41,7 +41,7 @@ pub use decoder::{
     LongFrequencies, Rope, RopePairs, Vector, Weight,
 };
 pub use error::ModelError;
-pub use model::{Model, ModelId, OpenOptions};
+pub use model::{Model, ModelId, OpenOptions, Pooling};
 pub use source::ModelSource;
 pub use synthetic::SyntheticShape;
 pub use text::{

@@ -47,8 +47,18 @@ pub struct Model {
     decoder: Decoder,
     tokenizer: Tokenizer,
     chat_template: Option<ChatTemplate>,
+    pooling: Option<Pooling>,
     warnings: Vec<String>,
     content: Box<dyn Content>,
+}
+
+/// How a model that is made for it makes one vector of a text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Pooling {
+    /// The mean of all rows.
+    Mean,
+    /// The last row.
+    Last,
 }
 
 impl Model {
@@ -102,6 +112,7 @@ impl Model {
             decoder,
             tokenizer: Tokenizer::of_bytes(shape.vocab),
             chat_template: None,
+            pooling: None,
             content: Box::new(weights),
         })
     }
@@ -129,6 +140,23 @@ impl Model {
     /// How a conversation is written down; `None` for a model that only continues text.
     pub fn chat_template(&self) -> Option<&ChatTemplate> {
         self.chat_template.as_ref()
+    }
+
+    /// Has conversations written down by another template than its own, which may be broken: then a
+    /// conversation is refused. Control tokens that it writes by `bos_token` and `eos_token` are the
+    /// vocabulary's.
+    pub fn set_chat_template(&mut self, source: String) {
+        let name = |id: Option<u32>| {
+            id.and_then(|id| self.tokenizer.name(id))
+                .unwrap_or_default()
+        };
+        let (bos, eos) = (name(self.tokenizer.bos()), name(self.tokenizer.first_end()));
+        self.chat_template = Some(ChatTemplate::new(source, bos.to_owned(), eos.to_owned()));
+    }
+
+    /// How it makes one vector of a text, where it is a model for that.
+    pub fn pooling(&self) -> Option<Pooling> {
+        self.pooling
     }
 
     /// All matrices as they are kept; a table that is also the head counts once.
@@ -207,6 +235,7 @@ impl Model {
         let named = metadata.str("general.name")?;
         let warnings = gguf::tokens_out_of_range(metadata, tokenizer.vocab())?;
         let chat_template = ChatTemplate::from_gguf(metadata)?;
+        let pooling = gguf::pooling(&gguf)?;
         files.check_unchanged()?;
         Ok(Self {
             warnings,
@@ -215,6 +244,7 @@ impl Model {
             decoder,
             tokenizer,
             chat_template,
+            pooling,
             content: Box::new(files),
         })
     }
@@ -254,6 +284,7 @@ impl Model {
             decoder,
             tokenizer,
             chat_template,
+            pooling: None,
             content: Box::new(files),
         })
     }

@@ -117,7 +117,7 @@ fn what_no_family_has_may_only_be_off() {
         ("residual_scale", f32(0.2), Some(f32(1.0))),
         ("embedding_scale", f32(12.0), Some(f32(0.0))),
         ("expert_count", u32(8), Some(u32(0))),
-        ("pooling_type", u32(3), Some(u32(0))),
+        ("pooling_type", u32(2), Some(u32(3))),
         ("use_parallel_residual", flag(true), Some(flag(false))),
         ("rope.dimension_sections", i32s(&[1, 1, 0, 0]), None),
         ("rope.scaling.yarn_ext_factor", f32(0.5), Some(f32(1.0))),

@@ -72,10 +72,6 @@ impl Constraint {
         Self(grammar)
     }
 
-    #[expect(
-        dead_code,
-        reason = "pending: no request with a constraint is admitted yet"
-    )]
     pub(crate) fn begin(&self) -> Box<dyn Matcher> {
         self.0.begin()
     }

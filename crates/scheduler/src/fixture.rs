@@ -175,6 +175,11 @@ pub(crate) fn model_that_chats(context: usize) -> Arc<Model> {
     opened(&tiny_of(Family::Qwen2).claiming(context))
 }
 
+/// Of a family of its own.
+pub(crate) fn model_of(family: Family) -> Arc<Model> {
+    opened(&tiny_of(family))
+}
+
 fn tiny() -> RandomModel {
     tiny_of(Family::Gemma3)
 }

@@ -7,7 +7,7 @@ use gogrid_governor::Reason;
 use serde::Serialize;
 
 use crate::caller::{Told, WakerPanicked};
-use crate::engine::{Bell, RingOnDrop};
+use crate::engine::{Bell, RingOnDrop, StatePlace};
 use crate::error::GenerateError;
 
 /// A request under way: a stream of events that ends after [`Event::Finished`] or an error.
@@ -15,18 +15,24 @@ use crate::error::GenerateError;
 #[derive(Debug)]
 pub struct Generation {
     events: Told<Result<Event, GenerateError>>,
+    state: StatePlace,
     /// Whether its last event has been given.
     ended: bool,
     /// Dropped after `events`, so that the engine wakes to a closed channel.
-    _ring: RingOnDrop,
+    ring: RingOnDrop,
 }
 
 impl Generation {
-    pub(crate) fn new(events: Told<Result<Event, GenerateError>>, bell: Bell) -> Self {
+    pub(crate) fn new(
+        events: Told<Result<Event, GenerateError>>,
+        state: StatePlace,
+        bell: Bell,
+    ) -> Self {
         Self {
             events,
+            state,
             ended: false,
-            _ring: RingOnDrop(bell),
+            ring: RingOnDrop(bell),
         }
     }
 }
@@ -46,6 +52,9 @@ impl Stream for Generation {
                 Ok(None) => Err(GenerateError::Stopped),
                 Err(WakerPanicked(problem)) => Err(GenerateError::Waker(problem)),
             };
+            if event.as_ref().is_ok_and(|event| self.state.free(event)) {
+                self.ring.0.ring();
+            }
             self.ended = matches!(event, Err(_) | Ok(Event::Finished { .. }));
             Some(event)
         })

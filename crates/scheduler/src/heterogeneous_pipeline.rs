@@ -7,18 +7,20 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gogrid_lease::{Permit, Permits};
-use gogrid_model::{Message as ChatMessage, Model, ModelSource, OpenOptions};
-use gogrid_units::{Bytes, OutOfMemory};
+use gogrid_model::{Conversation, Model, ModelSource, OpenOptions, Pooling};
+use gogrid_units::{Bytes, Moment, OutOfMemory};
 
 use crate::caller::{self, NoAnswer};
+use crate::constraint::Constraint;
 use crate::core::Beginning;
 use crate::engine::{
-    self, Ask, Engine, EngineParts, Listener, Message, Relocator, RingOnDrop, Stopped,
+    self, Ask, Engine, EngineParts, Listener, Matchers, Message, OTHER_EVENTS_MAX, Relocator,
+    RingOnDrop, Seat, StatePlace, Stopped,
 };
 use crate::error::{GenerateError, OpenError, Refusal};
 use crate::generation::{Event, Figures, Finish, Generation};
 use crate::intake::{Intake, NoPrompt, Prepared, TextWorkers};
-use crate::limits::{ASKS_MAX, OPENING_BYTES, QUEUED_MAX};
+use crate::limits::{ASKS_MAX, OPENING_BYTES, QUEUED_MAX, RETRY_AFTER_MIN};
 use crate::log;
 use crate::machine::{Device, Machine, MachineOptions};
 use crate::opening::Opener;
@@ -39,6 +41,7 @@ pub struct HeterogeneousPipeline {
     relocator: Arc<Relocator>,
     intake: Intake,
     text_workers: TextWorkers,
+    matchers: Matchers,
     places: Permits,
     asks: Places,
     requests: AtomicU64,
@@ -129,6 +132,8 @@ impl HeterogeneousPipeline {
         options: &Options,
     ) -> Result<Self, OpenError> {
         let hardware = Arc::clone(&machine.hardware);
+        // Until its stages stand, nobody else keeps what they may need.
+        let _caches = hardware.engines.clear_caches();
         let opener = Opener::new(Arc::clone(&hardware), Arc::clone(&model), options.clone());
         let opener = Arc::new(opener);
         let spans = opener.first_spans()?;
@@ -142,6 +147,7 @@ impl HeterogeneousPipeline {
         let thread_place = hardware.threads.place_of_model();
         let relocator = Relocator::new(Arc::clone(&opener), inbox.clone(), thread_place.clone());
         let text_workers = TextWorkers::new(&opener, inbox.clone(), thread_place.clone());
+        let matchers = Matchers::new(&opener, inbox.clone(), thread_place.clone());
         let engine = Engine::start(EngineParts {
             hardware,
             inbox: inbox.clone(),
@@ -163,6 +169,7 @@ impl HeterogeneousPipeline {
             relocator,
             intake: Intake { model },
             text_workers,
+            matchers,
             places: Permits::new(QUEUED_MAX as u32),
             asks: Places::new(ASKS_MAX),
             requests: AtomicU64::new(0),
@@ -194,7 +201,7 @@ impl HeterogeneousPipeline {
     /// stream's. A text of more than 8 KiB is tokenised on a thread of the pipeline meanwhile, which
     /// dropping the future ends.
     pub async fn generate(&self, request: GenerateRequest) -> Result<Generation, Refusal> {
-        let (prompt, terms) = self.intake.terms(request)?;
+        let (prompt, terms) = self.intake.terms(request, self.now())?;
         self.check_accepts()?;
         // From here on it counts among the requests that wait, with the text it holds.
         let place = self.place()?;
@@ -204,22 +211,34 @@ impl HeterogeneousPipeline {
             Err(NoPrompt::Cancelled) => return Ok(self.cancelled()),
         };
         let prepared = self.intake.generation(prompt, terms)?;
-        // An event for each token, one for text held back, and the end.
-        let (events, stream) = caller::events(prepared.task.adds() + 2, self.engine().bell());
-        self.submit(prepared, place, Listener::Generation(events))?;
-        Ok(Generation::new(stream, self.engine().bell()))
+        let room = prepared.task.adds() + OTHER_EVENTS_MAX;
+        let (events, stream) = caller::events(room, self.engine().bell());
+        let state = StatePlace::default();
+        let listener = Listener::stream(events, state.clone());
+        self.submit(prepared, place, listener)?;
+        Ok(Generation::new(stream, state, self.engine().bell()))
     }
 
     /// The natural logarithm of the probability of each of `ids` but the first, given those before
     /// it. The same way through admission, steps, stages and kernels as a prompt of `generate`.
     pub async fn score(&self, ids: Vec<u32>) -> Result<Vec<f32>, GenerateError> {
-        let prepared = self.intake.score(ids)?;
+        self.values(self.intake.score(ids)?).await
+    }
+
+    /// The vector of a text of these ids, `[width]`: the mean over its tokens or that of the last, after
+    /// the model's final norm. It has no particular length. The same way as a prompt of `generate`.
+    pub async fn embed(&self, ids: Vec<u32>, pooling: Pooling) -> Result<Vec<f32>, GenerateError> {
+        self.values(self.intake.embed(ids, pooling)?).await
+    }
+
+    /// What a request gives that only reads.
+    async fn values(&self, prepared: Prepared) -> Result<Vec<f32>, GenerateError> {
         self.check_accepts()?;
         let place = self.place()?;
         // Dropped after the answer's receiver, so that the engine wakes to a closed channel.
         let _ring = RingOnDrop(self.engine().bell());
-        let (scores, answer) = caller::answer();
-        self.submit(prepared, place, Listener::Scores(scores))?;
+        let (values, answer) = caller::answer();
+        self.submit(prepared, place, Listener::Values(values))?;
         answer.await.unwrap_or_else(|none| {
             Err(match none {
                 NoAnswer::Gone => self.ended().into(),
@@ -234,10 +253,18 @@ impl HeterogeneousPipeline {
         self.intake.tokenize(text, bos)
     }
 
-    /// A conversation as the model's chat template writes it, with the opening of the assistant's
-    /// turn.
-    pub fn render_chat(&self, messages: &[ChatMessage]) -> Result<String, Refusal> {
-        self.intake.render(messages)
+    /// A conversation as the model's chat template writes it, up to where its ending says, on the
+    /// calling thread.
+    pub fn render_chat(&self, conversation: &Conversation) -> Result<String, Refusal> {
+        let chat = self.intake.render(conversation)?;
+        Ok(chat.text().to_owned())
+    }
+
+    /// Whether the model's chat template itself opens a thought at the end of a conversation, so
+    /// that the answer begins inside of one. Found by rendering it, on the calling thread.
+    pub fn opens_reasoning(&self, conversation: &Conversation) -> Result<bool, Refusal> {
+        let chat = self.intake.render(conversation)?;
+        Ok(chat.opens_reasoning())
     }
 
     /// Whether some device has room under its cap for `estimated_vram_bytes` more. Reserves
@@ -290,24 +317,38 @@ impl HeterogeneousPipeline {
     }
 
     fn submit(&self, prepared: Prepared, place: Permit, listener: Listener) -> Result<(), Refusal> {
-        let Prepared { prompt, task, text } = prepared;
+        let Prepared {
+            prompt,
+            task,
+            text,
+            log_probs,
+            urgency,
+            constraint,
+            cache_salt,
+        } = prepared;
         let engine = self.engine();
         let placement = engine.placement();
         let room = &placement.layout.room;
         self.count_memory(room.refuse_what_never_fits(prompt.rows.len() + task.adds()))?;
         self.check_accepts()?;
+        let seat = constraint.map(|its| self.seat(its)).transpose()?;
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
-        let beginning = Beginning {
+        let beginning = Box::new(Beginning {
             id,
             prompt,
             task,
             text,
-            asked: self.machine.hardware.clock.now(),
-        };
+            asked: self.now(),
+            log_probs,
+            urgency,
+            is_constrained: seat.is_some(),
+            cache_salt,
+        });
         let sent = engine.send(Message::Submit {
             beginning,
             place,
             listener,
+            seat,
         });
         sent.map_err(|Stopped| self.ended())
     }
@@ -335,6 +376,16 @@ impl HeterogeneousPipeline {
         self.places.take().ok_or_else(|| self.too_many())
     }
 
+    fn now(&self) -> Moment {
+        self.machine.hardware.clock.now()
+    }
+
+    /// A matcher for a request with a constraint.
+    fn seat(&self, constraint: Constraint) -> Result<Seat, Refusal> {
+        let seat = self.matchers.seat(constraint)?;
+        seat.ok_or_else(|| self.too_many())
+    }
+
     fn too_many(&self) -> Refusal {
         let queued = QUEUED_MAX - self.places.available() as usize;
         let interval = Duration::from_millis(
@@ -346,7 +397,7 @@ impl HeterogeneousPipeline {
         );
         // At most some hundreds.
         let retry_after = interval.saturating_mul(queued as u32);
-        let retry_after = retry_after.max(Duration::from_secs(1));
+        let retry_after = retry_after.max(RETRY_AFTER_MIN);
         Refusal::TooManyQueued {
             queued,
             retry_after,
@@ -377,7 +428,7 @@ impl HeterogeneousPipeline {
             reason: Finish::Cancelled,
             figures: Figures::default(),
         }));
-        Generation::new(stream, bell)
+        Generation::new(stream, StatePlace::default(), bell)
     }
 }
 
@@ -385,7 +436,9 @@ impl Drop for HeterogeneousPipeline {
     fn drop(&mut self) {
         self.machine.hardware.engines.leave(self.entered);
         self.text_workers.close();
+        self.matchers.stop();
         drop(self.engine.take());
+        self.matchers.close();
         self.relocator.join();
         // What it held is free for requests of other models that wait for room.
         self.machine.hardware.engines.ring();
@@ -406,7 +459,10 @@ fn open_model(source: &ModelSource, options: &Options) -> Result<Model, OpenErro
         context, quantise, ..
     } = *options;
     check_room().map_err(|error| OpenError::DoesNotFit(error.to_string()))?;
-    let model = Model::from_source(source, &OpenOptions { context, quantise })?;
+    let mut model = Model::from_source(source, &OpenOptions { context, quantise })?;
+    if let Some(template) = &options.chat_template {
+        model.set_chat_template(template.clone());
+    }
     for warning in model.warnings().iter().chain(model.tokenizer().notices()) {
         log::warn(&format_args!("{}: {warning}", model.name()));
     }
@@ -454,6 +510,10 @@ mod extremes;
 mod live;
 #[cfg(test)]
 mod moves;
+#[cfg(test)]
+mod prefixes;
+#[cfg(test)]
+mod serving;
 #[cfg(test)]
 mod tests;
 #[cfg(test)]

@@ -1,18 +1,22 @@
+mod chat;
 mod rows;
+mod terms;
 mod text;
 mod worker;
 
 use std::sync::Arc;
 
-use gogrid_model::{EncodeLimit, Message, Model, ModelError, TextDecoder};
-use gogrid_units::contain;
+use gogrid_model::{ChatText, Conversation, EncodeLimit, Model, ModelError, Pooling, TextDecoder};
+use gogrid_units::{Moment, contain};
 
-use crate::core::{Decode, Task, Text};
+use crate::constraint::Constraint;
+use crate::core::{Decode, Embedding, FinalNorm, Task, Text, Urgency};
 use crate::error::Refusal;
-use crate::limits::{LAST_N_MAX, STOP_STRING_BYTES_MAX, STOP_STRINGS_MAX};
-use crate::request::{Continuation, GenerateRequest, Prompt, PromptRows, Sampling};
+use crate::request::{Continuation, GenerateRequest, LogProbs, Prompt, PromptRows};
 use crate::sampling::{Sampler, StopWatch};
+use chat::{Chat, Size};
 use rows::Takes;
+use terms::Terms;
 use text::{Marked, Plain, Route, Written};
 
 pub(crate) use worker::{NoPrompt, TextWorkers};
@@ -23,18 +27,15 @@ pub(crate) struct Intake {
     pub(crate) model: Arc<Model>,
 }
 
-/// What a request asks for besides its prompt.
-pub(crate) struct Terms {
-    max_tokens: usize,
-    sampling: Sampling,
-    continuation: Continuation,
-}
-
 /// A request that makes sense.
 pub(crate) struct Prepared {
     pub(crate) prompt: PromptRows,
     pub(crate) task: Task,
     pub(crate) text: Text,
+    pub(crate) log_probs: Option<LogProbs>,
+    pub(crate) urgency: Urgency,
+    pub(crate) constraint: Option<Constraint>,
+    pub(crate) cache_salt: Option<u64>,
 }
 
 impl Decode for TextDecoder {
@@ -48,62 +49,54 @@ impl Decode for TextDecoder {
 }
 
 impl Intake {
-    /// What a request asks for besides its prompt, checked before any work is done for it.
-    pub(crate) fn terms(&self, request: GenerateRequest) -> Result<(Prompt, Terms), Refusal> {
-        let GenerateRequest {
-            prompt,
-            max_tokens,
-            sampling,
-            continuation,
-            constraint,
-            log_probs,
-            ..
-        } = request;
-        check_sampling(&sampling)?;
-        if constraint.is_some() {
-            return Err(bad("constraint", "constraints are not supported yet"));
-        }
-        if log_probs.is_some() {
-            return Err(bad("log_probs", "log-probabilities are not supported yet"));
-        }
-        if !sampling.logit_bias.is_empty() {
-            return Err(bad("logit_bias", "a bias is not supported yet"));
-        }
-        if max_tokens == 0 {
-            return Err(bad("max_tokens", "0; at least 1 token must be asked for"));
-        }
-        if let Continuation::Forced(ids) = &continuation {
+    /// What a request that comes at `now` asks for besides its prompt, checked before any work is done
+    /// for it.
+    pub(crate) fn terms(
+        &self,
+        request: GenerateRequest,
+        now: Moment,
+    ) -> Result<(Prompt, Terms), Refusal> {
+        let (prompt, terms) = Terms::of(request, now)?;
+        if let Continuation::Forced(ids) = &terms.continuation {
             self.check_ids("continuation", ids)?;
         }
-        let terms = Terms {
-            max_tokens,
-            sampling,
-            continuation,
-        };
-        Ok((prompt, terms))
+        let biased = terms.sampling.logit_bias.keys();
+        let takes = self.takes();
+        match biased.max().filter(|&&id| id as usize >= takes.vocab) {
+            Some(&id) => Err(takes.no_token("logit_bias", id)),
+            None => Ok((prompt, terms)),
+        }
     }
 
     pub(crate) fn generation(&self, prompt: PromptRows, terms: Terms) -> Result<Prepared, Refusal> {
         let room = self.takes().check(&prompt)?;
+        terms.check_prompt(prompt.rows.len())?;
         let Terms {
             max_tokens,
             sampling,
             continuation,
+            shown_tokens,
+            log_probs,
+            urgency,
+            constraint,
+            cache_salt,
         } = terms;
+        let stops = sampling.stop.clone();
         let task = match continuation {
-            Continuation::Sample => {
-                let most = max_tokens.min(room);
-                Task::Sample {
-                    sampler: Box::new(Sampler::new(sampling.clone())),
-                    most,
-                }
-            }
+            Continuation::Sample => Task::Sample {
+                sampler: Box::new(Sampler::new(sampling)),
+                most: max_tokens.min(room),
+            },
             Continuation::Forced(forced) => forced_task(forced, room)?,
         };
         Ok(Prepared {
             prompt,
             task,
-            text: self.text(sampling.stop),
+            text: self.text(stops, shown_tokens),
+            log_probs,
+            urgency,
+            constraint,
+            cache_salt,
         })
     }
 
@@ -115,7 +108,7 @@ impl Intake {
     ) -> Result<PromptRows, NoPrompt> {
         let written = match prompt {
             Prompt::Text(text) => Written::Plain(Plain::Text(text)),
-            Prompt::Chat(conversation) => Written::Chat(conversation.messages),
+            Prompt::Chat(conversation) => Written::Chat(Chat::checked(conversation)?),
             Prompt::Ids(ids) => return Ok(PromptRows::of_ids(ids)),
             Prompt::Rows(prompt) => return Ok(prompt),
         };
@@ -136,17 +129,36 @@ impl Intake {
     }
 
     pub(crate) fn score(&self, ids: Vec<u32>) -> Result<Prepared, Refusal> {
+        let task = Task::Score(Vec::with_capacity(ids.len()));
+        self.reading(ids, task)
+    }
+
+    /// A request to read `ids` and to add nothing.
+    fn reading(&self, ids: Vec<u32>, task: Task) -> Result<Prepared, Refusal> {
         self.check_ids("ids", &ids)?;
         let (tokens, context) = (ids.len(), self.model.decoder().context);
         if tokens > context {
             return Err(Refusal::PromptTooLong { tokens, context });
         }
-        let task = Task::Score(Vec::with_capacity(tokens));
         Ok(Prepared {
             prompt: PromptRows::of_ids(ids),
             task,
-            text: self.text(Vec::new()),
+            text: self.text(Vec::new(), Vec::new()),
+            log_probs: None,
+            urgency: Urgency::default(),
+            constraint: None,
+            cache_salt: None,
         })
+    }
+
+    pub(crate) fn embed(&self, ids: Vec<u32>, pooling: Pooling) -> Result<Prepared, Refusal> {
+        let decoder = self.model.decoder();
+        let norm = FinalNorm {
+            weight: decoder.head.norm.values.clone(),
+            epsilon: decoder.norm_epsilon,
+        };
+        let task = Task::Embed(Box::new(Embedding::new(pooling, norm)));
+        self.reading(ids, task)
     }
 
     /// The ids of a text of any number of tokens, on the calling thread.
@@ -159,9 +171,10 @@ impl Intake {
         tokenized.unwrap_or_else(|problem| Err(text::panicked(&self.model, &problem)))
     }
 
-    pub(crate) fn render(&self, messages: &[Message]) -> Result<String, Refusal> {
-        let chat = text::render_contained(&self.model, messages, &|| true)?;
-        Ok(chat.text().to_owned())
+    /// A conversation as the model's template writes it, on the calling thread.
+    pub(crate) fn render(&self, conversation: &Conversation) -> Result<ChatText, Refusal> {
+        Size::of(conversation)?;
+        text::render_contained(&self.model, conversation, &|| true)
     }
 
     fn check_ids(&self, field: &'static str, ids: &[u32]) -> Result<(), Refusal> {
@@ -184,8 +197,9 @@ impl Intake {
         }
     }
 
-    fn text(&self, stops: Vec<String>) -> Text {
-        let decoder = TextDecoder::continuing(self.model.tokenizer());
+    /// How the tokens of a request become text, of which `shown` are named.
+    fn text(&self, stops: Vec<String>, shown: Vec<u32>) -> Text {
+        let decoder = TextDecoder::continuing(self.model.tokenizer()).showing(shown);
         Text {
             decoder: Box::new(decoder),
             stops: StopWatch::new(stops),
@@ -202,49 +216,6 @@ fn forced_task(forced: Vec<u32>, room: usize) -> Result<Task, Refusal> {
         return Err(bad("continuation", problem));
     }
     Ok(Task::Force(forced))
-}
-
-fn check_sampling(sampling: &Sampling) -> Result<(), Refusal> {
-    let within = |field, value: f32, (least, most): (f32, f32)| match value {
-        v if (least..=most).contains(&v) => Ok(()),
-        v => Err(bad(field, format!("{v}; must be in {least}..={most}"))),
-    };
-    // A thousandth and a million are as good as greedy and even draws.
-    within("temperature", sampling.temperature, (0.0, 1e6))?;
-    within("top_p", sampling.top_p, (0.0, 1.0))?;
-    within("min_p", sampling.min_p, (0.0, 1.0))?;
-    within(
-        "repetition_penalty",
-        sampling.repetition_penalty,
-        (0.01, 100.0),
-    )?;
-    within("frequency_penalty", sampling.frequency_penalty, (-2.0, 2.0))?;
-    within("presence_penalty", sampling.presence_penalty, (-2.0, 2.0))?;
-    if sampling.last_n > LAST_N_MAX {
-        return Err(bad(
-            "last_n",
-            format!("{}; at most {LAST_N_MAX}", sampling.last_n),
-        ));
-    }
-    if sampling.stop.len() > STOP_STRINGS_MAX {
-        let problem = format!(
-            "{} strings; at most {STOP_STRINGS_MAX}",
-            sampling.stop.len()
-        );
-        return Err(bad("stop", problem));
-    }
-    match sampling
-        .stop
-        .iter()
-        .map(String::len)
-        .find(|len| !(1..=STOP_STRING_BYTES_MAX).contains(len))
-    {
-        Some(len) => {
-            let problem = format!("a string of {len} bytes; 1 to {STOP_STRING_BYTES_MAX} allowed");
-            Err(bad("stop", problem))
-        }
-        None => Ok(()),
-    }
 }
 
 fn bad(field: &'static str, problem: impl Into<String>) -> Refusal {

@@ -52,6 +52,7 @@ mod machine;
 mod metrics;
 mod opening;
 mod options;
+mod pause;
 mod places;
 mod placing;
 mod request;
@@ -68,7 +69,8 @@ pub use gogrid_governor::{
     TemperatureRule, TimeOfDay, Verdict, Weekday, Window,
 };
 pub use gogrid_model::{
-    Content, Conversation, Ending, Message, ModelError, ModelSource, Part, SyntheticShape, ToolCall,
+    Content, Conversation, Ending, Message, ModelError, ModelSource, Part, Pooling, SyntheticShape,
+    ToolCall,
 };
 pub use gogrid_pipeline::{
     CostBook, CostBookError, EmbeddedRows, Objective, PlacedSpan, Positions, Rows,

@@ -48,8 +48,53 @@ pub(crate) const STOP_STRING_BYTES_MAX: usize = 256;
 /// Tokens that the repetition penalties may look back.
 pub(crate) const LAST_N_MAX: usize = 4096;
 
+/// Entries of one logit bias, and the most that one adds to a logit or takes from it.
+pub(crate) const LOGIT_BIAS_MAX: usize = 1024;
+pub(crate) const BIAS_MAX: f32 = 100.0;
+
+/// Likeliest tokens that are told beside each, at most.
+pub(crate) const TOP_LOG_PROBS_MAX: usize = 20;
+
+/// Log-probabilities that are told of one prompt: each of its tokens has its own and those of the
+/// likeliest in its place. They are kept until the prompt has been read, 8 bytes each.
+pub(crate) const PROMPT_LOG_PROBS_MAX: usize = 1 << 20;
+
+/// Rows of a prompt in one step, where the logits of each are wanted: those of 16 rows are some 10 MB.
+pub(crate) const LOGIT_ROWS_IN_CHUNK_MAX: usize = 16;
+
+/// A request that waits counts as one class higher after each such time.
+pub(crate) const CLASS_RISES_EVERY: Duration = Duration::from_secs(60);
+
+/// The least time after which a caller who is refused may come back.
+pub(crate) const RETRY_AFTER_MIN: Duration = Duration::from_secs(1);
+
+/// The longest deadline: years, so that a moment after it exists.
+pub(crate) const DEADLINE_MAX: Duration = Duration::from_secs(1 << 27);
+
+/// Matchers of one pipeline's requests, those that wait and those that run.
+pub(crate) const MATCHERS_MAX: usize = 512;
+
+/// Threads of one pipeline that run matchers at a time.
+pub(crate) const MATCHER_THREADS_MAX: usize = 2;
+
 /// Messages of one chat; [`PROMPT_BYTES_MAX`] bounds their bytes together.
 pub(crate) const MESSAGES_MAX: usize = 4096;
+
+/// Parts of one message.
+pub(crate) const PARTS_MAX: usize = 1024;
+
+/// Tools that a chat's model may call; OpenAI's protocol allows 128.
+pub(crate) const TOOLS_MAX: usize = 512;
+
+/// Tools that one message calls.
+pub(crate) const TOOL_CALLS_MAX: usize = 128;
+
+/// Texts, names, numbers, lists and objects of a chat: of its messages, their calls, its tools and its
+/// arguments. A template's own bound is eight times as high.
+pub(crate) const CHAT_VALUES_MAX: usize = 1 << 17;
+
+/// Lists and objects inside each other in a tool or in arguments.
+pub(crate) const JSON_DEPTH_MAX: usize = 32;
 
 /// Bytes of one prompt's text.
 pub(crate) const PROMPT_BYTES_MAX: usize = 16 << 20;
@@ -61,8 +106,11 @@ pub(crate) const TEXT_INLINE_BYTES_MAX: usize = 8 << 10;
 /// Bytes of memory that tokenising takes at most for each byte of a text: for one long word.
 pub(crate) const TEXT_MEMORY_PER_BYTE: u64 = 40;
 
-/// Bytes of memory that a chat takes for each byte of its messages while its template writes it.
+/// Bytes of memory that a chat takes for each byte of its texts while its template writes it.
 pub(crate) const CHAT_MEMORY_PER_BYTE: u64 = 24;
+
+/// Bytes that a value of a chat counts as, beyond its text.
+pub(crate) const CHAT_VALUE_BYTES: usize = 64;
 
 /// When a caller may come back for whose text there was no memory: texts take seconds at most.
 pub(crate) const TEXT_RETRY_AFTER: Duration = Duration::from_secs(1);
@@ -73,6 +121,16 @@ pub(crate) const RENDER_INLINE_ASKS_MAX: u32 = 8;
 
 /// Threads of one pipeline that tokenise at a time; a caller with another long text waits.
 pub(crate) const TEXT_WORKERS_MAX: usize = 2;
+
+/// Control tokens that one request wants to see by name: the marks of one way to call tools.
+pub(crate) const SHOWN_TOKENS_MAX: usize = 64;
+
+/// Entries of a model's prefix cache, which are of a block of tokens each: some MiB beside the keys and values.
+pub(crate) const PREFIX_ENTRIES_MAX: usize = 8192;
+
+/// The part that prefix caches leave of a memory's cap beside weights and buffers, so that what they hold is
+/// never all that others could still ask for.
+pub(crate) const PREFIX_LEAVES_PART: u64 = 4;
 
 /// Runs of rows with embeddings in one prompt: each is looked at in every step.
 pub(crate) const EMBEDDED_RUNS_MAX: usize = 4096;
@@ -106,12 +164,15 @@ pub(crate) const GPU_MEMORY_OF_OTHERS_PART: u64 = 6;
 pub(crate) const GPU_MEMORY_OF_OTHERS_MIN: Bytes = Bytes::mib(512);
 
 const _: () = assert!(TEXT_INLINE_BYTES_MAX < PROMPT_BYTES_MAX);
+// A chat of as many messages as may be, each of a role and a text.
+const _: () = assert!(MESSAGES_MAX * 5 < CHAT_VALUES_MAX);
 const _: () = assert!(
     SEQUENCES_IN_STEP_MAX < ROWS_IN_STEP_MAX,
     "a prefill must find rows"
 );
 const _: () = assert!(
-    // What the observer is told it tells the engine; it has an order of its own besides.
-    QUEUED_MAX + ASKS_MAX + 2 * TELLS_MAX + 1 < EVENTS_MAX,
+    // What the observer is told it tells the engine; it has an order of its own besides, and so has one
+    // that opens a model.
+    QUEUED_MAX + ASKS_MAX + 2 * TELLS_MAX + 2 < EVENTS_MAX,
     "there must be room for everybody who has a place, and for the word to stop"
 );

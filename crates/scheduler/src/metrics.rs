@@ -164,6 +164,7 @@ fn memory(status: &DeviceStatus) {
         ("weights", status.weights_bytes),
         ("kv", status.kv_bytes),
         ("scratch", status.scratch_bytes),
+        ("prefix_cache", status.prefix_bytes),
     ];
     for (kind, bytes) in kinds {
         let labels = [device, ("kind", kind)];
@@ -238,6 +239,7 @@ mod tests {
             weights_bytes: 30,
             kv_bytes: 20,
             scratch_bytes: 10,
+            prefix_bytes: 5,
             lost: None,
             busy_s: 1.5,
             rest_s: 2.5,
@@ -356,6 +358,10 @@ mod tests {
                 30.0,
             ),
             ("inference_memory_bytes{device=\"cpu\",kind=\"kv\"}", 20.0),
+            (
+                "inference_memory_bytes{device=\"cpu\",kind=\"prefix_cache\"}",
+                5.0,
+            ),
             (
                 "inference_memory_bytes{device=\"cpu\",kind=\"scratch\"}",
                 10.0,

@@ -269,6 +269,7 @@ impl Opener {
             .collect();
         Shape {
             vocab: decoder.vocab,
+            width: decoder.width,
             ends,
             rotations_change_above: decoder.rotations_change_above(),
         }
@@ -276,6 +277,8 @@ impl Opener {
 
     /// What opening it would do, without reading a weight beyond those that are timed.
     pub(crate) fn foresee(&self) -> Result<Prediction, OpenError> {
+        // What others keep for requests to come counts as free.
+        let _caches = self.hardware.engines.clear_caches();
         let placing = place(self, &self.some_usable()?, &self.options, Timing::Measured)?;
         let (prefill, decode) = placing.seconds();
         let why = placing.why(&self.hardware, self.options.plan.is_some());
@@ -288,6 +291,7 @@ impl Opener {
                 weights: sum.weights + footprint.weights,
                 kv: sum.kv + placing::planned_kv(&self.model, footprint),
                 scratch: sum.scratch + footprint.scratch,
+                prefix: sum.prefix,
             });
             device_status(&self.hardware, context, held)
         };

@@ -19,6 +19,8 @@ pub struct Options {
     pub context: Option<usize>,
     /// What float weights of a safetensors model are quantised to while loading.
     pub quantise: Option<WeightType>,
+    /// A template in Jinja that conversations are written down by, instead of the model's own.
+    pub chat_template: Option<String>,
     /// What the planner works for.
     pub objective: Objective,
     /// The placement, instead of the planner's: stages that follow one another from the first piece
@@ -40,6 +42,7 @@ impl Default for Options {
             threads: None,
             context: None,
             quantise: None,
+            chat_template: None,
             objective: Objective::OneStream,
             plan: None,
             known_costs: CostBook::default(),

@@ -23,6 +23,9 @@ pub struct GenerateRequest {
     pub constraint: Option<Constraint>,
     /// The log-probabilities that are told.
     pub log_probs: Option<LogProbs>,
+    /// Control tokens whose names are part of the text that is told, such as the marks of tool calls. Others
+    /// give no text.
+    pub shown_tokens: Vec<u32>,
     /// Before which of the others that wait it starts.
     pub priority: Priority,
     /// The longest time from the request to its first token; a request whose first token has not come
@@ -44,6 +47,7 @@ impl GenerateRequest {
             continuation: Continuation::Sample,
             constraint: None,
             log_probs: None,
+            shown_tokens: Vec::new(),
             priority: Priority::Normal,
             deadline: None,
             cache_salt: Some(0),
@@ -104,6 +108,11 @@ impl PromptRows {
             rows: Rows::of_ids(ids),
             positions: Positions::Sequential,
         }
+    }
+
+    /// Whether every row is a token in its place, so that tokens alone say what the rows are.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.rows.embedded.is_empty() && matches!(self.positions, Positions::Sequential)
     }
 
     /// The ids that the model is given as tokens: those of rows without embeddings. The embedded

@@ -193,6 +193,10 @@ pub struct DeviceStatus {
     pub kv_bytes: u64,
     /// Of that, buffers.
     pub scratch_bytes: u64,
+    /// Of that, keys and values that are kept for requests to come: they are given back before anything is
+    /// refused for want of room.
+    #[serde(default)]
+    pub prefix_bytes: u64,
     /// Why nothing can run there at present.
     pub lost: Option<String>,
     /// Seconds of work on it since it was opened: for a CPU, the CPU time of its threads. Over

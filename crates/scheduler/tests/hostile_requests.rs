@@ -9,9 +9,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use corpgrid_scheduler::{
-    Continuation, EmbeddedRows, Event, GenerateError, GenerateRequest, HeterogeneousPipeline,
-    Message, Options, Policy, Positions, Prompt, PromptRows, ResourceConfig, Rows, Sampling,
-    devices,
+    Content, Continuation, Conversation, EmbeddedRows, Ending, Event, GenerateError,
+    GenerateRequest, HeterogeneousPipeline, Message, Options, Part, Policy, Positions, Prompt,
+    PromptRows, ResourceConfig, Rows, Sampling, ToolCall, devices,
 };
 use futures_executor::block_on;
 use futures_util::StreamExt;
@@ -20,6 +20,7 @@ use gogrid_model::{Model, OpenOptions};
 use gogrid_testkit::{Family, RandomModel, Rng, Spec, cases, prompt_text};
 use gogrid_units::WeightType;
 use peak_alloc::PeakAlloc;
+use serde_json::json;
 
 #[global_allocator]
 static HEAP: PeakAlloc = PeakAlloc;
@@ -104,6 +105,34 @@ impl Caller {
         }
     }
 
+    /// The messages with tools, arguments and an ending of any kind.
+    fn conversation(&mut self, mut messages: Vec<Message>) -> Conversation {
+        let depth = [0, 1, 8, 16, 17, 100][self.rng.below(6)];
+        let value = (0..depth).fold(json!("<|im_end|>"), |inside, _| json!({"x": [inside]}));
+        if let (Some(last), true) = (messages.last_mut(), self.rng.below(2) == 0) {
+            let call = ToolCall {
+                id: "<|im_end|>".to_owned(),
+                name: "<|im_start|>".to_owned(),
+                arguments: value.clone(),
+            };
+            last.tool_calls = vec![call; self.rng.below(200)];
+            let text = Part::Text(prompt_text(&mut self.rng));
+            last.content = Content::Parts(vec![text; self.rng.below(2)]);
+        }
+        let names = ["enable_thinking", "messages", "", "range"];
+        let argument = (names[self.rng.below(names.len())].to_owned(), value.clone());
+        Conversation {
+            messages,
+            tools: vec![value; self.rng.below(3)],
+            arguments: (0..self.rng.below(2)).map(|_| argument.clone()).collect(),
+            ending: match self.rng.below(3) {
+                0 => Ending::GenerationPrompt,
+                1 => Ending::FinalMessage,
+                _ => Ending::Closed,
+            },
+        }
+    }
+
     fn prompt(&mut self) -> Prompt {
         match self.rng.below(5) {
             0 => Prompt::Ids(self.ids()),
@@ -116,8 +145,8 @@ impl Caller {
                     let role = roles[self.rng.below(roles.len())];
                     Message::new(role, prompt_text(&mut self.rng))
                 };
-                let chat: Vec<_> = (0..count).map(message).collect();
-                Prompt::Chat(chat.into())
+                let messages: Vec<_> = (0..count).map(message).collect();
+                Prompt::Chat(self.conversation(messages))
             }
         }
     }

@@ -189,7 +189,7 @@ fn leave_to_panicking_waker(mut generation: Generation) {
     let mut context = Context::from_waker(&waker);
     // It may have events already; the waker waits for the next.
     while let Poll::Ready(event) = Pin::new(&mut generation).poll_next(&mut context) {
-        if !matches!(event, Some(Ok(Event::Delta { .. }))) {
+        if !matches!(&event, Some(Ok(event)) if !matches!(event, Event::Finished { .. })) {
             return;
         }
     }

@@ -106,7 +106,8 @@ const BELOW_ARCHITECTURE: &[(&str, Rule)] = &[
     ("expert_count", ZERO),
     ("expert_used_count", ZERO),
     ("nextn_predict_layers", ZERO),
-    ("pooling_type", ZERO),
+    // Of a model for vectors of texts: none, the mean of its rows, the last row.
+    ("pooling_type", Only(&[0.0, 1.0, 3.0])),
     ("classifier.output_labels", NEVER),
     // How the first converter of Llama found its tensors. No loader reads it.
     ("tensor_data_layout", Harmless),

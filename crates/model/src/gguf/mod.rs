@@ -15,5 +15,5 @@ mod walk;
 
 pub(crate) use keys::tokens_out_of_range;
 pub(crate) use metadata::Metadata;
-pub(crate) use params::params;
+pub(crate) use params::{params, pooling};
 pub(crate) use tensors::Gguf;

@@ -5,6 +5,7 @@ use crate::family::{FAMILIES, Family, Softcaps, Windows, capped_families};
 use crate::limits::{
     CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, HIDDEN_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX,
 };
+use crate::model::Pooling;
 use crate::params::{self, Params, Tied};
 use crate::rope::{Divisors, LongDivisors, RopeSpec, Scaling, Yarn};
 use crate::tensors::TensorSource;
@@ -12,6 +13,20 @@ use crate::tensors::TensorSource;
 use super::keys::{refuse_strangers, rule};
 use super::metadata::Metadata;
 use super::tensors::Gguf;
+
+/// How one vector is made of a text, by a model that is for it.
+pub(crate) fn pooling(gguf: &Gguf) -> Result<Option<Pooling>, ModelError> {
+    let metadata = gguf.metadata();
+    let key = format!("{}.pooling_type", family(metadata)?.name);
+    // Other numbers were refused with the rest of the keys.
+    Ok(metadata
+        .number(&key)
+        .and_then(|number| match number as u32 {
+            1 => Some(Pooling::Mean),
+            3 => Some(Pooling::Last),
+            _ => None,
+        }))
+}
 
 /// Reads the sizes and switches of the decoder in `gguf`, opened for sequences of `context`
 /// tokens, or of as many as the model was made for.

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use super::pieces::Pieces;
+use super::pieces::{Kind, Pieces};
 use super::tokenizer::Tokenizer;
 
 /// Token ids to text, one at a time, for one sequence. What it gives is always valid UTF-8: the
@@ -16,6 +16,8 @@ pub struct TextDecoder {
     pending: Vec<u8>,
     /// The next text begins with a space that encoding put there.
     drops_space: bool,
+    /// Control tokens whose names are text.
+    shown: Vec<u32>,
 }
 
 impl TextDecoder {
@@ -26,6 +28,7 @@ impl TextDecoder {
             pieces: Arc::clone(tokenizer.pieces()),
             pending: Vec::new(),
             drops_space: tokenizer.space_prefix(),
+            shown: Vec::new(),
         }
     }
 
@@ -37,10 +40,19 @@ impl TextDecoder {
         }
     }
 
+    /// The same decoder, which writes out the names of the control tokens among `ids`: the marks of
+    /// tool calls and of reasoning are such tokens in many vocabularies.
+    pub fn showing(self, ids: Vec<u32>) -> Self {
+        Self { shown: ids, ..self }
+    }
+
     /// The text that `id` completes; often empty.
     pub fn push(&mut self, id: u32) -> String {
         let before = self.pending.len();
-        self.pieces.write(id, &mut self.pending);
+        match self.shown.contains(&id) && self.pieces.kind(id) == Some(Kind::Control) {
+            true => self.pending.extend_from_slice(self.pieces.text(id)),
+            false => self.pieces.write(id, &mut self.pending),
+        }
         if self.drops_space && self.pending.len() > before {
             self.drops_space = false;
             if self.pending[before] == b' ' {

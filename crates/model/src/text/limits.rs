@@ -10,6 +10,8 @@ pub(super) const TEXT_BYTES_MAX: usize = 64 << 20;
 pub(super) const TEMPLATE_BYTES_MAX: usize = 1 << 20;
 /// Bytes a chat template may render to.
 pub(super) const RENDERED_BYTES_MAX: usize = 16 << 20;
+/// Lists and objects inside each other in a tool or in the arguments of a template or a call.
+pub(super) const JSON_DEPTH_MAX: usize = 32;
 /// Bytes of `tokenizer.json`; the largest in use have 35 MB.
 pub(super) const TOKENIZER_JSON_BYTES_MAX: u64 = 256 << 20;
 /// Values in `tokenizer.json` besides its vocabulary and merges: seven for each added token, of

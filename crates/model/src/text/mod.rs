@@ -6,8 +6,10 @@ mod budget;
 mod bytes;
 mod conversation;
 mod decode;
+mod dialect;
 mod directory;
 mod encoder;
+mod ending;
 mod gguf;
 mod index;
 mod json;
@@ -24,6 +26,7 @@ mod split;
 mod spm;
 mod template;
 mod tokenizer;
+mod variables;
 mod vocabulary;
 
 #[cfg(test)]

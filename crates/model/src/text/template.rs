@@ -1,4 +1,3 @@
-use std::borrow::Cow;
 use std::ops::Range;
 
 use gogrid_jinja::{Data, ErrorKind, Template};
@@ -6,8 +5,11 @@ use gogrid_jinja::{Data, ErrorKind, Template};
 use crate::error::ModelError;
 use crate::gguf::Metadata;
 
-use super::conversation::Message;
+use super::conversation::{Conversation, Ending};
+use super::dialect::Dialect;
+use super::ending::before_mark;
 use super::limits::{RENDERED_BYTES_MAX, TEMPLATE_BYTES_MAX};
+use super::variables::variables;
 
 pub use gogrid_jinja::CivilTime;
 
@@ -15,8 +17,10 @@ pub use gogrid_jinja::CivilTime;
 /// limit on its work and its memory.
 #[derive(Debug)]
 pub struct ChatTemplate {
+    source: String,
     /// Or why it cannot be used. A model whose template is broken still continues plain text.
     template: Result<Template, String>,
+    dialect: Dialect,
     bos: String,
     eos: String,
 }
@@ -28,18 +32,8 @@ pub struct ChatText {
     template_ranges: Vec<Range<usize>>,
 }
 
-/// Roles that templates are written for. Some make a control token of the role's name, as Phi does
-/// with `'<|' + role + '|>'`, so these count as the template's own text; any other role does not.
-const ROLES: [&str; 8] = [
-    "system",
-    "user",
-    "assistant",
-    "tool",
-    "developer",
-    "model",
-    "ipython",
-    "function",
-];
+/// What templates open a thought with, so that the answer begins inside of it.
+const THOUGHT_OPENINGS: [&str; 4] = ["<think>", "[THINK]", "<seed:think>", "<|think_start|>"];
 
 impl ChatTemplate {
     /// The template of a GGUF file, or `None` when it has none: then a conversation cannot be
@@ -68,50 +62,51 @@ impl ChatTemplate {
     }
 
     /// A template and the texts of the tokens it may use.
-    pub(super) fn new(source: String, bos: String, eos: String) -> Self {
+    pub fn new(source: String, bos: String, eos: String) -> Self {
+        let template = parsed(&source);
+        let dialect = template.as_ref().map(|one| Dialect::of(one, &source));
         Self {
-            template: parsed(&source),
+            dialect: dialect.unwrap_or_default(),
+            source,
+            template,
             bos,
             eos,
         }
     }
 
-    /// Writes down `messages`; with `add_generation_prompt`, up to where the assistant's answer
-    /// begins. `now` is what a template is told that asks for the date. Many templates begin with
-    /// the BOS token, which must then not be added again.
+    /// The template as it came with the model, which shows how its calls of tools and its thoughts
+    /// are written.
+    pub fn source(&self) -> &str {
+        &self.source
+    }
+
+    /// Writes down a conversation, up to where its [`Ending`] says. The template is given what
+    /// transformers gives it: messages with their calls, tools, arguments. Where it expects another
+    /// form than most templates do (a content in parts, the arguments of a call as a text, thoughts
+    /// under another name, `system` for `developer`), it is given that form. `now` is what a
+    /// template is told that asks for the date. Many templates begin with the BOS token, which must
+    /// then not be added again.
     ///
     /// `goes_on` is asked every few thousand steps of the template, which ends with
     /// [`ModelError::Stopped`] once it says no.
     ///
     /// Fails when the template raises an exception (roles it does not know), is broken, uses what
-    /// is not supported, or takes more work or memory than a conversation can need.
-    #[expect(
-        clippy::too_many_arguments,
-        reason = "a conversation, a switch, the time and a way out have nothing in common"
-    )]
+    /// is not supported, or takes more work or memory than a conversation can need; when an
+    /// argument has the name of a variable that it is told anyway; and when the message that is to
+    /// be gone on with is not in the text.
     pub fn render(
         &self,
-        messages: &[Message],
-        add_generation_prompt: bool,
+        conversation: &Conversation,
         now: &CivilTime,
         goes_on: &dyn Fn() -> bool,
     ) -> Result<ChatText, ModelError> {
-        let failed = |what: String| ModelError::Template { what };
         let template = self
             .template
             .as_ref()
             .map_err(|what| failed(what.clone()))?;
-        let variables = [
-            (
-                "messages",
-                Data::List(messages.iter().map(Message::data).collect()),
-            ),
-            ("add_generation_prompt", Data::Bool(add_generation_prompt)),
-            ("bos_token", Data::Trusted(self.bos.as_str().into())),
-            ("eos_token", Data::Trusted(self.eos.as_str().into())),
-            ("tools", Data::None),
-            ("documents", Data::None),
-        ];
+        let mut variables = variables(conversation, &self.dialect)?;
+        variables.push(("bos_token", Data::Trusted(self.bos.as_str().into())));
+        variables.push(("eos_token", Data::Trusted(self.eos.as_str().into())));
         let rendered = template
             .render_while(&variables, Some(now), goes_on)
             .map_err(|error| match error.kind() {
@@ -124,22 +119,14 @@ impl ChatTemplate {
                 "it made {len} bytes; the limit is {RENDERED_BYTES_MAX}"
             )));
         }
-        Ok(ChatText {
+        let chat = ChatText {
             text: rendered.text,
             template_ranges: rendered.own,
-        })
-    }
-}
-
-impl Message {
-    fn data(&self) -> Data<'_> {
-        let role = Cow::Borrowed(self.role.as_str());
-        let role = match ROLES.contains(&self.role.as_str()) {
-            true => Data::Trusted(role),
-            false => Data::Given(role),
         };
-        let content = Data::Given(self.content.text().into());
-        Data::Dict(vec![("role".into(), role), ("content".into(), content)])
+        match conversation.ending {
+            Ending::FinalMessage => chat.before_mark(),
+            Ending::GenerationPrompt | Ending::Closed => Ok(chat),
+        }
     }
 }
 
@@ -154,6 +141,35 @@ impl ChatText {
     pub fn template_ranges(&self) -> &[Range<usize>] {
         &self.template_ranges
     }
+
+    /// Whether the template itself opened a thought at the end, so that the model's answer begins
+    /// inside of one.
+    pub fn opens_reasoning(&self) -> bool {
+        let own = self.template_ranges.last().cloned().unwrap_or_default();
+        let tail = match own.end == self.text.len() {
+            true => self.text[own].trim_end(),
+            false => "",
+        };
+        THOUGHT_OPENINGS.iter().any(|open| tail.ends_with(open))
+    }
+
+    /// What comes before the mark where the last message is gone on with.
+    fn before_mark(self) -> Result<Self, ModelError> {
+        let Some((text, template_ranges)) = before_mark(&self.text, &self.template_ranges) else {
+            return Err(failed(
+                "the last message's content is not at the end of what it writes, so it cannot be continued"
+                    .to_owned(),
+            ));
+        };
+        Ok(Self {
+            text,
+            template_ranges,
+        })
+    }
+}
+
+fn failed(what: String) -> ModelError {
+    ModelError::Template { what }
 }
 
 fn parsed(source: &str) -> Result<Template, String> {
@@ -168,6 +184,7 @@ fn parsed(source: &str) -> Result<Template, String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::conversation::Message;
     use super::*;
 
     const SMOLLM2: &str = "{% for message in messages %}{% if loop.first and messages[0]['role'] != 'system' %}{{ '<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face<|im_end|>\n' }}{% endif %}{{'<|im_start|>' + message['role'] + '\n' + message['content'] + '<|im_end|>' + '\n'}}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}";
@@ -196,8 +213,16 @@ mod tests {
     fn chat(source: &str, messages: &[Message], prompt: bool) -> Result<ChatText, String> {
         let template = ChatTemplate::new(source.to_owned(), "<s>".into(), "</s>".into());
         let now = CivilTime::new([2024, 7, 26], [15, 4, 9]).unwrap();
+        let conversation = Conversation {
+            messages: messages.to_vec(),
+            ending: match prompt {
+                true => Ending::GenerationPrompt,
+                false => Ending::Closed,
+            },
+            ..Conversation::default()
+        };
         template
-            .render(messages, prompt, &now, &|| true)
+            .render(&conversation, &now, &|| true)
             .map_err(|error| error.to_string())
     }
 
@@ -293,7 +318,7 @@ mod tests {
         for allowed in [0, 1, 5] {
             let asked = std::cell::Cell::new(0);
             let goes_on = || asked.replace(asked.get() + 1) < allowed;
-            let ended = template.render(&[], true, &now, &goes_on);
+            let ended = template.render(&Conversation::default(), &now, &goes_on);
             assert!(matches!(ended, Err(ModelError::Stopped)), "{ended:?}");
             assert_eq!(asked.get(), allowed + 1);
         }

@@ -1,5 +1,7 @@
 //! Whole tokenizers: small vocabularies written out here, and the real ones where they are at hand.
 
+mod chats;
+
 use std::cell::Cell;
 use std::env;
 use std::fs;
@@ -15,7 +17,9 @@ use crate::gguf::Gguf;
 
 use super::alphabet::ByteAlphabet;
 use super::directory::read_directory;
-use super::{CivilTime, EncodeLimit, GgufVocabulary, SpecialTokens, TextDecoder, Tokenizer};
+use super::{
+    CivilTime, Conversation, EncodeLimit, GgufVocabulary, SpecialTokens, TextDecoder, Tokenizer,
+};
 
 /// Merges of the small byte-level vocabulary, best first. Their results are tokens 256 and on.
 const MERGES: [&str; 11] = [
@@ -132,6 +136,21 @@ fn decoded(mut decoder: TextDecoder, ids: &[u32]) -> String {
     let mut text: String = ids.iter().map(|id| decoder.push(*id)).collect();
     text += &decoder.finish();
     text
+}
+
+#[test]
+fn control_tokens_have_names_that_are_text_only_where_they_are_to_be_shown() {
+    let tokenizer = byte_level();
+    assert_eq!(tokenizer.name(IM_END), Some("<|im_end|>"));
+    for id in [TOOL, HELLO, 0, u32::MAX] {
+        assert_eq!(tokenizer.name(id), None, "{id}");
+    }
+    let ids = [HELLO, IM_START, TOOL, IM_END, 0xc3, IM_START];
+    let hidden = TextDecoder::new(&tokenizer);
+    assert_eq!(decoded(hidden, &ids), "hello<tool>\u{fffd}");
+    let shown = TextDecoder::new(&tokenizer).showing(vec![IM_START, HELLO, u32::MAX]);
+    let text = "hello<|im_start|><tool>\u{fffd}<|im_start|>";
+    assert_eq!(decoded(shown, &ids), text);
 }
 
 #[test]
@@ -677,7 +696,7 @@ fn the_configuration_beside_it_is_heeded_and_checked() {
     let now = CivilTime::new([2024, 7, 26], [0; 3]).unwrap();
     let chat = template
         .unwrap()
-        .render(&[], false, &now, &|| true)
+        .render(&Conversation::default(), &now, &|| true)
         .unwrap();
     assert_eq!(chat.text(), "<|im_start|>");
 
@@ -750,7 +769,7 @@ fn a_template_gets_its_tokens_from_either_file() {
         let now = CivilTime::new([2024, 7, 26], [0; 3]).unwrap();
         let chat = template
             .unwrap()
-            .render(&[], false, &now, &|| true)
+            .render(&Conversation::default(), &now, &|| true)
             .unwrap();
         assert_eq!(chat.text(), "<|im_start|>|<|im_end|>");
     };

@@ -11,7 +11,7 @@ use super::directory::read_directory;
 use super::encoder::Encoder;
 use super::limits::TEXT_BYTES_MAX;
 use super::parts::Parts;
-use super::pieces::Pieces;
+use super::pieces::{Kind, Pieces};
 use super::special::{Marked, Own, Scope, SpecialTokens};
 use super::vocabulary::GgufVocabulary;
 
@@ -150,6 +150,11 @@ impl Tokenizer {
         self.ends.binary_search(&id).is_ok()
     }
 
+    /// The token with the lowest id of those that end a text.
+    pub(crate) fn first_end(&self) -> Option<u32> {
+        self.ends.first().copied()
+    }
+
     /// Tokens in the vocabulary: their ids are below this. The model may have rows for more.
     pub fn vocab(&self) -> usize {
         self.pieces.len()
@@ -162,6 +167,14 @@ impl Tokenizer {
         let mut bytes = Vec::new();
         self.pieces.write(id, &mut bytes);
         Some(bytes)
+    }
+
+    /// The text by which a control token is known, which is no part of what it adds to a text.
+    /// `None` of all other tokens.
+    pub fn name(&self, id: u32) -> Option<&str> {
+        let is_control = self.pieces.kind(id) == Some(Kind::Control);
+        let text = is_control.then(|| self.pieces.text(id))?;
+        std::str::from_utf8(text).ok()
     }
 
     pub(super) fn pieces(&self) -> &Arc<Pieces> {

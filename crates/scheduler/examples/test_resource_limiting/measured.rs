@@ -88,9 +88,12 @@ async fn long(pipeline: &HeterogeneousPipeline) -> Fallible<Generation> {
 }
 
 async fn token(generation: &mut Generation) -> Fallible<()> {
-    match generation.next().await.ok_or("the stream ended early")?? {
-        Event::Delta { .. } => Ok(()),
-        other => Err(format!("not a token: {other:?}").into()),
+    loop {
+        match generation.next().await.ok_or("the stream ended early")?? {
+            Event::Delta { .. } => return Ok(()),
+            Event::Finished { reason, .. } => return Err(format!("it ended: {reason:?}").into()),
+            _ => {}
+        }
     }
 }
 

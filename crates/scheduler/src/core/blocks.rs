@@ -16,6 +16,15 @@ pub(crate) struct BlockNumbers {
     references: Vec<u32>,
 }
 
+/// Blocks that a sequence refers to no more.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct Left {
+    /// Those that nobody refers to: the stages are to forget them.
+    pub(crate) gone: Vec<BlockId>,
+    /// Those that have other references.
+    pub(crate) shared: Vec<BlockId>,
+}
+
 impl BlockNumbers {
     /// The numbers of a group with that window.
     pub(crate) fn new(window: Option<usize>) -> Self {
@@ -38,7 +47,6 @@ impl BlockNumbers {
     }
 
     /// Another reference to a block. From here on no step writes in it until the others are gone.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for prefix caches and forks"))]
     pub(crate) fn share(&mut self, block: BlockId) {
         let references = &mut self.references[block.0 as usize];
         assert!(*references > 0, "{block:?} is free");
@@ -58,21 +66,22 @@ impl BlockNumbers {
         is_last
     }
 
+    /// Gives back a reference to each of some blocks.
+    pub(crate) fn give_back_all(&mut self, blocks: impl IntoIterator<Item = BlockId>) -> Left {
+        let is_last = |&block: &BlockId| self.give_back(block);
+        let (gone, shared) = blocks.into_iter().partition(is_last);
+        Left { gone, shared }
+    }
+
     /// Makes a table of the group hold every block that the rows read or write, and no more: takes
-    /// blocks for new positions, and gives back those that left the window. Answers with the blocks
-    /// that the stages are to forget.
+    /// blocks for new positions, and gives back those that left the window.
     ///
     /// # Panics
     /// When a block that the rows write in has another reference.
-    pub(crate) fn cover(
-        &mut self,
-        table: &mut Vec<Option<BlockId>>,
-        rows: Range<usize>,
-    ) -> Vec<BlockId> {
-        let before = |window| (rows.start + 1).saturating_sub(window);
-        let live = self.window.map_or(0, before) / BLOCK_TOKENS;
-        let left = table.iter_mut().take(live).filter_map(Option::take);
-        let gone = left.filter(|&block| self.give_back(block)).collect();
+    pub(crate) fn cover(&mut self, table: &mut Vec<Option<BlockId>>, rows: Range<usize>) -> Left {
+        let live = self.first_read(rows.start);
+        let out_of_sight = table.iter_mut().take(live).filter_map(Option::take);
+        let left = self.give_back_all(out_of_sight);
         while table.len() < rows.end.div_ceil(BLOCK_TOKENS) {
             table.push(Some(self.take()));
         }
@@ -83,7 +92,18 @@ impl BlockNumbers {
                 "{block:?} is written with {references} references"
             );
         }
-        gone
+        left
+    }
+
+    /// The first block that a row at this position reads.
+    pub(crate) fn first_read(&self, position: usize) -> usize {
+        let before = |window| (position + 1).saturating_sub(window);
+        self.window.map_or(0, before) / BLOCK_TOKENS
+    }
+
+    /// Whether a row reads every block before its own, however far back.
+    pub(crate) fn sees_all(&self) -> bool {
+        self.window.is_none()
     }
 
     /// Blocks that are out.
@@ -92,7 +112,7 @@ impl BlockNumbers {
         self.references.len() - self.freed.len()
     }
 
-    #[cfg(test)]
+    /// References to a block; none if it is free.
     pub(crate) fn references(&self, block: BlockId) -> u32 {
         self.references[block.0 as usize]
     }
@@ -141,7 +161,11 @@ mod tests {
         numbers.cover(&mut table, 0..64);
         let first = table[0].expect("it was covered");
         numbers.share(first);
-        assert_eq!(numbers.cover(&mut table, 64..65), []);
+        let left = Left {
+            shared: vec![first],
+            ..Left::default()
+        };
+        assert_eq!(numbers.cover(&mut table, 64..65), left);
         assert_eq!(table[0], None);
         assert!(numbers.give_back(first), "the last reference");
     }

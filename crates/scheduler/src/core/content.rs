@@ -3,6 +3,7 @@ use std::ops::Range;
 
 use gogrid_pipeline::{Positions, Rows};
 
+use super::prefix::Tokens;
 use crate::request::PromptRows;
 
 /// The rows of a sequence: its prompt's, then one for each token that was added.
@@ -53,8 +54,24 @@ impl Content {
         self.rows.ids.get(row).copied()
     }
 
+    /// Whether the model is given an embedding in this row, and no token.
+    pub(crate) fn is_embedded(&self, row: usize) -> bool {
+        self.rows.embedded.iter().any(|run| run.rows.contains(&row))
+    }
+
     pub(crate) fn tokens(&self) -> &[u32] {
         &self.tokens
+    }
+
+    /// Whether every row is a token in its place, so that tokens alone say what the rows are.
+    pub(crate) fn is_plain(&self) -> bool {
+        self.rows.embedded.is_empty() && matches!(self.positions, Positions::Sequential)
+    }
+
+    /// The ids of a whole block's rows.
+    pub(super) fn block(&self, index: usize) -> Tokens {
+        let (blocks, _) = self.rows.ids.as_chunks();
+        blocks[index]
     }
 
     pub(crate) fn push(&mut self, id: u32) {

@@ -56,11 +56,12 @@ impl Core {
 
     /// Leases all running sequences in `room`, where the stages are about to move; until they have
     /// ([`Input::Moved`](super::Input::Moved)) what is held stays held. Requests that wait give their
-    /// leases back first, and take others later. To be called while held still, so that no sequence
+    /// leases back first, and take others later; what is kept of others is given back. To be called while held still, so that no sequence
     /// starts in between.
     pub(crate) fn lease_for(&mut self, room: &Room) -> Result<MoveLeases, Refusal> {
         assert!(self.held_still, "a sequence could start without a lease");
-        self.take_waiting_leases();
+        self.take_ready();
+        self.evict_all();
         let lease = |s: &super::Sequence| Ok((s.id, room.lease_or_refuse(s.rows_at_most())?));
         let leased: Result<_, Refusal> = self.running.iter().map(lease).collect();
         leased.map(MoveLeases)
@@ -92,6 +93,8 @@ impl Core {
     /// it started, as far as there is room.
     pub(super) fn replace(&mut self, layout: Layout) {
         assert!(self.steps.is_empty(), "a step is in flight");
+        self.take_ready();
+        self.evict_all();
         // The stages that knew these blocks are no more.
         self.actions
             .retain(|action| !matches!(action, Action::Release { .. }));
@@ -131,7 +134,8 @@ impl Core {
             layout.room.windows, self.layout.room.windows,
             "the model's groups"
         );
-        self.take_waiting_leases();
+        self.take_ready();
+        assert!(!self.has_cache(), "its blocks stay behind");
         self.layout = layout;
         match &self.stages {
             Stages::Lost => self.stages = Stages::Standing,
@@ -142,20 +146,14 @@ impl Core {
         }
     }
 
-    /// All leases of what runs and waits, once a device is lost and the stages go: sequences lease anew
+    /// All leases of what runs, waits and is kept, once a device is lost and the stages go: sequences lease anew
     /// where the stages stand next ([`Input::Replaced`](super::Input::Replaced)).
     pub(crate) fn give_up_leases(&mut self) -> Vec<Lease> {
-        self.take_waiting_leases();
+        self.take_ready();
+        let mut leases = self.take_cache_leases();
         let running = self.running.iter_mut();
-        running
-            .flat_map(|s| std::mem::take(&mut s.leases))
-            .collect()
-    }
-
-    fn take_waiting_leases(&mut self) {
-        for waiting in &mut self.queue {
-            waiting.give_up_leases();
-        }
+        leases.extend(running.flat_map(|s| std::mem::take(&mut s.leases)));
+        leases
     }
 
     /// Nothing can run any more: what runs and waits ends with the error, and so does all that comes, until
@@ -168,6 +166,7 @@ impl Core {
         }
         self.degraded = Some(error.to_string());
         self.stages = Stages::Failed(error);
+        self.evict_all();
         self.end_failed();
     }
 

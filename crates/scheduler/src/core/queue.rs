@@ -2,10 +2,11 @@
 
 use std::collections::VecDeque;
 
-use gogrid_lease::{Lease, Permit};
+use gogrid_lease::Permit;
 use gogrid_units::Moment;
 
-use super::sequence::{Beginning, Sequence};
+use super::moment::Urgency;
+use super::sequence::{Beginning, Held, Sequence};
 use super::starts::{Credit, Turn};
 use super::{Action, Core, End, Ending};
 use crate::error::Refusal;
@@ -18,11 +19,16 @@ pub(super) struct Waiting {
     /// The start it already has, since it was submitted.
     credit: Option<Credit>,
     ready: Option<Ready>,
+    /// Its number among all that were submitted.
+    pub(super) number: u64,
+    pub(super) since: Moment,
+    /// The place in the queue that its owner was told.
+    pub(super) position: Option<usize>,
 }
 
 /// What a request that waits only for its start holds.
-struct Ready {
-    leases: Vec<Lease>,
+pub(super) struct Ready {
+    held: Held,
     since: Moment,
 }
 
@@ -33,9 +39,30 @@ impl Waiting {
         Some(Turn { since, counted })
     }
 
-    /// Gives its leases back; it takes others when its turn comes again.
-    pub(super) fn give_up_leases(&mut self) {
-        self.ready = None;
+    pub(super) fn id(&self) -> u64 {
+        self.beginning.id
+    }
+
+    pub(super) fn urgency(&self) -> Urgency {
+        self.beginning.urgency
+    }
+
+    /// The clock went back to `now`.
+    pub(super) fn went_back(&mut self, now: Moment) {
+        self.since = self.since.min(now);
+        self.beginning.urgency.went_back(now);
+    }
+
+    /// Whether only its start is missing.
+    pub(super) fn is_ready(&self) -> bool {
+        self.ready.is_some()
+    }
+
+    /// The blocks that it would have begun with.
+    #[cfg(test)]
+    pub(super) fn tables(&self) -> &[Vec<Option<gogrid_pipeline::BlockId>>] {
+        let ready = self.ready.as_ref();
+        ready.map_or(&[], |ready| &ready.held.hit.tables)
     }
 
     /// Rows that the leases it holds are for.
@@ -58,7 +85,11 @@ impl Core {
             _place: place,
             credit,
             ready: None,
+            number: self.submitted,
+            since: self.ticked,
+            position: None,
         });
+        self.submitted += 1;
         self.shed();
         self.end_failed();
     }
@@ -90,24 +121,54 @@ impl Core {
         let Waiting {
             beginning, ready, ..
         } = self.queue.pop_front().expect("it was looked at");
-        let Ready { leases, .. } = ready.expect("it had a turn");
-        let groups = self.numbers.len();
-        let started = Sequence::begin(beginning, leases, groups, (now, self.steps_begun));
+        let Ready { held, .. } = ready.expect("it had a turn");
+        let at = self.instance(now, &[]);
+        let started = Sequence::begin(beginning, held, (at, self.steps_begun));
+        self.tell_start(&started);
         self.running.push(started);
         true
     }
 
+    fn tell_start(&mut self, started: &Sequence) {
+        let (id, cached_tokens) = (started.id, started.cached);
+        self.actions.push(Action::Started { id, cached_tokens });
+        if started.mask.is_constrained() {
+            self.actions.push(Action::Match { id, token: None });
+        }
+    }
+
     /// Leases what the first of the queue needs if there is room for it.
     fn make_ready(&mut self, now: Moment) -> Result<(), Refusal> {
-        let waits = |first: &&mut Waiting| first.ready.is_none();
-        let Some(first) = self.queue.front_mut().filter(waits) else {
+        let waits = |first: &&Waiting| first.ready.is_none();
+        let Some(first) = self.queue.front().filter(waits) else {
             return Ok(());
         };
-        let (room, rows) = (&self.layout.room, first.beginning.rows_at_most());
-        room.refuse_what_never_fits(rows)?;
-        let leases = room.lease(rows).ok();
-        first.ready = leases.map(|leases| Ready { leases, since: now });
+        let (rows, chain) = (
+            first.beginning.rows_at_most(),
+            self.chain_of(&first.beginning),
+        );
+        self.layout.room.refuse_what_never_fits(rows)?;
+        let held = self.admit(rows, &chain);
+        let ready = held.map(|held| Ready { held, since: now });
+        let first = self.queue.front_mut();
+        first.expect("it was looked at").ready = ready;
         Ok(())
+    }
+
+    /// Takes back what requests that wait hold; they take it again when their turn comes again.
+    pub(super) fn take_ready(&mut self) {
+        let ready: Vec<_> = self
+            .queue
+            .iter_mut()
+            .filter_map(|waiting| waiting.ready.take())
+            .collect();
+        ready.into_iter().for_each(|ready| self.give_up(ready));
+    }
+
+    fn give_up(&mut self, ready: Ready) {
+        let Held { leases, hit } = ready.held;
+        drop(leases);
+        self.let_go(hit.into_blocks());
     }
 
     /// Refuses all that wait while more is held than a lowered cap allows: it takes what runs to end
@@ -126,12 +187,22 @@ impl Core {
         self.end_waiting(first, end);
     }
 
+    /// Ends one of the queue, which did not start.
+    pub(super) fn end_queued(&mut self, id: u64, end: End) {
+        let place = self.queue.iter().position(|waiting| waiting.id() == id);
+        let waiting = place.and_then(|place| self.queue.remove(place));
+        self.end_waiting(waiting.expect("it waits"), end);
+    }
+
     fn end_waiting(&mut self, waiting: Waiting, end: End) {
         if let Some(credit) = waiting.credit {
             self.starts.give_back(credit);
         }
         let id = waiting.beginning.id;
         self.actions.push(Action::End { id, end });
+        if let Some(ready) = waiting.ready {
+            self.give_up(ready);
+        }
     }
 
     /// Gives the next caller its start if it has come; says whether one got it.
@@ -155,7 +226,7 @@ impl Core {
             let ending = Ending {
                 reason: Finish::Cancelled,
                 figures,
-                scores: Vec::new(),
+                values: Vec::new(),
             };
             self.end_waiting(waiting, Ok(ending));
         }

@@ -3,6 +3,7 @@ use gogrid_units::Bytes;
 
 use super::blocks::blocks_at_most;
 use crate::error::Refusal;
+use crate::limits::PREFIX_LEAVES_PART;
 
 /// Where sequences' keys and values live, and how much room they have there.
 #[derive(Clone, Debug)]
@@ -20,6 +21,18 @@ pub(crate) struct Account {
     pub(crate) device: String,
     pub(crate) ledger: Ledger,
     pub(crate) kv_block: Vec<Bytes>,
+}
+
+impl Account {
+    /// What is leased, but for what is kept for requests to come: that is given back first.
+    fn held(&self) -> Bytes {
+        let kept = self.ledger.used_by_all(Kind::Prefix);
+        self.ledger.used().saturating_sub(kept)
+    }
+
+    fn room(&self) -> Bytes {
+        self.ledger.cap().saturating_sub(self.held())
+    }
 }
 
 impl Room {
@@ -53,9 +66,22 @@ impl Room {
         Ok(())
     }
 
+    /// Whether more is leased somewhere than a lowered cap allows.
+    pub(crate) fn is_over(&self) -> bool {
+        let mut accounts = self.accounts.iter();
+        accounts.any(|account| account.ledger.used() > account.ledger.cap())
+    }
+
+    /// Whether somebody keeps something for requests to come.
+    pub(crate) fn has_caches(&self) -> bool {
+        let mut accounts = self.accounts.iter();
+        accounts.any(|account| account.ledger.used_by_all(Kind::Prefix) > Bytes::ZERO)
+    }
+
     /// Refuses while more is held somewhere than a lowered cap allows.
     pub(crate) fn refuse_while_over(&self) -> Result<(), Refusal> {
-        let over = |account: &&Account| account.ledger.used() > account.ledger.cap();
+        // What is kept for requests to come is given back.
+        let over = |account: &&Account| account.held() > account.ledger.cap();
         match self.accounts.iter().find(over) {
             None => Ok(()),
             Some(Account { device, ledger, .. }) => Err(Refusal::OverCap {
@@ -69,11 +95,19 @@ impl Room {
     /// Leases the whole of a sequence on every device, or nothing; the refusal is of the first device
     /// that has no room for it now.
     pub(crate) fn lease(&self, tokens: usize) -> Result<Vec<Lease>, Refusal> {
-        let needed = self.needed(tokens);
-        let asked: Vec<_> = self
-            .accounts
-            .iter()
-            .zip(needed)
+        self.lease_beyond(tokens, &vec![Bytes::ZERO; self.accounts.len()])
+    }
+
+    /// Leases what a sequence needs more than it has already, in the order of the accounts.
+    pub(crate) fn lease_beyond(
+        &self,
+        tokens: usize,
+        covered: &[Bytes],
+    ) -> Result<Vec<Lease>, Refusal> {
+        let needed = self.needed(tokens).into_iter().zip(covered);
+        let more = needed.map(|(needed, &covered)| needed.saturating_sub(covered));
+        let accounts = self.accounts.iter().zip(more);
+        let asked: Vec<_> = accounts
             .map(|(a, bytes)| (&a.ledger, Kind::Kv, bytes))
             .collect();
         reserve_all(&asked).map_err(|(index, refusal)| {
@@ -97,14 +131,29 @@ impl Room {
         self.lease(tokens)
     }
 
+    /// Leases a block of a group for the prefix cache, unless the cache has its share.
+    pub(crate) fn lease_prefix(&self, group: usize) -> Option<Vec<Lease>> {
+        let asked = self.accounts.iter();
+        let asked: Vec<_> = asked
+            .map(|account| (&account.ledger, Kind::Prefix, account.kv_block[group]))
+            .collect();
+        let has_share = |&(ledger, kind, bytes): &(&Ledger, Kind, Bytes)| {
+            let fixed = ledger.used_by_all(Kind::Weights) + ledger.used_by_all(Kind::Scratch);
+            let room = ledger.cap().saturating_sub(fixed);
+            let most = room.saturating_sub(Bytes(room.0 / PREFIX_LEAVES_PART));
+            ledger.used_by_all(kind) + bytes > most
+        };
+        match asked.iter().any(has_share) {
+            true => None,
+            false => reserve_all(&asked).ok(),
+        }
+    }
+
     /// Whether some device has room for `bytes` more now.
     pub(crate) fn check(&self, needed: Bytes) -> Result<(), Refusal> {
-        let roomiest = self
-            .accounts
-            .iter()
-            .max_by_key(|account| account.ledger.room());
-        let Account { device, ledger, .. } = roomiest.expect("a pipeline has a device");
-        let (room, cap) = (ledger.room(), ledger.cap());
+        let roomiest = self.accounts.iter().max_by_key(|account| account.room());
+        let account = roomiest.expect("a pipeline has a device");
+        let (device, room, cap) = (&account.device, account.room(), account.ledger.cap());
         match needed <= room {
             true => Ok(()),
             false => Err(Refusal::MemoryCap {

@@ -1,4 +1,5 @@
 use std::sync::Arc;
+use std::time::Duration;
 
 use gogrid_lease::Lease;
 use gogrid_pipeline::{BLOCK_TOKENS, BlockId, Rows, SequenceRows, Want};
@@ -6,11 +7,17 @@ use gogrid_units::Moment;
 
 use super::Ending;
 use super::batch::Candidate;
-use super::blocks::BlockNumbers;
+use super::blocks::{BlockNumbers, Left};
 use super::content::Content;
+use super::due::{Due, Mask, check_finite};
+use super::embed::Embedding;
+use super::moment::{Deadline, Instance, Urgency};
+use super::prefix::{EntryId, Root};
+use super::told::ToldLogProbs;
 use crate::error::GenerateError;
-use crate::generation::{Figures, Finish};
-use crate::request::PromptRows;
+use crate::generation::{Figures, Finish, TokenLogProb};
+use crate::limits::LOGIT_ROWS_IN_CHUNK_MAX;
+use crate::request::{LogProbs, PromptRows};
 use crate::sampling::{Sampler, StopWatch};
 
 /// Turns token ids into text.
@@ -30,6 +37,8 @@ pub(crate) enum Task {
     Force(Vec<u32>),
     /// The prompt's own log-probabilities are wanted.
     Score(Vec<f32>),
+    /// The prompt's vector is wanted.
+    Embed(Box<Embedding>),
 }
 
 impl Task {
@@ -38,7 +47,7 @@ impl Task {
         match self {
             Self::Sample { most, .. } => *most,
             Self::Force(ids) => ids.len(),
-            Self::Score(_) => 0,
+            Self::Score(_) | Self::Embed(_) => 0,
         }
     }
 }
@@ -53,7 +62,13 @@ pub(crate) struct Sequence {
     /// Rows whose keys and values are in the blocks.
     pub(super) written: usize,
     pub(crate) task: Task,
-    text: Text,
+    pub(super) text: Text,
+    pub(super) log_probs: Option<ToldLogProbs>,
+    /// The token whose logits are there and that is not chosen yet.
+    pub(super) due: Option<Due>,
+    /// Which token may be the next.
+    pub(super) mask: Mask,
+    pub(super) urgency: Urgency,
     pub(super) tables: Arc<Vec<Vec<Option<BlockId>>>>,
     /// Held for what dropping them does.
     pub(crate) leases: Vec<Lease>,
@@ -62,7 +77,45 @@ pub(crate) struct Sequence {
     /// Cancelled while in flight: ends with the step.
     pub(crate) cancelled: bool,
     times: Times,
-    decode_steps: usize,
+    pub(super) decode_steps: usize,
+    /// Sequences with this in common share blocks.
+    salt: Option<u64>,
+    /// Rows that were there when it began.
+    pub(crate) cached: usize,
+    pub(super) kept: Kept,
+}
+
+/// How far the whole blocks of a sequence are in the prefix cache.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Kept {
+    pub(super) blocks: usize,
+    /// The entry of the last of them, as long as it is there.
+    pub(super) tip: Option<EntryId>,
+}
+
+/// What a sequence begins with.
+#[derive(Debug)]
+pub(crate) struct Held {
+    pub(super) leases: Vec<Lease>,
+    pub(super) hit: Hit,
+}
+
+/// Blocks that others wrote, in which a sequence's first rows are.
+#[derive(Debug, Default)]
+pub(super) struct Hit {
+    /// By KV group.
+    pub(super) tables: Vec<Vec<Option<BlockId>>>,
+    pub(super) kept: Kept,
+}
+
+impl Hit {
+    /// The blocks of each group.
+    pub(super) fn into_blocks(self) -> Vec<Vec<BlockId>> {
+        let tables = self.tables.into_iter();
+        tables
+            .map(|table| table.into_iter().flatten().collect())
+            .collect()
+    }
 }
 
 /// Ids to text that is certain.
@@ -78,6 +131,9 @@ struct Times {
     started: Moment,
     first: Option<Moment>,
     last: Moment,
+    /// The time in which work had been stopped before its start, and before its last token.
+    stopped_at_start: Duration,
+    stopped_at_last: Duration,
 }
 
 /// How a sequence begins.
@@ -87,9 +143,26 @@ pub(crate) struct Beginning {
     pub(crate) task: Task,
     pub(crate) text: Text,
     pub(crate) asked: Moment,
+    pub(crate) log_probs: Option<LogProbs>,
+    pub(crate) urgency: Urgency,
+    /// Whether a matcher says which tokens may be chosen.
+    pub(crate) is_constrained: bool,
+    /// Requests with this in common share blocks.
+    pub(crate) cache_salt: Option<u64>,
 }
 
 impl Beginning {
+    /// Where blocks are that it may begin with.
+    pub(super) fn root_to_read(&self, border: Option<usize>) -> Option<Root> {
+        // Every row of a request to score gives something, and so does every row of a prompt that is told.
+        let tells_prompt = self.log_probs.is_some_and(|wanted| wanted.prompt);
+        let reads = matches!(self.task, Task::Score(_) | Task::Embed(_));
+        let wants_every_row = reads || tells_prompt;
+        let is_long = is_long(self.prompt.rows.len(), border);
+        let root = self.cache_salt.map(|salt| Root { salt, is_long });
+        root.filter(|_| self.prompt.is_plain() && !wants_every_row)
+    }
+
     /// Rows that it may have at most.
     pub(crate) fn rows_at_most(&self) -> usize {
         self.prompt.rows.len() + self.task.adds()
@@ -99,10 +172,12 @@ impl Beginning {
 /// What a step gave one sequence.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Given<'a> {
-    /// `[vocab]` if the last row wanted them, else empty.
+    /// `[vocab]` for each row that wanted them.
     pub(crate) logits: &'a [f32],
     /// One for each row that wanted one.
     pub(crate) log_probs: &'a [f32],
+    /// `[width]` for each row that wanted them.
+    pub(crate) hidden: &'a [f32],
 }
 
 /// What came of it.
@@ -110,15 +185,16 @@ pub(crate) struct Given<'a> {
 pub(crate) struct Gain {
     pub(crate) ids: Vec<u32>,
     pub(crate) text: String,
+    /// Of each token, where that is told.
+    pub(crate) log_probs: Vec<TokenLogProb>,
     pub(crate) finish: Option<Finish>,
 }
 
 impl Sequence {
     pub(crate) fn begin(
         beginning: Beginning,
-        leases: Vec<Lease>,
-        groups: usize,
-        (now, step): (Moment, u64),
+        Held { leases, hit }: Held,
+        (at, step): (Instance<'_>, u64),
     ) -> Self {
         let Beginning {
             id,
@@ -126,15 +202,26 @@ impl Sequence {
             task,
             text,
             asked,
+            log_probs,
+            urgency,
+            is_constrained,
+            cache_salt,
         } = beginning;
+        let Instance { now, stopped, .. } = at;
+        let Hit { tables, kept } = hit;
+        let cached = kept.blocks * BLOCK_TOKENS;
         Self {
             id,
             prefill: prompt.rows.len(),
+            log_probs: log_probs.map(|asked| ToldLogProbs::new(asked, prompt.rows.len())),
+            due: None,
+            mask: Mask::first(is_constrained),
+            urgency,
             content: Content::new(prompt),
-            written: 0,
+            written: cached,
             task,
             text,
-            tables: Arc::new(vec![Vec::new(); groups]),
+            tables: Arc::new(tables),
             leases,
             last_step: step,
             in_flight: false,
@@ -144,9 +231,23 @@ impl Sequence {
                 started: now,
                 first: None,
                 last: now,
+                stopped_at_start: stopped,
+                stopped_at_last: stopped,
             },
             decode_steps: 0,
+            salt: cache_salt,
+            cached,
+            kept,
         }
+    }
+
+    /// Where its blocks are kept.
+    pub(super) fn root(&self, border: Option<usize>) -> Option<Root> {
+        // The rows of a prompt, or of all it had when it began again, are turned for as many; those after them
+        // for as many as there were.
+        let is_long = is_long(self.prefill.max(self.written), border);
+        let root = self.salt.map(|salt| Root { salt, is_long });
+        root.filter(|_| self.content.is_plain())
     }
 
     /// Rows that it may have at most.
@@ -154,30 +255,38 @@ impl Sequence {
         self.content.prompt() + self.task.adds()
     }
 
-    /// How it stands for the next step; `None` while it is in one.
+    /// How it stands for the next step; `None` while it is in one, and while the token that the next
+    /// is to feed is not chosen.
     pub(crate) fn candidate(&self, place: usize) -> Option<Candidate> {
-        let prefill_left = self.prefill.saturating_sub(self.written);
+        let mut prefill_left = self.prefill.saturating_sub(self.written);
+        if self
+            .log_probs
+            .as_ref()
+            .is_some_and(ToldLogProbs::wants_prompt)
+        {
+            prefill_left = prefill_left.min(LOGIT_ROWS_IN_CHUNK_MAX);
+        }
         let last_step = self.last_step;
-        (!self.in_flight).then_some(Candidate {
+        (!self.in_flight && self.due.is_none()).then_some(Candidate {
             place,
             prefill_left,
             last_step,
         })
     }
 
-    /// Its next rows, which it appends to `into`, and the blocks of each group that the stages are
-    /// to forget.
+    /// Its next rows, which it appends to `into`, and the blocks of each group that it refers to no
+    /// more.
     pub(crate) fn rows(
         &mut self,
         count: usize,
         numbers: &mut [BlockNumbers],
         into: &mut Rows,
-    ) -> (SequenceRows, Vec<Vec<BlockId>>) {
+    ) -> (SequenceRows, Vec<Left>) {
         let (start, end) = (self.written, self.written + count);
         let tables = Arc::make_mut(&mut self.tables);
         let groups = tables.iter_mut().zip(numbers);
-        let gone = groups.map(|(table, numbers)| numbers.cover(table, start..end));
-        let gone = gone.collect();
+        let left = groups.map(|(table, numbers)| numbers.cover(table, start..end));
+        let left = left.collect();
         let rows = SequenceRows {
             tables: Arc::clone(&self.tables),
             start,
@@ -187,14 +296,16 @@ impl Sequence {
             positions: self.content.feed(start..end, into),
             wants: (start..end).map(|row| self.want(row)).collect(),
         };
-        (rows, gone)
+        (rows, left)
     }
 
-    fn want(&self, row: usize) -> Want {
+    pub(super) fn want(&self, row: usize) -> Want {
         match (&self.task, self.content.id(row + 1)) {
             (Task::Score(_), Some(next)) => Want::LogProb(next),
-            (Task::Score(_), None) | (_, Some(_)) => Want::Nothing,
-            (_, None) => Want::Logits,
+            (Task::Score(_), None) => Want::Nothing,
+            (Task::Embed(embedding), next) => embedding.wants(next.is_none()),
+            (_, Some(_)) if self.tells_token(row + 1).is_none() => Want::Nothing,
+            (_, Some(_) | None) => Want::Logits,
         }
     }
 
@@ -203,49 +314,72 @@ impl Sequence {
         &mut self,
         rows: usize,
         given: Given<'_>,
-        (now, ends): (Moment, &[u32]),
+        at: Instance<'_>,
     ) -> Result<Gain, GenerateError> {
+        let fed = self.written..self.written + rows;
+        let last = self.take_prompt_logits(fed, given.logits)?;
         self.written += rows;
-        if let Task::Score(found) = &mut self.task {
-            found.extend_from_slice(given.log_probs);
+        match &mut self.task {
+            Task::Score(found) => found.extend_from_slice(given.log_probs),
+            Task::Embed(embedding) => embedding.take(given.hidden),
+            Task::Sample { .. } | Task::Force(_) => {}
         }
         if self.written < self.content.len() {
             return Ok(Gain::default());
         }
-        self.times.first.get_or_insert(now);
-        self.times.last = now;
-        let generated = self.content.added();
-        self.decode_steps += usize::from(generated > 0);
-        let (next, most, ignore_eos) = match &mut self.task {
-            Task::Score(_) => return Ok(self.last_text(Finish::Stop)),
-            Task::Force(ids) => match ids.get(generated) {
-                Some(&next) => (next, usize::MAX, true),
-                None => return Ok(self.last_text(Finish::Stop)),
-            },
-            Task::Sample { sampler, most } => {
-                // A fold without a way out early, which the compiler makes vectors of.
-                let is_bad = |bad, logit: &f32| bad | logit.is_nan() | (*logit == f32::INFINITY);
-                if given.logits.iter().fold(false, is_bad) {
-                    return Err(meaningless(self.written));
-                }
-                let next = sampler.choose(given.logits, self.content.tokens(), generated as u64);
-                let next = next.ok_or_else(|| meaningless(self.written))?;
-                (next, *most, sampler.settings().ignore_eos)
+        match self.task {
+            Task::Score(_) | Task::Embed(_) => {
+                self.token_came(at);
+                Ok(self.last_text(Finish::Stop))
             }
-        };
-        if !ignore_eos && ends.binary_search(&next).is_ok() {
-            return Ok(self.last_text(Finish::Stop));
+            Task::Force(_) => self.force(last, at),
+            Task::Sample { .. } => {
+                self.hold(last)?;
+                self.choose_due(at)
+            }
         }
-        Ok(self.add(next, most))
     }
 
-    fn add(&mut self, id: u32, most: usize) -> Gain {
+    /// Adds the next of the tokens that are given.
+    fn force(&mut self, logits: &[f32], at: Instance<'_>) -> Result<Gain, GenerateError> {
+        let next = match &self.task {
+            Task::Force(ids) => ids.get(self.content.added()).copied(),
+            Task::Sample { .. } | Task::Score(_) | Task::Embed(_) => None,
+        };
+        self.token_came(at);
+        let Some(next) = next else {
+            return Ok(self.last_text(Finish::Stop));
+        };
+        let mut told = None;
+        if let Some(log_probs) = &self.log_probs {
+            check_finite(logits, self.written)?;
+            told = Some(log_probs.of(logits).token(next, logits[next as usize]));
+        }
+        Ok(self.add((next, told), usize::MAX))
+    }
+
+    /// A token was chosen or given, or the end was.
+    pub(super) fn token_came(&mut self, at: Instance<'_>) {
+        self.times.first.get_or_insert(at.now);
+        self.times.last = at.now;
+        self.times.stopped_at_last = at.stopped;
+        self.decode_steps += usize::from(self.content.added() > 0);
+    }
+
+    /// When its first token must have come, where it has not.
+    pub(super) fn deadline(&self) -> Option<Deadline> {
+        self.urgency.deadline.filter(|_| self.times.first.is_none())
+    }
+
+    /// Adds a token, with what is told of it.
+    pub(super) fn add(&mut self, (id, told): (u32, Option<TokenLogProb>), most: usize) -> Gain {
         self.content.push(id);
         let decoded = self.text.decoder.push(id);
         let (text, met) = self.text.stops.push(&decoded);
         let mut gain = Gain {
             ids: vec![id],
             text,
+            log_probs: told.into_iter().collect(),
             finish: None,
         };
         if met {
@@ -267,22 +401,23 @@ impl Sequence {
             text += &self.text.stops.finish();
         }
         Gain {
-            ids: Vec::new(),
             text,
             finish: Some(finish),
+            ..Gain::default()
         }
     }
 
     /// What its owner is told at the end.
     pub(crate) fn ending(&mut self, reason: Finish) -> Ending {
-        let scores = match &mut self.task {
+        let values = match &mut self.task {
             Task::Score(found) => std::mem::take(found),
+            Task::Embed(embedding) => embedding.vector(),
             Task::Sample { .. } | Task::Force(_) => Vec::new(),
         };
         Ending {
             reason,
             figures: self.figures(),
-            scores,
+            values,
         }
     }
 
@@ -292,17 +427,21 @@ impl Sequence {
             started,
             first,
             last,
+            stopped_at_start,
+            stopped_at_last,
         } = self.times;
         let seconds = |from: Moment, to: Moment| to.since(from).as_secs_f64();
         Figures {
             prompt_tokens: self.content.prompt(),
-            cached_tokens: 0,
+            cached_tokens: self.cached,
             generated_tokens: self.content.added(),
             decode_steps: self.decode_steps,
             queue_s: seconds(asked, started),
             prefill_s: first.map_or(0.0, |first| seconds(started, first)),
             decode_s: first.map_or(0.0, |first| seconds(first, last)),
-            paused_s: 0.0,
+            paused_s: stopped_at_last
+                .saturating_sub(stopped_at_start)
+                .as_secs_f64(),
         }
     }
 
@@ -323,9 +462,14 @@ impl Sequence {
     /// Begins again from its rows, with its leases.
     pub(crate) fn rewind(&mut self) -> Vec<Vec<BlockId>> {
         self.written = 0;
+        self.kept = Kept::default();
         self.prefill = self.content.len();
-        if let Task::Score(found) = &mut self.task {
-            found.clear();
+        // Its logits come again.
+        self.due = None;
+        match &mut self.task {
+            Task::Score(found) => found.clear(),
+            Task::Embed(embedding) => embedding.clear(),
+            Task::Sample { .. } | Task::Force(_) => {}
         }
         self.take_blocks()
     }
@@ -349,7 +493,7 @@ impl Sequence {
     }
 }
 
-fn meaningless(written: usize) -> GenerateError {
-    let problem = format!("the logits after {written} tokens are not finite");
-    GenerateError::BadOutput(problem)
+/// Whether the rows of a sequence of so many tokens are turned as those of a long one.
+fn is_long(tokens: usize, border: Option<usize>) -> bool {
+    border.is_some_and(|border| tokens > border)
 }

@@ -61,6 +61,10 @@ impl Starts {
         self.throttling = limits.enable_auto_throttle;
     }
 
+    pub(crate) fn interval(&self) -> Duration {
+        self.interval
+    }
+
     /// The clock went back to `now`: what was, was no later than that, so that nobody waits for a
     /// moment to come twice.
     pub(crate) fn went_back(&mut self, now: Moment) {

@@ -1,5 +1,6 @@
 //! Steps: what goes into one, and what comes of it.
 
+use std::fmt;
 use std::sync::Arc;
 
 use gogrid_pipeline::{BlockId, OutputBuf, RowFault, Rows, Step, Want};
@@ -8,7 +9,7 @@ use gogrid_units::Moment;
 use super::batch;
 use super::layout::Stages;
 use super::sequence::{Gain, Given, Sequence};
-use super::{Action, Core, End, Ended};
+use super::{Action, Core, End, Ended, Shape};
 use crate::error::GenerateError;
 use crate::generation::Finish;
 
@@ -36,9 +37,9 @@ impl Core {
             sequence.in_flight = true;
             sequence.last_step = self.steps_begun;
             in_it.push(sequence.id);
-            let (its_rows, gone) = sequence.rows(count, &mut self.numbers, &mut rows);
+            let (its_rows, left) = sequence.rows(count, &mut self.numbers, &mut rows);
             sequences.push(its_rows);
-            release(&mut self.actions, gone);
+            self.leave(left);
         }
         let (id, step) = (self.steps_begun, Arc::new(Step { sequences }));
         let flight = Flight {
@@ -56,13 +57,9 @@ impl Core {
         let Some(border) = self.shape.rotations_change_above else {
             return;
         };
-        for sequence in self.running.iter_mut().filter(|s| s.has_outgrown(border)) {
-            let mut gone = sequence.rewind();
-            for (blocks, numbers) in gone.iter_mut().zip(&mut self.numbers) {
-                blocks.retain(|&block| numbers.give_back(block));
-            }
-            release(&mut self.actions, gone);
-        }
+        let outgrown = self.running.iter_mut().filter(|s| s.has_outgrown(border));
+        let left: Vec<_> = outgrown.map(Sequence::rewind).collect();
+        left.into_iter().for_each(|blocks| self.let_go(blocks));
     }
 
     pub(super) fn finish_step(&mut self, id: u64, ended: Ended, now: Moment) {
@@ -93,37 +90,72 @@ impl Core {
 
     /// Gives each sequence its part of a step's output.
     fn share_out(&mut self, flight: &Flight, out: &OutputBuf, now: Moment) {
-        let ends = Arc::clone(&self.shape.ends);
-        let parts = parts(&flight.step, out, self.shape.vocab);
+        let shape = self.shape.clone();
+        let at = self.instance(now, &shape.ends);
+        let parts = parts(&flight.step, out, &shape);
         let sequences = flight.sequences.iter().zip(&flight.step.sequences);
         for ((&id, rows), part) in sequences.zip(parts) {
             let rows = rows.wants.len();
+            if self.end_if_late(id, now) {
+                continue;
+            }
             let gained = part
                 .map_err(GenerateError::BadOutput)
-                .and_then(|given| self.sequence(id).advance(rows, given, (now, &ends)));
-            match gained {
-                Ok(gain) => self.tell(id, gain),
-                Err(error) => self.fail(id, error),
+                .and_then(|given| self.sequence(id).advance(rows, given, at));
+            if gained.is_ok() {
+                self.keep_blocks(id);
             }
+            self.gain(id, gained);
+        }
+    }
+
+    /// Tells a request's owner what came of it.
+    pub(super) fn gain(&mut self, id: u64, gained: Result<Gain, GenerateError>) {
+        match gained {
+            Ok(gain) => self.tell(id, gain),
+            Err(error) => self.fail(id, error),
         }
     }
 
     fn fail(&mut self, id: u64, error: GenerateError) {
-        self.degrade(&error);
+        // A constraint is the request's own, and says nothing of the stages.
+        if !matches!(error, GenerateError::Constraint(_)) {
+            self.degrade(&error);
+            self.forget_blocks(id);
+        }
         self.end(id, |_| Err(error));
     }
 
     pub(super) fn tell(&mut self, id: u64, gain: Gain) {
-        let Gain { ids, text, finish } = gain;
+        let Gain {
+            ids,
+            text,
+            log_probs,
+            finish,
+        } = gain;
+        let sequence = self.sequence(id);
+        let prompt = sequence.take_prompt_log_probs();
+        let is_constrained = sequence.mask.is_constrained();
+        let prompt = prompt.map(|log_probs| Action::Prompt { id, log_probs });
+        self.actions.extend(prompt);
+        if let (&[.., token], true, None) = (&ids[..], is_constrained, finish) {
+            let token = Some(token);
+            self.actions.push(Action::Match { id, token });
+        }
         if !ids.is_empty() || !text.is_empty() {
-            self.actions.push(Action::Delta { id, ids, text });
+            self.actions.push(Action::Delta {
+                id,
+                ids,
+                text,
+                log_probs,
+            });
         }
         if let Some(reason) = finish {
             self.end(id, |sequence| Ok(sequence.ending(reason)));
         }
     }
 
-    /// The one way out: the owner is told, the blocks and the leases go.
+    /// The one way out: the owner is told, the leases go, and the blocks as far as they are not kept.
     pub(super) fn end(&mut self, id: u64, end: impl FnOnce(&mut Sequence) -> End) {
         let place = self
             .running
@@ -135,11 +167,10 @@ impl Core {
             id,
             end: end(&mut sequence),
         });
-        let mut gone = sequence.take_blocks();
-        for (blocks, numbers) in gone.iter_mut().zip(&mut self.numbers) {
-            blocks.retain(|&block| numbers.give_back(block));
-        }
-        release(&mut self.actions, gone);
+        let blocks = sequence.take_blocks();
+        // What is kept of them takes some of the room that it leaves.
+        drop(sequence);
+        self.let_go(blocks);
     }
 
     pub(super) fn end_cancelled(&mut self) {
@@ -163,7 +194,7 @@ impl Core {
     }
 }
 
-fn release(actions: &mut Vec<Action>, gone: Vec<Vec<BlockId>>) {
+pub(super) fn release(actions: &mut Vec<Action>, gone: Vec<Vec<BlockId>>) {
     for (group, blocks) in gone.into_iter().enumerate() {
         if !blocks.is_empty() {
             actions.push(Action::Release { group, blocks });
@@ -177,18 +208,20 @@ fn release(actions: &mut Vec<Action>, gone: Vec<Vec<BlockId>>) {
 fn parts<'o>(
     step: &'o Step,
     out: &'o OutputBuf,
-    vocab: usize,
+    shape: &'o Shape,
 ) -> impl Iterator<Item = Result<Given<'o>, String>> {
-    let fits = check_counts(step, out, vocab);
+    let fits = check_counts(step, out, shape);
     let (mut logits, mut log_probs) = (&out.logits[..], &out.log_probs[..]);
+    let mut hidden = &out.hidden[..];
     let mut first_row = 0;
     step.sequences.iter().map(move |rows| {
         let its_rows = first_row..first_row + rows.wants.len();
         first_row = its_rows.end;
-        let (logit_rows, probs) = wanted(rows.wants.iter().copied());
+        let wanted = Values::wanted(rows.wants.iter().copied(), shape);
         let given = Given {
-            logits: take_first(&mut logits, logit_rows * vocab),
-            log_probs: take_first(&mut log_probs, probs),
+            logits: take_first(&mut logits, wanted.logits),
+            log_probs: take_first(&mut log_probs, wanted.log_probs),
+            hidden: take_first(&mut hidden, wanted.hidden),
         };
         let its_fault = |fault: &&RowFault| its_rows.contains(&fault.row);
         if let Some(RowFault { row, what }) = out.faults.iter().find(its_fault) {
@@ -199,27 +232,57 @@ fn parts<'o>(
     })
 }
 
-/// The rows that want logits, and those that want a log-probability.
-fn wanted(wants: impl Iterator<Item = Want>) -> (usize, usize) {
-    wants.fold((0, 0), |(logits, probs), want| match want {
-        Want::Nothing | Want::Hidden => (logits, probs),
-        Want::Logits => (logits + 1, probs),
-        Want::LogProb(_) => (logits, probs + 1),
-    })
+/// How many values of each sort.
+#[derive(Default, PartialEq)]
+struct Values {
+    hidden: usize,
+    logits: usize,
+    log_probs: usize,
 }
 
-fn check_counts(step: &Step, out: &OutputBuf, vocab: usize) -> Result<(), String> {
-    let (logit_rows, probs) = wanted(step.wants());
-    let wanted = [logit_rows * vocab, probs];
-    let given = [out.logits.len(), out.log_probs.len()];
-    if wanted == given {
-        return Ok(());
+impl Values {
+    /// Those that rows want.
+    fn wanted(wants: impl Iterator<Item = Want>, shape: &Shape) -> Self {
+        let mut wanted = Self::default();
+        for want in wants {
+            match want {
+                Want::Nothing => {}
+                Want::Hidden => wanted.hidden += shape.width,
+                Want::Logits => wanted.logits += shape.vocab,
+                Want::LogProb(_) => wanted.log_probs += 1,
+            }
+        }
+        wanted
     }
-    let ([logits, probs], [given_logits, given_probs]) = (wanted, given);
-    Err(format!(
-        "the last stage gave {given_logits} logits and {given_probs} log-probabilities where the step \
-         wants {logits} and {probs}"
-    ))
+}
+
+impl fmt::Display for Values {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self {
+            hidden,
+            logits,
+            log_probs,
+        } = self;
+        write!(
+            f,
+            "{hidden} hidden values, {logits} logits and {log_probs} log-probabilities"
+        )
+    }
+}
+
+fn check_counts(step: &Step, out: &OutputBuf, shape: &Shape) -> Result<(), String> {
+    let wanted = Values::wanted(step.wants(), shape);
+    let given = Values {
+        hidden: out.hidden.len(),
+        logits: out.logits.len(),
+        log_probs: out.log_probs.len(),
+    };
+    match wanted == given {
+        true => Ok(()),
+        false => Err(format!(
+            "the last stage gave {given}, where the step wants {wanted}"
+        )),
+    }
 }
 
 /// The first `count` values of the rest, or all where it has fewer.

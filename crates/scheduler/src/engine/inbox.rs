@@ -10,11 +10,13 @@ use gogrid_units::Renewal;
 
 use super::bell::Bell;
 use super::listener::Listener;
+use super::matchers::{Matched, Seat};
 use super::placement::Placement;
 use super::relocation::{HoldStill, Relocated};
 use crate::caller::{self, Answerer, NoAnswer, WakerPanicked};
 use crate::core::Beginning;
 use crate::machine::ThreadFailure;
+use crate::pause::Stop;
 use crate::places::{Place, Places};
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 use crate::status::ModelStatus;
@@ -22,15 +24,19 @@ use crate::status::ModelStatus;
 /// What an engine is told. Each message has a place, so that there is room for every one.
 pub(crate) enum Message {
     Submit {
-        beginning: Beginning,
+        beginning: Box<Beginning>,
         place: Permit,
         listener: Listener,
+        /// The matcher of a request with a constraint.
+        seat: Option<Seat>,
     },
     CancelAll(Place),
     /// Asks for a start.
     Ask(Ask),
     Order(Order),
     Look(Answerer<View>, Place),
+    /// Give back what is kept for requests to come. Dropped when it is done.
+    GiveCacheBack(Renewal),
     /// Begin no step, and answer when none is in flight.
     HoldStill(HoldStill),
     /// The stages stand somewhere, and the engine goes on. The sender is dropped when it does.
@@ -45,8 +51,8 @@ pub(crate) enum Message {
 /// What the observer says holds from here on.
 pub(crate) struct Order {
     pub(crate) limits: ResourceConfig,
-    /// Whether work goes on.
-    pub(crate) advances: bool,
+    /// Why work is stopped, where it is.
+    pub(crate) stop: Option<Stop>,
     /// Whether the engine's thread is to be replaced by a fresh one.
     pub(crate) renews: bool,
     /// Dropped when it holds.
@@ -83,6 +89,7 @@ pub(crate) struct View {
 #[derive(Clone)]
 pub(crate) struct EngineInbox {
     pub(super) sender: SyncSender<Box<Message>>,
+    pub(super) matched: SyncSender<Matched>,
     pub(super) bell: Bell,
     pub(super) published: Arc<Published>,
     /// What the runner of its stages calls.
@@ -101,6 +108,10 @@ pub(super) struct Published {
     pub(super) is_busy: AtomicBool,
     /// Whether its stages are to stand where they would if the model were opened now.
     pub(super) seeks_place: AtomicBool,
+    /// Whether it keeps something for requests to come.
+    pub(super) has_cache: AtomicBool,
+    /// Whether somebody waits for the room that this takes.
+    pub(super) wants_cache: AtomicBool,
     /// How often its thread came out of its sleep.
     pub(super) wake_ups: AtomicU64,
     /// Why nothing runs any more.
@@ -119,6 +130,13 @@ impl EngineInbox {
             Err(TrySendError::Disconnected(_)) => Err(Stopped),
             Err(TrySendError::Full(_)) => unreachable!("there are fewer places than room"),
         }
+    }
+
+    /// Tells what a matcher said; gives it back where the engine has ended.
+    pub(super) fn tell_matched(&self, matched: Matched) -> Result<(), Matched> {
+        self.matched.send(matched).map_err(|unsent| unsent.0)?;
+        self.bell.ring();
+        Ok(())
     }
 
     /// Tells the engine something, once there is a place for it.
@@ -142,6 +160,27 @@ impl EngineInbox {
     pub(crate) fn seek_place(&self) {
         self.published.seeks_place.store(true, Ordering::Release);
         self.bell.ring();
+    }
+
+    /// Whether it keeps something for requests to come.
+    pub(crate) fn has_cache(&self) -> bool {
+        self.published.has_cache.load(Ordering::Relaxed)
+    }
+
+    /// Has it give that back soon.
+    pub(crate) fn want_cache(&self) {
+        self.published.wants_cache.store(true, Ordering::Release);
+        self.bell.ring();
+    }
+
+    /// Has it give that back, and waits until it has.
+    pub(crate) async fn give_cache_back(&self) {
+        let (answer, done) = caller::answer::<()>();
+        let message = |place| Message::GiveCacheBack(Arc::new((answer, place)));
+        if self.tell(message).await.is_ok() {
+            // There is nothing to say: the answerer is dropped when it is done.
+            let _ = done.await;
+        }
     }
 
     pub(crate) fn bell(&self) -> Bell {

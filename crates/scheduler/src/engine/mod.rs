@@ -2,12 +2,15 @@
 //! the thread that moves layers talk to it by messages, and it answers each on its own channel.
 
 mod bell;
+mod ears;
 mod inbox;
 mod learning;
 mod listener;
+mod matchers;
 mod placement;
 mod relocation;
 mod state;
+mod states;
 
 use std::io;
 use std::sync::mpsc::sync_channel;
@@ -15,12 +18,15 @@ use std::sync::mpsc::sync_channel;
 use gogrid_units::start_loop;
 
 pub(crate) use bell::{Bell, RingOnDrop};
+pub(crate) use ears::channel;
 pub(crate) use inbox::{Ask, EngineInbox, Message, Order, Stopped};
-pub(crate) use listener::Listener;
+pub(crate) use listener::{Listener, OTHER_EVENTS_MAX};
+pub(crate) use matchers::{Matchers, Seat};
 pub(crate) use placement::{ModelShape, Placement, Standing, statuses as stage_statuses};
 pub(crate) use relocation::Relocator;
+pub(crate) use state::EngineParts;
 use state::State;
-pub(crate) use state::{EngineParts, channel};
+pub(crate) use states::StatePlace;
 
 /// The owner's end of an engine. Dropping it ends every request and waits for the thread.
 pub(crate) struct Engine {

@@ -22,7 +22,7 @@ use crate::core::Layout;
 use crate::error::{GenerateError, OpenError, Refusal};
 use crate::limits::{RETRY_LOST_AFTER_MAX, RETRY_LOST_AFTER_MIN};
 use crate::log;
-use crate::machine::{Crew, ThreadPlace};
+use crate::machine::{CachesOff, Crew, ThreadPlace};
 use crate::opening::Opener;
 use crate::placing::check_line;
 
@@ -68,6 +68,12 @@ pub(crate) struct Relocator {
     is_displaced: AtomicBool,
     /// A lock, held to look or to change it.
     retry: Mutex<Retry>,
+}
+
+/// The turn of a thread that opens stages.
+struct Turn<'a> {
+    _turn: MutexGuard<'a, ()>,
+    _caches: CachesOff,
 }
 
 /// When a return that failed is tried again: after a second, and then after twice as long each time.
@@ -238,10 +244,14 @@ impl Relocator {
         }
     }
 
-    /// One at a time opens stages: a move that is opening its own holds memory that a recovery counts.
-    fn turn(&self) -> MutexGuard<'_, ()> {
-        // It guards nothing but the turn.
-        self.turns.lock().unwrap_or_else(PoisonError::into_inner)
+    /// One at a time opens stages: a move that is opening its own holds memory that a recovery counts. Meanwhile
+    /// nobody keeps what they may need.
+    fn turn(&self) -> Turn<'_> {
+        Turn {
+            // It guards nothing but the turn.
+            _turn: self.turns.lock().unwrap_or_else(PoisonError::into_inner),
+            _caches: self.opener.hardware.engines.clear_caches(),
+        }
     }
 
     /// Waits until no thread of it is left.

@@ -3,31 +3,28 @@
 mod stages;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, OnceLock};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::SyncSender;
 use std::thread::{self, JoinHandle};
 
-use arc_swap::ArcSwap;
 use gogrid_pipeline::{
-    BlockId, Cancel, CostKey, FLIGHTS_MAX, Finished, Hooks, Job, PlacedSpan, Runner, StageError,
-    StageFailure, Step,
+    BlockId, CostKey, Finished, Job, PlacedSpan, Runner, StageError, StageFailure, Step,
 };
-use gogrid_units::{LoopEnd, OutOfMemory, Renewal, Spawn, ThreadLoop};
+use gogrid_units::{LoopEnd, Moment, OutOfMemory, Renewal, Spawn, ThreadLoop};
 
-use super::bell::Bell;
-use super::inbox::{Ask, EngineInbox, Message, Order, Published, View};
+use super::ears::Ears;
+use super::inbox::{Ask, EngineInbox, Message, Order, View};
 use super::learning::Learning;
 use super::listener::Listener;
-use super::placement::{Placement, Standing};
+use super::matchers::{Matched, Seat};
+use super::placement::Standing;
 use super::relocation::{HoldStill, Relocated, Relocator};
 use crate::caller::Answerer;
 use crate::core::{Action, Core, Ended, Input, MoveLeases, Shape};
 use crate::error::GenerateError;
-use crate::limits::{EVENTS_MAX, TELLS_MAX};
 use crate::log;
 use crate::machine::{DutyPace, Hardware, ThreadPlace};
-use crate::places::Places;
 use crate::resource_manager::ResourceConfig;
 
 /// What an engine is made of.
@@ -45,49 +42,6 @@ pub(crate) struct EngineParts {
     pub(crate) place: Option<ThreadPlace>,
 }
 
-/// The engine's end of its channels.
-pub(crate) struct Ears {
-    messages: Receiver<Box<Message>>,
-    finished: Receiver<Finished>,
-}
-
-/// The channels of an engine to be: what a runner calls, and what callers hold, are there before it.
-pub(crate) fn channel(
-    (model, context): (String, usize),
-    placement: Placement,
-) -> (EngineInbox, Ears) {
-    let (sender, messages) = sync_channel(EVENTS_MAX);
-    // Room for every job of a line that is being given up, and of the one after it.
-    let (tell, finished) = sync_channel(2 * FLIGHTS_MAX);
-    let bell = Bell::new();
-    let (on_end, on_room) = (bell.clone(), bell.clone());
-    let hooks = Hooks {
-        finished: Arc::new(move |end| {
-            // The engine is gone only while its runner is being dropped.
-            let _ = tell.try_send(end);
-            on_end.ring();
-        }),
-        has_room: Arc::new(move || on_room.ring()),
-    };
-    let inbox = EngineInbox {
-        sender,
-        bell,
-        published: Arc::new(Published {
-            model,
-            context,
-            placement: ArcSwap::from_pointee(placement),
-            cancel: Cancel::default(),
-            is_busy: AtomicBool::new(false),
-            seeks_place: AtomicBool::new(false),
-            wake_ups: AtomicU64::new(0),
-            failure: OnceLock::new(),
-            tells: Places::new(TELLS_MAX),
-        }),
-        hooks,
-    };
-    (inbox, Ears { messages, finished })
-}
-
 /// What the engine's thread owns.
 pub(super) struct State {
     core: Core,
@@ -100,6 +54,8 @@ pub(super) struct State {
     ears: Ears,
     place: Option<ThreadPlace>,
     listeners: BTreeMap<u64, Listener>,
+    /// The matchers of requests with constraints.
+    seats: BTreeMap<u64, Seat>,
     /// Callers that wait for a start, by the number the core knows them by.
     asks: BTreeMap<u64, Ask>,
     asks_begun: u64,
@@ -201,6 +157,7 @@ impl State {
             ears,
             place,
             listeners: BTreeMap::new(),
+            seats: BTreeMap::new(),
             asks: BTreeMap::new(),
             asks_begun: 0,
             outbox: VecDeque::new(),
@@ -223,21 +180,25 @@ impl State {
             return;
         }
         // Orders come later than flags.
-        self.core.hold_back(self.hardware.gate.is_shut());
-        let actions = self.core.tick(self.hardware.clock.now(), inputs);
+        self.core.hold_back(self.hardware.gate.hold());
+        let gives_back = self.give_cache_back_if_wanted();
+        let now = self.hardware.clock.now();
+        let actions = self.core.tick(now, inputs);
         self.done.clear();
-        let frees_room = actions.iter().any(|a| matches!(a, Action::End { .. }));
+        let ends_one = actions.iter().any(|a| matches!(a, Action::End { .. }));
         for action in actions {
             self.act(action);
         }
-        if frees_room {
+        self.tell_states(now);
+        if gives_back {
+            self.hardware.engines.ring_everywhere(&self.inbox);
+        } else if ends_one {
             self.hardware.engines.ring_others(&self.inbox);
         }
-        let is_busy = self.core.counts() != (0, 0);
-        self.inbox
-            .published
-            .is_busy
-            .store(is_busy, Ordering::Relaxed);
+        if self.core.wants_caches() {
+            self.hardware.engines.want_caches(&self.inbox);
+        }
+        self.publish();
         for look in std::mem::take(&mut self.looks) {
             look.answer(self.view());
         }
@@ -250,11 +211,33 @@ impl State {
         DutyPace::charge_thread(&self.paces);
     }
 
+    /// Gives back what is kept for requests to come where others ask for the room; says whether it did.
+    fn give_cache_back_if_wanted(&mut self) -> bool {
+        let is_off = self.hardware.engines.caches_are_off();
+        self.core.keep_nothing(is_off);
+        let wanted = &self.inbox.published.wants_cache;
+        let is_wanted = wanted.swap(false, Ordering::AcqRel) || is_off;
+        let gives_back = is_wanted && self.core.has_cache();
+        if gives_back {
+            self.core.evict_all();
+        }
+        gives_back
+    }
+
+    fn publish(&self) {
+        let published = &self.inbox.published;
+        let is_busy = self.core.counts() != (0, 0);
+        published.is_busy.store(is_busy, Ordering::Relaxed);
+        let has_cache = self.core.has_cache();
+        published.has_cache.store(has_cache, Ordering::Relaxed);
+    }
+
     fn inputs(&mut self) -> Vec<Input> {
         let mut inputs = self.ended_steps();
         while let Ok(message) = self.ears.messages.try_recv() {
             self.take(*message, &mut inputs);
         }
+        self.hear_matchers(&mut inputs);
         self.go_on_if_relocated(&mut inputs);
         let gone = self
             .listeners
@@ -271,6 +254,29 @@ impl State {
             inputs.extend(unasked.into_keys().map(Input::TakeBack));
         }
         inputs
+    }
+
+    /// What matchers have said since the last look.
+    fn hear_matchers(&mut self, inputs: &mut Vec<Input>) {
+        for Matched { id, held, allowed } in self.ears.matched.try_iter() {
+            match (self.seats.get_mut(&id), held) {
+                (Some(seat), held) => {
+                    seat.take_back(held);
+                    inputs.push(Input::Allowed(id, allowed));
+                }
+                // Its request has ended.
+                (None, Some(held)) => held.dispose(),
+                (None, None) => {}
+            }
+        }
+    }
+
+    /// Tells every caller that listens how its request stands.
+    fn tell_states(&mut self, now: Moment) {
+        let stop = self.core.stop();
+        for listener in self.listeners.values_mut() {
+            listener.tell_state(stop.as_ref(), now);
+        }
     }
 
     /// The ends of steps since the last look.
@@ -350,9 +356,12 @@ impl State {
                 beginning,
                 place,
                 listener,
+                seat,
             } => {
                 self.listeners.insert(beginning.id, listener);
-                inputs.push(Input::Submit(beginning, place));
+                let seat = seat.map(|seat| (beginning.id, seat));
+                self.seats.extend(seat);
+                inputs.push(Input::Submit(*beginning, place));
             }
             Message::CancelAll(place) => {
                 drop(place);
@@ -367,6 +376,10 @@ impl State {
             Message::Look(answer, place) => {
                 drop(place);
                 self.looks.push(answer);
+            }
+            Message::GiveCacheBack(done) => {
+                self.core.evict_all();
+                self.done.push(done);
             }
             Message::HoldStill(still) => {
                 let stands = self.inbox.placement();
@@ -387,7 +400,7 @@ impl State {
     fn obey(&mut self, order: Order) -> Input {
         let Order {
             limits,
-            advances,
+            stop,
             renews,
             done,
         } = order;
@@ -395,7 +408,7 @@ impl State {
             self.renewal = Some(Arc::clone(&done));
         }
         self.done.push(done);
-        Input::Limits { limits, advances }
+        Input::Limits { limits, stop }
     }
 
     fn view(&self) -> View {
@@ -423,12 +436,21 @@ impl State {
                     ask.answer.answer(());
                 }
             }
-            Action::Delta { id, ids, text } => {
+            Action::Queued { id, .. }
+            | Action::Started { id, .. }
+            | Action::Prompt { id, .. }
+            | Action::Delta { id, .. } => {
                 if let Some(listener) = self.listeners.get_mut(&id) {
-                    listener.delta(ids, text);
+                    listener.hear(action);
+                }
+            }
+            Action::Match { id, token } => {
+                if let Some(seat) = self.seats.get_mut(&id) {
+                    seat.take_in(id, token);
                 }
             }
             Action::End { id, end } => {
+                drop(self.seats.remove(&id));
                 if let Some(listener) = self.listeners.remove(&id) {
                     listener.end(end);
                 }

@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex};
 use std::task::Poll;
 
 use futures_executor::block_on;
-use futures_util::StreamExt;
 use gogrid_cpu::{CpuBackend, CpuOptions};
 use gogrid_lease::Ledger;
 use gogrid_model::Model;
@@ -14,7 +13,7 @@ use gogrid_pipeline::{
 };
 use gogrid_units::{Bytes, FullSpeed, Span};
 
-use super::tests::{collect, free, model, request};
+use super::tests::{collect, free, model, next_given, request};
 use super::*;
 use crate::fixture::{TestDevice, TestMachine};
 use crate::request::{Continuation, Prompt, PromptRows, Sampling};
@@ -312,7 +311,8 @@ fn layers_that_move_between_cpu_devices_change_no_token() {
             ];
             for plan in plans.iter().cycle().take(if moves { 9 } else { 0 }) {
                 for (generation, ids) in &mut running {
-                    if let Some(Ok(crate::Event::Delta { ids: new, .. })) = generation.next().await
+                    if let Some(Ok(crate::Event::Delta { ids: new, .. })) =
+                        next_given(generation).await
                     {
                         ids.extend(new);
                     }
@@ -345,7 +345,7 @@ fn a_drop_does_not_wait_for_a_step_that_hardly_moves() {
             let admitted = pipeline.generate(request(prompt(), 1000)).await;
             generations.push(admitted.expect("admitted"));
         }
-        let first = generations[0].next().await;
+        let first = next_given(&mut generations[0]).await;
         assert!(matches!(first, Some(Ok(_))), "{first:?}");
         let hardly = ResourceConfig {
             max_compute_usage_percent: 1e-9,

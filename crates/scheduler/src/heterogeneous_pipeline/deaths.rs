@@ -8,7 +8,6 @@ use std::sync::{Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 use std::task::{Context, Poll, Waker};
 
 use futures_executor::block_on;
-use futures_util::StreamExt;
 use futures_util::future::join_all;
 use gogrid_lease::{Kind, Ledger};
 use gogrid_pipeline::{
@@ -19,7 +18,7 @@ use gogrid_testkit::Rng;
 use gogrid_testkit::fakes::{FakeBackend, FakeModel};
 use gogrid_units::Span;
 
-use super::tests::{collect, free, greedy, request};
+use super::tests::{collect, free, greedy, next_given, request};
 use super::*;
 use crate::fixture::{TestDevice, TestMachine, model_claiming};
 use crate::generation::Event;
@@ -374,7 +373,7 @@ impl Story {
                 return None;
             }
         };
-        match generation.next().await {
+        match next_given(&mut generation).await {
             Some(Ok(Event::Delta { ids, .. })) => {
                 let whole = greedy(&self.fake, &[1; 40], 30);
                 assert_eq!(ids, whole[..ids.len()], "{}", self.what());

@@ -3,12 +3,13 @@
 use std::task::{Context, Poll, Waker};
 
 use futures_executor::block_on;
+use futures_util::StreamExt;
 use gogrid_governor::{Battery, Observation, Policy, Presence, Profile, Reason, Verdict};
 use gogrid_testkit::fakes::Faults;
 
 use super::tests::{collect, free, pipeline_that_sees, request};
 use super::*;
-use crate::generation::Finish;
+use crate::generation::{Event, Finish};
 use crate::settings::{Mode, Settings};
 
 fn flat_battery() -> Observation {
@@ -21,12 +22,24 @@ fn flat_battery() -> Observation {
     }
 }
 
-/// Whether a generation has something to tell at this moment.
-fn is_silent(generation: &mut Generation) -> bool {
+/// What a generation has to tell at this moment.
+fn told(generation: &mut Generation) -> Vec<Event> {
     let mut context = Context::from_waker(Waker::noop());
+    let mut events = Vec::new();
+    while let Poll::Ready(event) = generation.poll_next_unpin(&mut context) {
+        let event = event.expect("it has no end");
+        events.push(event.expect("it goes well"));
+    }
+    events
+}
+
+fn is_paused(event: &Event) -> bool {
     matches!(
-        futures_util::StreamExt::poll_next_unpin(generation, &mut context),
-        Poll::Pending
+        event,
+        Event::Paused {
+            reason: Reason::Paused,
+            left: None
+        }
     )
 }
 
@@ -40,7 +53,15 @@ fn a_pause_stops_what_runs_and_what_waits_and_loses_nothing() {
         let mut generation = pipeline.generate(request(vec![1, 2], 8)).await.unwrap();
         let status = pipeline.status().await;
         assert_eq!((status.queued, status.running), (1, 0));
-        assert!(is_silent(&mut generation));
+        // The second is told once the first was taken.
+        let first = generation.next().await;
+        assert_eq!(first, Some(Ok(Event::Queued { position: 0 })));
+        let second = generation.next().await;
+        assert!(
+            matches!(&second, Some(Ok(event)) if is_paused(event)),
+            "{second:?}"
+        );
+        assert_eq!(told(&mut generation), []);
         pipeline.resume().await.unwrap();
         collect(generation).await.expect("it ends").0
     });

@@ -4,7 +4,6 @@ use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use futures_executor::block_on;
-use futures_util::StreamExt;
 use gogrid_lease::Kind;
 use gogrid_pipeline::{Backend, PlacedSpan};
 use gogrid_testkit::fakes::{
@@ -12,7 +11,7 @@ use gogrid_testkit::fakes::{
 };
 use gogrid_units::Span;
 
-use super::tests::{collect, fake_cpu, free, greedy, model, request};
+use super::tests::{collect, fake_cpu, free, greedy, model, next_given, request};
 use super::*;
 use crate::fixture::{TestDevice, TestMachine};
 use crate::generation::Event;
@@ -170,7 +169,7 @@ fn layers_move_between_steps_and_no_token_changes() {
         for plan in plans.iter().cycle().take(12) {
             // Some tokens are made in between.
             for (_, generation, ids) in &mut running {
-                if let Some(Ok(Event::Delta { ids: new, .. })) = generation.next().await {
+                if let Some(Ok(Event::Delta { ids: new, .. })) = next_given(generation).await {
                     ids.extend(new);
                 }
             }
@@ -884,7 +883,7 @@ fn a_request_that_waits_for_room_starts_when_another_model_gives_it_back() {
                     live.device.answer();
                 }
             }
-            let event = waits.next().await.expect("an event");
+            let event = next_given(&mut waits).await.expect("an event");
             assert!(event.is_ok(), "{event:?}");
         });
     }

@@ -6,6 +6,7 @@ use std::task::{Context, Poll, Waker};
 use futures_executor::block_on;
 use futures_util::StreamExt;
 use gogrid_lease::Kind;
+use gogrid_model::{Conversation, Ending, Message};
 use gogrid_testkit::fakes::Faults;
 
 use super::tests::{collect, fake_cpu, free};
@@ -65,7 +66,7 @@ fn a_prompt_that_cannot_fit_is_refused_before_it_is_tokenised() {
     let words = refused(text("a".repeat(PROMPT_BYTES_MAX + 1)));
     assert!(words.contains("bytes of text; at most"), "{words}");
     // Of a chat as of a text, however many messages it is spread over.
-    let half = gogrid_model::Message::user("a".repeat(PROMPT_BYTES_MAX / 2));
+    let half = Message::user("a".repeat(PROMPT_BYTES_MAX / 2));
     let chat = Prompt::Chat(vec![half.clone(), half].into());
     let words = refused(GenerateRequest::new(chat, 1));
     assert!(words.contains("bytes of text; at most"), "{words}");
@@ -245,7 +246,7 @@ fn a_long_text_is_work_and_has_a_lease_for_its_memory() {
 fn a_short_chat_that_its_template_makes_long_has_a_thread_of_its_own() {
     let pipeline = pipeline_of(model_that_chats(TEXT_INLINE_BYTES_MAX * 8));
     let chat = |messages| {
-        let chat = vec![gogrid_model::Message::user(""); messages];
+        let chat = vec![Message::user(""); messages];
         GenerateRequest::new(Prompt::Chat(chat.into()), 1)
     };
     let messages = TEXT_INLINE_BYTES_MAX / "user".len();
@@ -257,4 +258,24 @@ fn a_short_chat_that_its_template_makes_long_has_a_thread_of_its_own() {
     block_on(pipeline.resume()).expect("it holds");
     // It fits, and is a request like any other then.
     drop(block_on(long).expect("it fits"));
+}
+
+/// All of a conversation reaches the template, and what it may not say is refused by name.
+#[test]
+fn a_chat_is_rendered_as_its_conversation_says() {
+    let pipeline = pipeline_of(model_that_chats(CONTEXT));
+    let mut chat = Conversation::from(vec![Message::user("x"), Message::assistant("It is ")]);
+    chat.ending = Ending::FinalMessage;
+    let text = pipeline.render_chat(&chat).expect("it is rendered");
+    let expected = "<|im_start|>user\nx<|im_end|>\n<|im_start|>assistant\nIt is ";
+    assert_eq!(text, expected);
+    assert_eq!(pipeline.opens_reasoning(&chat), Ok(false));
+    chat.arguments.insert("messages".into(), "none".into());
+    let rendered = pipeline.render_chat(&chat).expect_err("it is told twice");
+    let request = GenerateRequest::new(Prompt::Chat(chat), 1);
+    let asked = block_on(pipeline.generate(request)).map(drop);
+    for refusal in [rendered, asked.expect_err("it is told twice")] {
+        let words = refusal.to_string();
+        assert!(words.contains("`messages` cannot be among"), "{words}");
+    }
 }

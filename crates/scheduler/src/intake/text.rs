@@ -6,20 +6,20 @@ use std::ops::Range;
 use std::slice;
 
 use gogrid_host::local_date;
-use gogrid_model::{ChatText, CivilTime, EncodeLimit, Message, Model, ModelError};
+use gogrid_model::{ChatText, CivilTime, Conversation, EncodeLimit, Model, ModelError};
 use gogrid_units::{Bytes, contain};
 
+use super::chat::Chat;
 use super::{bad, unusable};
 use crate::error::Refusal;
 use crate::limits::{
-    CHAT_MEMORY_PER_BYTE, MESSAGES_MAX, PROMPT_BYTES_MAX, RENDER_INLINE_ASKS_MAX,
-    TEXT_INLINE_BYTES_MAX, TEXT_MEMORY_PER_BYTE,
+    PROMPT_BYTES_MAX, RENDER_INLINE_ASKS_MAX, TEXT_INLINE_BYTES_MAX, TEXT_MEMORY_PER_BYTE,
 };
 
 /// A prompt that is not token ids yet.
 pub(crate) enum Written {
     Plain(Plain),
-    Chat(Vec<Message>),
+    Chat(Chat),
 }
 
 /// A text, ready to be tokenised.
@@ -76,7 +76,7 @@ impl Written {
     fn bytes(&self) -> usize {
         match self {
             Self::Plain(plain) => plain.bytes(),
-            Self::Chat(messages) => bytes_of(messages),
+            Self::Chat(chat) => chat.bytes(),
         }
     }
 
@@ -84,7 +84,7 @@ impl Written {
     pub(crate) fn memory(&self) -> Bytes {
         match self {
             Self::Plain(plain) => plain.memory(),
-            Self::Chat(messages) => Bytes(bytes_of(messages) as u64).times(CHAT_MEMORY_PER_BYTE),
+            Self::Chat(chat) => chat.memory(),
         }
     }
 
@@ -93,8 +93,8 @@ impl Written {
         check_bytes(self.bytes())?;
         match self {
             Self::Plain(plain) => check_fits(model, plain.marked().text, tokens_max),
-            // A template may leave any part of a chat out.
-            Self::Chat(messages) => check_messages(messages),
+            // Its bounds were checked, and a template may leave any part of it out.
+            Self::Chat(_) => Ok(()),
         }
     }
 
@@ -106,12 +106,12 @@ impl Written {
         }
         let plain = match self {
             Self::Plain(plain) => plain,
-            Self::Chat(messages) => {
+            Self::Chat(chat) => {
                 let asked = Cell::new(0);
                 let goes_on = || asked.replace(asked.get() + 1) < RENDER_INLINE_ASKS_MAX;
-                match render_contained(model, &messages, &goes_on) {
-                    Err(Refusal::Stopped) => return Ok(Route::Worker(Self::Chat(messages))),
-                    chat => Plain::Chat(chat?),
+                match render_contained(model, chat.conversation(), &goes_on) {
+                    Err(Refusal::Stopped) => return Ok(Route::Worker(Self::Chat(chat))),
+                    text => Plain::Chat(text?),
                 }
             }
         };
@@ -129,7 +129,9 @@ impl Written {
     ) -> Result<Plain, Refusal> {
         match self {
             Self::Plain(plain) => Ok(plain),
-            Self::Chat(messages) => render_contained(model, &messages, goes_on).map(Plain::Chat),
+            Self::Chat(chat) => {
+                render_contained(model, chat.conversation(), goes_on).map(Plain::Chat)
+            }
         }
     }
 }
@@ -166,17 +168,17 @@ impl Plain {
 /// The same as [`render`]. A panic of the template engine refuses this prompt and does nothing else.
 pub(crate) fn render_contained(
     model: &Model,
-    messages: &[Message],
+    conversation: &Conversation,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<ChatText, Refusal> {
-    let chat = contain(|| render(model, messages, goes_on));
+    let chat = contain(|| render(model, conversation, goes_on));
     chat.unwrap_or_else(|problem| Err(panicked(model, &problem)))
 }
 
 /// A chat as the model's template writes it.
 fn render(
     model: &Model,
-    messages: &[Message],
+    conversation: &Conversation,
     goes_on: &dyn Fn() -> bool,
 ) -> Result<ChatText, Refusal> {
     let Some(template) = model.chat_template() else {
@@ -185,11 +187,9 @@ fn render(
             "this model has no chat template; give it text to go on with",
         ));
     };
-    check_messages(messages)?;
-    check_bytes(bytes_of(messages))?;
     let now = civil_time()?;
     template
-        .render(messages, true, &now, goes_on)
+        .render(conversation, &now, goes_on)
         .map_err(|error| match error {
             ModelError::Stopped => Refusal::Stopped,
             error => unusable(&error),
@@ -259,16 +259,6 @@ fn check_fits(model: &Model, text: &str, tokens_max: usize) -> Result<(), Refusa
     }
 }
 
-fn check_messages(messages: &[Message]) -> Result<(), Refusal> {
-    match messages.len() {
-        1..=MESSAGES_MAX => Ok(()),
-        messages => Err(bad(
-            "prompt",
-            format!("{messages} messages; 1 to {MESSAGES_MAX} can be sent"),
-        )),
-    }
-}
-
 fn check_bytes(bytes: usize) -> Result<(), Refusal> {
     match bytes <= PROMPT_BYTES_MAX {
         true => Ok(()),
@@ -277,11 +267,4 @@ fn check_bytes(bytes: usize) -> Result<(), Refusal> {
             format!("{bytes} bytes of text; at most {PROMPT_BYTES_MAX}"),
         )),
     }
-}
-
-fn bytes_of(messages: &[Message]) -> usize {
-    let bytes = messages
-        .iter()
-        .map(|one| one.role.len() + one.content.bytes());
-    bytes.fold(0, usize::saturating_add)
 }

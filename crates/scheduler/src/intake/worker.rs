@@ -24,7 +24,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(20);
 /// a time, each with a lease for the memory it may take.
 pub(crate) struct TextWorkers {
     shared: Arc<Shared>,
-    engines: Arc<Engines>,
     places: Places,
     crew: Crew,
 }
@@ -37,6 +36,7 @@ struct Shared {
     /// Tells why nothing runs any more.
     engine: EngineInbox,
     /// How often all requests were cancelled.
+    engines: Arc<Engines>,
     cancels: AtomicU64,
     /// Whether the pipeline is being dropped.
     is_closing: AtomicBool,
@@ -89,6 +89,7 @@ impl TextWorkers {
                 ledger: memory.ledger.clone(),
             },
             engine,
+            engines: Arc::clone(&hardware.engines),
             cancels: AtomicU64::new(0),
             is_closing: AtomicBool::new(false),
             #[cfg(test)]
@@ -97,7 +98,6 @@ impl TextWorkers {
         let crew = Crew::new("tokenizer", hardware.threads.clone(), place);
         Self {
             shared: Arc::new(shared),
-            engines: Arc::clone(&hardware.engines),
             places: Places::new(TEXT_WORKERS_MAX),
             crew: crew.on_cores(hardware.pinned()),
         }
@@ -113,7 +113,13 @@ impl TextWorkers {
         let unheard = |WakerPanicked(problem)| Refusal::Waker(problem);
         let place = self.places.take().await.map_err(unheard)?;
         self.shared.check(cancels)?;
-        let lease = self.shared.memory.lease(written.memory())?;
+        let mut leased = self.shared.memory.lease(written.memory());
+        if leased.is_err() {
+            // What is kept for requests to come goes for it.
+            self.shared.engines.give_caches_back().await;
+            leased = self.shared.memory.lease(written.memory());
+        }
+        let lease = leased?;
         let (answerer, answer) = caller::answer();
         let job = Job {
             shared: Arc::clone(&self.shared),
@@ -121,7 +127,7 @@ impl TextWorkers {
             tokens_max,
             cancels,
             lease,
-            _work: self.engines.begin_text(),
+            _work: self.shared.engines.begin_text(),
             _place: place,
         };
         let started = self.crew.start(move || {
@@ -217,7 +223,12 @@ impl Job {
         let is_chat = matches!(written, Written::Chat(_));
         let plain = written.rendered(&shared.model, &goes_on)?;
         if is_chat {
-            lease = shared.memory.lease(plain.memory())?;
+            let mut leased = shared.memory.lease(plain.memory());
+            if leased.is_err() {
+                drop(shared.engines.clear_caches());
+                leased = shared.memory.lease(plain.memory());
+            }
+            lease = leased?;
         }
         let limit = EncodeLimit {
             tokens_max,

@@ -52,12 +52,17 @@ impl Crew {
         Ok(())
     }
 
-    /// Waits until none of them is left.
+    /// Waits until none of them is left, nor any that they have started meanwhile.
     pub(crate) fn join(&self) {
-        let handles = std::mem::take(&mut *self.lock());
-        for handle in handles {
-            // What it panicked with, it has told.
-            let _ = handle.join();
+        loop {
+            let handles = std::mem::take(&mut *self.lock());
+            if handles.is_empty() {
+                return;
+            }
+            for handle in handles {
+                // What it panicked with, it has told.
+                let _ = handle.join();
+            }
         }
     }
 

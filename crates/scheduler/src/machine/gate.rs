@@ -1,5 +1,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::core::Hold;
+
 /// Whether work goes on, for threads that cannot wait to be told: those that compute look at it at
 /// every pause point. Nothing but flags, so that a thread of the lowest priority keeps no other
 /// waiting.
@@ -46,6 +48,15 @@ impl Gate {
         self.stopped.load(Ordering::Relaxed)
             || self.shut.load(Ordering::Relaxed)
             || self.failed.load(Ordering::Relaxed)
+    }
+
+    /// The same, for the engines.
+    pub(crate) fn hold(&self) -> Hold {
+        match (self.is_shut(), self.stopped.load(Ordering::Relaxed)) {
+            (_, true) => Hold::ByHand,
+            (true, false) => Hold::Other,
+            (false, false) => Hold::Nothing,
+        }
     }
 
     pub(crate) fn refuses(&self) -> bool {

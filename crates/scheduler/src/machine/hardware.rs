@@ -183,7 +183,7 @@ impl Hardware {
         spec: MachineSpec,
         limits: &ResourceConfig,
         threads: Threads,
-        process: &Process,
+        process: &Arc<Process>,
     ) -> Result<Arc<Self>, OpenError> {
         let (gate, clock): (Arc<Gate>, _) = (Arc::default(), Clock::start());
         let health = Arc::new(Health::new(Arc::clone(&gate)));
@@ -220,7 +220,7 @@ impl Hardware {
             thread_paces: paces.threads,
             left_out,
             costs: Mutex::default(),
-            engines: Arc::default(),
+            engines: Arc::new(Engines::of(process)),
             gate,
             health,
             threads,

@@ -21,6 +21,7 @@ use super::senses::Senses;
 use crate::engine::{Message, Order};
 use crate::limits::TELLS_MAX;
 use crate::log;
+use crate::pause::{Stop, are_alike};
 use crate::places::Place;
 use crate::resource_manager::ResourceConfig;
 use crate::settings::Settings;
@@ -71,6 +72,8 @@ pub(crate) struct Holding {
     /// Those of the profile.
     pub(crate) limits: ResourceConfig,
     pub(crate) ruling: Ruling,
+    /// Why work is stopped, where it is.
+    pub(crate) stop: Option<Stop>,
     /// What the machine does not tell.
     pub(crate) absent: Vec<String>,
     /// What other processes take.
@@ -92,6 +95,7 @@ impl Observer {
         let holding = Holding {
             ruling: ruling(&open(), &limits, 1),
             limits,
+            stop: None,
             settings: parts.settings.clone(),
             absent: Vec::new(),
             peers: SeenPeers::default(),
@@ -340,7 +344,7 @@ impl State {
             self.manual = Manual::Run;
         }
         let settings = &self.parts.settings;
-        let mut decision = self.governor.decide(&Situation {
+        let situation = Situation {
             now,
             manual: self.manual,
             heeds_load: self.heeds_load(),
@@ -349,21 +353,28 @@ impl State {
                 away: settings.away.max_compute_usage_percent,
             },
             observation: &self.seen,
-        });
+        };
+        let mut decision = self.governor.decide(&situation);
+        let stop = Stop::of(&decision, self.governor.window_changes_by(&situation));
         decision.admits &= !self.finishing;
         self.changes_at = decision.until;
         let limits = match decision.profile {
             Profile::Present => settings.limits.clone(),
             Profile::Away => settings.away.clone(),
         };
-        let renewal = self.hold(&decision, limits);
+        let renewal = self.hold(&decision, stop, limits);
         if !self.parts.hardware.gate.is_shut() {
             self.recovery.look(&self.parts.hardware);
         }
         renewal
     }
 
-    fn hold(&mut self, decision: &Decision, limits: ResourceConfig) -> Option<Renewal> {
+    fn hold(
+        &mut self,
+        decision: &Decision,
+        stop: Option<Stop>,
+        limits: ResourceConfig,
+    ) -> Option<Renewal> {
         let hardware = Arc::clone(&self.parts.hardware);
         let ruling = ruling(decision, &limits, self.seen_peers.sharers());
         let was_shut = hardware.gate.is_shut();
@@ -373,12 +384,13 @@ impl State {
             decision.admits,
         );
         // Others may have given some back at any moment, to which no look need have been witness.
-        let mut has_more_room = self.beside_others;
+        let mut room_changed = self.beside_others;
         for memory in &hardware.memories {
             // What other machines of this process hold, the ledger counts itself.
             let theirs = Bytes(self.told_peers.bytes_in(&memory.name));
             let cap = memory.cap(&limits, theirs);
-            has_more_room |= cap > memory.ledger.cap();
+            // Above a lowered cap, what is kept for requests to come goes.
+            room_changed |= cap > memory.ledger.cap() || cap < memory.ledger.used();
             memory.ledger.set_cap(cap);
         }
         let before = self.holding.load_full();
@@ -386,9 +398,8 @@ impl State {
         if before.ruling.compute_share != ruling.compute_share {
             hardware.set_share(ruling.compute_share);
         }
-        let advances = ruling.compute_share > 0.0;
         let is_news = before.limits != limits
-            || advances != (before.ruling.compute_share > 0.0)
+            || !are_alike(before.stop.as_ref(), stop.as_ref())
             || self.in_hand.is_some()
             || self.unsent;
         self.renews |= !hardware.threads.set_limits(&limits);
@@ -396,13 +407,14 @@ impl State {
             settings: self.parts.settings.clone(),
             limits: limits.clone(),
             ruling: ruling.clone(),
+            stop: stop.clone(),
             absent: self.parts.senses.absent(),
             peers: self.seen_peers.clone(),
         }));
-        if has_more_room || was_shut && !hardware.gate.is_shut() {
+        if room_changed || was_shut && !hardware.gate.is_shut() {
             hardware.engines.ring();
         }
-        let renewal = is_news.then(|| self.order(limits, advances)).flatten();
+        let renewal = is_news.then(|| self.order(limits, stop)).flatten();
         // A log that takes its time delays nothing that holds.
         tell_of(&before.ruling, &ruling);
         renewal
@@ -410,7 +422,7 @@ impl State {
 
     /// Has the engines go by other limits. Threads that could not be given their priorities are
     /// replaced by fresh ones, this one too.
-    fn order(&mut self, limits: ResourceConfig, advances: bool) -> Option<Renewal> {
+    fn order(&mut self, limits: ResourceConfig, stop: Option<Stop>) -> Option<Renewal> {
         let waited_for = self.in_hand.is_some();
         self.unsent = !waited_for && self.ordered.strong_count() > 0;
         if self.unsent {
@@ -433,7 +445,7 @@ impl State {
         for engine in hardware.engines.all() {
             let order = Order {
                 limits: limits.clone(),
-                advances,
+                stop: stop.clone(),
                 renews,
                 done: Arc::clone(&renewal),
             };

@@ -116,6 +116,7 @@ impl Machine {
         let settings = options.settings();
         settings.validate()?;
         settings.limits.check_compute()?;
+        settings.away.check_compute()?;
         let threads = Threads::new(&settings.limits)?;
         let spec = specs(devices, options.threads)?;
         let limits = settings.limits.clone();

@@ -1,3 +1,4 @@
+use std::sync::atomic::AtomicUsize;
 use std::sync::{Arc, LazyLock, Mutex, PoisonError, Weak};
 
 use gogrid_lease::Ledger;
@@ -7,6 +8,7 @@ use super::engines::Engines;
 use super::gate::Gate;
 use super::hardware::Hardware;
 use super::peers::PeerUse;
+use crate::engine::EngineInbox;
 
 /// The machines that are open in one process, which share the caps as processes do: a pipeline that
 /// is opened alone has a machine of its own, and two such must not take twice the cap.
@@ -17,6 +19,16 @@ pub(crate) struct Process {
     /// The account that those of each memory stand beside, by its name: one for each memory of the
     /// computer, as long as the process lives. A lock, held to look one up while a machine is opened.
     memories: Mutex<Vec<(String, Ledger)>>,
+    pub(super) caches: Caches,
+}
+
+/// Whether the engines of a process may keep things for requests to come.
+#[derive(Default)]
+pub(super) struct Caches {
+    /// Those that need all room there is.
+    pub(super) off: AtomicUsize,
+    /// A lock, held while engines are told to give back what they keep: each has room for one such message.
+    pub(super) clearing: Mutex<()>,
 }
 
 /// What a machine shows of itself, as long as it is open. It holds nothing that ends with a thread,
@@ -69,6 +81,12 @@ impl Process {
         let open = self.all();
         let others = open.iter().filter(|other| !Arc::ptr_eq(&other.gate, gate));
         others.map(|other| other.usage()).collect()
+    }
+
+    /// The engines of all machines.
+    pub(super) fn engines(&self) -> Vec<EngineInbox> {
+        let open = self.all();
+        open.iter().flat_map(|shown| shown.engines.all()).collect()
     }
 
     fn all(&self) -> Vec<Arc<Shown>> {

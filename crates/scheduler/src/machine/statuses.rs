@@ -13,6 +13,7 @@ pub(crate) struct Held {
     pub(crate) weights: Bytes,
     pub(crate) kv: Bytes,
     pub(crate) scratch: Bytes,
+    pub(crate) prefix: Bytes,
 }
 
 impl Hardware {
@@ -48,6 +49,7 @@ impl Hardware {
                 weights: held(Kind::Weights, |stage| stage.weights_bytes),
                 kv: held(Kind::Kv, |stage| stage.kv_bytes_per_token),
                 scratch: held(Kind::Scratch, |stage| stage.scratch_bytes),
+                prefix: held(Kind::Prefix, |stage| stage.kv_bytes_per_token),
             };
             device_status(self, device, held)
         });
@@ -67,10 +69,11 @@ pub(crate) fn device_status(
         hardware: device.driver_text.clone(),
         memory_total_bytes: memory.total.0,
         memory_cap_bytes: memory.own_cap().0,
-        memory_used_bytes: (held.weights + held.kv + held.scratch).0,
+        memory_used_bytes: (held.weights + held.kv + held.scratch + held.prefix).0,
         weights_bytes: held.weights.0,
         kv_bytes: held.kv.0,
         scratch_bytes: held.scratch.0,
+        prefix_bytes: held.prefix.0,
         lost: device.lost().or_else(|| {
             let has_ended = device.driver.has_ended();
             has_ended.then(|| "its driver thread has ended".to_owned())

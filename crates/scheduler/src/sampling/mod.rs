@@ -2,11 +2,14 @@
 //! logits, history and seed give the same token.
 
 mod chance;
+mod log_probs;
 mod penalties;
 mod stop;
 
+pub(crate) use log_probs::Distribution;
 pub(crate) use stop::StopWatch;
 
+use crate::constraint::TokenSet;
 use crate::request::Sampling;
 use chance::unit;
 
@@ -20,6 +23,16 @@ pub(crate) struct Sampler {
     /// Logits after penalties, `[vocab]`; kept for its memory.
     logits: Vec<f32>,
     candidates: Vec<Candidate>,
+    /// Logits that penalties and bias have changed, as they were, by token.
+    changed: Vec<(u32, f32)>,
+}
+
+/// A token that was chosen.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Choice {
+    pub(crate) id: u32,
+    /// Its logit, before penalties and bias.
+    pub(crate) logit: f32,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -34,6 +47,7 @@ impl Sampler {
             settings,
             logits: Vec::new(),
             candidates: Vec::new(),
+            changed: Vec::new(),
         }
     }
 
@@ -41,10 +55,9 @@ impl Sampler {
         &self.settings
     }
 
-    /// The next token after `history`, whose probabilities are the softmax of `logits`, `[vocab]`.
+    /// Keeps the logits, `[vocab]`, of the token to choose next: its probabilities are their softmax.
     /// NaN counts as impossible. `None` where the greatest is not finite: such logits say nothing.
-    /// `index` numbers the tokens of the request.
-    pub(crate) fn choose(&mut self, logits: &[f32], history: &[u32], index: u64) -> Option<u32> {
+    pub(crate) fn hold(&mut self, logits: &[f32]) -> Option<()> {
         // The greatest but NaN.
         let greatest = logits.iter().copied().fold(f32::NEG_INFINITY, f32::max);
         if !greatest.is_finite() {
@@ -52,14 +65,51 @@ impl Sampler {
         }
         self.logits.clear();
         self.logits.extend(logits.iter().map(|&logit| sane(logit)));
-        penalties::apply(&self.settings, history, &mut self.logits);
+        Some(())
+    }
+
+    /// The next token after `history`, by the logits that are kept, which it uses up. Only one of the
+    /// `allowed` can be chosen; `None` where the vocabulary has none of them. `index` numbers the
+    /// tokens of the request.
+    pub(crate) fn choose(
+        &mut self,
+        history: &[u32],
+        index: u64,
+        allowed: Option<&TokenSet>,
+    ) -> Option<Choice> {
+        self.changed.clear();
+        penalties::apply(
+            &self.settings,
+            history,
+            (&mut self.logits, &mut self.changed),
+        );
+        self.bias();
+        let id = self.chosen(index, allowed)?;
+        let changed = self.changed.iter().find(|(other, _)| *other == id);
+        let logit = changed.map_or(self.logits[id as usize], |&(_, before)| before);
+        Some(Choice { id, logit })
+    }
+
+    fn chosen(&mut self, index: u64, allowed: Option<&TokenSet>) -> Option<u32> {
         if self.settings.temperature == 0.0 {
-            return Some(likeliest(&self.logits));
+            return likeliest(&self.logits, allowed);
         }
-        self.cut();
+        self.cut(allowed);
+        if self.candidates.is_empty() {
+            return None;
+        }
         let chance = unit(self.settings.seed, index);
         let weight = weight_by(self.settings.temperature, self.top());
         Some(draw(&self.candidates, weight, chance))
+    }
+
+    fn bias(&mut self) {
+        for (&id, &bias) in &self.settings.logit_bias {
+            if let Some(logit) = self.logits.get_mut(id as usize) {
+                self.changed.push((id, *logit));
+                *logit = (*logit + bias).clamp(f32::MIN, f32::MAX);
+            }
+        }
     }
 
     fn top(&self) -> f32 {
@@ -69,8 +119,8 @@ impl Sampler {
             .fold(f32::MIN, f32::max)
     }
 
-    /// Fills `candidates` with the tokens that may be drawn; at least one.
-    fn cut(&mut self) {
+    /// Fills `candidates` with the tokens that may be drawn: at least one, where one is allowed.
+    fn cut(&mut self, allowed: Option<&TokenSet>) {
         let Sampling {
             temperature,
             top_k,
@@ -80,11 +130,10 @@ impl Sampler {
         } = self.settings;
         self.candidates.clear();
         // A model's vocabulary fits 32 bits.
-        let all = self.logits.iter().enumerate();
-        self.candidates.extend(all.map(|(id, &logit)| Candidate {
-            id: id as u32,
-            logit,
-        }));
+        let all = (0_u32..).zip(&self.logits);
+        let all = all.map(|(id, &logit)| Candidate { id, logit });
+        let may_be = |candidate: &Candidate| is_allowed(allowed, candidate.id);
+        self.candidates.extend(all.filter(may_be));
         if top_k > 0 && top_k < self.candidates.len() {
             sort_front(&mut self.candidates, top_k);
             self.candidates.truncate(top_k);
@@ -101,20 +150,27 @@ impl Sampler {
     }
 }
 
-/// What is impossible becomes the end of the range, so that every sum and order below is defined.
+/// The logit of what is impossible: the end of the range, so that every sum and order below is defined.
+const IMPOSSIBLE: f32 = f32::MIN;
+
 fn sane(logit: f32) -> f32 {
-    if logit.is_finite() { logit } else { f32::MIN }
+    if logit.is_finite() { logit } else { IMPOSSIBLE }
 }
 
-/// The index of the greatest, the lowest of equals.
-fn likeliest(logits: &[f32]) -> u32 {
-    let mut best = 0;
-    for (id, &logit) in logits.iter().enumerate() {
-        if logit > logits[best] {
-            best = id;
+fn is_allowed(allowed: Option<&TokenSet>, id: u32) -> bool {
+    allowed.is_none_or(|set| set.contains(id))
+}
+
+/// The allowed token with the greatest logit, the lowest of equals.
+fn likeliest(logits: &[f32], allowed: Option<&TokenSet>) -> Option<u32> {
+    let mut best: Option<(u32, f32)> = None;
+    // A model's vocabulary fits 32 bits.
+    for (id, &logit) in (0_u32..).zip(logits) {
+        if best.is_none_or(|(_, most)| logit > most) && is_allowed(allowed, id) {
+            best = Some((id, logit));
         }
     }
-    best as u32
+    best.map(|(id, _)| id)
 }
 
 /// A logit's weight at a temperature, relative to that of `top`: in 0..=1.

@@ -2,8 +2,12 @@ use std::collections::BTreeMap;
 
 use crate::request::Sampling;
 
-/// Lowers the logits of tokens among the last of `history`, `[vocab]`.
-pub(super) fn apply(settings: &Sampling, history: &[u32], logits: &mut [f32]) {
+/// Lowers the logits of tokens among the last of `history`, `[vocab]`, and notes what they were.
+pub(super) fn apply(
+    settings: &Sampling,
+    history: &[u32],
+    (logits, changed): (&mut [f32], &mut Vec<(u32, f32)>),
+) {
     let Sampling {
         repetition_penalty,
         frequency_penalty,
@@ -22,6 +26,7 @@ pub(super) fn apply(settings: &Sampling, history: &[u32], logits: &mut [f32]) {
         let Some(logit) = logits.get_mut(id as usize) else {
             continue;
         };
+        changed.push((id, *logit));
         let scaled = match *logit > 0.0 {
             true => *logit / repetition_penalty,
             false => *logit * repetition_penalty,

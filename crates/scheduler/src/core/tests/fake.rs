@@ -6,10 +6,11 @@ use gogrid_pipeline::{
     BLOCK_TOKENS, BlockId, EmbeddedRows, Positions, Rows, SequenceRows, Step, Want,
 };
 
+use crate::constraint::Allowed;
 use crate::core::sequence::Decode;
-use crate::generation::Finish;
-use crate::request::{PromptRows, Sampling};
-use crate::sampling::Sampler;
+use crate::generation::{Finish, TokenLogProb};
+use crate::request::{LogProbs, PromptRows, Sampling};
+use crate::sampling::{Distribution, Sampler};
 
 pub(super) const VOCAB: usize = 23;
 pub(super) const WINDOWS: [Option<usize>; 2] = [None, Some(40)];
@@ -193,6 +194,7 @@ pub(super) enum Wish {
         prompt: PromptRows,
         most: usize,
         sampling: Sampling,
+        extras: Extras,
     },
     Force {
         prompt: PromptRows,
@@ -203,7 +205,64 @@ pub(super) enum Wish {
     },
 }
 
+/// What few requests ask for.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Extras {
+    pub(super) log_probs: Option<LogProbs>,
+    pub(super) rule: Option<Rule>,
+}
+
+/// A constraint: which tokens may follow is a hash of those before.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Rule {
+    /// One token of so many is ruled out.
+    pub(super) out_of: u32,
+    /// Nothing may follow so many tokens.
+    pub(super) ends_after: usize,
+    /// It fails after so many.
+    pub(super) fails_after: usize,
+}
+
+impl Rule {
+    pub(super) fn after(&self, tokens: &[u32]) -> Result<Allowed, String> {
+        if tokens.len() >= self.fails_after {
+            return Err("as a test asked".to_owned());
+        }
+        if tokens.len() >= self.ends_after {
+            return Ok(Allowed::Nothing);
+        }
+        let sum = tokens
+            .iter()
+            .fold(7, |sum: u32, &id| sum.wrapping_mul(31) ^ id);
+        let may_be = |id: &u32| !id.wrapping_add(sum).is_multiple_of(self.out_of);
+        Ok(Allowed::Tokens((0..VOCAB as u32).filter(may_be).collect()))
+    }
+}
+
+fn any_extras(dice: &mut Dice) -> Extras {
+    let log_probs = LogProbs {
+        top: dice.below(4) as usize,
+        prompt: dice.chance(50),
+    };
+    let rule = Rule {
+        out_of: 2 + dice.below(4) as u32,
+        ends_after: 1 + dice.below(60) as usize,
+        fails_after: 1 + dice.below(300) as usize,
+    };
+    Extras {
+        log_probs: dice.chance(25).then_some(log_probs),
+        rule: dice.chance(30).then_some(rule),
+    }
+}
+
 impl Wish {
+    pub(super) fn extras(&self) -> Extras {
+        match self {
+            Self::Sample { extras, .. } => *extras,
+            Self::Force { .. } | Self::Score { .. } => Extras::default(),
+        }
+    }
+
     pub(super) fn prompt(&self) -> PromptRows {
         match self {
             Self::Sample { prompt, .. } | Self::Force { prompt, .. } => prompt.clone(),
@@ -225,6 +284,7 @@ pub(super) fn greedy(ids: Vec<u32>, most: usize) -> Wish {
         prompt: PromptRows::of_ids(ids),
         most,
         sampling: Sampling::default(),
+        extras: Extras::default(),
     }
 }
 
@@ -253,6 +313,10 @@ pub(super) fn any_sample(dice: &mut Dice, prompt: PromptRows) -> Wish {
         } else {
             Vec::new()
         },
+        logit_bias: match dice.chance(20) {
+            true => [(3, 4.0), (5, -100.0)].into(),
+            false => [].into(),
+        },
         ignore_eos: dice.chance(30),
         ..Sampling::default()
     };
@@ -260,6 +324,7 @@ pub(super) fn any_sample(dice: &mut Dice, prompt: PromptRows) -> Wish {
         prompt,
         most: 1 + dice.below(60) as usize,
         sampling,
+        extras: any_extras(dice),
     }
 }
 
@@ -317,21 +382,32 @@ fn letter(id: u32) -> char {
 pub(super) struct Alone {
     pub(super) ids: Vec<u32>,
     pub(super) text: String,
-    pub(super) reason: Finish,
+    /// `None` where its constraint fails.
+    pub(super) reason: Option<Finish>,
     pub(super) decode_steps: usize,
     pub(super) scores: Vec<f32>,
+    pub(super) told: Told,
+}
+
+/// The log-probabilities that it is told.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(super) struct Told {
+    pub(super) prompt: Option<Vec<Option<TokenLogProb>>>,
+    pub(super) tokens: Vec<TokenLogProb>,
 }
 
 impl Alone {
-    fn ended(ids: &[u32], text: String, reason: Finish) -> Self {
+    fn ended(ids: &[u32], text: String, reason: Option<Finish>) -> Self {
         // The step that chooses an end token is one more.
-        let decode_steps = ids.len() - usize::from(reason != Finish::Stop);
+        let decode_steps =
+            ids.len() - usize::from(reason != Some(Finish::Stop) && reason.is_some());
         Self {
             ids: ids.to_vec(),
             text,
             reason,
             decode_steps,
             scores: Vec::new(),
+            told: Told::default(),
         }
     }
 }
@@ -343,42 +419,84 @@ pub(super) fn alone(wish: &Wish) -> Alone {
             prompt,
             most,
             sampling,
-        } => sampled_alone(prompt, *most, sampling),
-        Wish::Force { fed, .. } => Alone::ended(fed, text(fed), Finish::Stop),
+            extras,
+        } => sampled_alone(prompt, *most, (sampling, *extras)),
+        Wish::Force { fed, .. } => Alone::ended(fed, text(fed), Some(Finish::Stop)),
         Wish::Score { ids } => {
             let rows = prompt_alone(&wish.prompt());
             let score = |at: usize| logits(&rows[..at])[ids[at] as usize];
             Alone {
                 scores: (1..ids.len()).map(score).collect(),
-                ..Alone::ended(&[], String::new(), Finish::Stop)
+                ..Alone::ended(&[], String::new(), Some(Finish::Stop))
             }
         }
     }
 }
 
-fn sampled_alone(prompt: &PromptRows, most: usize, sampling: &Sampling) -> Alone {
+fn sampled_alone(
+    prompt: &PromptRows,
+    most: usize,
+    (sampling, extras): (&Sampling, Extras),
+) -> Alone {
     let is_token = |&row: &usize| embedding(&prompt.rows, row).is_none();
     let tokens = (0..prompt.rows.len()).filter(is_token);
     let mut seen: Vec<u32> = tokens.map(|row| prompt.rows.ids[row]).collect();
     let mut sampler = Sampler::new(sampling.clone());
     let (mut made, mut history) = (Vec::new(), prompt_alone(prompt));
+    let mut told = told_of_prompt(prompt, extras);
+    let text = |made: &[u32]| made.iter().map(|&id| letter(id)).collect::<String>();
+    let ended = |made: &[u32], text, reason, told: Told| Alone {
+        told,
+        ..Alone::ended(made, text, reason)
+    };
     loop {
-        let next = sampler.choose(&logits(&history), &seen, made.len() as u64);
-        let next = next.expect("the logits are finite");
-        let text: String = made.iter().map(|&id| letter(id)).collect();
+        let allowed = match extras.rule.map(|rule| rule.after(&made)) {
+            None => None,
+            Some(Ok(Allowed::Tokens(set))) => Some(set),
+            Some(Ok(Allowed::Nothing)) => {
+                return ended(&made, text(&made), Some(Finish::Stop), told);
+            }
+            Some(Err(_)) => return ended(&made, text(&made), None, told),
+        };
+        let logits = logits(&history);
+        sampler.hold(&logits).expect("the logits are finite");
+        let next = sampler.choose(&seen, made.len() as u64, allowed.as_ref());
+        let next = next.expect("some token may be").id;
         if next == 0 && !sampling.ignore_eos {
-            return Alone::ended(&made, text, Finish::Stop);
+            return ended(&made, text(&made), Some(Finish::Stop), told);
         }
         made.push(next);
         seen.push(next);
         history.push(row_alone(prompt, &made, history.len()));
-        let text = text + &letter(next).to_string();
+        let of_token = extras.log_probs.map(|wanted| of(&logits, wanted, next));
+        told.tokens.extend(of_token);
+        let text = text(&made);
         let met = sampling.stop.iter().filter_map(|stop| text.find(stop));
         if let Some(at) = met.min() {
-            return Alone::ended(&made, text[..at].to_owned(), Finish::StopString);
+            let text = text[..at].to_owned();
+            return ended(&made, text, Some(Finish::StopString), told);
         }
         if made.len() == most {
-            return Alone::ended(&made, text, Finish::Length);
+            return ended(&made, text, Some(Finish::Length), told);
         }
+    }
+}
+
+fn of(logits: &[f32], wanted: LogProbs, id: u32) -> TokenLogProb {
+    Distribution::of(logits, wanted.top).token(id, logits[id as usize])
+}
+
+fn told_of_prompt(prompt: &PromptRows, extras: Extras) -> Told {
+    let Some(wanted) = extras.log_probs.filter(|wanted| wanted.prompt) else {
+        return Told::default();
+    };
+    let rows = prompt_alone(prompt);
+    let of_row = |row: usize| {
+        let is_token = row > 0 && embedding(&prompt.rows, row).is_none();
+        is_token.then(|| of(&logits(&rows[..row]), wanted, prompt.rows.ids[row]))
+    };
+    Told {
+        prompt: Some((0..rows.len()).map(of_row).collect()),
+        tokens: Vec::new(),
     }
 }

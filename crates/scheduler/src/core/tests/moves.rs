@@ -14,12 +14,12 @@ fn core() -> Core {
 }
 
 /// The step in flight.
-fn step(core: &Core) -> u64 {
+pub(super) fn step(core: &Core) -> u64 {
     *core.steps.keys().next().expect("a step is in flight")
 }
 
 /// Logits whose greatest is that of token 1, once for each of some sequences.
-fn ones(sequences: usize) -> Ended {
+pub(super) fn ones(sequences: usize) -> Ended {
     let sound: [f32; VOCAB] = std::array::from_fn(|id| if id == 1 { 1.0 } else { 0.5 });
     Ended::Output(OutputBuf {
         logits: sound.repeat(sequences),
@@ -32,7 +32,7 @@ fn lost() -> Ended {
 }
 
 /// What runs, and what is told, in words.
-fn words(actions: &[Action]) -> Vec<String> {
+pub(super) fn words(actions: &[Action]) -> Vec<String> {
     let word = |action: &Action| {
         Some(match action {
             Action::Run { rows, step, .. } => {
@@ -46,13 +46,17 @@ fn words(actions: &[Action]) -> Vec<String> {
                 Ok(ending) => format!("end {id} {:?}", ending.reason),
                 Err(error) => format!("end {id}: {error}"),
             },
-            Action::Reuse(_) => return None,
+            Action::Queued { .. }
+            | Action::Started { .. }
+            | Action::Match { .. }
+            | Action::Prompt { .. }
+            | Action::Reuse(_) => return None,
         })
     };
     actions.iter().filter_map(word).collect()
 }
 
-fn tick(core: &mut Core, inputs: impl IntoIterator<Item = Input>) -> Vec<String> {
+pub(super) fn tick(core: &mut Core, inputs: impl IntoIterator<Item = Input>) -> Vec<String> {
     words(&core.tick(Moment(0), inputs))
 }
 

@@ -55,11 +55,8 @@ impl Memories {
         self.0.iter().map(Ledger::used).collect()
     }
 
-    pub(super) fn kv(&self) -> Vec<Bytes> {
-        self.0
-            .iter()
-            .map(|memory| memory.used_by(Kind::Kv))
-            .collect()
+    pub(super) fn leased(&self, kind: Kind) -> Vec<Bytes> {
+        self.0.iter().map(|memory| memory.used_by(kind)).collect()
     }
 }
 

@@ -1,21 +1,27 @@
 //! Everything around the core: callers, the stages' drivers, the clock, and what goes wrong.
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::AddAssign;
 use std::sync::Arc;
+use std::time::Duration;
 
-use gogrid_lease::Permits;
+use gogrid_lease::{Kind, Permits};
 use gogrid_pipeline::{BLOCK_TOKENS, BlockId};
 use gogrid_units::{Bytes, Moment};
 
 use super::fake::{
-    Alone, BORDER, Dice, Letters, VOCAB, WINDOWS, Wish, alone, any_sample, any_wish,
+    Alone, BORDER, Dice, Extras, Letters, Told, VOCAB, Wish, alone, any_sample, any_wish,
 };
 use super::rig::{Chance, Memories, Op, Rig, Run, Site};
-use crate::core::{Action, Beginning, Core, End, Input, MoveLeases, Shape, Task, Text};
-use crate::error::GenerateError;
+use crate::core::{
+    Action, Beginning, Core, Deadline, End, Input, MoveLeases, Shape, Task, Text, Urgency,
+};
+use crate::error::{GenerateError, Refusal};
 use crate::generation::Finish;
 use crate::limits::ROWS_IN_STEP_MAX;
+use crate::pause::Stop;
+use crate::request::{Priority, PromptRows};
 use crate::resource_manager::ResourceConfig;
 use crate::sampling::{Sampler, StopWatch};
 
@@ -36,6 +42,8 @@ pub(super) struct Spice {
     pub(super) losses: bool,
     /// Devices are lost for good.
     pub(super) ends: bool,
+    /// Requests have priorities and deadlines.
+    pub(super) hurry: bool,
 }
 
 impl Spice {
@@ -49,16 +57,26 @@ impl Spice {
             moves: true,
             losses: true,
             ends: true,
+            hurry: true,
         }
     }
 }
 
 /// A request and what came of it.
 pub(super) struct Record {
-    wish: Wish,
+    pub(super) wish: Wish,
+    salt: Option<u64>,
     asked: Moment,
     pub(super) ids: Vec<u32>,
     text: String,
+    urgency: Urgency,
+    told: Told,
+    /// Where it was told that it waits.
+    position: Option<usize>,
+    starts: u32,
+    /// What its matcher has taken in, and whether it is asked something.
+    matched: Vec<u32>,
+    is_matching: bool,
     pub(super) end: Option<End>,
 }
 
@@ -77,7 +95,11 @@ pub(super) struct Tally {
     pub(super) moves_refused: u32,
     pub(super) replaced: u32,
     pub(super) failed: u32,
-    pub(super) shared: u32,
+    pub(super) hits: u32,
+    pub(super) kept: u32,
+    pub(super) late: u32,
+    /// Tokens that were due before it was known which may be chosen.
+    pub(super) due: u32,
 }
 
 impl AddAssign for Tally {
@@ -86,7 +108,10 @@ impl AddAssign for Tally {
         self.moves_refused += more.moves_refused;
         self.replaced += more.replaced;
         self.failed += more.failed;
-        self.shared += more.shared;
+        self.hits += more.hits;
+        self.kept += more.kept;
+        self.late += more.late;
+        self.due += more.due;
     }
 }
 
@@ -109,6 +134,8 @@ pub(super) struct World {
     asks_begun: u64,
     /// Callers that wait for a start.
     asks: BTreeSet<u64>,
+    /// Requests whose matchers are at work.
+    matching: Vec<u64>,
     done: Vec<Input>,
 }
 
@@ -128,6 +155,7 @@ impl World {
         } = memories.any_site(&mut dice);
         let shape = Shape {
             vocab: VOCAB,
+            width: 1,
             ends: Arc::new([0]),
             rotations_change_above: Some(BORDER),
         };
@@ -148,6 +176,7 @@ impl World {
             records: BTreeMap::new(),
             asks_begun: 0,
             asks: BTreeSet::new(),
+            matching: Vec::new(),
             done: Vec::new(),
         }
     }
@@ -159,14 +188,30 @@ impl World {
     }
 
     pub(super) fn submit(&mut self, wish: Wish) {
+        self.submit_salted(wish, None);
+    }
+
+    pub(super) fn submit_salted(&mut self, wish: Wish, salt: Option<u64>) {
         let id = self.records.len() as u64;
-        let beginning = beginning(id, wish.clone(), self.now);
+        let urgency = self.any_urgency();
+        let beginning = Beginning {
+            urgency,
+            cache_salt: salt,
+            ..beginning(id, wish.clone(), self.now)
+        };
         let place = self.places.take().expect("there are places");
         let record = Record {
             wish,
+            salt,
             asked: self.now,
             ids: Vec::new(),
             text: String::new(),
+            urgency,
+            told: Told::default(),
+            position: None,
+            starts: 0,
+            matched: Vec::new(),
+            is_matching: false,
             end: None,
         };
         self.records.insert(id, record);
@@ -183,8 +228,8 @@ impl World {
                     self.advance(stage);
                 }
             }
+            self.match_some(50);
             self.trouble(false);
-            self.share();
             inputs.append(&mut self.done);
             self.tick(inputs);
         }
@@ -197,9 +242,12 @@ impl World {
         self.done.push(self.order());
         loop {
             (0..self.rig.len()).for_each(|stage| self.advance(stage));
+            self.match_some(100);
             self.trouble(true);
             let inputs = std::mem::take(&mut self.done);
-            let idle = inputs.is_empty() && self.rig.is_idle() && self.moving.is_none();
+            let is_matching = !self.matching.is_empty();
+            let idle =
+                inputs.is_empty() && self.rig.is_idle() && self.moving.is_none() && !is_matching;
             if idle && self.core.counts() == (0, 0) && self.asks.is_empty() {
                 return;
             }
@@ -209,6 +257,37 @@ impl World {
             self.now.0 += 1000;
             self.tick(inputs);
         }
+    }
+
+    fn any_urgency(&mut self) -> Urgency {
+        if !self.spice.hurry {
+            return Urgency::default();
+        }
+        let classes = [Priority::Low, Priority::Normal, Priority::High];
+        let after = Duration::from_millis(self.dice.below(600));
+        let at = self.now.after(after);
+        Urgency {
+            priority: classes[self.dice.below(3) as usize],
+            deadline: self.dice.chance(30).then_some(Deadline { after, at }),
+        }
+    }
+
+    /// Matchers answer, each with this chance.
+    fn match_some(&mut self, percent: u64) {
+        let asked = std::mem::take(&mut self.matching);
+        for id in asked {
+            if !self.dice.chance(percent) {
+                self.matching.push(id);
+                continue;
+            }
+            let record = self.record(id);
+            record.is_matching = false;
+            let rule = record.wish.extras().rule.expect("it has one");
+            let allowed = rule.after(&record.matched);
+            self.done.push(Input::Allowed(id, allowed));
+        }
+        let due = self.core.running.iter().filter(|s| s.due.is_some());
+        self.tally.due += due.count() as u32;
     }
 
     fn advance(&mut self, stage: usize) {
@@ -221,7 +300,8 @@ impl World {
         let mut inputs = Vec::new();
         if self.dice.chance(35) {
             let wish = self.any_wish();
-            self.submit(wish);
+            let salt = [None, Some(1), Some(2), Some(2)][self.dice.below(4) as usize];
+            self.submit_salted(wish, salt);
         }
         if self.dice.chance(5) {
             inputs.push(Input::Ask(self.asks_begun));
@@ -253,20 +333,34 @@ impl World {
         inputs
     }
 
-    /// Some ask what was asked before, so that sequences have blocks in common.
+    /// Some ask what was asked before, and some go on with what was answered, so that sequences have
+    /// blocks in common.
     fn any_wish(&mut self) -> Wish {
-        let last = self.records.values().next_back();
-        let long = last.map(|record| record.wish.prompt());
-        match long.filter(|prompt| prompt.rows.len() > 2 * BLOCK_TOKENS) {
-            Some(prompt) if self.dice.chance(70) => any_sample(&mut self.dice, prompt),
-            _ => any_wish(&mut self.dice),
+        let back = self.dice.below(4) as usize;
+        let before = self.records.values().rev().nth(back);
+        let before = before.filter(|record| record.wish.prompt().rows.len() > 2 * BLOCK_TOKENS);
+        let Some((mut prompt, ids)) = before.map(|r| (r.wish.prompt(), r.ids.clone())) else {
+            return any_wish(&mut self.dice);
+        };
+        match self.dice.below(10) {
+            0..3 => any_wish(&mut self.dice),
+            3..6 => any_sample(&mut self.dice, prompt),
+            6 => Wish::Score {
+                ids: prompt.rows.ids,
+            },
+            _ => {
+                let ids = prompt.rows.ids.into_iter().chain(ids);
+                let more = self.dice.below(40) as u32;
+                prompt = PromptRows::of_ids(ids.chain((0..more).map(|id| id % 20)).collect());
+                any_sample(&mut self.dice, prompt)
+            }
         }
     }
 
     fn order(&self) -> Input {
         Input::Limits {
             limits: self.limits.clone(),
-            advances: self.advances,
+            stop: (!self.advances).then(Stop::by_hand),
         }
     }
 
@@ -345,59 +439,47 @@ impl World {
         self.tally.moves += 1;
     }
 
-    /// A sequence that has not begun takes over the blocks of another with the same prompt.
-    fn share(&mut self) {
-        let fresh = |s: &super::Sequence| {
-            let empty = s.tables.iter().all(Vec::is_empty);
-            let samples = matches!(self.records[&s.id].wish, Wish::Sample { .. });
-            empty && !s.in_flight && samples
-        };
-        let Some(place) = self.core.running.iter().position(fresh) else {
-            return;
-        };
-        let running = &self.core.running;
-        let prompt = self.records[&running[place].id].wish.prompt();
-        let from = running.iter().position(|other| {
-            let is_long = |s: &super::Sequence| s.content.len() > BORDER;
-            let alike = is_long(other) == is_long(&running[place]) && !other.has_outgrown(BORDER);
-            let is_same = self.records[&other.id].wish.prompt() == prompt;
-            other.written >= BLOCK_TOKENS && alike && is_same
-        });
-        let Some(from) = from else { return };
-        let blocks = running[from].written.min(prompt.rows.len() - 1) / BLOCK_TOKENS;
-        let start = blocks * BLOCK_TOKENS;
-        let mut tables = Vec::new();
-        for (table, window) in running[from].tables.iter().zip(WINDOWS) {
-            let live = window.map_or(0, |window| (start + 1).saturating_sub(window)) / BLOCK_TOKENS;
-            let mut shared = table[..blocks].to_vec();
-            shared[..live].fill(None);
-            if start == 0 || shared[live..].contains(&None) {
-                return;
-            }
-            tables.push(shared);
-        }
-        for (table, numbers) in tables.iter().zip(&mut self.core.numbers) {
-            table
-                .iter()
-                .flatten()
-                .for_each(|&block| numbers.share(block));
-        }
-        let sequence = &mut self.core.running[place];
-        (sequence.tables, sequence.written) = (Arc::new(tables), start);
-        self.tally.shared += 1;
-    }
-
     pub(super) fn tick(&mut self, mut inputs: Vec<Input>) {
         inputs.append(&mut self.done);
         let used = self.memories.used();
         let actions = self.core.tick(self.now, inputs);
         self.check_caps(&used);
+        self.tally.kept = self.tally.kept.max(self.core.prefixes.len() as u32);
         for action in actions {
             self.act(action);
         }
+        self.check_is_given_back();
         self.check_blocks();
         self.check_leases();
         self.check_nobody_starves();
+        self.check_order();
+        self.check_deadlines();
+    }
+
+    /// What waits knows where, and stands by class; the classes of so short a time are the requests' own.
+    fn check_order(&self) {
+        let ids: Vec<u64> = self.core.queue.iter().map(super::Waiting::id).collect();
+        for (position, id) in ids.iter().enumerate() {
+            assert_eq!(self.records[id].position, Some(position));
+        }
+        let order = |id: &u64| (Reverse(self.records[id].urgency.priority), *id);
+        assert!(ids.is_sorted_by_key(order), "{ids:?}");
+    }
+
+    /// Nothing waits past its deadline for its first token, but for a step to end.
+    fn check_deadlines(&self) {
+        let wake = self.core.wake();
+        let in_flight = |id: u64| {
+            let running = &self.core.running;
+            running.iter().any(|s| s.id == id && s.in_flight)
+        };
+        for (&id, record) in &self.records {
+            let is_open = record.end.is_none() && record.ids.is_empty() && !in_flight(id);
+            if let Some(Deadline { at, .. }) = record.urgency.deadline.filter(|_| is_open) {
+                assert!(at > self.now, "{id} is late");
+                assert!(wake.is_some_and(|wake| wake <= at), "{id} is forgotten");
+            }
+        }
     }
 
     fn act(&mut self, action: Action) {
@@ -416,16 +498,50 @@ impl World {
                 self.rig.release(&Op::Release { group, blocks });
             }
             Action::Start(id) => assert!(self.asks.remove(&id), "nobody waits for it"),
-            Action::Delta { id, ids, text } => {
+            Action::Queued { id, position } => {
+                let record = self.record(id);
+                assert!(
+                    record.end.is_none() && record.starts == 0,
+                    "it waits no more"
+                );
+                assert_ne!(record.position, Some(position), "it is told twice");
+                record.position = Some(position);
+            }
+            Action::Started { id, .. } => self.record(id).starts += 1,
+            Action::Match { id, token } => {
+                let record = self.record(id);
+                assert!(!record.is_matching, "it has not answered");
+                assert_eq!(record.matched, record.ids, "a token was left out");
+                record.is_matching = true;
+                record.matched.extend(token);
+                self.matching.push(id);
+            }
+            Action::Prompt { id, log_probs } => {
+                let record = self.record(id);
+                assert!(record.ids.is_empty() && record.end.is_none());
+                let before = record.told.prompt.replace(log_probs);
+                assert_eq!(before, None, "it is told twice");
+            }
+            Action::Delta {
+                id,
+                ids,
+                text,
+                log_probs,
+            } => {
                 let record = self.record(id);
                 assert!(record.end.is_none(), "a delta after the end");
+                assert_eq!(record.starts, 1);
                 record.ids.extend(ids);
                 record.text += &text;
+                record.told.tokens.extend(log_probs);
             }
             Action::End { id, end } => {
                 let record = self.record(id);
                 assert!(record.end.is_none(), "two ends");
+                assert!(record.starts <= 1);
+                let is_late = matches!(end, Err(GenerateError::Refused(Refusal::Deadline { .. })));
                 record.end = Some(end);
+                self.tally.late += u32::from(is_late);
             }
             Action::Reuse(_) => {}
         }
@@ -445,6 +561,22 @@ impl World {
         }
     }
 
+    /// Nothing is leased for the cache while more is held than a cap allows, once the core has heard of it.
+    fn check_is_given_back(&self) {
+        let over = |&memory: &usize| {
+            let ledger = &self.memories.ledgers()[memory];
+            ledger.used() > ledger.cap()
+        };
+        if self.accounts.iter().any(over) {
+            // What a sequence refers to is under its own leases.
+            let mut kept = self.core.prefixes.blocks();
+            assert!(
+                kept.all(|(.., has_leases)| !has_leases),
+                "kept above the cap"
+            );
+        }
+    }
+
     /// Blocks are out for as many as refer to them, a block that is written is one sequence's, and
     /// stages hold what they should.
     fn check_blocks(&self) {
@@ -455,6 +587,23 @@ impl World {
                     *owners.entry((group, block)).or_default() += 1;
                 }
             }
+        }
+        for table in self
+            .core
+            .queue
+            .iter()
+            .flat_map(|waiting| waiting.tables().iter().enumerate())
+        {
+            let (group, table) = table;
+            for &block in table.iter().flatten() {
+                *owners.entry((group, block)).or_default() += 1;
+            }
+        }
+        self.core.prefixes.check();
+        for (group, block, has_leases) in self.core.prefixes.blocks() {
+            let count = owners.entry((group, block)).or_default();
+            assert_eq!(has_leases, *count == 0, "{block:?} is leased once");
+            *count += 1;
         }
         for (&(group, block), &count) in &owners {
             assert_eq!(
@@ -516,7 +665,20 @@ impl World {
                 add((&site.layout.room, &site.memories), rows);
             }
         }
-        assert_eq!(self.memories.kv(), expected);
+        assert_eq!(self.memories.leased(Kind::Kv), expected);
+        let mut kept = vec![Bytes::ZERO; self.memories.ledgers().len()];
+        for (group, ..) in self
+            .core
+            .prefixes
+            .blocks()
+            .filter(|(.., has_leases)| *has_leases)
+        {
+            let accounts = self.core.layout.room.accounts.iter();
+            for (account, &memory) in accounts.zip(&self.accounts) {
+                kept[memory] += account.kv_block[group];
+            }
+        }
+        assert_eq!(self.memories.leased(Kind::Prefix), kept);
     }
 
     /// A sequence that decodes is in a step again after a bounded number of steps.
@@ -534,8 +696,13 @@ impl World {
     }
 
     /// Every request ended once, as it would have alone, and everything was given back.
-    pub(super) fn check_all_ended(&self) {
+    pub(super) fn check_all_ended(&mut self) {
         for record in self.records.values() {
+            if let Some(Ok(ending)) = &record.end {
+                let cached = ending.figures.cached_tokens;
+                check_cached(record, cached);
+                self.tally.hits += u32::from(cached > 0);
+            }
             let alone = alone(&record.wish);
             match record.end.as_ref().expect("a request was lost") {
                 Ok(ending) if ending.reason != Finish::Cancelled => {
@@ -543,23 +710,38 @@ impl World {
                     let found = Alone {
                         ids: record.ids.clone(),
                         text: record.text.clone(),
-                        reason: ending.reason,
+                        reason: Some(ending.reason),
                         decode_steps: figures.decode_steps,
-                        scores: ending.scores.clone(),
+                        scores: ending.values.clone(),
+                        told: record.told.clone(),
                     };
                     assert_eq!(found, alone, "{:?}", record.wish);
                     assert_eq!(figures.generated_tokens, alone.ids.len());
                     assert_eq!(figures.prompt_tokens, record.wish.prompt().rows.len());
+                }
+                Err(GenerateError::Refused(Refusal::Deadline { deadline, .. })) => {
+                    let given = record.urgency.deadline.expect("it had one");
+                    assert_eq!((*deadline, record.ids.len()), (given.after, 0));
+                }
+                Err(GenerateError::Constraint(_)) => {
+                    assert_eq!((alone.reason, &alone.ids), (None, &record.ids));
                 }
                 _ => {
                     assert!(alone.ids.starts_with(&record.ids));
                     let stopped = alone.text.starts_with(&record.text);
                     // Text held back for a stop string comes out when it is cancelled.
                     let told_more = record.text.starts_with(&alone.text);
-                    assert!(stopped || told_more || alone.reason == Finish::StopString);
+                    let met = alone.reason == Some(Finish::StopString);
+                    assert!(stopped || told_more || met);
+                    assert!(alone.told.tokens.starts_with(&record.told.tokens));
                 }
             }
         }
+        assert_eq!(self.memories.leased(Kind::Kv), vec![Bytes::ZERO; 3]);
+        let kept = self.core.prefixes.blocks().count();
+        let out = self.core.numbers.iter().map(|numbers| numbers.out());
+        assert_eq!(out.sum::<usize>(), kept, "all that is out is kept");
+        self.core.evict_all();
         assert!(self.memories.used().iter().all(|&used| used == Bytes::ZERO));
         assert!(self.core.numbers.iter().all(|numbers| numbers.out() == 0));
         assert_eq!(self.places.available(), 1000);
@@ -584,14 +766,25 @@ impl World {
 
     /// Every request went to its end.
     pub(super) fn check_none_failed(&self, seed: u64) {
-        let finished = |r: &Record| matches!(&r.end, Some(Ok(e)) if e.reason != Finish::Cancelled);
+        let finished = |r: &Record| match r.end.as_ref().expect("it ended") {
+            Ok(ending) => ending.reason != Finish::Cancelled,
+            Err(error) => matches!(error, GenerateError::Constraint(_)),
+        };
         assert!(self.records.values().all(finished), "seed {seed}");
     }
+}
+
+/// Rows that were there already are whole blocks, and not the prompt's last.
+fn check_cached(record: &Record, cached: usize) {
+    assert!(cached.is_multiple_of(BLOCK_TOKENS) && cached < record.wish.prompt().rows.len());
+    let may_hit = record.salt.is_some() && record.wish.prompt().is_plain();
+    assert!(cached == 0 || may_hit, "{:?}", record.wish);
 }
 
 /// A request as the core takes it.
 pub(super) fn beginning(id: u64, wish: Wish, asked: Moment) -> Beginning {
     let prompt = wish.prompt();
+    let Extras { log_probs, rule } = wish.extras();
     let (task, stops) = match wish {
         Wish::Sample { most, sampling, .. } => {
             let stops = sampling.stop.clone();
@@ -611,5 +804,9 @@ pub(super) fn beginning(id: u64, wish: Wish, asked: Moment) -> Beginning {
         task,
         text,
         asked,
+        log_probs,
+        urgency: Urgency::default(),
+        is_constrained: rule.is_some(),
+        cache_salt: None,
     }
 }

@@ -1,0 +1,85 @@
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+use std::{env, fs};
+
+use anyhow::Context;
+use corpgrid_scheduler::Options;
+use futures_executor::block_on;
+use gogrid_server::{Keys, ServeOptions, serve};
+
+use crate::args::ServeArgs;
+use crate::exit::{BadInput, Interrupted};
+use crate::interrupt::Interrupt;
+use crate::live::LiveMachine;
+use crate::open::MachineSpec;
+use crate::shelf::Models;
+use crate::{model_file, out};
+
+/// Holds one key, where no file does.
+const KEY_VARIABLE: &str = "GOGRID_API_KEY";
+
+/// The model that is served where none is named.
+const DEFAULT_MODEL: &str = "smollm2-135m";
+
+pub(crate) fn run(args: &ServeArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    let keys = keys(args.api_key_file.as_deref())?;
+    let spec = MachineSpec::new(&args.machine)?;
+    let asked = match args.models.is_empty() {
+        true => vec![DEFAULT_MODEL.to_owned()],
+        false => args.models.clone(),
+    };
+    let folder = args.folder.as_deref();
+    let template = args.chat_template_file.as_deref();
+    let options = Options {
+        chat_template: template.map(model_file::read_text).transpose()?,
+        ..spec.options.clone()
+    };
+    let (models, names) = Models::new(&asked, folder, options, interrupt)?;
+    let house = LiveMachine::open(spec)?;
+    let options = ServeOptions {
+        keys,
+        keep_alive: args.keep_alive.0,
+        deadline: Duration::from_secs_f32(args.deadline),
+        drain: Duration::from_secs_f32(args.drain),
+        origins: args.origins.clone(),
+        ..ServeOptions::new(args.listen, names[0].clone())
+    };
+    let watch = interrupt.watch();
+    let serving = serve(options, Arc::clone(house.machine()), Arc::new(models))?;
+    let address = serving.address();
+    out::note(format!("listening on http://{address}"));
+    for name in &names {
+        serving
+            .open(name)
+            .with_context(|| format!("cannot open {name}"))?;
+    }
+    let mode = house.mode.name();
+    out::note(format!(
+        "serving {} in mode {mode}; OpenAI clients take http://{address}/v1, and a browser http://{address}/",
+        names.join(", ")
+    ));
+    block_on(watch.wait());
+    out::note(
+        "ending: no more requests are taken, and those that run go on for a while; once more ends at once",
+    );
+    serving.end();
+    Err(Interrupted.into())
+}
+
+/// The keys of the file, or the one of the environment.
+fn keys(file: Option<&Path>) -> anyhow::Result<Option<Keys>> {
+    let (text, place) = match (file, env::var(KEY_VARIABLE)) {
+        (Some(path), _) => {
+            let text = fs::read_to_string(path);
+            let place = format!("the keys in {}", path.display());
+            (text.with_context(|| format!("cannot read {place}"))?, place)
+        }
+        (None, Ok(key)) => (key, format!("the key in {KEY_VARIABLE}")),
+        (None, Err(_)) => return Ok(None),
+    };
+    let keys = Keys::parse(&text);
+    Ok(Some(
+        keys.map_err(|error| BadInput(format!("{place}: {error}")))?,
+    ))
+}

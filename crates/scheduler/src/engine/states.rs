@@ -1,0 +1,164 @@
+//! What a caller is told of how its request stands: the newest, and no more often than it listens.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
+
+use gogrid_units::Moment;
+
+use crate::generation::Event;
+use crate::pause::{Stop, are_alike};
+
+/// The place of a request's channel for an event about how it stands. The engine puts one in, the
+/// caller takes it out, and the engine hears of that if it has a newer one.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct StatePlace(Arc<AtomicU8>);
+
+const FREE: u8 = 0;
+const TAKEN: u8 = 1;
+/// Taken, while a newer event waits for it.
+const WANTED: u8 = 2;
+
+impl StatePlace {
+    /// Takes the place, or asks to hear when it is free; says whether it was taken.
+    fn take(&self) -> bool {
+        let freed_meanwhile =
+            self.0
+                .compare_exchange(TAKEN, WANTED, Ordering::SeqCst, Ordering::SeqCst);
+        match freed_meanwhile {
+            Ok(_) | Err(WANTED) => false,
+            // The engine alone takes it.
+            Err(_) => {
+                self.0.store(TAKEN, Ordering::SeqCst);
+                true
+            }
+        }
+    }
+
+    /// The caller has taken an event; says whether a newer one waits if it was one of these.
+    pub(crate) fn free(&self, taken: &Event) -> bool {
+        let is_state = matches!(
+            taken,
+            Event::Queued { .. } | Event::Paused { .. } | Event::Resumed
+        );
+        is_state && self.0.swap(FREE, Ordering::SeqCst) == WANTED
+    }
+}
+
+/// How one request stands, and what of that its caller knows.
+#[derive(Debug, Default)]
+pub(super) struct States {
+    place: StatePlace,
+    /// The place in the queue, and what is known of it.
+    queued: Option<usize>,
+    told_queued: Option<usize>,
+    stop: Option<Stop>,
+    told_stop: Option<Stop>,
+}
+
+impl States {
+    pub(super) fn new(place: StatePlace) -> Self {
+        Self {
+            place,
+            ..Self::default()
+        }
+    }
+
+    /// It waits in this place of the queue, or has started.
+    pub(super) fn stands(&mut self, queued: Option<usize>) {
+        self.queued = queued;
+    }
+
+    /// Work is stopped, or goes on.
+    pub(super) fn stops(&mut self, stop: Option<&Stop>) {
+        if !are_alike(self.stop.as_ref(), stop) {
+            self.stop = stop.cloned();
+        }
+    }
+
+    /// The event to tell, if there is one and a place for it.
+    pub(super) fn next(&mut self, now: Moment) -> Option<Event> {
+        let is_news = self.queued.is_some() && self.queued != self.told_queued;
+        let stop_is_news = !are_alike(self.stop.as_ref(), self.told_stop.as_ref());
+        if !(is_news || stop_is_news) || !self.place.take() {
+            return None;
+        }
+        if let Some(position) = self.queued.filter(|_| is_news) {
+            self.told_queued = self.queued;
+            return Some(Event::Queued { position });
+        }
+        self.told_stop = self.stop.clone();
+        Some(match &self.stop {
+            None => Event::Resumed,
+            Some(stop) => Event::Paused {
+                reason: stop.reason.clone(),
+                left: stop.left(now),
+            },
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use gogrid_governor::Reason;
+
+    use super::*;
+
+    fn paused(reason: Reason) -> Stop {
+        Stop {
+            reason,
+            until: Some(Moment(3_000_000_000)),
+        }
+    }
+
+    #[test]
+    fn the_newest_is_told_when_the_last_was_taken() {
+        let place = StatePlace::default();
+        let mut states = States::new(place.clone());
+        let now = Moment(1_000_000_000);
+        states.stands(Some(5));
+        let first = states.next(now).expect("it is news");
+        assert_eq!(first, Event::Queued { position: 5 });
+        for position in [4, 3, 2] {
+            states.stands(Some(position));
+            assert_eq!(states.next(now), None, "the place is taken");
+        }
+        assert!(place.free(&first), "a newer one waits");
+        let second = states.next(now).expect("it is news");
+        assert_eq!(second, Event::Queued { position: 2 });
+        assert!(!place.free(&second), "the caller knows the newest");
+        assert_eq!(states.next(now), None);
+    }
+
+    #[test]
+    fn a_stop_that_was_over_before_it_was_told_is_not_told() {
+        let place = StatePlace::default();
+        let mut states = States::new(place.clone());
+        let now = Moment(1_000_000_000);
+        states.stops(Some(&paused(Reason::Schedule)));
+        let first = states.next(now).expect("it is news");
+        let left = Some(Duration::from_secs(2));
+        let reason = Reason::Schedule;
+        assert_eq!(first, Event::Paused { reason, left });
+        states.stops(None);
+        states.stops(Some(&paused(Reason::Schedule)));
+        assert!(!place.free(&first));
+        assert_eq!(states.next(now), None);
+        states.stops(None);
+        assert_eq!(states.next(now), Some(Event::Resumed));
+    }
+
+    #[test]
+    fn other_events_free_no_place() {
+        let place = StatePlace::default();
+        let mut states = States::new(place.clone());
+        states.stands(Some(0));
+        assert!(states.next(Moment(0)).is_some());
+        states.stops(Some(&Stop::by_hand()));
+        assert_eq!(states.next(Moment(0)), None);
+        assert!(!place.free(&Event::Started { cached_tokens: 0 }));
+        assert_eq!(states.next(Moment(0)), None);
+        assert!(place.free(&Event::Queued { position: 0 }));
+    }
+}

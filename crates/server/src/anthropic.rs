@@ -1,0 +1,133 @@
+//! Anthropic's protocol: `/v1/messages` and `/v1/messages/count_tokens`.
+
+mod body;
+mod stream;
+
+use std::sync::Arc;
+
+use axum::Extension;
+use axum::body::Body as HttpBody;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use corpgrid_scheduler::{Figures, Finish, Prompt};
+use serde_json::{Value, json};
+use tokio::task::spawn_blocking;
+
+use crate::answer::{End, WholeChoice, begin, whole};
+use crate::body::{Protocol, json_response, read_json};
+use crate::error::ApiError;
+use crate::keys::KeyOwner;
+use crate::openai::gogrid_figures;
+use crate::shared::Shared;
+use crate::sse::respond;
+use body::MessagesBody;
+use stream::MessagesShape;
+
+/// `POST /v1/messages`.
+pub(crate) async fn messages(
+    State(shared): State<Arc<Shared>>,
+    Extension(owner): Extension<KeyOwner>,
+    headers: HeaderMap,
+    body: HttpBody,
+) -> Response {
+    let answered = async {
+        let body: MessagesBody = read_json(body).await?;
+        let streams = body.stream.unwrap_or(false);
+        let ask = body.ask(&shared, owner, &headers)?;
+        let id = format!("msg_{}", shared.request_id());
+        let model = shared.model_name(&ask.model);
+        if streams {
+            let shape = MessagesShape::new(id, model);
+            return Ok(respond(Arc::clone(&shared), ask, shape).await);
+        }
+        let stops = ask.sampling.stop.clone();
+        let whole = whole(begin(Arc::clone(&shared), ask).await?, 1).await?;
+        let choice = whole.choices.into_iter().next().unwrap_or_default();
+        Ok(json_response(&message_value(&id, &model, &choice, &stops)))
+    };
+    answered
+        .await
+        .unwrap_or_else(|error| Protocol::Anthropic.error(&error))
+}
+
+/// `POST /v1/messages/count_tokens`.
+pub(crate) async fn count_tokens(
+    State(shared): State<Arc<Shared>>,
+    Extension(owner): Extension<KeyOwner>,
+    headers: HeaderMap,
+    body: HttpBody,
+) -> Response {
+    let answered = async {
+        let body: MessagesBody = read_json(body).await?;
+        let ask = body.ask(&shared, owner, &headers)?;
+        let name = shared.model_name(&ask.model);
+        let model = shared.models.lend(&name).await?;
+        let Prompt::Chat(conversation) = ask.prompt else {
+            return Err(ApiError::internal("a conversation is what messages are"));
+        };
+        let counted = spawn_blocking(move || {
+            let text = model.pipeline.render_chat(&conversation)?;
+            model.pipeline.tokenize(&text, true)
+        });
+        let ids = counted
+            .await
+            .map_err(|panic| ApiError::internal(panic.to_string()))??;
+        Ok(json_response(&json!({"input_tokens": ids.len()})))
+    };
+    answered
+        .await
+        .unwrap_or_else(|error| Protocol::Anthropic.error(&error))
+}
+
+/// Anthropic's name of an end.
+fn stop_reason(end: &End) -> &'static str {
+    match end.finish {
+        Finish::Length => "max_tokens",
+        _ if end.called => "tool_use",
+        Finish::StopString => "stop_sequence",
+        _ => "end_turn",
+    }
+}
+
+fn usage(figures: &Figures) -> Value {
+    json!({
+        "input_tokens": figures.prompt_tokens - figures.cached_tokens,
+        "cache_read_input_tokens": figures.cached_tokens,
+        "cache_creation_input_tokens": 0,
+        "output_tokens": figures.generated_tokens,
+        "gogrid": gogrid_figures(figures),
+    })
+}
+
+fn message_value(id: &str, model: &str, choice: &WholeChoice, stops: &[String]) -> Value {
+    let mut content = Vec::new();
+    if !choice.reasoning.is_empty() {
+        content.push(json!({"type": "thinking", "thinking": choice.reasoning, "signature": ""}));
+    }
+    if !choice.text.is_empty() || choice.calls.is_empty() {
+        content.push(json!({"type": "text", "text": choice.text}));
+    }
+    for call in &choice.calls {
+        // What the model wrote is not always JSON.
+        let input = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!(call.arguments));
+        content.push(json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input}));
+    }
+    let reason = choice.end.as_ref().map_or("end_turn", stop_reason);
+    // Which of several stop strings it was is not told; of one it is known.
+    let met = match (reason, stops) {
+        ("stop_sequence", [only]) => json!(only),
+        _ => Value::Null,
+    };
+    let figures = choice.end.map(|end| end.figures).unwrap_or_default();
+    json!({
+        "id": id,
+        "type": "message",
+        "role": "assistant",
+        "model": model,
+        "content": content,
+        "stop_reason": reason,
+        "stop_sequence": met,
+        "usage": usage(&figures),
+    })
+}

@@ -1,0 +1,244 @@
+use axum::http::HeaderMap;
+use corpgrid_scheduler::{Content, Conversation, Message, Part, Prompt, Sampling, ToolCall};
+use serde::Deserialize;
+use serde_json::{Map, Value, json};
+
+use crate::ask::{Ask, Terms, TokensWanted, seed};
+use crate::error::ApiError;
+use crate::keys::KeyOwner;
+use crate::limits::CALLS_MAX;
+use crate::reading::{ToolChoice, tool_choice};
+use crate::shared::Shared;
+
+/// What `/v1/messages` takes. What is not named here is left out.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+pub(super) struct MessagesBody {
+    model: Option<String>,
+    messages: Vec<TurnBody>,
+    system: Option<Blocks>,
+    max_tokens: Option<usize>,
+    stop_sequences: Option<Vec<String>>,
+    pub(super) stream: Option<bool>,
+    temperature: Option<f32>,
+    top_p: Option<f32>,
+    top_k: Option<i64>,
+    tools: Option<Vec<ToolBody>>,
+    tool_choice: Option<Value>,
+    thinking: Option<Value>,
+    service_tier: Option<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct TurnBody {
+    role: String,
+    content: Blocks,
+}
+
+/// One text, or blocks.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+enum Blocks {
+    Text(String),
+    Blocks(Vec<Block>),
+}
+
+impl Default for Blocks {
+    fn default() -> Self {
+        Self::Text(String::new())
+    }
+}
+
+/// A block of some kind.
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct Block {
+    #[serde(rename = "type")]
+    kind: String,
+    text: Option<String>,
+    thinking: Option<String>,
+    id: Option<String>,
+    name: Option<String>,
+    input: Option<Value>,
+    tool_use_id: Option<String>,
+    content: Option<Box<Blocks>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct ToolBody {
+    name: String,
+    description: Option<String>,
+    input_schema: Option<Value>,
+}
+
+impl MessagesBody {
+    /// What is wanted, in our words.
+    pub(super) fn ask(
+        self,
+        shared: &Shared,
+        owner: KeyOwner,
+        headers: &HeaderMap,
+    ) -> Result<Ask, ApiError> {
+        let plain = Sampling::default();
+        let sampling = Sampling {
+            temperature: self.temperature.unwrap_or(1.0),
+            top_p: self.top_p.unwrap_or(plain.top_p),
+            top_k: self
+                .top_k
+                .and_then(|k| usize::try_from(k).ok())
+                .unwrap_or(0),
+            seed: seed(None),
+            stop: self.stop_sequences.clone().unwrap_or_default(),
+            ..plain
+        };
+        // `standard_only` and `auto` are Anthropic's; ours are the same as everywhere.
+        let tier = self
+            .service_tier
+            .as_deref()
+            .filter(|tier| *tier != "standard_only");
+        let terms = Terms::new(owner, headers, tier, shared.options.deadline)?;
+        let tokens = self
+            .max_tokens
+            .map_or(TokensWanted::Default, TokensWanted::Exactly);
+        Ok(Ask {
+            model: self.model.clone().unwrap_or_default(),
+            tokens,
+            sampling,
+            choices: 1,
+            log_probs: None,
+            form: None,
+            tool_choice: self.choice()?,
+            calls_max: match self.is_parallel() {
+                true => CALLS_MAX,
+                false => 1,
+            },
+            terms,
+            prompt: Prompt::Chat(self.conversation()?),
+        })
+    }
+
+    /// Anthropic names a tool beside the kind of choice.
+    fn choice(&self) -> Result<ToolChoice, ApiError> {
+        tool_choice(self.tool_choice.as_ref())
+    }
+
+    fn is_parallel(&self) -> bool {
+        let choice = self.tool_choice.as_ref();
+        choice.is_none_or(|choice| choice["disable_parallel_tool_use"] != true)
+    }
+
+    fn conversation(self) -> Result<Conversation, ApiError> {
+        let mut messages = Vec::new();
+        if let Some(system) = self.system {
+            messages.push(Message::system(system.content("system")?));
+        }
+        if self.messages.is_empty() {
+            let problem = "there is none; at least one message is needed";
+            return Err(ApiError::bad("messages", problem));
+        }
+        for (at, turn) in self.messages.into_iter().enumerate() {
+            turn.read(&format!("messages[{at}]"), &mut messages)?;
+        }
+        let thinks = self
+            .thinking
+            .as_ref()
+            .map(|thinking| thinking["type"] == "enabled");
+        let arguments = thinks.map(|thinks| ("enable_thinking".to_owned(), json!(thinks)));
+        Ok(Conversation {
+            messages,
+            tools: self
+                .tools
+                .unwrap_or_default()
+                .into_iter()
+                .map(ToolBody::read)
+                .collect(),
+            arguments: arguments.into_iter().collect::<Map<_, _>>(),
+            ..Conversation::default()
+        })
+    }
+}
+
+impl Blocks {
+    /// Blocks that must all be text.
+    fn content(self, field: &str) -> Result<Content, ApiError> {
+        match self {
+            Self::Text(text) => Ok(Content::Text(text)),
+            Self::Blocks(blocks) => {
+                let numbered = blocks.into_iter().enumerate();
+                let parts = numbered.map(|(at, block)| block.text(&format!("{field}[{at}]")));
+                Ok(Content::Parts(parts.collect::<Result<_, _>>()?))
+            }
+        }
+    }
+}
+
+impl Block {
+    fn text(self, field: &str) -> Result<Part, ApiError> {
+        match (self.kind.as_str(), self.text) {
+            ("text", Some(text)) => Ok(Part::Text(text)),
+            ("text", None) => Err(ApiError::bad(field, "has no text")),
+            (kind, _) => Err(ApiError::unsupported(
+                field,
+                &format!("a block of type {kind:?}"),
+            )),
+        }
+    }
+}
+
+impl TurnBody {
+    /// A turn becomes one message, and one more for each result of a tool in it, which come first.
+    fn read(self, field: &str, into: &mut Vec<Message>) -> Result<(), ApiError> {
+        if !["user", "assistant", "system"].contains(&self.role.as_str()) {
+            let problem = format!("{:?}; must be user or assistant", self.role);
+            return Err(ApiError::bad(format!("{field}.role"), problem));
+        }
+        let blocks = match self.content {
+            Blocks::Text(text) => {
+                into.push(Message::new(self.role, text));
+                return Ok(());
+            }
+            Blocks::Blocks(blocks) => blocks,
+        };
+        let mut message = Message::new(self.role, "");
+        let mut parts = Vec::new();
+        for (at, block) in blocks.into_iter().enumerate() {
+            let field = format!("{field}.content[{at}]");
+            match block.kind.as_str() {
+                "tool_result" => {
+                    let content = block.content.map(|content| *content).unwrap_or_default();
+                    let id = block.tool_use_id.unwrap_or_default();
+                    into.push(Message::tool(id, content.content(&field)?));
+                }
+                "tool_use" => message.tool_calls.push(ToolCall {
+                    id: block.id.unwrap_or_default(),
+                    name: block.name.unwrap_or_default(),
+                    arguments: block.input.unwrap_or_else(|| json!({})),
+                }),
+                "thinking" => message.reasoning = block.thinking,
+                "redacted_thinking" => {}
+                _ => parts.push(block.text(&field)?),
+            }
+        }
+        if !parts.is_empty() || !message.tool_calls.is_empty() {
+            message.content = Content::Parts(parts);
+            into.push(message);
+        }
+        Ok(())
+    }
+}
+
+impl ToolBody {
+    /// As templates expect a tool.
+    fn read(self) -> Value {
+        let mut function = json!({"name": self.name});
+        if let Some(description) = self.description {
+            function["description"] = json!(description);
+        }
+        function["parameters"] = self
+            .input_schema
+            .unwrap_or_else(|| json!({"type": "object"}));
+        json!({"type": "function", "function": function})
+    }
+}

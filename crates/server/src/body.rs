@@ -1,0 +1,177 @@
+//! Bodies in and out: bounded reading, and an error in each protocol's shape.
+
+use axum::body::{Body, to_bytes};
+use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::{HeaderValue, StatusCode};
+use axum::response::{IntoResponse, Response};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use crate::error::ApiError;
+use crate::limits::{BODY_BYTES_MAX, BODY_TIMEOUT, RETRY_AFTER_PATIENCE};
+
+/// Whose shape errors have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Protocol {
+    OpenAi,
+    Anthropic,
+    Ollama,
+}
+
+impl Protocol {
+    /// By the path that was asked for.
+    pub(crate) fn of_path(path: &str) -> Self {
+        match path {
+            path if path.starts_with("/api/") => Self::Ollama,
+            path if path.starts_with("/v1/messages") => Self::Anthropic,
+            _ => Self::OpenAi,
+        }
+    }
+
+    /// What an error is written as.
+    pub(crate) fn error_value(self, error: &ApiError) -> Value {
+        match self {
+            Self::OpenAi => json!({"error": {
+                "message": error.message,
+                "type": error.kind,
+                "param": error.param,
+                "code": error.code,
+            }}),
+            Self::Anthropic => json!({"type": "error", "error": {
+                "type": anthropic_kind(error.status),
+                "message": error.message,
+            }}),
+            Self::Ollama => json!({"error": error.message}),
+        }
+    }
+
+    /// The answer that says what went wrong, and when to come back.
+    pub(crate) fn error(self, error: &ApiError) -> Response {
+        let mut response = json_response(&self.error_value(error));
+        *response.status_mut() = error.status;
+        if let Some(after) = error.retry_after {
+            let headers = response.headers_mut();
+            let seconds = after.as_secs_f64().ceil().max(1.0) as u64;
+            headers.insert(RETRY_AFTER, HeaderValue::from(seconds));
+            if after > RETRY_AFTER_PATIENCE {
+                // Some clients would sleep for as long as they are told.
+                headers.insert("x-should-retry", HeaderValue::from_static("false"));
+            }
+        }
+        response
+    }
+}
+
+/// Anthropic's names of errors.
+fn anthropic_kind(status: StatusCode) -> &'static str {
+    match status.as_u16() {
+        400 => "invalid_request_error",
+        401 => "authentication_error",
+        403 => "permission_error",
+        404 => "not_found_error",
+        413 => "request_too_large",
+        429 => "rate_limit_error",
+        503 => "overloaded_error",
+        _ => "api_error",
+    }
+}
+
+/// A value as the body of an answer.
+pub(crate) fn json_response(value: &impl Serialize) -> Response {
+    let written = serde_json::to_vec(value).expect("plain data with text for keys");
+    let kind = [(CONTENT_TYPE, HeaderValue::from_static("application/json"))];
+    (kind, written).into_response()
+}
+
+/// A request's body as JSON of this shape. Fields that are not known are left out; one of another type
+/// is an error that names it.
+pub(crate) async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    let read = timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await;
+    let Ok(read) = read else {
+        let status = StatusCode::REQUEST_TIMEOUT;
+        let message = "the body of the request did not arrive in time";
+        return Err(ApiError::new(status, "invalid_request_error", message));
+    };
+    let bytes = read.map_err(|problem| {
+        let message =
+            format!("the body cannot be read, or is over {BODY_BYTES_MAX} bytes: {problem}");
+        ApiError::new(
+            StatusCode::PAYLOAD_TOO_LARGE,
+            "invalid_request_error",
+            message,
+        )
+    })?;
+    parse_json(&bytes)
+}
+
+pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut source = serde_json::Deserializer::from_slice(bytes);
+    let parsed = serde_path_to_error::deserialize(&mut source).map_err(|error| {
+        let path = error.path().to_string();
+        let problem = error.into_inner().to_string();
+        let path = if path == "." { String::new() } else { path };
+        ApiError::bad(path, problem)
+    })?;
+    source
+        .end()
+        .map_err(|problem| ApiError::bad("", format!("after the JSON value: {problem}")))?;
+    Ok(parsed)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use serde::Deserialize;
+
+    use super::*;
+
+    #[derive(Debug, Deserialize, PartialEq)]
+    struct Asked {
+        n: Option<u32>,
+        parts: Option<Vec<String>>,
+    }
+
+    #[test]
+    fn unknown_fields_are_left_out_and_wrong_types_named() {
+        let asked: Asked = parse_json(br#"{"n": 3, "other": {}}"#).unwrap();
+        assert_eq!(
+            asked,
+            Asked {
+                n: Some(3),
+                parts: None
+            }
+        );
+        let wrong = |text: &str| parse_json::<Asked>(text.as_bytes()).unwrap_err();
+        assert_eq!(wrong(r#"{"n": "x"}"#).param.as_deref(), Some("n"));
+        assert_eq!(
+            wrong(r#"{"parts": ["a", 1]}"#).param.as_deref(),
+            Some("parts[1]")
+        );
+        for broken in ["", "{", "{}x", "[]"] {
+            let error = wrong(broken);
+            assert_eq!(
+                (error.status, error.param),
+                (StatusCode::BAD_REQUEST, None),
+                "{broken}"
+            );
+        }
+    }
+
+    #[test]
+    fn an_error_says_when_to_come_back_and_that_waiting_is_of_no_use() {
+        let mut error = ApiError::draining();
+        let header = |error: &ApiError, name: &str| {
+            let response = Protocol::OpenAi.error(error);
+            let value = response.headers().get(name).cloned();
+            value.map(|value| value.to_str().unwrap().to_owned())
+        };
+        error.retry_after = Some(Duration::from_millis(1500));
+        assert_eq!(header(&error, "retry-after").as_deref(), Some("2"));
+        assert_eq!(header(&error, "x-should-retry"), None);
+        error.retry_after = Some(Duration::from_secs(3600));
+        assert_eq!(header(&error, "x-should-retry").as_deref(), Some("false"));
+    }
+}

@@ -1,0 +1,124 @@
+//! Vectors of texts.
+
+use futures_util::future::try_join_all;
+use serde_json::Value;
+use tokio::task::spawn_blocking;
+
+use crate::error::ApiError;
+use crate::limits::TEXTS_MAX;
+use crate::models::Lent;
+
+/// The texts that vectors are wanted of.
+pub(crate) type Texts = Vec<TextOrIds>;
+
+/// A text, or its tokens.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum TextOrIds {
+    Text(String),
+    Ids(Vec<u32>),
+}
+
+/// The vectors, of length one each, in the order of the texts.
+pub(crate) struct Embedded {
+    pub(crate) vectors: Vec<Vec<f32>>,
+    /// Of all texts.
+    pub(crate) tokens: usize,
+}
+
+/// One text or list of ids, or several.
+pub(crate) fn texts(value: Option<&Value>, field: &str) -> Result<Texts, ApiError> {
+    let wrong = || ApiError::bad(field, "must be a text, token ids, or a list of either");
+    let one = |value: &Value| match value {
+        Value::String(text) => Some(TextOrIds::Text(text.clone())),
+        Value::Array(ids) => {
+            let ids = ids.iter().map(|id| u32::try_from(id.as_u64()?).ok());
+            Some(TextOrIds::Ids(ids.collect::<Option<_>>()?))
+        }
+        _ => None,
+    };
+    let texts = match value {
+        None | Some(Value::Null) => return Err(ApiError::bad(field, "is missing")),
+        Some(Value::Array(list)) if list.first().is_none_or(|first| !first.is_number()) => {
+            let all = list.iter().map(one).collect::<Option<Vec<_>>>();
+            all.ok_or_else(wrong)?
+        }
+        Some(value) => vec![one(value).ok_or_else(wrong)?],
+    };
+    match texts.len() {
+        1..=TEXTS_MAX => Ok(texts),
+        many => Err(ApiError::bad(
+            field,
+            format!("{many} texts; 1 to {TEXTS_MAX} can be sent"),
+        )),
+    }
+}
+
+/// The vectors of texts, by a model that is made for it.
+pub(crate) async fn embed(model: &Lent, texts: Texts) -> Result<Embedded, ApiError> {
+    let Some(pooling) = model.pipeline.model().pooling() else {
+        let problem = format!("{} is a model for text and makes no vectors", model.name);
+        return Err(ApiError::bad("model", problem).coded("unsupported"));
+    };
+    let again = model.again();
+    let tokenized = spawn_blocking(move || {
+        let ids = texts.into_iter().map(|text| match text {
+            TextOrIds::Ids(ids) => Ok(ids),
+            TextOrIds::Text(text) => again.pipeline.tokenize(&text, true),
+        });
+        ids.collect::<Result<Vec<_>, _>>()
+    });
+    let all = tokenized
+        .await
+        .map_err(|panic| ApiError::internal(panic.to_string()))??;
+    let tokens = all.iter().map(Vec::len).sum();
+    let vectors = all
+        .into_iter()
+        .map(|ids| model.pipeline.embed(ids, pooling));
+    let mut vectors = try_join_all(vectors).await?;
+    vectors.iter_mut().for_each(|vector| normalise(vector));
+    Ok(Embedded { vectors, tokens })
+}
+
+/// Makes a vector's length one; one of zeros stays so.
+fn normalise(vector: &mut [f32]) {
+    let square: f64 = vector.iter().map(|value| f64::from(*value).powi(2)).sum();
+    if square > 0.0 {
+        let length = square.sqrt();
+        for value in vector {
+            *value = (f64::from(*value) / length) as f32;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn texts_come_in_four_shapes() {
+        let text = |text: &str| TextOrIds::Text(text.to_owned());
+        let read = |value: Value| texts(Some(&value), "input").map_err(|error| error.message);
+        assert_eq!(read(json!("a")), Ok(vec![text("a")]));
+        assert_eq!(read(json!(["a", "b"])), Ok(vec![text("a"), text("b")]));
+        assert_eq!(read(json!([1, 2])), Ok(vec![TextOrIds::Ids(vec![1, 2])]));
+        assert_eq!(
+            read(json!([[1], "b"])),
+            Ok(vec![TextOrIds::Ids(vec![1]), text("b")])
+        );
+        for wrong in [json!(1), json!([-1]), json!([null]), json!([]), json!({})] {
+            assert!(read(wrong.clone()).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn vectors_have_length_one() {
+        let mut vector = [3.0, 4.0];
+        normalise(&mut vector);
+        assert_eq!(vector, [0.6, 0.8]);
+        let mut zero = [0.0; 2];
+        normalise(&mut zero);
+        assert_eq!(zero, [0.0; 2]);
+    }
+}

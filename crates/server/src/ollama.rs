@@ -1,0 +1,217 @@
+//! Ollama's protocol: `/api/…`, streamed as lines of JSON.
+
+mod body;
+mod lists;
+mod stream;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::Body as HttpBody;
+use axum::extract::State;
+use axum::http::HeaderMap;
+use axum::response::Response;
+use corpgrid_scheduler::{Figures, Finish};
+use serde::Deserialize;
+use serde_json::{Value, json};
+
+use crate::answer::{End, WholeChoice, begin, whole};
+use crate::ask::Ask;
+use crate::body::{Protocol, json_response, read_json};
+use crate::embedding::{self, texts};
+use crate::error::ApiError;
+use crate::keys::KeyOwner;
+use crate::shared::{Shared, rfc3339_now};
+use crate::sse::respond;
+use body::{ChatBody, GenerateBody, Load};
+use stream::OllamaShape;
+
+pub(crate) use lists::{ps, show, tags, version};
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(default)]
+struct EmbedBody {
+    model: String,
+    input: Option<Value>,
+}
+
+/// `POST /api/embed`.
+pub(crate) async fn embed(State(shared): State<Arc<Shared>>, body: HttpBody) -> Response {
+    let answered = async {
+        let body: EmbedBody = read_json(body).await?;
+        let texts = texts(body.input.as_ref(), "input")?;
+        let model = shared.models.lend(&shared.model_name(&body.model)).await?;
+        let embedded = embedding::embed(&model, texts).await?;
+        Ok(json_response(&json!({
+            "model": body.model,
+            "embeddings": embedded.vectors,
+            "prompt_eval_count": embedded.tokens,
+        })))
+    };
+    answered
+        .await
+        .unwrap_or_else(|error: ApiError| Protocol::Ollama.error(&error))
+}
+
+/// Which of the two ways of asking: they differ in the name of the text.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    Chat,
+    Generate,
+}
+
+/// `POST /api/chat`.
+pub(crate) async fn chat(
+    State(shared): State<Arc<Shared>>,
+    Extension(owner): Extension<KeyOwner>,
+    headers: HeaderMap,
+    body: HttpBody,
+) -> Response {
+    let answered = async {
+        let body: ChatBody = read_json(body).await?;
+        let streams = body.stream.unwrap_or(true);
+        match body.load() {
+            Some(load) => loaded(&shared, load, Way::Chat).await,
+            None => {
+                answer(
+                    &shared,
+                    body.ask(&shared, owner, &headers)?,
+                    (Way::Chat, streams),
+                )
+                .await
+            }
+        }
+    };
+    answered
+        .await
+        .unwrap_or_else(|error| Protocol::Ollama.error(&error))
+}
+
+/// `POST /api/generate`.
+pub(crate) async fn generate(
+    State(shared): State<Arc<Shared>>,
+    Extension(owner): Extension<KeyOwner>,
+    headers: HeaderMap,
+    body: HttpBody,
+) -> Response {
+    let answered = async {
+        let body: GenerateBody = read_json(body).await?;
+        let streams = body.stream.unwrap_or(true);
+        match body.load() {
+            Some(load) => loaded(&shared, load, Way::Generate).await,
+            None => {
+                let ask = body.ask(&shared, owner, &headers)?;
+                answer(&shared, ask, (Way::Generate, streams)).await
+            }
+        }
+    };
+    answered
+        .await
+        .unwrap_or_else(|error| Protocol::Ollama.error(&error))
+}
+
+async fn answer(
+    shared: &Arc<Shared>,
+    ask: Ask,
+    (way, streams): (Way, bool),
+) -> Result<Response, ApiError> {
+    let model = ask.model.clone();
+    if streams {
+        let shape = OllamaShape::new(way, model);
+        return Ok(respond(Arc::clone(shared), ask, shape).await);
+    }
+    let whole = whole(begin(Arc::clone(shared), ask).await?, 1).await?;
+    let choice = whole.choices.into_iter().next().unwrap_or_default();
+    Ok(json_response(&whole_value(way, &model, &choice)))
+}
+
+/// A request without a prompt opens its model, or closes it.
+async fn loaded(shared: &Arc<Shared>, load: Load, way: Way) -> Result<Response, ApiError> {
+    let name = shared.model_name(&load.model);
+    let closes = load.keep_alive == Some(Some(Duration::ZERO));
+    let reason = match closes {
+        true => {
+            shared.models.close_soon(&name);
+            "unload"
+        }
+        false => {
+            let model = shared.models.lend(&name).await?;
+            if let Some(keep_alive) = load.keep_alive {
+                model.keep_alive(keep_alive);
+            }
+            "load"
+        }
+    };
+    let mut value = line(way, &load.model, &json!(""));
+    value["done"] = json!(true);
+    value["done_reason"] = json!(reason);
+    Ok(json_response(&value))
+}
+
+/// A line with this text.
+fn line(way: Way, model: &str, text: &Value) -> Value {
+    let mut line = json!({"model": model, "created_at": rfc3339_now()});
+    match way {
+        Way::Chat => line["message"] = json!({"role": "assistant", "content": text}),
+        Way::Generate => line["response"] = text.clone(),
+    }
+    line["done"] = json!(false);
+    line
+}
+
+/// Where thoughts stand in a line.
+fn set_thinking(way: Way, line: &mut Value, thoughts: &str) {
+    match way {
+        Way::Chat => line["message"]["thinking"] = json!(thoughts),
+        Way::Generate => line["thinking"] = json!(thoughts),
+    }
+}
+
+/// A call as Ollama has it: its arguments are JSON, not text.
+fn call_value(name: &str, arguments: &str) -> Value {
+    let arguments = serde_json::from_str(arguments).unwrap_or_else(|_| json!(arguments));
+    json!({"function": {"name": name, "arguments": arguments}})
+}
+
+/// The figures of the last line, in nanoseconds.
+fn put_figures(line: &mut Value, end: &End) {
+    let Figures {
+        prompt_tokens,
+        generated_tokens,
+        queue_s,
+        prefill_s,
+        decode_s,
+        ..
+    } = end.figures;
+    let nanoseconds = |seconds: f64| Duration::from_secs_f64(seconds.max(0.0)).as_nanos() as u64;
+    line["done"] = json!(true);
+    line["done_reason"] = json!(match end.finish {
+        Finish::Length => "length",
+        _ => "stop",
+    });
+    line["total_duration"] = json!(nanoseconds(queue_s + prefill_s + decode_s));
+    line["load_duration"] = json!(nanoseconds(queue_s));
+    line["prompt_eval_count"] = json!(prompt_tokens);
+    line["prompt_eval_duration"] = json!(nanoseconds(prefill_s));
+    line["eval_count"] = json!(generated_tokens);
+    line["eval_duration"] = json!(nanoseconds(decode_s));
+}
+
+fn whole_value(way: Way, model: &str, choice: &WholeChoice) -> Value {
+    let mut value = line(way, model, &json!(choice.text));
+    if !choice.reasoning.is_empty() {
+        set_thinking(way, &mut value, &choice.reasoning);
+    }
+    if !choice.calls.is_empty() && way == Way::Chat {
+        let calls = choice
+            .calls
+            .iter()
+            .map(|call| call_value(&call.name, &call.arguments));
+        value["message"]["tool_calls"] = calls.collect();
+    }
+    if let Some(end) = &choice.end {
+        put_figures(&mut value, end);
+    }
+    value
+}

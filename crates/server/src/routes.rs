@@ -1,0 +1,76 @@
+//! Which path is whose.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::http::StatusCode;
+use axum::middleware::from_fn_with_state;
+use axum::response::Response;
+use axum::routing::{get, post};
+
+use crate::body::Protocol;
+use crate::error::ApiError;
+use crate::guard::guard;
+use crate::shared::Shared;
+use crate::{anthropic, board, ollama, openai, probes, responses};
+
+/// Every path of the server.
+pub(crate) fn routes(shared: Arc<Shared>) -> Router {
+    let open_ai = |router: Router<Arc<Shared>>, prefix: &str| {
+        let path = |tail: &str| format!("{prefix}{tail}");
+        router
+            .route(&path("/chat/completions"), post(openai::chat))
+            .route(&path("/completions"), post(openai::completions))
+            .route(&path("/embeddings"), post(openai::embeddings))
+            .route(&path("/responses"), post(responses::responses))
+            .route(&path("/models"), get(openai::models))
+            .route(&path("/models/{*id}"), get(openai::model))
+    };
+    // Some clients leave the version out.
+    let router = open_ai(open_ai(Router::new(), "/v1"), "");
+    router
+        .route("/v1/messages", post(anthropic::messages))
+        .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
+        .route("/api/chat", post(ollama::chat))
+        .route("/api/generate", post(ollama::generate))
+        .route("/api/embed", post(ollama::embed))
+        .route("/api/tags", get(ollama::tags))
+        .route("/api/ps", get(ollama::ps))
+        .route("/api/show", post(ollama::show))
+        .route("/api/version", get(ollama::version))
+        .route("/gogrid/status", get(board::status))
+        .route("/gogrid/history", get(board::history))
+        .route("/gogrid/settings", post(board::set))
+        .route("/gogrid/{order}", post(board::order))
+        .route("/tokenize", post(openai::tokenize))
+        .route("/detokenize", post(openai::detokenize))
+        .route("/tokenizer_info", get(openai::tokenizer_info))
+        .route("/health", get(probes::health))
+        .route("/v1/health", get(probes::health))
+        .route("/ready", get(probes::ready))
+        .route("/metrics", get(probes::metrics))
+        .route("/version", get(probes::version))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&shared), guard))
+        .with_state(shared)
+}
+
+async fn unknown(request: Request) -> Response {
+    let path = request.uri().path();
+    let message = format!("there is nothing at {} {path}", request.method());
+    let error = ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
+    Protocol::of_path(path).error(&error)
+}
+
+async fn wrong_method(request: Request) -> Response {
+    let path = request.uri().path();
+    let message = format!("{path} does not take {}", request.method());
+    let error = ApiError::new(
+        StatusCode::METHOD_NOT_ALLOWED,
+        "invalid_request_error",
+        message,
+    );
+    Protocol::of_path(path).error(&error)
+}
