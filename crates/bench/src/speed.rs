@@ -140,6 +140,8 @@ impl Bench<'_> {
 pub(crate) fn forced_request(prompt: Vec<u32>, forced: Vec<u32>) -> GenerateRequest {
     let mut request = GenerateRequest::new(Prompt::Ids(prompt), forced.len());
     request.continuation = Continuation::Forced(forced);
+    // A prompt that comes again is computed again.
+    request.cache_salt = None;
     request
 }
 

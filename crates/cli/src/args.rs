@@ -47,6 +47,8 @@ pub(crate) enum Command {
     Serve(ServeArgs),
     /// Show and change the limits of a running gogrid
     Limits(LimitsArgs),
+    /// Follow a running gogrid in the terminal
+    Top(TopArgs),
     /// Keep one processor busy until standard input closes
     #[command(hide = true)]
     Hog,
@@ -420,6 +422,16 @@ pub(crate) struct LimitsArgs {
     pub(crate) pid: Option<u32>,
     #[command(flatten)]
     pub(crate) json: JsonEverywhereArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct TopArgs {
+    /// The process meant, where several gogrids run
+    #[arg(long, value_name = "P")]
+    pub(crate) pid: Option<u32>,
+    /// Print what it would show as text, once
+    #[arg(long)]
+    pub(crate) once: bool,
 }
 
 #[derive(Debug, Args)]

@@ -4,7 +4,7 @@
 use std::future::poll_fn;
 use std::process;
 use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::task::Poll;
 use std::thread::Builder;
 use std::time::{Duration, Instant};
@@ -27,6 +27,9 @@ const ECHO_MAX: Duration = Duration::from_millis(300);
 /// A holder that was asked has so long to end.
 const END_MAX: Duration = Duration::from_secs(5);
 
+/// A little more than that, for a holder that was promised a time of its own.
+const END_SPARE: Duration = Duration::from_secs(10);
+
 /// The program's one listener to signals.
 #[derive(Clone)]
 pub(crate) struct Interrupt(Arc<Shared>);
@@ -37,6 +40,8 @@ struct Shared {
     waker: AtomicWaker,
     /// Whether the whole program was told to end, and not only what it does at the moment.
     must_end: AtomicBool,
+    /// How long the holder has, where that is more than usual.
+    patience: OnceLock<Duration>,
     /// When the holder was asked; none while nobody is. A lock, held for a copy: the thread that
     /// hears signals, the one that counts the time, and the holder take turns.
     asked_at: Mutex<Option<Instant>>,
@@ -66,6 +71,12 @@ impl Interrupt {
             .state
             .compare_exchange(UNWATCHED, WATCHED, order, order);
         InterruptGuard(Arc::clone(&self.0))
+    }
+
+    /// From here on a holder that is asked has so long to end, and a little more.
+    pub(crate) fn be_patient(&self, time: Duration) {
+        // The first to ask is the only one: a server runs until the program ends.
+        let _ = self.0.patience.set(time + END_SPARE);
     }
 
     /// What was asked for has ended, and the program goes on; false where it must end itself.
@@ -110,6 +121,10 @@ impl Shared {
         }
     }
 
+    fn end_max(&self) -> Duration {
+        self.patience.get().copied().unwrap_or(END_MAX)
+    }
+
     /// A waker is code of others, and this thread must hear the next signal.
     fn wake(&self) {
         let _ = contain(|| self.waker.wake());
@@ -125,7 +140,7 @@ impl Shared {
                     asked_at = woken.unwrap_or_else(PoisonError::into_inner);
                     continue;
                 }
-                Some(at) => END_MAX.saturating_sub(at.elapsed()),
+                Some(at) => self.end_max().saturating_sub(at.elapsed()),
             };
             if waited.is_zero() {
                 drop(asked_at);

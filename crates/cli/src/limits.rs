@@ -28,17 +28,25 @@ pub(crate) fn run(args: &LimitsArgs) -> anyhow::Result<()> {
     Ok(out::text(&table::table(pid, &view)?)?)
 }
 
-/// The process meant: the one named, or the only one there is.
-fn find(pid: Option<u32>) -> anyhow::Result<u32> {
+/// The processes that may be meant: the one named, or all there are. At least one.
+pub(crate) fn candidates(pid: Option<u32>) -> anyhow::Result<Vec<u32>> {
     if let Some(pid) = pid {
         return match is_running(PROGRAM, pid)? {
-            true => Ok(pid),
+            true => Ok(vec![pid]),
             false => Err(NotRunning::Not(pid).into()),
         };
     }
-    match &*running(PROGRAM)? {
+    let pids = running(PROGRAM)?;
+    match pids.is_empty() {
+        true => Err(NotRunning::None.into()),
+        false => Ok(pids),
+    }
+}
+
+/// The process meant: the one named, or the only one there is.
+pub(crate) fn find(pid: Option<u32>) -> anyhow::Result<u32> {
+    match &*candidates(pid)? {
         [pid] => Ok(*pid),
-        [] => Err(NotRunning::None.into()),
         several => {
             let several: Vec<_> = several.iter().map(ToString::to_string).collect();
             let problem = format!(

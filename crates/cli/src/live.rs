@@ -23,7 +23,7 @@ pub(crate) const PROGRAM: &str = "gogrid";
 
 /// An open pipeline under control from outside. Control ends before the pipeline does.
 pub(crate) struct Live {
-    house: LiveMachine,
+    _house: LiveMachine,
     /// The mode it was opened in.
     pub(crate) mode: Mode,
     pipeline: Arc<HeterogeneousPipeline>,
@@ -53,7 +53,7 @@ impl Live {
         Ok(Self {
             mode: house.mode,
             pipeline: Arc::clone(pipeline),
-            house,
+            _house: house,
         })
     }
 

@@ -27,6 +27,7 @@ mod serve;
 mod shelf;
 mod stream;
 mod tokenize;
+mod top;
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;
@@ -79,6 +80,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Bench(args) => bench::run(&args, &interrupt),
         Command::Serve(args) => serve::run(&args, &interrupt),
         Command::Limits(args) => limits::run(&args),
+        Command::Top(args) => top::run(&args, &interrupt),
         Command::Hog => gogrid_bench::spin(),
         Command::Foreground => bench::foreground(),
     }

@@ -4,7 +4,7 @@
 //! and only the thread that has the foreground waits for it.
 
 use std::borrow::Cow;
-use std::fmt::Display;
+use std::fmt::{self, Display};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
 use std::sync::LazyLock;
@@ -12,7 +12,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 use std::{backtrace, thread};
 
+use ratatui::crossterm::cursor::{Hide, Show};
+use ratatui::crossterm::execute;
+use ratatui::crossterm::terminal::{
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+};
 use serde::Serialize;
+use tracing::{Event, Subscriber};
+use tracing_subscriber::fmt::format::{Format, Full, Json, Writer};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, format};
+use tracing_subscriber::registry::LookupSpan;
 
 use crate::escape::escaped;
 use crate::notes::{Notes, write_error};
@@ -57,6 +66,29 @@ pub(crate) fn plain_line(line: &str) -> io::Result<()> {
 /// Writes `value` as one line of JSON.
 pub(crate) fn json(value: &impl Serialize) -> anyhow::Result<()> {
     Ok(line(&serde_json::to_string(value)?)?)
+}
+
+/// Whether standard output shows a screen of its own.
+static HAS_SCREEN: AtomicBool = AtomicBool::new(false);
+
+/// Standard output as a screen of its own, with single keys on standard input. What its cells hold must have
+/// been escaped before. [`close_screen`] gives the terminal back.
+pub(crate) fn open_screen() -> io::Result<io::Stdout> {
+    let mut screen = io::stdout();
+    // First, so that what follows is undone even if it fails midway.
+    HAS_SCREEN.store(true, Ordering::SeqCst);
+    enable_raw_mode()?;
+    execute!(screen, EnterAlternateScreen, Hide)?;
+    Ok(screen)
+}
+
+/// The terminal is as it was before the screen, if there is one.
+pub(crate) fn close_screen() {
+    if HAS_SCREEN.swap(false, Ordering::SeqCst) {
+        // A terminal that is gone needs nothing.
+        let _ = execute!(io::stdout(), LeaveAlternateScreen, Show);
+        let _ = disable_raw_mode();
+    }
 }
 
 fn write(text: &str) -> io::Result<()> {
@@ -147,16 +179,50 @@ impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Logs {
     }
 }
 
+/// Whether events are written as JSON.
+static IS_JSON: AtomicBool = AtomicBool::new(false);
+
+/// From here on events are lines of JSON, for a program that gathers them.
+pub(crate) fn log_as_json() {
+    IS_JSON.store(true, Ordering::Relaxed);
+}
+
+/// The two ways that events are written.
+struct LogShape {
+    text: Format<Full, ()>,
+    json: Format<Json>,
+}
+
+impl<S, N> FormatEvent<S, N> for LogShape
+where
+    S: Subscriber + for<'span> LookupSpan<'span>,
+    N: for<'writer> FormatFields<'writer> + 'static,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        match IS_JSON.load(Ordering::Relaxed) {
+            true => self.json.format_event(context, writer, event),
+            false => self.text.format_event(context, writer, event),
+        }
+    }
+}
+
 /// Has the library's events, and every panic, said on standard error, a line each, by a thread of its
 /// own.
 pub(crate) fn install() -> io::Result<()> {
     tracing_subscriber::fmt()
         .with_writer(Logs)
-        .without_time()
-        .with_target(false)
         .with_ansi(false)
         // It says that it failed in a way that panics where standard error is gone.
         .log_internal_errors(false)
+        .event_format(LogShape {
+            text: format().without_time().with_target(false).with_ansi(false),
+            json: format().json().flatten_event(true).with_target(false),
+        })
         .init();
     std::panic::set_hook(Box::new(note_panic));
     NOTES.start(|text| write_error(&shown(text)))
@@ -164,6 +230,8 @@ pub(crate) fn install() -> io::Result<()> {
 
 /// The thread that panics must unwind whether this is read or not: others wait for its end.
 fn note_panic(panic: &PanicHookInfo<'_>) {
+    // What is said on a screen of its own goes with it.
+    close_screen();
     let problem = panic.payload_as_str().unwrap_or("no message");
     let place = panic.location().map(|place| format!(" at {place}"));
     let place = place.unwrap_or_default();

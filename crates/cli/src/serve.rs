@@ -8,8 +8,8 @@ use corpgrid_scheduler::Options;
 use futures_executor::block_on;
 use gogrid_server::{Keys, ServeOptions, serve};
 
-use crate::args::ServeArgs;
-use crate::exit::{BadInput, Interrupted};
+use crate::args::{LogArg, ServeArgs};
+use crate::exit::BadInput;
 use crate::interrupt::Interrupt;
 use crate::live::LiveMachine;
 use crate::open::MachineSpec;
@@ -23,6 +23,11 @@ const KEY_VARIABLE: &str = "GOGRID_API_KEY";
 const DEFAULT_MODEL: &str = "smollm2-135m";
 
 pub(crate) fn run(args: &ServeArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    if args.log == LogArg::Json {
+        out::log_as_json();
+    }
+    // Each client has a socket.
+    let _ = gogrid_host::raise_open_files();
     let keys = keys(args.api_key_file.as_deref())?;
     let spec = MachineSpec::new(&args.machine)?;
     let asked = match args.models.is_empty() {
@@ -45,6 +50,7 @@ pub(crate) fn run(args: &ServeArgs, interrupt: &Interrupt) -> anyhow::Result<()>
         origins: args.origins.clone(),
         ..ServeOptions::new(args.listen, names[0].clone())
     };
+    interrupt.be_patient(options.drain);
     let watch = interrupt.watch();
     let serving = serve(options, Arc::clone(house.machine()), Arc::new(models))?;
     let address = serving.address();
@@ -64,7 +70,8 @@ pub(crate) fn run(args: &ServeArgs, interrupt: &Interrupt) -> anyhow::Result<()>
         "ending: no more requests are taken, and those that run go on for a while; once more ends at once",
     );
     serving.end();
-    Err(Interrupted.into())
+    // A server that was told to end and did is no failure.
+    Ok(())
 }
 
 /// The keys of the file, or the one of the environment.

@@ -1,4 +1,4 @@
-//! `gogrid limits` and `--limits`, with a gogrid that waits for a line of a chat. Pipes say when it
+//! `gogrid limits`, `gogrid top` and `--limits`, with a gogrid that waits for a line of a chat. Pipes say when it
 //! has come so far; nothing here waits for time to pass.
 #![allow(clippy::print_stderr, reason = "a test says that it is skipped")]
 #![cfg(unix)]
@@ -476,4 +476,55 @@ fn what_is_said_to_nobody_holds_up_no_limit() {
     drop(fills);
     drop(said);
     filling.join().unwrap();
+}
+
+#[test]
+fn a_running_gogrid_is_shown_once_as_text_with_the_reason_for_a_stop() {
+    let sandbox = Sandbox::new();
+    let chat = sandbox.chat(&["--mode", "aggressive"]);
+    let pid = chat.child.id().to_string();
+    let gogrid = |args: &[&str]| {
+        let output = sandbox.gogrid(args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(0), "{said}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let shown = gogrid(&["top", "--once"]);
+    assert!(shown.starts_with(&format!("gogrid {pid}")), "{shown}");
+    assert!(shown.contains("\nopen, up to "), "{shown}");
+    for part in [
+        "compute: ",
+        "memory system: ",
+        "weights ",
+        "0 running, 0 queued",
+    ] {
+        assert!(shown.contains(part), "{part:?} in {shown}");
+    }
+    gogrid(&["limits", "pause"]);
+    let shown = gogrid(&["top", "--once", "--pid", &pid]);
+    assert!(shown.contains("\nstopped: paused by hand\n"), "{shown}");
+    assert!(
+        shown.lines().all(|line| line.chars().count() <= 80),
+        "{shown}"
+    );
+    gogrid(&["limits", "resume"]);
+    chat.end();
+}
+
+#[test]
+fn without_a_terminal_or_a_process_it_says_so() {
+    let sandbox = Sandbox::new();
+    let check = |args: &[&str], code: i32, evidence: &str| {
+        let output = sandbox.gogrid(args).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains(evidence), "{said}");
+    };
+    check(&["top"], 2, "--once");
+    check(&["top", "--once"], 7, "no gogrid is running");
+    check(
+        &["top", "--once", "--pid", "1"],
+        7,
+        "process 1 is no gogrid",
+    );
 }

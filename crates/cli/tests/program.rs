@@ -57,6 +57,7 @@ fn the_help_is_as_written_down() {
         "limits set",
         "limits snooze",
         "limits move",
+        "top",
     ];
     for command in commands {
         let args: Vec<_> = command.split_whitespace().chain(["--help"]).collect();

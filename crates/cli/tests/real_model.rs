@@ -260,31 +260,38 @@ fn bench_reports_medians_under_their_names() {
     }
 }
 
-#[test]
-fn chat_answers_a_line_and_ends_when_told() {
-    let Some(mut command) = gogrid(SMOLLM2, &["chat", "--max-tokens", "8"]) else {
-        return;
-    };
+/// What a chat in which these lines are typed prints of its figures, where the model is at hand.
+fn chat(lines: &[u8]) -> Option<String> {
+    let mut command = gogrid(SMOLLM2, &["chat", "--max-tokens", "8"])?;
     let pipes = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
     let mut child = pipes.spawn().unwrap();
-    child
-        .stdin
-        .take()
-        .unwrap()
-        .write_all(b"Say hello.\n/exit\nnot read\n")
-        .unwrap();
+    let mut stdin = child.stdin.take().unwrap();
+    stdin.write_all(lines).unwrap();
+    drop(stdin);
     let output = child.wait_with_output().unwrap();
-    let figures = String::from_utf8_lossy(&output.stderr);
+    let figures = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(0), "{figures}");
-    assert_eq!(
-        figures.matches("tok/s").count(),
-        2,
-        "one answer's figures, in {figures}"
-    );
     assert!(output.stdout.len() > 1);
+    Some(figures)
+}
+
+#[test]
+fn chat_answers_a_line_and_ends_when_told() {
+    if let Some(figures) = chat(b"Say hello.\n/exit\nnot read\n") {
+        let rates = figures.matches("tok/s").count();
+        assert_eq!(rates, 2, "one answer's figures, in {figures}");
+        assert!(!figures.contains("cached"), "{figures}");
+    }
+}
+
+#[test]
+fn the_second_answer_of_a_chat_says_how_much_of_it_was_kept() {
+    if let Some(figures) = chat(b"Say hello.\nSay it again.\n/exit\n") {
+        assert!(figures.contains(" cached, at "), "{figures}");
+    }
 }
 
 /// A generation that would take hours, once its first text has come.

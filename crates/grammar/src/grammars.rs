@@ -46,14 +46,18 @@ impl Grammars {
         Ok(Self { factory })
     }
 
-    /// The grammar that `spec` describes, to be followed by one request or several. Takes at most
-    /// some tens of milliseconds of a core, so it belongs on a thread that may block.
+    /// The grammar that `spec` describes, to be followed by one request or several. Takes some
+    /// milliseconds of a core, of the largest schemas half a second, so it belongs on a thread that may
+    /// block.
     ///
     /// # Errors
     /// When it is none, when a keyword of its is not supported, or when it is too large or takes too
     /// much work. A text is never generated without what cannot be held.
     pub fn compile(&self, spec: &Spec) -> Result<Constraint, GrammarError> {
         let compiled = self.compiled(spec)?;
+        // A schema that only refers to itself is one, and no text is of it.
+        let first = compiled.begin().next(None);
+        first.map_err(|what| spec.refused(&format!("no text can begin as it says: {what}")))?;
         Ok(Constraint::new(Arc::new(compiled)))
     }
 

@@ -8,6 +8,9 @@ use llguidance::api::ParserLimits;
 pub(crate) const SPEC_BYTES_MAX: usize = 256 << 10;
 /// Values of a schema, keys included.
 pub(crate) const VALUES_MAX: usize = 32 << 10;
+/// The squares of how many properties each object of a schema names, together: 1,024 of one object.
+/// Compiling compares each with each.
+pub(crate) const PROPERTY_PAIRS_MAX: usize = 1 << 20;
 /// Objects and lists of a schema within each other, and brackets of an expression or a grammar.
 pub(crate) const NESTING_MAX: usize = 64;
 /// How often a rule or a schema may lead into the next. Compiling one is a call within the call that
@@ -30,8 +33,9 @@ pub(crate) const MESSAGE_BYTES_MAX: usize = 300;
 /// What compiling and following a grammar may take.
 pub(crate) fn parser_limits() -> ParserLimits {
     ParserLimits {
-        // Alternatives at one place. A union of 2,000 objects is beyond any schema that was met.
-        max_items_in_row: 2000,
+        // Alternatives at one place: four for each property that may be left out, so twice what
+        // `PROPERTY_PAIRS_MAX` allows of one object. The work is bounded by `step_max_items`.
+        max_items_in_row: 8192,
         // 50,000 are a millisecond: 10 ms for a compilation. The largest published schema (FHIR) takes
         // as many.
         initial_lexer_fuel: 500_000,

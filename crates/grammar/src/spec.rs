@@ -2,7 +2,9 @@ use llguidance::api::TopLevelGrammar;
 use serde_json::{Map, Value, json};
 
 use crate::error::GrammarError;
-use crate::limits::{NESTING_MAX, REPEATS_MAX, SPEC_BYTES_MAX, STEPS_DOWN_MAX, VALUES_MAX};
+use crate::limits::{
+    NESTING_MAX, PROPERTY_PAIRS_MAX, REPEATS_MAX, SPEC_BYTES_MAX, STEPS_DOWN_MAX, VALUES_MAX,
+};
 
 /// What a text must be.
 #[derive(Clone, Debug, PartialEq)]
@@ -33,6 +35,14 @@ impl Spec {
             Self::Regex(_) => "regular expression",
             Self::Lark(_) => "grammar",
         }
+    }
+
+    /// Whether it is of a size and kind that can be held, as far as that is known without a vocabulary.
+    ///
+    /// # Errors
+    /// Names what it has too much of, or what is not supported.
+    pub fn check(&self) -> Result<(), GrammarError> {
+        self.to_grammar().map(drop)
     }
 
     /// What llguidance is given, once it is of a size that it can be.
@@ -89,6 +99,11 @@ impl Spec {
         size.bytes += key.len();
         match (key, value) {
             ("$ref", Value::String(_)) => size.references += 1,
+            ("properties", Value::Object(members)) => {
+                size.property_pairs += members.len().saturating_mul(members.len());
+                let of = "pairs of properties";
+                self.at_most(of, size.property_pairs, PROPERTY_PAIRS_MAX)?;
+            }
             ("minLength" | "maxLength" | "minItems" | "maxItems", Value::Number(number))
                 if number.as_u64().is_some_and(|count| count > REPEATS_MAX) =>
             {
@@ -180,6 +195,7 @@ struct Size {
     bytes: usize,
     levels: usize,
     references: usize,
+    property_pairs: usize,
     /// The digits of each `multipleOf`, once.
     steps: Vec<u32>,
     /// The most decimal places that one has.

@@ -55,7 +55,7 @@ pub use load::{CpuProbe, CpuSample, Pressure, PressureProbe};
 pub use local_time::{LocalDate, LocalTime, local_date, local_time};
 pub use memory::{MemoryProbe, Resident, SystemMemory, resident, system_memory};
 pub use own::{
-    OwnCounts, heap_in_use, keep_arenas_few, own_counts, return_freed_blocks,
+    OwnCounts, heap_in_use, keep_arenas_few, own_counts, raise_open_files, return_freed_blocks,
     run_again_without_kept_blocks, threads_keep_blocks, unmap_freed_blocks,
 };
 pub use power::{Battery, PowerProbe, TemperatureProbe, battery};

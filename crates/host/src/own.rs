@@ -48,6 +48,13 @@ pub fn return_freed_blocks() {
     imp::return_freed_blocks();
 }
 
+/// Has this process be allowed to have as many files and sockets open as the system lets it: many systems
+/// begin with 1,024, for the sake of programs that could not count further. For a server to call when it
+/// begins. Says how many; `None` where the system has no such limit, or does not tell.
+pub fn raise_open_files() -> Option<u64> {
+    imp::raise_open_files()
+}
+
 /// Has the allocator serve all threads from two arenas. By itself glibc makes eight for each core, and the
 /// few blocks that stay in each hold whole pages. For a program to call when it begins, before it starts
 /// threads. False where the allocator has no such switch.

@@ -12,7 +12,8 @@ pub trait Grammar: Send + Sync {
 }
 
 /// One text on its way through a grammar. It is called on a thread of the pipeline's, beside the
-/// forward pass of the token that it takes in, within the share of time. A panic ends its request.
+/// forward pass of the token that it takes in, within the share of time. A panic ends its request. It is
+/// dropped on such a thread too, and dropping the pipeline waits for what it is at.
 pub trait Matcher: Send {
     /// Takes in the token that was chosen, `None` before the first, and says which may follow. A
     /// grammar that ends here allows the model's end tokens.

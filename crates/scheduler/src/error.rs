@@ -93,8 +93,8 @@ pub enum Refusal {
         /// What is wrong with it.
         problem: String,
     },
-    /// No thread could be started to tokenise it.
-    #[error("no thread could be started to tokenise the prompt: {0}")]
+    /// No thread could be started to tokenise its prompt, or to follow its constraint.
+    #[error("no thread could be started for the request: {0}")]
     NoThread(String),
     /// The waker of the caller's task panicked, with these words.
     #[error("the caller's waker panicked: {0}")]

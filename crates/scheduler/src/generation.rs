@@ -15,6 +15,7 @@ use crate::error::GenerateError;
 #[derive(Debug)]
 pub struct Generation {
     events: Told<Result<Event, GenerateError>>,
+    prompt_tokens: usize,
     state: StatePlace,
     /// Whether its last event has been given.
     ended: bool,
@@ -26,14 +27,23 @@ impl Generation {
     pub(crate) fn new(
         events: Told<Result<Event, GenerateError>>,
         state: StatePlace,
+        prompt_tokens: usize,
         bell: Bell,
     ) -> Self {
         Self {
             events,
+            prompt_tokens,
             state,
             ended: false,
             ring: RingOnDrop(bell),
         }
+    }
+}
+
+impl Generation {
+    /// Tokens of its prompt.
+    pub fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
     }
 }
 

@@ -7,17 +7,17 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gogrid_lease::{Permit, Permits};
-use gogrid_model::{Conversation, Model, ModelSource, OpenOptions, Pooling};
+use gogrid_model::{Conversation, Model, ModelSource, OpenOptions};
 use gogrid_units::{Bytes, Moment, OutOfMemory};
 
-use crate::caller::{self, NoAnswer};
+use crate::caller;
 use crate::constraint::Constraint;
 use crate::core::Beginning;
 use crate::engine::{
     self, Ask, Engine, EngineParts, Listener, Matchers, Message, OTHER_EVENTS_MAX, Relocator,
     RingOnDrop, Seat, StatePlace, Stopped,
 };
-use crate::error::{GenerateError, OpenError, Refusal};
+use crate::error::{OpenError, Refusal};
 use crate::generation::{Event, Figures, Finish, Generation};
 use crate::intake::{Intake, NoPrompt, Prepared, TextWorkers};
 use crate::limits::{ASKS_MAX, OPENING_BYTES, QUEUED_MAX, RETRY_AFTER_MIN};
@@ -32,8 +32,8 @@ use crate::status::{Prediction, Status};
 
 /// A model whose stages stand on a machine's devices, and the engine that sends requests through
 /// them. It is shared by reference; many requests may be in flight at once. Dropping it ends them with
-/// [`GenerateError::Stopped`] and waits until every thread of its own has ended; the last on its
-/// machine ends that too.
+/// [`GenerateError::Stopped`](crate::GenerateError::Stopped) and waits until every thread of its own has
+/// ended; the last on its machine ends that too.
 pub struct HeterogeneousPipeline {
     /// Ends first.
     engine: Option<Engine>,
@@ -215,36 +215,10 @@ impl HeterogeneousPipeline {
         let (events, stream) = caller::events(room, self.engine().bell());
         let state = StatePlace::default();
         let listener = Listener::stream(events, state.clone());
+        let prompt_tokens = prepared.prompt.rows.len();
         self.submit(prepared, place, listener)?;
-        Ok(Generation::new(stream, state, self.engine().bell()))
-    }
-
-    /// The natural logarithm of the probability of each of `ids` but the first, given those before
-    /// it. The same way through admission, steps, stages and kernels as a prompt of `generate`.
-    pub async fn score(&self, ids: Vec<u32>) -> Result<Vec<f32>, GenerateError> {
-        self.values(self.intake.score(ids)?).await
-    }
-
-    /// The vector of a text of these ids, `[width]`: the mean over its tokens or that of the last, after
-    /// the model's final norm. It has no particular length. The same way as a prompt of `generate`.
-    pub async fn embed(&self, ids: Vec<u32>, pooling: Pooling) -> Result<Vec<f32>, GenerateError> {
-        self.values(self.intake.embed(ids, pooling)?).await
-    }
-
-    /// What a request gives that only reads.
-    async fn values(&self, prepared: Prepared) -> Result<Vec<f32>, GenerateError> {
-        self.check_accepts()?;
-        let place = self.place()?;
-        // Dropped after the answer's receiver, so that the engine wakes to a closed channel.
-        let _ring = RingOnDrop(self.engine().bell());
-        let (values, answer) = caller::answer();
-        self.submit(prepared, place, Listener::Values(values))?;
-        answer.await.unwrap_or_else(|none| {
-            Err(match none {
-                NoAnswer::Gone => self.ended().into(),
-                NoAnswer::WakerPanicked(panicked) => GenerateError::Waker(panicked.0),
-            })
-        })
+        let bell = self.engine().bell();
+        Ok(Generation::new(stream, state, prompt_tokens, bell))
     }
 
     /// The token ids of a text, on the calling thread: special tokens in it parsed, BOS before it where `bos` and the
@@ -428,7 +402,7 @@ impl HeterogeneousPipeline {
             reason: Finish::Cancelled,
             figures: Figures::default(),
         }));
-        Generation::new(stream, StatePlace::default(), bell)
+        Generation::new(stream, StatePlace::default(), 0, bell)
     }
 }
 
@@ -493,6 +467,7 @@ fn machine_options(options: &Options) -> MachineOptions {
 }
 
 mod controls;
+mod readings;
 
 #[cfg(test)]
 mod agreement;

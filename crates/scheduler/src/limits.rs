@@ -19,7 +19,7 @@ pub(crate) const POINTS_MAX: u32 = 8;
 pub(crate) const SEQUENCES_IN_STEP_MAX: usize = 64;
 
 /// Requests that wait for a start or for memory; the next one is refused.
-pub(crate) const QUEUED_MAX: usize = 256;
+pub(crate) const QUEUED_MAX: usize = 1024;
 
 /// Callers in `throttle_if_needed` that have a place in the order of starts; others wait for one.
 pub(crate) const ASKS_MAX: usize = 256;
@@ -28,7 +28,7 @@ pub(crate) const ASKS_MAX: usize = 256;
 pub(crate) const TELLS_MAX: usize = 64;
 
 /// Messages on their way to the engine.
-pub(crate) const EVENTS_MAX: usize = 1024;
+pub(crate) const EVENTS_MAX: usize = 2048;
 
 /// Threads that wait to be started; a caller that asks for another waits.
 pub(crate) const SPAWNS_MAX: usize = 16;

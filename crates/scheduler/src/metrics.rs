@@ -9,10 +9,20 @@ use crate::status::{
 };
 
 impl MachineStatus {
-    /// The same as Prometheus text, as [`Status::prometheus`] has it, before a model has counted any
-    /// request.
+    /// The same as Prometheus text, as [`Status::prometheus`] has it, with the figures of all models
+    /// together. Requests refused for memory are counted by each pipeline and are none here.
     pub fn prometheus(self) -> String {
-        Status::of(self, ModelStatus::default(), 0).prometheus()
+        let together = self
+            .models
+            .iter()
+            .fold(ModelStatus::default(), |sum, one| ModelStatus {
+                stats: sum.stats.and(&one.stats),
+                queued: sum.queued + one.queued,
+                running: sum.running + one.running,
+                degraded: sum.degraded.or_else(|| one.degraded.clone()),
+                ..sum
+            });
+        Status::of(self, together, 0).prometheus()
     }
 }
 

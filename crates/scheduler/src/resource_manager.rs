@@ -185,9 +185,37 @@ pub struct ResourceStats {
     pub throttle_rate: f64,
 }
 
+impl ResourceStats {
+    /// Those of both together.
+    pub fn and(&self, other: &Self) -> Self {
+        let total_requests = self.total_requests + other.total_requests;
+        let throttled_requests = self.throttled_requests + other.throttled_requests;
+        Self {
+            total_requests,
+            throttled_requests,
+            throttle_rate: match total_requests {
+                0 => 0.0,
+                total => throttled_requests as f64 / total as f64,
+            },
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_requests_of_two_models_add_up_and_their_rate_is_of_all() {
+        let of = |total_requests, throttled_requests, throttle_rate| ResourceStats {
+            total_requests,
+            throttled_requests,
+            throttle_rate,
+        };
+        let none = of(0, 0, 0.0);
+        assert_eq!(none.and(&none), none);
+        assert_eq!(of(3, 3, 1.0).and(&of(1, 0, 0.0)), of(4, 3, 0.75));
+    }
 
     #[test]
     fn a_batch_that_no_step_can_hold_is_refused_with_the_bound() {

@@ -1,5 +1,7 @@
 //! What a pipeline says about itself.
 
+use std::num::NonZero;
+
 use gogrid_governor::{Profile, Verdict};
 use serde::{Deserialize, Serialize};
 
@@ -210,6 +212,36 @@ pub struct DeviceStatus {
     pub yield_s: f64,
 }
 
+/// The share of its time that the busiest device worked between two looks that lie `elapsed_s` seconds
+/// apart. The CPU devices count as one, with the cores that this process may use; a GPU goes by its own clock. None
+/// where no time lies between.
+pub fn busy_share(before: &[DeviceStatus], after: &[DeviceStatus], elapsed_s: f64) -> Option<f64> {
+    let cores = std::thread::available_parallelism().map_or(1, NonZero::get);
+    busy_share_of(before, after, elapsed_s * cores as f64, elapsed_s)
+}
+
+/// The same, where the CPU devices had `cpu_s` seconds of their cores, and each GPU `gpu_s`.
+fn busy_share_of(
+    before: &[DeviceStatus],
+    after: &[DeviceStatus],
+    cpu_s: f64,
+    gpu_s: f64,
+) -> Option<f64> {
+    if gpu_s <= 0.0 {
+        return None;
+    }
+    let (mut cpu, mut busiest) = (0.0, 0.0_f64);
+    for device in after {
+        let same = before.iter().find(|other| other.device == device.device);
+        let worked = device.busy_s - same.map_or(0.0, |same| same.busy_s);
+        match device.device.starts_with("cpu") {
+            true => cpu += worked,
+            false => busiest = busiest.max(worked / gpu_s),
+        }
+    }
+    Some(busiest.max(cpu / cpu_s).clamp(0.0, 1.0))
+}
+
 /// A thread and its priorities, as the operating system gave them back.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ThreadStatus {
@@ -252,4 +284,50 @@ pub struct Prediction {
     pub is_cut_short: bool,
     /// Why it is this placement, and what each limit cost.
     pub why: Vec<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn device(name: &str, busy_s: f64) -> DeviceStatus {
+        DeviceStatus {
+            device: name.to_owned(),
+            hardware: String::new(),
+            memory_total_bytes: 0,
+            memory_cap_bytes: 0,
+            memory_used_bytes: 0,
+            weights_bytes: 0,
+            kv_bytes: 0,
+            scratch_bytes: 0,
+            prefix_bytes: 0,
+            lost: None,
+            busy_s,
+            rest_s: 0.0,
+            yield_s: 0.0,
+        }
+    }
+
+    #[test]
+    fn the_busiest_device_tells_the_share_and_cpu_devices_count_as_one() {
+        let share = |before: &[DeviceStatus], after: &[DeviceStatus]| {
+            busy_share_of(before, after, 2.0 * 4.0, 2.0)
+        };
+        let before = [
+            device("cpu:0", 1.0),
+            device("cpu:1", 5.0),
+            device("gpu:0", 7.0),
+        ];
+        let after = [
+            device("cpu:0", 3.0),
+            device("cpu:1", 7.0),
+            device("gpu:0", 7.5),
+        ];
+        assert_eq!(share(&before, &after), Some(0.5), "4 s of 8 s of cores");
+        let after = [device("cpu:0", 3.0), device("gpu:0", 8.5)];
+        assert_eq!(share(&before, &after), Some(0.75), "1.5 s of the GPU's 2 s");
+        assert_eq!(share(&[], &[device("cpu", 2.0)]), Some(0.25), "it is new");
+        assert_eq!(share(&before, &[]), Some(0.0));
+        assert_eq!(busy_share(&before, &after, 0.0), None);
+    }
 }

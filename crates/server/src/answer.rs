@@ -10,10 +10,11 @@ use corpgrid_scheduler::{
     Event, Figures, Finish, GenerateError, Generation, Reason, Refusal, TokenLogProb, Verdict,
 };
 use futures_util::stream::{SelectAll, Stream, StreamExt};
+use serde_json::{Value, json};
 
 use crate::ask::{Ask, Bound, TokensWanted};
 use crate::board::Counts;
-use crate::error::ApiError;
+use crate::error::{ApiError, reason_code};
 use crate::limits::DEFAULT_TOKENS_MIN;
 use crate::models::Lent;
 use crate::reading::{Reader, Reading};
@@ -103,6 +104,22 @@ pub(crate) enum Standing {
     Runs,
 }
 
+impl Standing {
+    /// As data, for clients that ask for it.
+    pub(crate) fn value(&self) -> Value {
+        match self {
+            Self::Opening => json!({"state": "opening"}),
+            Self::Queued { position } => json!({"state": "queued", "position": position}),
+            Self::Paused { reason, left } => json!({
+                "state": "paused",
+                "reason": reason_code(reason),
+                "eta_s": left.map(|left| left.as_secs()),
+            }),
+            Self::Runs => json!({"state": "running"}),
+        }
+    }
+}
+
 /// How a choice ended.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct End {
@@ -120,6 +137,9 @@ pub(crate) struct Answer {
     /// What has been made of an event and not been told yet.
     made: VecDeque<(usize, Piece)>,
     wants_none: bool,
+    prompt_tokens: usize,
+    /// Names it in the log.
+    id: String,
     shared: Arc<Shared>,
     /// Dropped last, so that the model stays until its requests have gone.
     pub(crate) model: Lent,
@@ -151,7 +171,7 @@ pub(crate) async fn begin(shared: Arc<Shared>, ask: Ask) -> Result<Answer, ApiEr
     let (ask, bound) = bind(&model, ask).await?;
     let salt = shared.request_id();
     let mut choices = SelectAll::new();
-    let mut most = ask.most_tokens();
+    let (mut most, mut prompt_tokens) = (ask.most_tokens(), 0);
     for number in 0..ask.choices {
         let events = loop {
             let request = ask.request(&bound, number, most);
@@ -162,18 +182,22 @@ pub(crate) async fn begin(shared: Arc<Shared>, ask: Ask) -> Result<Answer, ApiEr
                 {
                     most = (most / 2).max(DEFAULT_TOKENS_MIN);
                 }
-                Err(refusal) => return Err(refusal.into()),
+                Err(refusal) => return Err(ask.refused(refusal)),
             }
         };
+        prompt_tokens = events.prompt_tokens();
         choices.push(Choice { number, events });
     }
     shared.tokens.note();
     let readers = (0..ask.choices).map(|number| bound.reading.reader(format!("{salt}{number:x}")));
+    let readers = readers.collect();
     Ok(Answer {
         choices,
-        readers: readers.collect(),
+        readers,
         made: VecDeque::new(),
         wants_none: ask.wants_none(),
+        prompt_tokens,
+        id: salt,
         shared,
         model,
     })
@@ -185,7 +209,7 @@ async fn bind(model: &Lent, mut ask: Ask) -> Result<(Ask, Bound), ApiError> {
     ask.drop_tools_that_may_not_be_called();
     let model = model.again();
     let bound = tokio::task::spawn_blocking(move || {
-        let reading = Reading::of(&model.pipeline, &ask)?;
+        let reading = Reading::of(&model, &ask)?;
         let form = match (&ask.form, reading.calls(&model.pipeline, &ask)?) {
             (Some(_), Some(_)) => {
                 let problem = "an answer that must call a tool is held to the tool's form alone";
@@ -295,6 +319,7 @@ impl Answer {
         let counts = &self.shared.counts;
         Counts::add(&counts.prompt_tokens, figures.prompt_tokens);
         Counts::add(&counts.cached_tokens, figures.cached_tokens);
+        self.log(&finish, &figures);
         let reader = &mut self.readers[number];
         let parts = reader.finish();
         let called = reader.has_called();
@@ -315,13 +340,45 @@ impl Answer {
 }
 
 impl Answer {
+    /// Tokens of the prompt.
+    pub(crate) fn prompt_tokens(&self) -> usize {
+        self.prompt_tokens
+    }
+
+    fn log(&self, finish: &Finish, figures: &Figures) {
+        let Figures {
+            prompt_tokens,
+            cached_tokens,
+            generated_tokens,
+            queue_s,
+            prefill_s,
+            decode_s,
+            paused_s,
+            ..
+        } = *figures;
+        let (id, model) = (self.id.as_str(), self.model.name.as_str());
+        tracing::info!(
+            id,
+            model,
+            prompt_tokens,
+            cached_tokens,
+            generated_tokens,
+            queue_s,
+            prefill_s,
+            decode_s,
+            paused_s,
+            ?finish,
+            "answered"
+        );
+    }
+
     fn likely(&self, one: TokenLogProb) -> Likely {
         let top = one.top.into_iter();
         Likely {
             token: self.token(one.id),
-            log_prob: one.log_prob,
+            log_prob: told(one.log_prob),
             top: top
-                .map(|(id, log_prob)| (self.token(id), log_prob))
+                .map(|(id, log_prob)| (self.token(id), told(log_prob)))
                 .collect(),
         }
     }
@@ -331,6 +388,11 @@ impl Answer {
         let bytes = tokenizer.piece(id).unwrap_or_default();
         TokenBytes { id, bytes }
     }
+}
+
+/// A log-probability as JSON can have it: OpenAI's number for a token that cannot be.
+fn told(log_prob: f32) -> f32 {
+    log_prob.max(-9999.0)
 }
 
 /// All of an answer, for clients that want it at once.

@@ -4,7 +4,9 @@ use std::hash::{BuildHasher, Hasher, RandomState};
 use std::time::Duration;
 
 use axum::http::HeaderMap;
-use corpgrid_scheduler::{Constraint, GenerateRequest, LogProbs, Priority, Prompt, Sampling};
+use corpgrid_scheduler::{
+    Constraint, GenerateRequest, LogProbs, Priority, Prompt, Refusal, Sampling,
+};
 use gogrid_grammar::Spec;
 use serde::Deserialize;
 
@@ -24,11 +26,22 @@ pub(crate) struct Ask {
     pub(crate) choices: usize,
     pub(crate) log_probs: Option<LogProbs>,
     /// What the answer must be, besides the tools.
-    pub(crate) form: Option<Spec>,
+    pub(crate) form: Option<Form>,
     pub(crate) tool_choice: ToolChoice,
     /// Calls of tools at most.
     pub(crate) calls_max: usize,
     pub(crate) terms: Terms,
+    pub(crate) names: FieldNames,
+}
+
+/// The library's names of fields, each with the client's where it is another one.
+pub(crate) type FieldNames = &'static [(&'static str, &'static str)];
+
+/// What an answer must be, and the field that says so.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Form {
+    pub(crate) spec: Spec,
+    pub(crate) field: &'static str,
 }
 
 /// What must be known of the model before the library is asked.
@@ -61,7 +74,7 @@ pub(crate) struct Terms {
 const DEADLINE_HEADER: &str = "x-gogrid-deadline";
 
 /// The longest time that may be asked for.
-const DEADLINE_MAX_S: f64 = 86_400.0;
+pub(crate) const DEADLINE_MAX_S: f64 = 86_400.0;
 
 impl Terms {
     /// The class is what was asked for, as far as the key may ask for it.
@@ -75,30 +88,28 @@ impl Terms {
         let asked = asked.ok_or_else(|| {
             ApiError::bad("service_tier", "must be auto, default, flex or priority")
         })?;
-        let deadline = match headers.get(DEADLINE_HEADER) {
-            None => default,
-            Some(value) => {
-                let seconds = value
-                    .to_str()
-                    .ok()
-                    .and_then(|text| text.parse::<f64>().ok());
-                let seconds = seconds.filter(|s| (0.0..=DEADLINE_MAX_S).contains(s));
-                let wrong = || {
-                    ApiError::bad(
-                        "X-GoGrid-Deadline",
-                        format!("must be seconds in 0..={DEADLINE_MAX_S}"),
-                    )
-                };
-                Duration::from_secs_f64(seconds.ok_or_else(wrong)?)
-            }
-        };
         Ok(Self {
             priority: asked.min(owner.ceiling),
             owner,
-            deadline,
+            deadline: deadline(headers, default)?,
             keep_alive: None,
         })
     }
+}
+
+/// How long the client waits for a first token.
+fn deadline(headers: &HeaderMap, default: Duration) -> Result<Duration, ApiError> {
+    let Some(value) = headers.get(DEADLINE_HEADER) else {
+        return Ok(default);
+    };
+    let text = value.to_str().ok();
+    let seconds = text.and_then(|text| text.parse::<f64>().ok());
+    let seconds = seconds.filter(|seconds| (0.0..=DEADLINE_MAX_S).contains(seconds));
+    let wrong = || {
+        let problem = format!("must be seconds in 0..={DEADLINE_MAX_S}");
+        ApiError::bad("X-GoGrid-Deadline", problem)
+    };
+    Ok(Duration::from_secs_f64(seconds.ok_or_else(wrong)?))
 }
 
 impl Ask {
@@ -109,6 +120,18 @@ impl Ask {
                 "n",
                 format!("{n}; must be in 1..={CHOICES_MAX}"),
             )),
+        }
+    }
+
+    /// A refusal, with the field that it names as the client calls it.
+    pub(crate) fn refused(&self, refusal: Refusal) -> ApiError {
+        match refusal {
+            Refusal::BadRequest { field, problem } => {
+                let mut names = self.names.iter();
+                let theirs = names.find(|(ours, _)| *ours == field);
+                ApiError::bad(theirs.map_or(field, |(_, theirs)| *theirs), problem)
+            }
+            refusal => refusal.into(),
         }
     }
 
@@ -153,7 +176,7 @@ impl Ask {
 
 /// Text that ends an answer: one, or several.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(untagged, expecting = "must be a text or a list of texts")]
 pub(crate) enum OneOrMany {
     One(String),
     Many(Vec<String>),

@@ -11,12 +11,15 @@ use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
 use axum::response::Response;
-use corpgrid_scheduler::{ChangeError, Changes, Verdict};
+use corpgrid_scheduler::status::busy_share;
+use corpgrid_scheduler::{ChangeError, Changes, MachineStatus, Mode, Settings, Verdict};
+use metrics::{counter, describe_counter, with_local_recorder};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::interval;
 
-use crate::body::{Protocol, json_response, read_json};
+use crate::body::{Protocol, json_response, read_json, read_json_if_any};
 use crate::error::ApiError;
 use crate::keys::KeyOwner;
 use crate::limits::{HISTORY_MAX, SAMPLE_EVERY, SNOOZE_MAX};
@@ -44,6 +47,8 @@ pub(crate) struct Sample {
     tokens_s: f64,
     /// The share of the machine's compute that might be taken.
     compute_share: f64,
+    /// The share that was, since the sample before.
+    used_share: f64,
     /// `open`, `limited` or `shut`.
     verdict: &'static str,
     /// The most pressing reason, if there was one.
@@ -57,6 +62,39 @@ pub(crate) struct Sample {
 impl Counts {
     pub(crate) fn add(count: &AtomicU64, more: usize) {
         count.fetch_add(more as u64, Ordering::Relaxed);
+    }
+
+    /// The same as Prometheus text.
+    pub(crate) fn prometheus(&self) -> String {
+        let recorder = PrometheusBuilder::new().build_recorder();
+        with_local_recorder(&recorder, || {
+            let tell = |name: &'static str, help: &'static str, count: &AtomicU64| {
+                describe_counter!(name, help);
+                counter!(name).absolute(count.load(Ordering::Relaxed));
+            };
+            tell(
+                "gogrid_requests_total",
+                "Requests but those that only look",
+                &self.requests,
+            );
+            tell(
+                "gogrid_requests_failed_total",
+                "Answers that were errors",
+                &self.failed,
+            );
+            tell(
+                "gogrid_prompt_tokens_total",
+                "Tokens of prompts",
+                &self.prompt_tokens,
+            );
+            tell(
+                "gogrid_cached_tokens_total",
+                "Those that were there already",
+                &self.cached_tokens,
+            );
+            tell("gogrid_tokens_total", "Tokens generated", &self.tokens);
+        });
+        recorder.handle().render()
     }
 
     fn history(&self) -> MutexGuard<'_, VecDeque<Sample>> {
@@ -74,24 +112,30 @@ impl Counts {
 
 /// Looks at the machine from time to time, for as long as the server runs.
 pub(crate) async fn sample(shared: Arc<Shared>) {
-    let (mut look, mut before) = (interval(SAMPLE_EVERY), 0);
+    let (mut look, mut tokens_before) = (interval(SAMPLE_EVERY), 0);
+    let mut before: Option<MachineStatus> = None;
     loop {
         look.tick().await;
         let tokens = shared.counts.tokens.load(Ordering::Relaxed);
-        let made = tokens - before;
-        before = tokens;
+        let made = tokens - tokens_before;
+        tokens_before = tokens;
         let status = shared.models.machine().status().await;
+        let used = before.as_ref().and_then(|before| {
+            busy_share(&before.devices, &status.devices, status.at_s - before.at_s)
+        });
         let (verdict, reason) = verdict(&status.ruling.verdict);
         shared.counts.keep(Sample {
             at: unix_seconds(),
             tokens_s: made as f64 / SAMPLE_EVERY.as_secs_f64(),
             compute_share: status.ruling.compute_share,
+            used_share: used.unwrap_or(0.0),
             verdict,
             reason,
             used_bytes: status.memories.iter().map(|memory| memory.used_bytes).sum(),
             running: status.models.iter().map(|model| model.running).sum(),
             queued: status.models.iter().map(|model| model.queued).sum(),
         });
+        before = Some(status);
     }
 }
 
@@ -130,9 +174,16 @@ pub(crate) async fn status(State(shared): State<Arc<Shared>>) -> Response {
             "tokens": count(&counts.tokens),
         },
         "models": models(&shared.models),
+        "mode": mode(&settings).map(Mode::name),
         "settings": settings,
         "status": status,
     }))
+}
+
+/// The mode whose settings these are, if they are one's.
+fn mode(settings: &Settings) -> Option<Mode> {
+    let mut modes = Mode::ALL.into_iter();
+    modes.find(|mode| Settings::of(*mode) == *settings)
 }
 
 /// Every model, with how it is used where it is open.
@@ -186,6 +237,21 @@ struct OrderBody {
     seconds: Option<u64>,
 }
 
+impl OrderBody {
+    /// For how long, where it is told.
+    fn time(&self) -> Result<Option<Duration>, ApiError> {
+        let most = SNOOZE_MAX.as_secs();
+        match self.seconds {
+            None => Ok(None),
+            Some(seconds @ 1..) if seconds <= most => Ok(Some(Duration::from_secs(seconds))),
+            Some(seconds) => {
+                let problem = format!("{seconds}; must be in 1..={most}");
+                Err(ApiError::bad("seconds", problem))
+            }
+        }
+    }
+}
+
 /// `POST /gogrid/{pause, resume, finish, snooze}`.
 pub(crate) async fn order(
     State(shared): State<Arc<Shared>>,
@@ -195,21 +261,16 @@ pub(crate) async fn order(
 ) -> Response {
     let answered = async {
         check_may_change(&owner)?;
+        let body: OrderBody = read_json_if_any(body).await?;
         let machine = shared.models.machine();
+        let time = body.time()?;
         let done = match order.as_str() {
             "pause" => machine.pause().await,
             "resume" => machine.resume().await,
             "finish" => machine.finish().await,
             "snooze" => {
-                let body: OrderBody = read_json(body).await?;
-                let seconds = body.seconds.unwrap_or(0);
-                let time = Duration::from_secs(seconds);
-                if time.is_zero() || time > SNOOZE_MAX {
-                    let most = SNOOZE_MAX.as_secs();
-                    let problem = format!("{seconds}; must be in 1..={most}");
-                    return Err(ApiError::bad("seconds", problem));
-                }
-                machine.snooze(time).await
+                let missing = || ApiError::bad("seconds", "is missing");
+                machine.snooze(time.ok_or_else(missing)?).await
             }
             _ => {
                 let message = format!("there is no order {order:?}");

@@ -1,16 +1,20 @@
 //! Bodies in and out: bounded reading, and an error in each protocol's shape.
 
-use axum::body::{Body, to_bytes};
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes, HttpBody, to_bytes};
+use axum::extract::Request;
 use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::error::ApiError;
-use crate::limits::{BODY_BYTES_MAX, BODY_TIMEOUT, RETRY_AFTER_PATIENCE};
+use crate::limits::{BODY_BYTES_MAX, BODY_TIMEOUT, RETRY_AFTER_PATIENCE, SMALL_BODY_BYTES};
 
 /// Whose shape errors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -85,33 +89,80 @@ pub(crate) fn json_response(value: &impl Serialize) -> Response {
     (kind, written).into_response()
 }
 
-/// A request's body as JSON of this shape. Fields that are not known are left out; one of another type
-/// is an error that names it.
-pub(crate) async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
-    let read = timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await;
-    let Ok(read) = read else {
-        let status = StatusCode::REQUEST_TIMEOUT;
+/// A request with its body read, within a time and a size, and the place among those whose body is large:
+/// it is held for as long as what was read of it may be.
+pub(crate) async fn read_body(
+    places: &Arc<Semaphore>,
+    request: Request,
+) -> Result<(Request, Option<OwnedSemaphorePermit>), ApiError> {
+    let (parts, body) = request.into_parts();
+    let is_small = |most: u64| most <= SMALL_BODY_BYTES;
+    let late = || {
         let message = "the body of the request did not arrive in time";
-        return Err(ApiError::new(status, "invalid_request_error", message));
-    };
-    let bytes = read.map_err(|problem| {
-        let message =
-            format!("the body cannot be read, or is over {BODY_BYTES_MAX} bytes: {problem}");
         ApiError::new(
-            StatusCode::PAYLOAD_TOO_LARGE,
+            StatusCode::REQUEST_TIMEOUT,
             "invalid_request_error",
             message,
         )
+    };
+    let read = async {
+        let place = match body.size_hint().upper().is_some_and(is_small) {
+            true => None,
+            false => Arc::clone(places).acquire_owned().await.ok(),
+        };
+        (to_bytes(body, BODY_BYTES_MAX).await, place)
+    };
+    let (read, place) = timeout(BODY_TIMEOUT, read).await.map_err(|_| late())?;
+    let bytes = read.map_err(|problem| {
+        let message =
+            format!("the body cannot be read, or is over {BODY_BYTES_MAX} bytes: {problem}");
+        let status = StatusCode::PAYLOAD_TOO_LARGE;
+        ApiError::new(status, "invalid_request_error", message)
     })?;
-    parse_json(&bytes)
+    Ok((Request::from_parts(parts, Body::from(bytes)), place))
+}
+
+/// A request's body as JSON of this shape. Fields that are not known are left out; one of another type
+/// is an error that names it. It was read before, within the bounds.
+pub(crate) async fn read_json<T: DeserializeOwned>(body: Body) -> Result<T, ApiError> {
+    parse_json(&bytes_of(body).await?)
+}
+
+/// The same of a body that may be left out.
+pub(crate) async fn read_json_if_any<T>(body: Body) -> Result<T, ApiError>
+where
+    T: DeserializeOwned + Default,
+{
+    match bytes_of(body).await? {
+        bytes if bytes.is_empty() => Ok(T::default()),
+        bytes => parse_json(&bytes),
+    }
+}
+
+async fn bytes_of(body: Body) -> Result<Bytes, ApiError> {
+    let bytes = to_bytes(body, BODY_BYTES_MAX).await;
+    bytes.map_err(|problem| ApiError::internal(problem.to_string()))
 }
 
 pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    // Fields in a list, without their names, would be taken in their order.
+    let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
+    if first == Some(&b'[') {
+        return Err(ApiError::bad(
+            "",
+            "the body is a list; it must be an object",
+        ));
+    }
     let mut source = serde_json::Deserializer::from_slice(bytes);
     let parsed = serde_path_to_error::deserialize(&mut source).map_err(|error| {
         let path = error.path().to_string();
         let problem = error.into_inner().to_string();
-        let path = if path == "." { String::new() } else { path };
+        // Names of no field: the whole, and what cannot be told.
+        let path = if path == "." || path == "?" {
+            String::new()
+        } else {
+            path
+        };
         ApiError::bad(path, problem)
     })?;
     source

@@ -137,7 +137,8 @@ impl From<Refusal> for ApiError {
             Refusal::PromptTooLong { tokens, context } => {
                 let message = format!(
                     "This model's maximum context length is {context} tokens. However, your messages \
-                     have {tokens} tokens, which exceeds the context window. Please reduce their length."
+                     have at least {tokens}, and one more is to be made, which exceeds the context window: \
+                     prompt is too long (context_length_exceeded)"
                 );
                 Self::bad("", message).coded("context_length_exceeded")
             }

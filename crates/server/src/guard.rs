@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 use std::sync::Arc;
+use std::time::Instant;
 
 use axum::extract::{Request, State};
 use axum::http::header::{
@@ -12,13 +13,14 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 
-use crate::body::Protocol;
+use crate::board::Counts;
+use crate::body::{Protocol, read_body};
 use crate::error::ApiError;
 use crate::keys::KeyOwner;
-use crate::shared::Shared;
+use crate::shared::{Shared, now};
 
-/// Paths that need no key: they say nothing of models or requests.
-const OPEN_PATHS: [&str; 3] = ["/health", "/v1/health", "/ready"];
+/// Paths that need no key: they say nothing of models or requests. The page asks for one itself.
+const OPEN_PATHS: [&str; 4] = ["/", "/health", "/v1/health", "/ready"];
 
 /// Host and origin, then the key; the owner goes along with the request.
 pub(crate) async fn guard(
@@ -36,7 +38,7 @@ pub(crate) async fn guard(
         Err(error) => return protocol.error(&error),
     };
     if request.method() == Method::OPTIONS {
-        return with_cors(StatusCode::NO_CONTENT.into_response(), origin);
+        return with_cors(StatusCode::OK.into_response(), origin);
     }
     let owner = match owner(&shared, request.uri().path(), headers) {
         Ok(owner) => owner,
@@ -47,8 +49,50 @@ pub(crate) async fn guard(
             return with_cors(refused, origin);
         }
     };
+    let asked = Asked {
+        id: shared.request_id(),
+        method: request.method().clone(),
+        path: request.uri().path().to_owned(),
+        owner: owner.name.clone(),
+        began: now(),
+    };
     request.extensions_mut().insert(owner);
-    with_cors(next.run(request).await, origin)
+    let read = read_body(&shared.large_bodies, request).await;
+    let (mut response, _place) = match read {
+        Ok((request, place)) => (next.run(request).await, place),
+        Err(error) => (protocol.error(&error), None),
+    };
+    asked.note(&shared, response.status());
+    if let Ok(id) = HeaderValue::from_str(&asked.id) {
+        response.headers_mut().insert("x-request-id", id);
+    }
+    with_cors(response, origin)
+}
+
+/// A request, for the log.
+struct Asked {
+    id: String,
+    method: Method,
+    path: String,
+    owner: String,
+    began: Instant,
+}
+
+impl Asked {
+    /// Counts a request that generates or fails, and writes a line about it. What is asked every second by
+    /// those that look on is not worth one.
+    fn note(&self, shared: &Shared, status: StatusCode) {
+        let failed = status.is_client_error() || status.is_server_error();
+        Counts::add(&shared.counts.failed, usize::from(failed));
+        if self.method == Method::GET && !failed {
+            return;
+        }
+        Counts::add(&shared.counts.requests, 1);
+        let milliseconds = self.began.elapsed().as_millis() as u64;
+        let (id, owner, path) = (self.id.as_str(), self.owner.as_str(), self.path.as_str());
+        let status = status.as_u16();
+        tracing::info!(id, owner, path, status, milliseconds, "request");
+    }
 }
 
 /// Without keys only names of this machine's own are served, so that a web page cannot reach the

@@ -11,6 +11,7 @@ mod anthropic;
 mod ask;
 mod board;
 mod body;
+mod by_name;
 mod embedding;
 mod error;
 mod guard;
@@ -20,13 +21,17 @@ mod listen;
 mod models;
 mod ollama;
 mod openai;
+mod openapi;
 mod options;
+mod page;
 mod probes;
 mod reading;
 mod responses;
 mod routes;
 mod shared;
 mod sse;
+#[cfg(test)]
+mod tests;
 
 pub use error::ServeError;
 pub use keys::{Keys, KeysError};

@@ -17,6 +17,10 @@ pub(crate) const BODY_TIMEOUT: Duration = Duration::from_secs(60);
 /// Bytes of a request's body: a prompt of the longest text, written as JSON.
 pub(crate) const BODY_BYTES_MAX: usize = 32 << 20;
 
+/// Bodies of more bytes than these have places of their own, so that all of them together stay bounded.
+pub(crate) const SMALL_BODY_BYTES: u64 = 128 << 10;
+pub(crate) const LARGE_BODIES_MAX: usize = 8;
+
 /// A client that takes no byte for so long is cut off.
 pub(crate) const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 

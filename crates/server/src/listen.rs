@@ -88,6 +88,11 @@ impl Serving {
         self.address
     }
 
+    #[cfg(test)]
+    pub(crate) fn shared(&self) -> &Arc<Shared> {
+        &self.shared
+    }
+
     /// Opens a model before it is asked for.
     ///
     /// # Errors

@@ -2,10 +2,14 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
-use corpgrid_scheduler::{Constraint, HeterogeneousPipeline, Machine, OpenError};
-use gogrid_grammar::{GrammarError, Grammars, Spec};
+use corpgrid_scheduler::{
+    Constraint, HeterogeneousPipeline, Machine, MachineStatus, ModelStatus, OpenError,
+    ResourceStats,
+};
+use gogrid_grammar::{GrammarError, Grammars};
 use tokio::sync::watch;
 
+use crate::ask::Form;
 use crate::error::ApiError;
 use crate::limits::MODELS_OPEN_MAX;
 use crate::shared::now;
@@ -64,6 +68,8 @@ pub(crate) struct Models {
     keep_alive: Option<Duration>,
     /// A lock held for a look or a change of the table, never while a model opens or ends.
     open: Mutex<BTreeMap<String, Slot>>,
+    /// What the starts of models came to that have closed since.
+    closed: Mutex<ResourceStats>,
     /// One model at a time is opened or closed.
     doors: tokio::sync::Mutex<()>,
 }
@@ -78,6 +84,8 @@ enum Slot {
 pub(crate) struct OpenModel {
     pub(crate) name: String,
     pub(crate) pipeline: HeterogeneousPipeline,
+    /// Made when the first conversation comes.
+    control_tokens: OnceLock<Vec<(u32, String)>>,
     /// Made when the first constraint is asked for.
     grammars: OnceLock<Result<Grammars, GrammarError>>,
     use_: Mutex<Use>,
@@ -117,12 +125,25 @@ impl Lent {
 }
 
 impl OpenModel {
+    /// The control tokens of its vocabulary, each with its name.
+    pub(crate) fn control_tokens(&self) -> &[(u32, String)] {
+        self.control_tokens.get_or_init(|| {
+            let tokenizer = self.pipeline.model().tokenizer();
+            // A vocabulary fits 32 bits.
+            let all = 0..tokenizer.vocab() as u32;
+            all.filter_map(|id| Some((id, tokenizer.name(id)?.to_owned())))
+                .collect()
+        })
+    }
+
     /// What holds answers to a form. Compiles it, on the calling thread.
-    pub(crate) fn constraint(&self, form: &Spec) -> Result<Constraint, ApiError> {
+    pub(crate) fn constraint(&self, form: &Form) -> Result<Constraint, ApiError> {
         let tokenizer = self.pipeline.model().tokenizer();
         let grammars = self.grammars.get_or_init(|| Grammars::new(tokenizer));
-        let grammars = grammars.as_ref().map_err(form_error)?;
-        grammars.compile(form).map_err(|error| form_error(&error))
+        let grammars = grammars.as_ref().map_err(|error| form_error(form, error))?;
+        grammars
+            .compile(&form.spec)
+            .map_err(|error| form_error(form, &error))
     }
 
     /// Requests that use it.
@@ -168,12 +189,24 @@ impl Models {
             machine,
             keep_alive,
             open: Mutex::new(BTreeMap::new()),
+            closed: Mutex::new(ResourceStats::default()),
             doors: tokio::sync::Mutex::new(()),
         }
     }
 
     pub(crate) fn machine(&self) -> &Arc<Machine> {
         &self.machine
+    }
+
+    /// What the machine holds and does, with the counts of models that are closed among the others'.
+    pub(crate) async fn status(&self) -> MachineStatus {
+        let mut status = self.machine.status().await;
+        status.models.push(ModelStatus {
+            model: "closed".to_owned(),
+            stats: *locked(&self.closed),
+            ..ModelStatus::default()
+        });
+        status
     }
 
     /// All there are, each with whether it is open.
@@ -267,6 +300,7 @@ impl Models {
                 let model = OpenModel {
                     name: name.to_owned(),
                     pipeline,
+                    control_tokens: OnceLock::new(),
                     grammars: OnceLock::new(),
                     use_: Mutex::new(Use {
                         lent: 0,
@@ -311,6 +345,11 @@ impl Models {
             }
         };
         let closed = taken.is_some();
+        if closed {
+            let stats = model.pipeline.get_resource_stats().await;
+            let mut sum = locked(&self.closed);
+            *sum = sum.and(&stats);
+        }
         // Ends its threads, which takes a moment.
         let _ = tokio::task::spawn_blocking(move || drop(taken)).await;
         closed
@@ -337,8 +376,8 @@ impl Models {
 }
 
 /// A form that cannot be held is refused: an answer without it would be taken for one with it.
-fn form_error(error: &GrammarError) -> ApiError {
-    ApiError::bad("response_format", error.to_string())
+fn form_error(form: &Form, error: &GrammarError) -> ApiError {
+    ApiError::bad(form.field, error.to_string())
 }
 
 /// What there was of a model.

@@ -70,17 +70,12 @@ pub(crate) async fn chat(
 ) -> Response {
     let answered = async {
         let body: ChatBody = read_json(body).await?;
-        let streams = body.stream.unwrap_or(true);
-        match body.load() {
+        let (streams, load) = (body.stream.unwrap_or(true), body.load()?);
+        // Read as closely where it only opens a model.
+        let ask = body.ask(&shared, owner, &headers)?;
+        match load {
             Some(load) => loaded(&shared, load, Way::Chat).await,
-            None => {
-                answer(
-                    &shared,
-                    body.ask(&shared, owner, &headers)?,
-                    (Way::Chat, streams),
-                )
-                .await
-            }
+            None => answer(&shared, ask, (Way::Chat, streams)).await,
         }
     };
     answered
@@ -97,13 +92,11 @@ pub(crate) async fn generate(
 ) -> Response {
     let answered = async {
         let body: GenerateBody = read_json(body).await?;
-        let streams = body.stream.unwrap_or(true);
-        match body.load() {
+        let (streams, load) = (body.stream.unwrap_or(true), body.load()?);
+        let ask = body.ask(&shared, owner, &headers)?;
+        match load {
             Some(load) => loaded(&shared, load, Way::Generate).await,
-            None => {
-                let ask = body.ask(&shared, owner, &headers)?;
-                answer(&shared, ask, (Way::Generate, streams)).await
-            }
+            None => answer(&shared, ask, (Way::Generate, streams)).await,
         }
     };
     answered

@@ -30,6 +30,11 @@ pub(crate) fn finish_reason(end: &End) -> &'static str {
     }
 }
 
+/// What answered: a change of it may change answers to the same seed.
+pub(crate) fn fingerprint() -> String {
+    format!("gogrid-{}", env!("CARGO_PKG_VERSION"))
+}
+
 /// OpenAI's figures, with ours beside them.
 pub(crate) fn usage(figures: &Figures) -> Value {
     json!({

@@ -61,9 +61,9 @@ async fn not_ready(shared: &Shared) -> Option<ApiError> {
 
 /// `GET /metrics`, as Prometheus reads it.
 pub(crate) async fn metrics(State(shared): State<Arc<Shared>>) -> Response {
-    let status = shared.models.machine().status().await;
+    let of_machine = shared.models.status().await.prometheus();
     let kind = [(CONTENT_TYPE, "text/plain; version=0.0.4")];
-    (kind, status.prometheus()).into_response()
+    (kind, of_machine + &shared.counts.prometheus()).into_response()
 }
 
 /// `GET /version`.

@@ -5,11 +5,14 @@ use gogrid_grammar::Spec;
 use gogrid_reply::{
     CallRules, IdStyle, Part as ReplyPart, ReasoningTags, ReplyOptions, ReplyParser, ToolFormat,
 };
-use serde_json::Value;
+use serde::Deserialize;
+use serde_json::{Map, Value};
 
 use crate::answer::Part;
-use crate::ask::Ask;
+use crate::ask::{Ask, Form};
+use crate::by_name::by_name;
 use crate::error::ApiError;
+use crate::models::OpenModel;
 
 /// Whether and which tools may be called.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -54,7 +57,8 @@ impl Reading {
 
     /// How answers to this request are read. It may render the prompt, on the calling thread, to know
     /// whether it opens the reasoning.
-    pub(crate) fn of(pipeline: &HeterogeneousPipeline, ask: &Ask) -> Result<Self, ApiError> {
+    pub(crate) fn of(model: &OpenModel, ask: &Ask) -> Result<Self, ApiError> {
+        let pipeline = &model.pipeline;
         let template = pipeline.model().chat_template();
         let (Prompt::Chat(conversation), Some(template)) = (&ask.prompt, template) else {
             return Ok(Self::plain());
@@ -73,7 +77,10 @@ impl Reading {
             None => ReasoningTags::of_template(template.source()),
         };
         let starts_in_reasoning = match reasoning {
-            Some(tags) => tags.opened_by(&pipeline.render_chat(conversation)?),
+            Some(tags) => {
+                let rendered = pipeline.render_chat(conversation);
+                tags.opened_by(&rendered.map_err(|refusal| ask.refused(refusal))?)
+            }
             None => false,
         };
         let options = ReplyOptions {
@@ -83,18 +90,10 @@ impl Reading {
             starts_in_reasoning,
             calls_max: ask.calls_max,
         };
-        let tokenizer = pipeline.model().tokenizer();
         let markers = options.markers();
-        let is_marker = |id: &u32| {
-            tokenizer
-                .name(*id)
-                .is_some_and(|name| markers.contains(&name))
-        };
-        let shown = match markers.is_empty() {
-            true => Vec::new(),
-            // A vocabulary fits 32 bits.
-            false => (0..tokenizer.vocab() as u32).filter(is_marker).collect(),
-        };
+        let marks = model.control_tokens().iter();
+        let shown = marks.filter(|(_, name)| markers.contains(&name.as_str()));
+        let shown = shown.map(|(id, _)| *id).collect();
         Ok(Self {
             ids: format.id_style(),
             options,
@@ -107,7 +106,7 @@ impl Reading {
         &self,
         pipeline: &HeterogeneousPipeline,
         ask: &Ask,
-    ) -> Result<Option<Spec>, ApiError> {
+    ) -> Result<Option<Form>, ApiError> {
         let named = match &ask.tool_choice {
             ToolChoice::Auto | ToolChoice::None => return Ok(None),
             ToolChoice::Required => None,
@@ -130,7 +129,20 @@ impl Reading {
         };
         let grammar = self.options.format.grammar(&rules, &control);
         let grammar = grammar.map_err(|error| ApiError::bad("tool_choice", error.to_string()))?;
-        Ok(Some(Spec::Lark(grammar)))
+        for (index, tool) in conversation.tools.iter().enumerate() {
+            // Within a grammar a schema is not looked at as closely.
+            let schema = &tool["function"]["parameters"];
+            let checked = match schema.is_null() {
+                true => Ok(()),
+                false => Spec::JsonSchema(schema.clone()).check(),
+            };
+            let field = format!("tools[{index}].function.parameters");
+            checked.map_err(|error| ApiError::bad(field, error.to_string()))?;
+        }
+        Ok(Some(Form {
+            spec: Spec::Lark(grammar),
+            field: "tools",
+        }))
     }
 
     /// Reads one of the answers.
@@ -196,6 +208,48 @@ fn tool_names(conversation: &Conversation) -> Vec<String> {
 pub(crate) fn tool_name(tool: &Value) -> Option<&str> {
     tool["function"]["name"].as_str()
 }
+
+/// A tool as OpenAI has it; `field` is where it stands.
+pub(crate) fn check_tool(tool: &Value, field: &str) -> Result<(), ApiError> {
+    match &tool["type"] {
+        Value::Null => {}
+        Value::String(kind) if kind == "function" => {}
+        kind => {
+            let what = format!("a tool of type {kind}");
+            return Err(ApiError::unsupported(field, &what));
+        }
+    }
+    check_function(&tool["function"], &format!("{field}.function"))
+}
+
+/// The function of a tool: templates and grammars are told of it as it is.
+pub(crate) fn check_function(function: &Value, field: &str) -> Result<(), ApiError> {
+    let checked: Result<Function, _> = serde_path_to_error::deserialize(function);
+    let function = checked.map_err(|error| {
+        let field = match error.path().to_string().as_str() {
+            "." => field.to_owned(),
+            path => format!("{field}.{path}"),
+        };
+        ApiError::bad(field, error.into_inner().to_string())
+    })?;
+    match function.name.is_empty() {
+        true => Err(ApiError::bad(format!("{field}.name"), "is empty")),
+        false => Ok(()),
+    }
+}
+
+/// What must hold of a function; the rest of it is its own.
+#[derive(Deserialize)]
+#[serde(remote = "Self")]
+struct Function {
+    name: String,
+    #[serde(rename = "description")]
+    _description: Option<String>,
+    #[serde(rename = "parameters")]
+    _parameters: Option<Map<String, Value>>,
+}
+
+by_name!(Function);
 
 /// A choice as OpenAI writes it: a word, or an object that names a function.
 pub(crate) fn tool_choice(value: Option<&Value>) -> Result<ToolChoice, ApiError> {

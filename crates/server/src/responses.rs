@@ -116,7 +116,7 @@ fn usage(end: &End) -> Value {
     let figures = &end.figures;
     json!({
         "input_tokens": figures.prompt_tokens,
-        "input_tokens_details": {"cached_tokens": figures.cached_tokens},
+        "input_tokens_details": {"cached_tokens": figures.cached_tokens, "cache_write_tokens": 0},
         "output_tokens": figures.generated_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": figures.prompt_tokens + figures.generated_tokens,

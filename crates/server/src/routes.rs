@@ -7,17 +7,50 @@ use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
 use axum::response::Response;
-use axum::routing::{get, post};
+use axum::routing::{MethodRouter, get, post};
 
-use crate::body::Protocol;
+use crate::body::{Protocol, json_response};
 use crate::error::ApiError;
 use crate::guard::guard;
 use crate::shared::Shared;
-use crate::{anthropic, board, ollama, openai, probes, responses};
+use crate::{anthropic, board, ollama, openai, openapi, page, probes, responses};
 
-/// Every path of the server.
+/// Routes, and their paths, which the server's document describes.
+#[derive(Default)]
+pub(crate) struct Table {
+    router: Router<Arc<Shared>>,
+    pub(crate) paths: Vec<String>,
+}
+
+impl Table {
+    fn route(mut self, path: &str, methods: MethodRouter<Arc<Shared>>) -> Self {
+        self.paths.push(path.to_owned());
+        Self {
+            router: self.router.route(path, methods),
+            ..self
+        }
+    }
+}
+
+/// Every path of the server, with the document that describes them.
 pub(crate) fn routes(shared: Arc<Shared>) -> Router {
-    let open_ai = |router: Router<Arc<Shared>>, prefix: &str| {
+    let table = table();
+    let document = openapi::document(&table.paths, shared.options.keys.is_some());
+    let document = Arc::new(document);
+    let document = move || async move { json_response(&*document) };
+    table
+        .router
+        .route("/", get(page::page))
+        .route(openapi::PATH, get(document))
+        .fallback(unknown)
+        .method_not_allowed_fallback(wrong_method)
+        .layer(from_fn_with_state(Arc::clone(&shared), guard))
+        .with_state(shared)
+}
+
+/// Every path but the document's own.
+pub(crate) fn table() -> Table {
+    let open_ai = |router: Table, prefix: &str| {
         let path = |tail: &str| format!("{prefix}{tail}");
         router
             .route(&path("/chat/completions"), post(openai::chat))
@@ -28,8 +61,8 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
             .route(&path("/models/{*id}"), get(openai::model))
     };
     // Some clients leave the version out.
-    let router = open_ai(open_ai(Router::new(), "/v1"), "");
-    router
+    let table = open_ai(open_ai(Table::default(), "/v1"), "");
+    table
         .route("/v1/messages", post(anthropic::messages))
         .route("/v1/messages/count_tokens", post(anthropic::count_tokens))
         .route("/api/chat", post(ollama::chat))
@@ -51,10 +84,6 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
         .route("/ready", get(probes::ready))
         .route("/metrics", get(probes::metrics))
         .route("/version", get(probes::version))
-        .fallback(unknown)
-        .method_not_allowed_fallback(wrong_method)
-        .layer(from_fn_with_state(Arc::clone(&shared), guard))
-        .with_state(shared)
 }
 
 async fn unknown(request: Request) -> Response {

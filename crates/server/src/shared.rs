@@ -2,9 +2,10 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::Notify;
+use tokio::sync::{Notify, Semaphore};
 
 use crate::board::Counts;
+use crate::limits::LARGE_BODIES_MAX;
 use crate::models::Models;
 use crate::options::ServeOptions;
 
@@ -15,6 +16,8 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     pub(crate) tokens: LastToken,
     pub(crate) counts: Counts,
+    /// Places for requests whose bodies are large.
+    pub(crate) large_bodies: Arc<Semaphore>,
     requests: AtomicU64,
     /// What makes the ids of this server differ from those of the one before.
     started: u64,
@@ -39,6 +42,7 @@ impl Shared {
             drain: Drain::default(),
             tokens: LastToken::new(),
             counts: Counts::default(),
+            large_bodies: Arc::new(Semaphore::new(LARGE_BODIES_MAX)),
             requests: AtomicU64::new(0),
             started: unix_seconds(),
         }

@@ -26,11 +26,14 @@ pub(crate) trait Shape: Send + 'static {
     /// Whose errors are told before the stream begins.
     fn protocol(&self) -> Protocol;
 
-    /// Before anything else.
-    fn begin(&mut self, _frames: &mut Frames) {}
+    /// Before anything else. The tokens of the prompt are known unless the model is still being opened.
+    fn begin(&mut self, _prompt_tokens: Option<usize>, _frames: &mut Frames) {}
 
     /// A piece of a choice.
     fn piece(&mut self, choice: usize, piece: Piece, frames: &mut Frames);
+
+    /// How the request stands, for a client that asked to be told by data.
+    fn standing(&mut self, _standing: &Standing, _frames: &mut Frames) {}
 
     /// Data that says nothing, for clients that take comments for silence.
     fn heartbeat(&mut self, frames: &mut Frames);
@@ -82,13 +85,14 @@ impl Frames {
     }
 
     /// A comment, which no client takes for an event.
-    fn comment(&mut self, standing: &Standing) {
+    fn comment(&mut self, standing: &Standing, since: Duration) {
         let text = match standing {
             Standing::Opening => "opening the model".to_owned(),
             Standing::Queued { position } => format!("queued position={position}"),
             Standing::Paused { reason, left } => {
-                let left =
-                    left.map_or_else(String::new, |left| format!(" left_s={}", left.as_secs()));
+                let left = left.map_or_else(String::new, |left| {
+                    format!(" left_s={}", left.saturating_sub(since).as_secs())
+                });
                 format!("paused reason={}{left}", reason_code(reason))
             }
             Standing::Runs => "runs".to_owned(),
@@ -143,6 +147,9 @@ struct Telling<S> {
     out: mpsc::Sender<Vec<u8>>,
     shared: Arc<Shared>,
     standing: Standing,
+    /// When that was told.
+    stands_since: Instant,
+    has_begun: bool,
     /// When something went out last, and when data did.
     told: Instant,
     told_data: Instant,
@@ -157,6 +164,8 @@ impl<S: Shape> Telling<S> {
             out,
             shared,
             standing: Standing::Opening,
+            stands_since: now,
+            has_begun: false,
             told: now,
             told_data: now,
         }
@@ -164,10 +173,6 @@ impl<S: Shape> Telling<S> {
 
     /// Until the end, or until the client is gone: then what it asked for is dropped.
     async fn run(mut self, under_way: UnderWay) {
-        self.shape.begin(&mut self.frames);
-        if self.flush_data().await.is_err() {
-            return;
-        }
         let answer = match under_way {
             UnderWay::Begun(answer) => Ok(*answer),
             UnderWay::Starting(starting) => match self.while_waiting(starting).await {
@@ -176,7 +181,10 @@ impl<S: Shape> Telling<S> {
             },
         };
         let told = match answer {
-            Ok(answer) => self.tell(answer).await,
+            Ok(answer) => {
+                self.begin(Some(answer.prompt_tokens()));
+                self.tell(answer).await
+            }
             Err(error) => Ok(Err(error)),
         };
         match told {
@@ -188,8 +196,16 @@ impl<S: Shape> Telling<S> {
         let _ = self.flush_data().await;
     }
 
+    /// Begins unless it has.
+    fn begin(&mut self, prompt_tokens: Option<usize>) {
+        if !std::mem::replace(&mut self.has_begun, true) {
+            self.shape.begin(prompt_tokens, &mut self.frames);
+        }
+    }
+
     async fn tell(&mut self, mut answer: Answer) -> Result<Result<(), ApiError>, Gone> {
         self.standing = Standing::Runs;
+        self.flush_data().await?;
         loop {
             let next = self.while_waiting(answer.next()).await?;
             let (choice, piece) = match next {
@@ -198,8 +214,11 @@ impl<S: Shape> Telling<S> {
                 Some((choice, Ok(piece))) => (choice, piece),
             };
             if let Piece::Standing(standing) = piece {
+                self.shape.standing(&standing, &mut self.frames);
+                self.flush_data().await?;
                 let is_told = matches!(standing, Standing::Paused { .. });
                 self.standing = standing;
+                self.stands_since = Instant::from_std(now());
                 if is_told && self.shape.has_comments() {
                     self.comment().await?;
                 }
@@ -241,6 +260,7 @@ impl<S: Shape> Telling<S> {
     async fn sign_of_life(&mut self) -> Result<(), Gone> {
         let quiet: Duration = self.told_data.elapsed();
         if quiet >= HEARTBEAT_EVERY {
+            self.begin(None);
             self.shape.heartbeat(&mut self.frames);
             // Even where the shape has nothing to say, the next is due after as long again.
             self.told_data = Instant::from_std(now());
@@ -250,7 +270,8 @@ impl<S: Shape> Telling<S> {
     }
 
     async fn comment(&mut self) -> Result<(), Gone> {
-        self.frames.comment(&self.standing);
+        let since = self.stands_since.elapsed();
+        self.frames.comment(&self.standing, since);
         self.flush().await
     }
 

@@ -58,7 +58,7 @@ fn one(world: &World, first: Arc<HeterogeneousPipeline>, request: RequestPlan) -
         }
         match request.ask {
             Ask::Score(ids) => ended(pipeline.score(ids).await.map(|_| "scored")),
-            Ask::Generate(asked) => generate(world, pipeline, asked, request.ending).await,
+            Ask::Generate(asked) => generate(world, pipeline, *asked, request.ending).await,
         }
     };
     let outcome = match block_on(run) {

@@ -34,7 +34,7 @@ pub(super) struct RequestPlan {
 }
 
 pub(super) enum Ask {
-    Generate(GenerateRequest),
+    Generate(Box<GenerateRequest>),
     Score(Vec<u32>),
 }
 
@@ -119,7 +119,7 @@ impl Plan {
     pub(super) fn request(&mut self) -> RequestPlan {
         let ask = match self.chance.whole(1, 100) {
             1..=5 => Ask::Score(self.ids(64)),
-            _ => Ask::Generate(self.generation()),
+            _ => Ask::Generate(Box::new(self.generation())),
         };
         let ending = match self.chance.whole(1, 100) {
             1..=60 => Ending::Whole,
@@ -357,10 +357,10 @@ mod tests {
     fn some_prompts_need_a_text_worker() {
         let mut plan = Plan::new(1, 0, 0);
         let longest = (0..500).filter_map(|_| match plan.request().ask {
-            Ask::Generate(GenerateRequest {
-                prompt: Prompt::Text(text),
-                ..
-            }) => Some(text.len()),
+            Ask::Generate(request) => match request.prompt {
+                Prompt::Text(text) => Some(text.len()),
+                _ => None,
+            },
             _ => None,
         });
         assert!(longest.filter(|bytes| *bytes > 8 << 10).count() >= 5);

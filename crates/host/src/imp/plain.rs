@@ -9,6 +9,11 @@ pub(crate) fn open_to_read(_options: &mut OpenOptions) {}
 
 pub(crate) fn open_to_own(_options: &mut OpenOptions) {}
 
+/// Not limited here.
+pub(crate) fn raise_open_files() -> Option<u64> {
+    None
+}
+
 /// Not told here.
 pub(crate) fn change_mark(_found: &Metadata) -> String {
     String::new()

@@ -1,5 +1,6 @@
 //! What the engine's thread owns, and its turn: hear, think, act, sleep.
 
+mod caches;
 mod stages;
 
 use std::collections::{BTreeMap, VecDeque};
@@ -190,14 +191,7 @@ impl State {
             self.act(action);
         }
         self.tell_states(now);
-        if gives_back {
-            self.hardware.engines.ring_everywhere(&self.inbox);
-        } else if ends_one {
-            self.hardware.engines.ring_others(&self.inbox);
-        }
-        if self.core.wants_caches() {
-            self.hardware.engines.want_caches(&self.inbox);
-        }
+        self.tell_of_room(ends_one, gives_back);
         self.publish();
         for look in std::mem::take(&mut self.looks) {
             look.answer(self.view());
@@ -209,19 +203,6 @@ impl State {
         self.give_up_stages_if_still();
         // It runs on any of the CPUs' cores, so all answer for it.
         DutyPace::charge_thread(&self.paces);
-    }
-
-    /// Gives back what is kept for requests to come where others ask for the room; says whether it did.
-    fn give_cache_back_if_wanted(&mut self) -> bool {
-        let is_off = self.hardware.engines.caches_are_off();
-        self.core.keep_nothing(is_off);
-        let wanted = &self.inbox.published.wants_cache;
-        let is_wanted = wanted.swap(false, Ordering::AcqRel) || is_off;
-        let gives_back = is_wanted && self.core.has_cache();
-        if gives_back {
-            self.core.evict_all();
-        }
-        gives_back
     }
 
     fn publish(&self) {

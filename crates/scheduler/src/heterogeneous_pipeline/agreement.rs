@@ -15,6 +15,7 @@ use gogrid_units::{Bytes, FullSpeed, Span};
 
 use super::tests::{collect, free, model, next_given, request};
 use super::*;
+use crate::error::GenerateError;
 use crate::fixture::{TestDevice, TestMachine};
 use crate::request::{Continuation, Prompt, PromptRows, Sampling};
 

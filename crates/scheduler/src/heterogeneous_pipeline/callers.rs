@@ -10,6 +10,7 @@ use gogrid_testkit::fakes::Faults;
 
 use super::tests::{collect, fake_cpu, free, greedy, model, next_given, request};
 use super::*;
+use crate::error::GenerateError;
 use crate::fixture::TestMachine;
 
 /// What a waker does that its maker did not mean.

@@ -70,6 +70,19 @@ fn a_pause_stops_what_runs_and_what_waits_and_loses_nothing() {
 }
 
 #[test]
+fn a_machine_that_could_compute_nothing_while_nobody_is_there_is_not_opened() {
+    let options = MachineOptions {
+        away: Some(ResourceConfig {
+            max_compute_usage_percent: 0.0,
+            ..ResourceConfig::default()
+        }),
+        ..MachineOptions::default()
+    };
+    let error = Machine::open(&crate::machine::devices(), options).expect_err("it is refused");
+    assert!(matches!(error, OpenError::NoCompute(_)), "{error}");
+}
+
+#[test]
 fn a_snooze_ends_by_itself() {
     let (pipeline, _) = pipeline_that_sees(Observation::default(), free(), Faults::default());
     block_on(async {

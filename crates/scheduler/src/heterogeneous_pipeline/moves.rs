@@ -13,6 +13,7 @@ use gogrid_units::Span;
 
 use super::tests::{collect, fake_cpu, free, greedy, model, next_given, request};
 use super::*;
+use crate::error::GenerateError;
 use crate::fixture::{TestDevice, TestMachine};
 use crate::generation::Event;
 use crate::limits::RETRY_LOST_AFTER_MIN;

@@ -12,8 +12,10 @@ use gogrid_testkit::fakes::{FakeModel, Faults};
 use super::tests::{collect, free, greedy, next_given, pipeline_that_sees, request};
 use super::*;
 use crate::constraint::{Allowed, Constraint, Grammar, Matcher};
+use crate::error::GenerateError;
 use crate::generation::TokenLogProb;
 use crate::request::{Continuation, LogProbs, Priority};
+use gogrid_model::Pooling;
 
 fn pipeline() -> (HeterogeneousPipeline, FakeModel) {
     pipeline_that_sees(Observation::default(), free(), Faults::default())

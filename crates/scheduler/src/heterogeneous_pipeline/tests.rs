@@ -9,6 +9,7 @@ use gogrid_testkit::fakes::{FakeBackend, FakeModel, Faults};
 use gogrid_units::Span;
 
 use super::*;
+use crate::error::GenerateError;
 use crate::fixture::{TestDevice, TestMachine};
 pub(super) use crate::fixture::{free, model};
 use crate::generation::{Event, Figures, Finish};

@@ -1,9 +1,11 @@
 use axum::http::HeaderMap;
 use corpgrid_scheduler::{Content, Conversation, Message, Part, Prompt, Sampling, ToolCall};
+use gogrid_grammar::Spec;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::ask::{Ask, Terms, TokensWanted, seed};
+use crate::ask::{Ask, Form, Terms, TokensWanted, seed};
+use crate::by_name::by_name;
 use crate::error::ApiError;
 use crate::keys::KeyOwner;
 use crate::limits::CALLS_MAX;
@@ -26,11 +28,13 @@ pub(super) struct MessagesBody {
     tools: Option<Vec<ToolBody>>,
     tool_choice: Option<Value>,
     thinking: Option<Value>,
+    output_config: Option<Map<String, Value>>,
+    output_format: Option<Value>,
     service_tier: Option<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 struct TurnBody {
     role: String,
     content: Blocks,
@@ -38,7 +42,10 @@ struct TurnBody {
 
 /// One text, or blocks.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "must be a text or a list of blocks, each an object"
+)]
 enum Blocks {
     Text(String),
     Blocks(Vec<Block>),
@@ -52,7 +59,7 @@ impl Default for Blocks {
 
 /// A block of some kind.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 struct Block {
     #[serde(rename = "type")]
     kind: String,
@@ -66,12 +73,14 @@ struct Block {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 struct ToolBody {
     name: String,
     description: Option<String>,
-    input_schema: Option<Value>,
+    input_schema: Option<Map<String, Value>>,
 }
+
+by_name!(TurnBody, Block, ToolBody);
 
 impl MessagesBody {
     /// What is wanted, in our words.
@@ -108,15 +117,44 @@ impl MessagesBody {
             sampling,
             choices: 1,
             log_probs: None,
-            form: None,
+            form: self.form()?,
             tool_choice: self.choice()?,
             calls_max: match self.is_parallel() {
                 true => CALLS_MAX,
                 false => 1,
             },
             terms,
+            names: &[("prompt", "messages"), ("stop", "stop_sequences")],
             prompt: Prompt::Chat(self.conversation()?),
         })
+    }
+
+    /// A schema that the text is held to, where it is asked for in either of two fields.
+    fn form(&self) -> Result<Option<Form>, ApiError> {
+        let of_config = self.output_config.as_ref();
+        let of_config = of_config.and_then(|config| config.get("format"));
+        let of_format = self.output_format.as_ref();
+        let fields = [
+            ("output_config.format", of_config),
+            ("output_format", of_format),
+        ];
+        let named = fields.into_iter().find_map(|(field, format)| {
+            let format = format.filter(|format| !format.is_null())?;
+            Some((field, format))
+        });
+        let Some((field, format)) = named else {
+            return Ok(None);
+        };
+        match (format["type"].as_str(), &format["schema"]) {
+            (Some("json_schema"), schema @ Value::Object(_)) => Ok(Some(Form {
+                spec: Spec::JsonSchema(schema.clone()),
+                field,
+            })),
+            _ => Err(ApiError::bad(
+                field,
+                "must be of type json_schema, with a schema",
+            )),
+        }
     }
 
     /// Anthropic names a tool beside the kind of choice.
@@ -145,15 +183,12 @@ impl MessagesBody {
             .thinking
             .as_ref()
             .map(|thinking| thinking["type"] == "enabled");
+        let tools = self.tools.unwrap_or_default().into_iter().enumerate();
+        let tools = tools.map(|(at, tool)| tool.read(&format!("tools[{at}]")));
         let arguments = thinks.map(|thinks| ("enable_thinking".to_owned(), json!(thinks)));
         Ok(Conversation {
             messages,
-            tools: self
-                .tools
-                .unwrap_or_default()
-                .into_iter()
-                .map(ToolBody::read)
-                .collect(),
+            tools: tools.collect::<Result<_, _>>()?,
             arguments: arguments.into_iter().collect::<Map<_, _>>(),
             ..Conversation::default()
         })
@@ -231,14 +266,17 @@ impl TurnBody {
 
 impl ToolBody {
     /// As templates expect a tool.
-    fn read(self) -> Value {
+    fn read(self, field: &str) -> Result<Value, ApiError> {
+        if self.name.is_empty() {
+            return Err(ApiError::bad(format!("{field}.name"), "is missing"));
+        }
         let mut function = json!({"name": self.name});
         if let Some(description) = self.description {
             function["description"] = json!(description);
         }
         function["parameters"] = self
             .input_schema
-            .unwrap_or_else(|| json!({"type": "object"}));
-        json!({"type": "function", "function": function})
+            .map_or_else(|| json!({"type": "object"}), Value::Object);
+        Ok(json!({"type": "function", "function": function}))
     }
 }

@@ -91,7 +91,11 @@ impl Shape for MessagesShape {
         Protocol::Anthropic
     }
 
-    fn begin(&mut self, frames: &mut Frames) {
+    fn begin(&mut self, prompt_tokens: Option<usize>, frames: &mut Frames) {
+        let figures = Figures {
+            prompt_tokens: prompt_tokens.unwrap_or(0),
+            ..Figures::default()
+        };
         let message = json!({
             "id": self.id,
             "type": "message",
@@ -100,7 +104,7 @@ impl Shape for MessagesShape {
             "content": [],
             "stop_reason": null,
             "stop_sequence": null,
-            "usage": usage(&Figures::default()),
+            "usage": usage(&figures),
         });
         let start = json!({"type": "message_start", "message": message});
         frames.event("message_start", &start);

@@ -6,12 +6,24 @@ use gogrid_grammar::Spec;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::ask::{Ask, OneOrMany, Terms, TokensWanted, seed, stops};
+use crate::ask::{Ask, FieldNames, Form, OneOrMany, Terms, TokensWanted, seed, stops};
+use crate::by_name::by_name;
 use crate::error::ApiError;
 use crate::keys::KeyOwner;
 use crate::limits::CALLS_MAX;
-use crate::reading::ToolChoice;
+use crate::reading::{ToolChoice, check_tool};
 use crate::shared::Shared;
+
+const NAMES: FieldNames = &[
+    ("temperature", "options.temperature"),
+    ("top_p", "options.top_p"),
+    ("min_p", "options.min_p"),
+    ("repetition_penalty", "options.repeat_penalty"),
+    ("last_n", "options.repeat_last_n"),
+    ("presence_penalty", "options.presence_penalty"),
+    ("frequency_penalty", "options.frequency_penalty"),
+    ("stop", "options.stop"),
+];
 
 /// What `/api/chat` takes. What is not named here is left out.
 #[derive(Debug, Default, Deserialize)]
@@ -45,7 +57,7 @@ pub(super) struct GenerateBody {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 struct TurnBody {
     role: String,
     content: Option<String>,
@@ -57,13 +69,13 @@ struct TurnBody {
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 struct CallBody {
     function: FunctionBody,
 }
 
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 struct FunctionBody {
     name: String,
     arguments: Value,
@@ -71,7 +83,7 @@ struct FunctionBody {
 
 /// Ollama's options, with its defaults.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 struct OptionsBody {
     num_predict: Option<i64>,
     temperature: Option<f32>,
@@ -85,6 +97,8 @@ struct OptionsBody {
     seed: Option<i64>,
     stop: Option<OneOrMany>,
 }
+
+by_name!(TurnBody, CallBody, FunctionBody, OptionsBody);
 
 /// A request that only opens or closes a model.
 pub(super) struct Load {
@@ -101,9 +115,11 @@ struct Common {
 }
 
 impl ChatBody {
-    pub(super) fn load(&self) -> Option<Load> {
+    /// What is left of a request that says nothing.
+    pub(super) fn load(&self) -> Result<Option<Load>, ApiError> {
         let is_empty = self.messages.as_ref().is_none_or(Vec::is_empty);
-        is_empty.then(|| load(&self.model, self.keep_alive.as_ref()))
+        let load = is_empty.then(|| load(&self.model, self.keep_alive.as_ref()));
+        load.transpose()
     }
 
     pub(super) fn ask(
@@ -117,9 +133,12 @@ impl ChatBody {
         let conversation = Conversation {
             messages: messages.collect::<Result<_, _>>()?,
             tools: self.tools.unwrap_or_default(),
-            arguments: thinking(self.think.as_ref()),
+            arguments: thinking(self.think.as_ref())?,
             ..Conversation::default()
         };
+        for (at, tool) in conversation.tools.iter().enumerate() {
+            check_tool(tool, &format!("tools[{at}]"))?;
+        }
         let common = Common {
             model: self.model,
             options: self.options.unwrap_or_default(),
@@ -132,17 +151,14 @@ impl ChatBody {
 }
 
 impl GenerateBody {
-    pub(super) fn load(&self) -> Option<Load> {
+    /// What is left of a request that says nothing.
+    pub(super) fn load(&self) -> Result<Option<Load>, ApiError> {
         let is_empty = self.prompt.as_ref().is_none_or(String::is_empty);
-        is_empty.then(|| load(&self.model, self.keep_alive.as_ref()))
+        let load = is_empty.then(|| load(&self.model, self.keep_alive.as_ref()));
+        load.transpose()
     }
 
-    pub(super) fn ask(
-        self,
-        shared: &Shared,
-        owner: KeyOwner,
-        headers: &HeaderMap,
-    ) -> Result<Ask, ApiError> {
+    fn refuse_what_is_not_built(&self) -> Result<(), ApiError> {
         if self
             .suffix
             .as_ref()
@@ -160,6 +176,16 @@ impl GenerateBody {
         {
             return Err(ApiError::unsupported("images", "a prompt with images"));
         }
+        Ok(())
+    }
+
+    pub(super) fn ask(
+        self,
+        shared: &Shared,
+        owner: KeyOwner,
+        headers: &HeaderMap,
+    ) -> Result<Ask, ApiError> {
+        self.refuse_what_is_not_built()?;
         let text = self.prompt.unwrap_or_default();
         let prompt = match self.raw.unwrap_or(false) {
             true => Prompt::Text(text),
@@ -168,7 +194,7 @@ impl GenerateBody {
                 let messages = system.into_iter().chain([Message::user(text)]);
                 Prompt::Chat(Conversation {
                     messages: messages.collect(),
-                    arguments: thinking(self.think.as_ref()),
+                    arguments: thinking(self.think.as_ref())?,
                     ..Conversation::default()
                 })
             }
@@ -223,6 +249,7 @@ impl Common {
                 keep_alive,
                 ..terms
             },
+            names: NAMES,
         })
     }
 }
@@ -258,29 +285,40 @@ impl CallBody {
 }
 
 /// The word `json`, or a schema.
-fn form(format: Option<Value>) -> Result<Option<Spec>, ApiError> {
-    match format {
-        None | Some(Value::Null) => Ok(None),
-        Some(Value::String(word)) if word.is_empty() => Ok(None),
-        Some(Value::String(word)) if word == "json" => Ok(Some(Spec::JsonObject)),
-        Some(schema @ Value::Object(_)) => Ok(Some(Spec::JsonSchema(schema))),
-        Some(_) => Err(ApiError::bad("format", "must be \"json\" or a schema")),
-    }
+fn form(format: Option<Value>) -> Result<Option<Form>, ApiError> {
+    let spec = match format {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::String(word)) if word.is_empty() => return Ok(None),
+        Some(Value::String(word)) if word == "json" => Spec::JsonObject,
+        Some(schema @ Value::Object(_)) => Spec::JsonSchema(schema),
+        Some(_) => return Err(ApiError::bad("format", "must be \"json\" or a schema")),
+    };
+    Ok(Some(Form {
+        spec,
+        field: "format",
+    }))
 }
 
 /// The template's switch, where the client says whether to think.
-fn thinking(think: Option<&Value>) -> Map<String, Value> {
-    let thinks = think.filter(|think| !think.is_null());
-    let thinks = thinks.map(|think| think.as_bool().unwrap_or(true));
-    let entry = thinks.map(|thinks| ("enable_thinking".to_owned(), json!(thinks)));
-    entry.into_iter().collect()
+fn thinking(think: Option<&Value>) -> Result<Map<String, Value>, ApiError> {
+    let thinks = match think {
+        None | Some(Value::Null) => return Ok(Map::new()),
+        Some(Value::Bool(thinks)) => *thinks,
+        // How much it is to think, which no template here is told.
+        Some(Value::String(_)) => true,
+        Some(_) => return Err(ApiError::bad("think", "must be true, false or a text")),
+    };
+    Ok(Map::from_iter([(
+        "enable_thinking".to_owned(),
+        json!(thinks),
+    )]))
 }
 
-fn load(model: &str, asked: Option<&Value>) -> Load {
-    Load {
+fn load(model: &str, asked: Option<&Value>) -> Result<Load, ApiError> {
+    Ok(Load {
         model: model.to_owned(),
-        keep_alive: asked.and_then(|value| keep_alive(value).ok()),
-    }
+        keep_alive: asked.map(keep_alive).transpose()?,
+    })
 }
 
 /// Seconds, or a text such as `5m`, `1h30m`, `300ms`; a negative one means for ever.

@@ -6,7 +6,8 @@ use corpgrid_scheduler::{LogProbs, Prompt, Sampling};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::ask::{Ask, OneOrMany, Terms, TokensWanted, seed, stops};
+use crate::ask::{Ask, FieldNames, OneOrMany, Terms, TokensWanted, seed, stops};
+use crate::by_name::by_name;
 use crate::error::ApiError;
 use crate::keys::KeyOwner;
 use crate::limits::CALLS_MAX;
@@ -14,6 +15,14 @@ use crate::reading::tool_choice;
 use crate::shared::Shared;
 
 use super::messages::ChatMessage;
+
+const CHAT_NAMES: FieldNames = &[
+    ("prompt", "messages"),
+    ("last_n", "repeat_last_n"),
+    ("log_probs", "top_logprobs"),
+];
+const SWITCHED_NAMES: FieldNames = &[("last_n", "repeat_last_n"), ("log_probs", "top_logprobs")];
+const NUMBERED_NAMES: FieldNames = &[("last_n", "repeat_last_n"), ("log_probs", "logprobs")];
 
 /// What `/v1/chat/completions` and `/v1/completions` take, with the names that llama.cpp and vLLM added
 /// to it. What is not named here is left out.
@@ -65,10 +74,12 @@ pub(crate) struct Body {
 
 /// How a stream is wanted.
 #[derive(Clone, Copy, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 pub(crate) struct StreamOptions {
     pub(crate) include_usage: Option<bool>,
 }
+
+by_name!(StreamOptions);
 
 /// What a request comes with besides its body.
 pub(crate) struct From_<'r> {
@@ -95,6 +106,12 @@ impl Body {
         from: From_<'_>,
     ) -> Result<Ask, ApiError> {
         let tier = self.service_tier.as_deref();
+        let names = match (&prompt, &self.logprobs) {
+            (Prompt::Chat(_), _) => CHAT_NAMES,
+            // A completion's log-probabilities are asked for by their number, or by a switch and a number.
+            (_, Some(Value::Number(_))) => NUMBERED_NAMES,
+            _ => SWITCHED_NAMES,
+        };
         let deadline = from.shared.options.deadline;
         Ok(Ask {
             model: self.model.clone().unwrap_or_default(),
@@ -110,6 +127,7 @@ impl Body {
                 _ => CALLS_MAX,
             },
             terms: Terms::new(from.owner, from.headers, tier, deadline)?,
+            names,
         })
     }
 
@@ -119,17 +137,15 @@ impl Body {
             ("max_tokens", self.max_tokens),
             ("n_predict", self.n_predict),
         ];
-        let named = named
-            .into_iter()
-            .find_map(|(name, value)| Some((name, value?)));
-        match named {
-            // As llama.cpp has it: as many as there is room for.
-            None | Some((_, -1)) => Ok(TokensWanted::Default),
-            Some((name, value)) => match usize::try_from(value) {
-                Ok(most) => Ok(TokensWanted::Exactly(most)),
-                Err(_) => Err(ApiError::bad(name, format!("{value}; must be at least 0"))),
-            },
+        for (name, value) in named {
+            if let Some(value @ ..-1) = value {
+                return Err(ApiError::bad(name, format!("{value}; must be at least 0")));
+            }
         }
+        let first = named.into_iter().find_map(|(_, value)| value);
+        // As llama.cpp has it, -1 is as many as there is room for.
+        let most = first.and_then(|most| usize::try_from(most).ok());
+        Ok(most.map_or(TokensWanted::Default, TokensWanted::Exactly))
     }
 
     fn sampling(&self) -> Result<Sampling, ApiError> {

@@ -9,9 +9,9 @@ use corpgrid_scheduler::{Figures, LogProbs, Prompt};
 use serde_json::{Value, json};
 
 use super::body::{Body, From_};
-use super::{finish_reason, usage};
+use super::{fingerprint, finish_reason, usage};
 use crate::answer::{
-    Likely, Part, Piece, TokenBytes, Whole, WholeChoice, begin, sum_figures, whole,
+    Likely, Part, Piece, Standing, TokenBytes, Whole, WholeChoice, begin, sum_figures, whole,
 };
 use crate::ask::Ask;
 use crate::body::{Protocol, json_response, read_json};
@@ -101,6 +101,7 @@ impl Head {
             "created": self.created,
             "model": self.model,
             "service_tier": "default",
+            "system_fingerprint": fingerprint(),
             "choices": choices,
         })
     }
@@ -155,7 +156,7 @@ fn chat_value(head: &Head, whole: Whole) -> Value {
         "created": head.created,
         "model": head.model,
         "service_tier": "default",
-        "system_fingerprint": format!("gogrid-{}", env!("CARGO_PKG_VERSION")),
+        "system_fingerprint": fingerprint(),
         "choices": choices.collect::<Vec<_>>(),
         "usage": usage(&figures),
     })
@@ -204,6 +205,8 @@ struct ChatShape {
     head: Head,
     choices: usize,
     wants_usage: bool,
+    /// Whether the client asked for more than comments by `"gogrid": true`.
+    tells_standing: bool,
     figures: Vec<Figures>,
 }
 
@@ -213,6 +216,7 @@ impl ChatShape {
             head,
             choices: body.n.unwrap_or(1),
             wants_usage: body.wants_usage(),
+            tells_standing: body.gogrid.unwrap_or(false),
             figures: Vec::new(),
         }
     }
@@ -232,7 +236,7 @@ impl Shape for ChatShape {
         Protocol::OpenAi
     }
 
-    fn begin(&mut self, frames: &mut Frames) {
+    fn begin(&mut self, _: Option<usize>, frames: &mut Frames) {
         for choice in 0..self.choices {
             let delta = json!({"role": "assistant", "content": ""});
             frames.data(&self.delta(choice, delta, &[]));
@@ -263,6 +267,14 @@ impl Shape for ChatShape {
                     "finish_reason": finish_reason(&end),
                 })]));
             }
+        }
+    }
+
+    fn standing(&mut self, standing: &Standing, frames: &mut Frames) {
+        if self.tells_standing {
+            let mut chunk = self.delta(0, json!({}), &[]);
+            chunk["gogrid"] = standing.value();
+            frames.data(&chunk);
         }
     }
 

@@ -10,7 +10,7 @@ use serde_json::{Map, Value, json};
 
 use super::body::{Body, From_};
 use super::chat::Head;
-use super::{finish_reason, usage};
+use super::{fingerprint, finish_reason, usage};
 use crate::answer::{Likely, Part, Piece, Whole, WholeChoice, begin, sum_figures, whole};
 use crate::ask::Ask;
 use crate::body::{Protocol, json_response, read_json};
@@ -135,6 +135,10 @@ fn prompts(value: Option<&Value>) -> Result<Vec<Prompt>, ApiError> {
 /// Those of the older shape: a number of likeliest tokens; with `echo` of the prompt too.
 fn legacy_log_probs(body: &Body) -> Result<Option<LogProbs>, ApiError> {
     let prompt = body.echo.unwrap_or(false);
+    if body.top_logprobs.is_some_and(|top| top > 0) && body.logprobs != Some(Value::Bool(true)) {
+        let problem = "needs logprobs to be set to true";
+        return Err(ApiError::bad("top_logprobs", problem));
+    }
     let top = match &body.logprobs {
         None | Some(Value::Null | Value::Bool(false)) => return Ok(None),
         Some(Value::Bool(true)) => body.top_logprobs.unwrap_or(0),
@@ -197,6 +201,7 @@ impl CompletionShape {
             "object": "text_completion",
             "created": self.head.created,
             "model": self.head.model,
+            "system_fingerprint": fingerprint(),
             "choices": choices,
         })
     }

@@ -4,17 +4,30 @@ use gogrid_grammar::Spec;
 use serde_json::Value;
 
 use super::body::Body;
+use crate::ask::Form;
 use crate::error::ApiError;
 
 impl Body {
     /// The form that the answer is held to; none where any text will do.
-    pub(crate) fn form(&self) -> Result<Option<Spec>, ApiError> {
+    pub(crate) fn form(&self) -> Result<Option<Form>, ApiError> {
         let forms = [
-            response_format(self.response_format.as_ref())?,
-            self.guided_json.clone().map(Spec::JsonSchema),
-            self.guided_regex.clone().map(Spec::Regex),
-            self.json_schema.clone().map(Spec::JsonSchema),
-            structured(self.structured_outputs.as_ref())?,
+            (
+                "response_format",
+                response_format(self.response_format.as_ref())?,
+            ),
+            (
+                "guided_json",
+                self.guided_json.clone().map(Spec::JsonSchema),
+            ),
+            ("guided_regex", self.guided_regex.clone().map(Spec::Regex)),
+            (
+                "json_schema",
+                self.json_schema.clone().map(Spec::JsonSchema),
+            ),
+            (
+                "structured_outputs",
+                structured(self.structured_outputs.as_ref())?,
+            ),
         ];
         if self
             .grammar
@@ -27,7 +40,10 @@ impl Body {
                 type lark takes one in Lark, and that",
             ));
         }
-        let mut forms = forms.into_iter().flatten();
+        let mut forms = forms.into_iter().filter_map(|(field, spec)| {
+            let spec = spec?;
+            Some(Form { spec, field })
+        });
         match (forms.next(), forms.next()) {
             (form, None) => Ok(form),
             _ => Err(ApiError::bad(
@@ -83,8 +99,10 @@ fn response_format(format: Option<&Value>) -> Result<Option<Spec>, ApiError> {
 
 /// vLLM's way.
 fn structured(outputs: Option<&Value>) -> Result<Option<Spec>, ApiError> {
-    let Some(outputs) = outputs.and_then(Value::as_object) else {
-        return Ok(None);
+    let outputs = match outputs {
+        None | Some(Value::Null) => return Ok(None),
+        Some(Value::Object(outputs)) => outputs,
+        Some(_) => return Err(ApiError::bad("structured_outputs", "must be an object")),
     };
     let mut named = outputs.iter().filter(|(_, value)| !value.is_null());
     let form = match named.next() {
@@ -115,7 +133,8 @@ mod tests {
 
     fn form(body: Value) -> Result<Option<Spec>, Option<String>> {
         let body: Body = parse_json(body.to_string().as_bytes()).unwrap();
-        body.form().map_err(|error| error.param)
+        let form = body.form().map_err(|error| error.param)?;
+        Ok(form.map(|form| form.spec))
     }
 
     #[test]
@@ -166,6 +185,11 @@ mod tests {
                 "structured_outputs",
             ),
         ];
+        for wrong in [json!("json"), json!([]), json!(true), json!(1)] {
+            let body = json!({"structured_outputs": wrong});
+            let field = "structured_outputs".to_owned();
+            assert_eq!(form(body.clone()), Err(Some(field)), "{body}");
+        }
         for (body, field) in cases {
             assert_eq!(form(body.clone()), Err(Some(field.to_owned())), "{body}");
         }

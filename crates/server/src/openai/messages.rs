@@ -3,11 +3,13 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::body::Body;
+use crate::by_name::by_name;
 use crate::error::ApiError;
+use crate::reading::check_tool;
 
 /// A message as OpenAI has it.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 pub(crate) struct ChatMessage {
     pub(crate) role: String,
     pub(crate) content: Option<ChatContent>,
@@ -20,7 +22,10 @@ pub(crate) struct ChatMessage {
 
 /// One text, or parts.
 #[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "must be a text or a list of parts, each with a type"
+)]
 pub(crate) enum ChatContent {
     Text(String),
     Parts(Vec<ChatPart>),
@@ -28,6 +33,7 @@ pub(crate) enum ChatContent {
 
 /// A part: of some kind, which must be text.
 #[derive(Debug, Deserialize)]
+#[serde(remote = "Self")]
 pub(crate) struct ChatPart {
     #[serde(rename = "type")]
     pub(crate) kind: String,
@@ -36,7 +42,7 @@ pub(crate) struct ChatPart {
 
 /// A call of a tool in a message.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 pub(crate) struct ChatToolCall {
     pub(crate) id: Option<String>,
     pub(crate) function: ChatFunction,
@@ -44,11 +50,13 @@ pub(crate) struct ChatToolCall {
 
 /// The function that is called. Its arguments are JSON in a text, or JSON.
 #[derive(Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 pub(crate) struct ChatFunction {
     pub(crate) name: String,
     pub(crate) arguments: Value,
 }
+
+by_name!(ChatMessage, ChatPart, ChatToolCall, ChatFunction);
 
 impl Body {
     /// The conversation of a request.
@@ -63,14 +71,22 @@ impl Body {
         let numbered = messages.into_iter().enumerate();
         let messages = numbered.map(|(at, message)| message.read(at));
         let messages: Vec<Message> = messages.collect::<Result<_, _>>()?;
+        let tools = self.tools.clone().unwrap_or_default();
+        for (at, tool) in tools.iter().enumerate() {
+            check_tool(tool, &format!("tools[{at}]"))?;
+        }
         let ending = match (self.continue_final_message, self.add_generation_prompt) {
+            (Some(true), Some(true)) => {
+                let problem = "excludes add_generation_prompt";
+                return Err(ApiError::bad("continue_final_message", problem));
+            }
             (Some(true), _) => Ending::FinalMessage,
             (_, Some(false)) => Ending::Closed,
             _ => Ending::GenerationPrompt,
         };
         Ok(Conversation {
             messages,
-            tools: self.tools.clone().unwrap_or_default(),
+            tools,
             arguments: self.chat_template_kwargs.take().unwrap_or_default(),
             ending,
         })

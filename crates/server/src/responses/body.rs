@@ -4,11 +4,12 @@ use gogrid_grammar::Spec;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::ask::{Ask, Terms, TokensWanted, seed};
+use crate::ask::{Ask, Form, Terms, TokensWanted, seed};
+use crate::by_name::by_name;
 use crate::error::ApiError;
 use crate::keys::KeyOwner;
 use crate::limits::CALLS_MAX;
-use crate::reading::tool_choice;
+use crate::reading::{check_function, check_tool, tool_choice};
 use crate::shared::Shared;
 
 /// What `/v1/responses` takes. What is not named here is left out.
@@ -35,21 +36,24 @@ pub(super) struct ResponsesBody {
 
 /// One text, or items.
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "must be a text or a list of items, each an object"
+)]
 enum Input {
     Text(String),
     Items(Vec<ItemBody>),
 }
 
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 struct TextBody {
     format: Option<Value>,
 }
 
 /// An item of some kind; without one it is a message.
 #[derive(Clone, Debug, Default, Deserialize)]
-#[serde(default)]
+#[serde(remote = "Self", default)]
 struct ItemBody {
     #[serde(rename = "type")]
     kind: Option<String>,
@@ -62,18 +66,24 @@ struct ItemBody {
 }
 
 #[derive(Clone, Debug, Deserialize)]
-#[serde(untagged)]
+#[serde(
+    untagged,
+    expecting = "must be a text or a list of parts, each with a type"
+)]
 enum ItemContent {
     Text(String),
     Parts(Vec<PartBody>),
 }
 
 #[derive(Clone, Debug, Deserialize)]
+#[serde(remote = "Self")]
 struct PartBody {
     #[serde(rename = "type")]
     kind: String,
     text: Option<String>,
 }
+
+by_name!(TextBody, ItemBody, PartBody);
 
 impl ResponsesBody {
     /// What a response says of its request.
@@ -126,6 +136,7 @@ impl ResponsesBody {
                 _ => CALLS_MAX,
             },
             terms,
+            names: &[("prompt", "input")],
             prompt: Prompt::Chat(self.conversation()?),
         })
     }
@@ -243,9 +254,12 @@ fn read_tool(mut tool: Value, at: usize) -> Result<Value, ApiError> {
         let what = format!("a tool of type {}", tool["type"]);
         return Err(ApiError::unsupported(&format!("tools[{at}]"), &what));
     }
+    let field = format!("tools[{at}]");
     if tool["function"].is_object() {
+        check_tool(&tool, &field)?;
         return Ok(tool);
     }
+    check_function(&tool, &field)?;
     if let Some(fields) = tool.as_object_mut() {
         fields.remove("type");
         fields.remove("strict");
@@ -254,23 +268,29 @@ fn read_tool(mut tool: Value, at: usize) -> Result<Value, ApiError> {
 }
 
 /// The form of the text: this protocol has the schema beside the type.
-fn form(format: Option<&Value>) -> Result<Option<Spec>, ApiError> {
+fn form(format: Option<&Value>) -> Result<Option<Form>, ApiError> {
     let Some(format) = format.filter(|format| !format.is_null()) else {
         return Ok(None);
     };
-    match format["type"].as_str() {
-        Some("text") => Ok(None),
-        Some("json_object") => Ok(Some(Spec::JsonObject)),
+    let spec = match format["type"].as_str() {
+        Some("text") => return Ok(None),
+        Some("json_object") => Spec::JsonObject,
         Some("json_schema") if format["schema"].is_object() => {
-            Ok(Some(Spec::JsonSchema(format["schema"].clone())))
+            Spec::JsonSchema(format["schema"].clone())
         }
-        Some("json_schema") => Err(ApiError::bad(
-            "text.format.schema",
-            "is missing, or no schema",
-        )),
-        _ => Err(ApiError::bad(
-            "text.format.type",
-            "must be text, json_object or json_schema",
-        )),
-    }
+        Some("json_schema") => {
+            return Err(ApiError::bad(
+                "text.format.schema",
+                "is missing, or no schema",
+            ));
+        }
+        _ => {
+            let problem = "must be text, json_object or json_schema";
+            return Err(ApiError::bad("text.format.type", problem));
+        }
+    };
+    Ok(Some(Form {
+        spec,
+        field: "text.format",
+    }))
 }

@@ -130,7 +130,7 @@ impl Shape for ResponsesShape {
         Protocol::OpenAi
     }
 
-    fn begin(&mut self, frames: &mut Frames) {
+    fn begin(&mut self, _: Option<usize>, frames: &mut Frames) {
         for name in ["response.created", "response.in_progress"] {
             let response = self.head.response(&[], None);
             self.event(name, json!({"response": response}), frames);

@@ -1,7 +1,10 @@
 //! What is kept for requests that begin alike, step by step.
 
+use gogrid_pipeline::Want;
+
 use super::moves::{ones, step, tick};
 use super::*;
+use crate::limits::PREFIX_ENTRIES_MAX;
 
 fn core_under(cap: u64) -> Core {
     Core::new(shape(), layout(cap), &limits(0, 4))
@@ -24,9 +27,10 @@ fn submit(id: u64, ids: &[u32], salt: Option<u64>) -> Input {
 
 /// Has the only sequence end well.
 fn finish(core: &mut Core) {
-    while !core.steps.is_empty() {
-        let done = Input::Done(step(core), ones(1));
-        tick(core, [done]);
+    while let Some((&step, flight)) = core.steps.iter().next() {
+        let wants = flight.step.wants();
+        let rows = wants.filter(|want| matches!(want, Want::Logits)).count();
+        tick(core, [Input::Done(step, ones(rows))]);
     }
     assert_eq!(core.counts(), (0, 0));
 }
@@ -192,4 +196,23 @@ fn rows_of_a_short_sequence_are_not_those_of_a_long_one() {
     assert!(begin(&mut core, 2, &ids)[0].ends_with("from [96]"));
     finish(&mut core);
     assert!(begin(&mut core, 3, &ids[..70])[0].ends_with("from [64]"));
+}
+
+#[test]
+fn there_are_so_many_entries_and_no_more() {
+    const ROWS: usize = 4096;
+    let mut core = core_under(10_000_000);
+    let entries = ROWS / gogrid_pipeline::BLOCK_TOKENS;
+    for id in 0..=PREFIX_ENTRIES_MAX / entries {
+        let mut ids = prompt(ROWS as u32 + 1);
+        (ids[0], ids[1], ids[2]) = (id as u32 % 20, id as u32 / 20, 22);
+        begin(&mut core, id as u64, &ids);
+        finish(&mut core);
+        assert!(core.prefixes.len() <= PREFIX_ENTRIES_MAX);
+    }
+    // The last beginning took the place of the first.
+    assert_eq!(core.prefixes.len(), PREFIX_ENTRIES_MAX);
+    let mut first = prompt(ROWS as u32 + 1);
+    (first[0], first[1], first[2]) = (0, 0, 22);
+    assert!(begin(&mut core, 1000, &first)[0].ends_with("from [0]"));
 }

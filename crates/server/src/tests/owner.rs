@@ -1,0 +1,168 @@
+use std::time::Duration;
+
+use axum::body::Body;
+use axum::http::Request;
+use serde_json::{Value, json};
+use tokio::time::timeout;
+
+use super::rig::{Answered, Rig, options, request};
+use crate::options::ServeOptions;
+
+/// Much longer than anything here takes.
+const LONG: Duration = Duration::from_secs(120);
+
+fn chat(stream: bool, tokens: usize) -> Value {
+    json!({
+        "messages": [{"role": "user", "content": "Hello"}],
+        "max_tokens": tokens,
+        "ignore_eos": true,
+        "stream": stream,
+    })
+}
+
+fn with_deadline(body: &Value, seconds: &str) -> Request<Body> {
+    let mut asked = request("POST", "/v1/chat/completions", Body::from(body.to_string()));
+    asked
+        .headers_mut()
+        .insert("x-gogrid-deadline", seconds.parse().expect("a header"));
+    asked
+}
+
+fn open(rig: &Rig) {
+    rig.post("/v1/chat/completions", &chat(false, 1)).json();
+}
+
+#[test]
+fn a_deadline_that_a_pause_outlasts_is_told_with_the_reason() {
+    let rig = Rig::new();
+    open(&rig);
+    rig.post("/gogrid/pause", &json!({})).json();
+    assert_eq!(rig.get("/ready").error().0, 503);
+    assert_eq!(rig.get("/health").status, 200, "it lives all the same");
+    let answer = rig.wait(rig.ask(with_deadline(&chat(false, 2), "0.2")));
+    let (status, _, code) = answer.error();
+    assert_eq!(
+        (status, code.as_deref()),
+        (503, Some("paused_by_owner")),
+        "{}",
+        answer.text
+    );
+    assert!(answer.headers.contains_key("retry-after"));
+    // The stream has begun by then, so the error is in it, and nothing follows.
+    let answer = rig.wait(rig.ask(with_deadline(&chat(true, 2), "0.2")));
+    let events = answer.events();
+    let last = events.last().expect("events");
+    assert_eq!(last["error"]["code"], "paused_by_owner", "{}", answer.text);
+    assert!(!answer.text.contains("[DONE]"));
+    assert!(
+        answer
+            .text
+            .contains(": gogrid paused reason=paused_by_owner"),
+        "{}",
+        answer.text
+    );
+    rig.post("/gogrid/resume", &json!({})).json();
+    assert_eq!(rig.get("/ready").status, 200);
+    rig.post("/v1/chat/completions", &chat(false, 2)).json();
+}
+
+#[test]
+fn a_client_that_asks_is_told_by_data_how_it_stands() {
+    let rig = Rig::new();
+    open(&rig);
+    rig.post("/gogrid/pause", &json!({})).json();
+    let mut body = chat(true, 2);
+    body["gogrid"] = json!(true);
+    let answer = rig.wait(rig.ask(with_deadline(&body, "0.2")));
+    let told = answer
+        .events()
+        .into_iter()
+        .find(|event| event["gogrid"]["state"] == "paused");
+    let told = told.unwrap_or_else(|| panic!("not told: {}", answer.text));
+    assert_eq!(told["gogrid"]["reason"], "paused_by_owner");
+    assert_eq!(told["choices"][0]["finish_reason"], Value::Null);
+}
+
+#[test]
+fn a_snooze_that_is_longer_than_the_deadline_is_told_at_once_with_its_end() {
+    let rig = Rig::new();
+    open(&rig);
+    rig.post("/gogrid/snooze", &json!({"seconds": 600})).json();
+    let answer = rig.wait(rig.ask(with_deadline(&chat(true, 2), "60")));
+    let (status, _, code) = answer.error();
+    assert_eq!((status, code.as_deref()), (503, Some("paused_by_owner")));
+    let after = answer.headers["retry-after"].to_str().expect("text");
+    assert!(
+        (590..=600).contains(&after.parse::<u64>().expect("a number")),
+        "{after}"
+    );
+    assert_eq!(answer.headers["x-should-retry"], "false");
+    assert_eq!(
+        rig.post("/gogrid/snooze", &json!({"seconds": 0})).error().0,
+        400
+    );
+}
+
+#[test]
+fn what_is_finishing_ends_what_runs_and_takes_no_more() {
+    let rig = Rig::new();
+    open(&rig);
+    rig.post("/gogrid/finish", &json!({})).json();
+    let answer = rig.post("/v1/chat/completions", &chat(false, 1));
+    let (status, _, code) = answer.error();
+    assert_eq!((status, code.as_deref()), (503, Some("finishing")));
+    assert_eq!(rig.get("/ready").error().0, 503);
+    rig.post("/gogrid/resume", &json!({})).json();
+    open(&rig);
+}
+
+#[test]
+fn a_server_that_ends_tells_every_stream() {
+    let rig = Rig::new();
+    open(&rig);
+    rig.post("/gogrid/pause", &json!({})).json();
+    let body = chat(true, 20);
+    let (answer, ()) = rig.wait(async {
+        let asked = rig.ask(request(
+            "POST",
+            "/v1/chat/completions",
+            Body::from(body.to_string()),
+        ));
+        let end = async {
+            // The stream tells that it is paused before it is told to end.
+            while rig.shared.models.opened()[0].lent() == 0 {
+                tokio::task::yield_now().await;
+            }
+            rig.shared.drain.begin();
+            rig.shared.drain.end();
+        };
+        timeout(LONG, async { tokio::join!(asked, end) })
+            .await
+            .expect("it ends")
+    });
+    let events = answer.events();
+    let last = events.last().expect("an event");
+    assert_eq!(last["error"]["code"], "finishing", "{}", answer.text);
+    let refused: Answered = rig.post("/v1/chat/completions", &body);
+    assert_eq!(refused.error().0, 503);
+    assert_eq!(rig.get("/ready").error().0, 503);
+}
+
+#[test]
+fn no_request_asks_for_more_haste_than_its_key_allows() {
+    use crate::keys::Keys;
+    let rig = Rig::with(ServeOptions {
+        keys: Some(Keys::parse("secret-key tier=flex").expect("keys")),
+        ..options()
+    });
+    let mut body = chat(false, 1);
+    body["service_tier"] = json!("priority");
+    let mut asked = request("POST", "/v1/chat/completions", Body::from(body.to_string()));
+    let key = "Bearer secret-key".parse().expect("a header");
+    asked.headers_mut().insert("authorization", key);
+    let whole = rig.wait(rig.ask(asked)).json();
+    assert_eq!(
+        whole["service_tier"], "default",
+        "what clients expect to read"
+    );
+}
