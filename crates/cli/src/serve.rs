@@ -9,7 +9,7 @@ use futures_executor::block_on;
 use gogrid_server::{Keys, ServeOptions, serve};
 
 use crate::args::{LogArg, ServeArgs};
-use crate::exit::BadInput;
+use crate::exit::{BadInput, Interrupted};
 use crate::interrupt::Interrupt;
 use crate::live::LiveMachine;
 use crate::open::MachineSpec;
@@ -56,6 +56,9 @@ pub(crate) fn run(args: &ServeArgs, interrupt: &Interrupt) -> anyhow::Result<()>
     let address = serving.address();
     out::note(format!("listening on http://{address}"));
     for name in &names {
+        if watch.asked() {
+            return Err(Interrupted.into());
+        }
         serving
             .open(name)
             .with_context(|| format!("cannot open {name}"))?;
@@ -83,7 +86,10 @@ fn keys(file: Option<&Path>) -> anyhow::Result<Option<Keys>> {
             (text.with_context(|| format!("cannot read {place}"))?, place)
         }
         (None, Ok(key)) => (key, format!("the key in {KEY_VARIABLE}")),
-        (None, Err(_)) => return Ok(None),
+        (None, Err(env::VarError::NotPresent)) => return Ok(None),
+        (None, Err(problem)) => {
+            return Err(BadInput(format!("the key in {KEY_VARIABLE}: {problem}")).into());
+        }
     };
     let keys = Keys::parse(&text);
     Ok(Some(

@@ -134,8 +134,7 @@ impl Shelf for Models {
             });
         };
         let Some(path) = path else {
-            let problem = format!("{name} is not on this machine; `gogrid pull {name}` fetches it");
-            return Err(NotOpened::Other(problem));
+            return Err(NotOpened::NotHere(name.to_owned()));
         };
         let opened = HeterogeneousPipeline::open_on(machine, path.clone(), &self.options);
         opened.map_err(|problem| NotOpened::Open(Arc::new(problem)))

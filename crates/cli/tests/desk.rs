@@ -460,14 +460,15 @@ fn known_costs_are_written_beside_a_link_and_never_through_it() {
     fs::create_dir(&models).unwrap();
     let costs = models.join("known-costs.json");
     symlink(&target, &costs).unwrap();
-    let mut plan = sandbox.command(&["plan", "--mode", "aggressive"]);
-    let output = plan.env("GOGRID_CACHE", &models).output().unwrap();
-    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
-    assert_eq!(fs::read(&target).unwrap(), b"kept");
-    assert!(
-        !costs.symlink_metadata().unwrap().is_symlink(),
-        "a file took its place"
-    );
+    // What was timed on a machine that was disturbed is not kept.
+    let takes_its_place = (0..30).any(|_| {
+        let mut plan = sandbox.command(&["plan", "--mode", "aggressive"]);
+        let output = plan.env("GOGRID_CACHE", &models).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        assert_eq!(fs::read(&target).unwrap(), b"kept");
+        !costs.symlink_metadata().unwrap().is_symlink()
+    });
+    assert!(takes_its_place, "no file took its place");
 }
 
 #[test]

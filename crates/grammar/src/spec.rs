@@ -16,8 +16,11 @@ pub enum Spec {
     /// A text that a regular expression matches from beginning to end, in the syntax of Rust's
     /// `regex` without looking around.
     Regex(String),
-    /// A text of a context-free grammar, in llguidance's dialect of Lark.
+    /// A text of a context-free grammar, in llguidance's dialect of Lark, without schemas in it.
     Lark(String),
+    /// The same of the calls of a request's tools, whose schemas stand in it and were
+    /// [checked](Self::check) one by one.
+    ToolCalls(String),
 }
 
 /// White space that is allowed between the values of JSON: a space, or a new line with indentation.
@@ -33,7 +36,7 @@ impl Spec {
         match self {
             Self::JsonObject | Self::JsonSchema(_) => "schema",
             Self::Regex(_) => "regular expression",
-            Self::Lark(_) => "grammar",
+            Self::Lark(_) | Self::ToolCalls(_) => "grammar",
         }
     }
 
@@ -51,7 +54,17 @@ impl Spec {
             Self::JsonObject => self.of_schema(&json!({ "type": "object" })),
             Self::JsonSchema(schema) => self.of_schema(schema),
             Self::Regex(expression) => self.of_expression(expression),
-            Self::Lark(grammar) => self.of_lark(grammar),
+            Self::Lark(grammar) => {
+                if grammar.contains("%json") {
+                    return Err(self.refused("it has %json; give the schema as a schema"));
+                }
+                self.check_text(grammar)?;
+                self.of_lark(grammar)
+            }
+            Self::ToolCalls(grammar) => {
+                self.at_most("bytes", grammar.len(), SPEC_BYTES_MAX)?;
+                self.of_lark(grammar)
+            }
         }
     }
 
@@ -141,7 +154,6 @@ impl Spec {
     }
 
     fn of_lark(&self, grammar: &str) -> Result<TopLevelGrammar, GrammarError> {
-        self.check_text(grammar)?;
         self.at_most("lines", grammar.lines().count(), STEPS_DOWN_MAX)?;
         Ok(TopLevelGrammar::from_lark(grammar.to_owned()))
     }

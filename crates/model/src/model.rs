@@ -146,6 +146,10 @@ impl Model {
     /// conversation is refused. Control tokens that it writes by `bos_token` and `eos_token` are the
     /// vocabulary's.
     pub fn set_chat_template(&mut self, source: String) {
+        if let Some(own) = &self.chat_template {
+            self.chat_template = Some(own.with_source(source));
+            return;
+        }
         let name = |id: Option<u32>| {
             id.and_then(|id| self.tokenizer.name(id))
                 .unwrap_or_default()

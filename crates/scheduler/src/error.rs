@@ -145,6 +145,9 @@ pub enum GenerateError {
     /// It was never started, or its device was lost and there is no room for it on what is left.
     #[error(transparent)]
     Refused(#[from] Refusal),
+    /// A request that only reads was cancelled before all of its text was read.
+    #[error("the request was cancelled")]
+    Cancelled,
     /// The pipeline was dropped.
     #[error("the pipeline has stopped")]
     Stopped,

@@ -196,6 +196,15 @@ impl HeterogeneousPipeline {
             .inbox()
     }
 
+    /// Whether a request would be taken now, before any work is done for it. Reserves nothing.
+    pub fn check_admits(&self) -> Result<(), Refusal> {
+        self.check_accepts()?;
+        match self.places.available() {
+            0 => Err(self.too_many()),
+            _ => Ok(()),
+        }
+    }
+
     /// The whole way of a request: admits it or says why not, waits for its start, runs it, and
     /// streams what it generates. Resolves when it is admitted; waiting and running are the
     /// stream's. A text of more than 8 KiB is tokenised on a thread of the pipeline meanwhile, which

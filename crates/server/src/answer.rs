@@ -4,13 +4,14 @@ use std::collections::VecDeque;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corpgrid_scheduler::{
     Event, Figures, Finish, GenerateError, Generation, Reason, Refusal, TokenLogProb, Verdict,
 };
 use futures_util::stream::{SelectAll, Stream, StreamExt};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::ask::{Ask, Bound, TokensWanted};
 use crate::board::Counts;
@@ -18,7 +19,7 @@ use crate::error::{ApiError, reason_code};
 use crate::limits::DEFAULT_TOKENS_MIN;
 use crate::models::Lent;
 use crate::reading::{Reader, Reading};
-use crate::shared::Shared;
+use crate::shared::{Shared, now};
 
 /// What a client is told of one choice, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -140,6 +141,8 @@ pub(crate) struct Answer {
     prompt_tokens: usize,
     /// Names it in the log.
     id: String,
+    /// Whose key asked.
+    owner: String,
     shared: Arc<Shared>,
     /// Dropped last, so that the model stays until its requests have gone.
     pub(crate) model: Lent,
@@ -161,14 +164,40 @@ impl Stream for Choice {
     }
 }
 
-/// Admits a request: the model is opened if need be, and each choice has a place in its queue.
+/// Admits a request: the model is opened if need be, and each choice has a place in its queue. All of
+/// that counts against the request's deadline, and ends with the server.
 pub(crate) async fn begin(shared: Arc<Shared>, ask: Ask) -> Result<Answer, ApiError> {
     if shared.drain.has_begun() {
         return Err(ApiError::draining());
     }
-    refuse_while_stopped_for_long(&shared, ask.terms.deadline)?;
+    let deadline = ask.terms.deadline;
+    refuse_while_stopped_for_long(&shared, deadline)?;
+    let began = now();
+    // One that has no time at all may still be answered at once.
+    let time = deadline.max(AT_ONCE);
+    tokio::select! {
+        () = shared.drain.over() => Err(ApiError::draining()),
+        admitted = timeout(time, admit(Arc::clone(&shared), ask, began)) => {
+            admitted.unwrap_or_else(|_| {
+                let seconds = deadline.as_secs_f64();
+                let message = format!("its model was not open within {seconds:.1} s");
+                let late = ApiError::unavailable(message, "deadline");
+                Err(late.after(Duration::from_secs(5)))
+            })
+        }
+    }
+}
+
+/// What a request without any patience may still take.
+const AT_ONCE: Duration = Duration::from_millis(200);
+
+async fn admit(shared: Arc<Shared>, mut ask: Ask, began: Instant) -> Result<Answer, ApiError> {
     let model = lend(&shared, &ask).await?;
-    let (ask, bound) = bind(&model, ask).await?;
+    // A request that would be refused has no work done for it.
+    model.pipeline.check_admits()?;
+    let (bound_ask, bound) = bind(&shared, &model, ask).await?;
+    ask = bound_ask;
+    ask.terms.deadline = ask.terms.deadline.saturating_sub(began.elapsed());
     let salt = shared.request_id();
     let mut choices = SelectAll::new();
     let (mut most, mut prompt_tokens) = (ask.most_tokens(), 0);
@@ -181,6 +210,10 @@ pub(crate) async fn begin(shared: Arc<Shared>, ask: Ask) -> Result<Answer, ApiEr
                     if ask.tokens == TokensWanted::Default && most > DEFAULT_TOKENS_MIN =>
                 {
                     most = (most / 2).max(DEFAULT_TOKENS_MIN);
+                }
+                Err(refusal) if is_for_ever(&shared, &refusal) => {
+                    let message = format!("{refusal}, which no limits of this machine allow");
+                    return Err(ApiError::bad("", message).coded("memory_never"));
                 }
                 Err(refusal) => return Err(ask.refused(refusal)),
             }
@@ -198,46 +231,67 @@ pub(crate) async fn begin(shared: Arc<Shared>, ask: Ask) -> Result<Answer, ApiEr
         wants_none: ask.wants_none(),
         prompt_tokens,
         id: salt,
+        owner: ask.terms.owner.name.clone(),
         shared,
         model,
     })
 }
 
-/// Looks up what must be known of the model: on a thread of its own, since it may render the prompt
-/// and compile a grammar.
-async fn bind(model: &Lent, mut ask: Ask) -> Result<(Ask, Bound), ApiError> {
+/// Looks up what must be known of the model.
+async fn bind(shared: &Shared, model: &Lent, mut ask: Ask) -> Result<(Ask, Bound), ApiError> {
     ask.drop_tools_that_may_not_be_called();
+    if !Reading::takes_work(model, &ask) {
+        let bound = bind_now(model, &ask)?;
+        return Ok((ask, bound));
+    }
     let model = model.again();
-    let bound = tokio::task::spawn_blocking(move || {
-        let reading = Reading::of(&model, &ask)?;
-        let form = match (&ask.form, reading.calls(&model.pipeline, &ask)?) {
-            (Some(_), Some(_)) => {
-                let problem = "an answer that must call a tool is held to the tool's form alone";
-                return Err(ApiError::bad("response_format", problem));
-            }
-            (Some(form), None) => Some(form.clone()),
-            (None, calls) => calls,
-        };
-        let constraint = form.map(|form| model.constraint(&form)).transpose()?;
-        let bound = Bound {
-            reading,
-            constraint,
-        };
+    let work = move || {
+        let bound = bind_now(&model, &ask)?;
         Ok((ask, bound))
-    });
-    bound
-        .await
-        .map_err(|panic| ApiError::internal(panic.to_string()))?
+    };
+    shared.workers.run(work).await
+}
+
+fn bind_now(model: &Lent, ask: &Ask) -> Result<Bound, ApiError> {
+    let reading = Reading::of(model, ask)?;
+    let form = match (&ask.form, reading.calls(&model.pipeline, ask)?) {
+        (Some(_), Some(_)) => {
+            let problem = "an answer that must call a tool is held to the tool's form alone";
+            return Err(ApiError::bad("response_format", problem));
+        }
+        (Some(form), None) if ask.has_tools() => {
+            let what =
+                "a form beside tools that may be called or not (tool_choice none leaves them out)";
+            return Err(ApiError::unsupported(form.field, what));
+        }
+        (Some(form), None) => Some(form.clone()),
+        (None, calls) => calls,
+    };
+    let constraint = form.map(|form| model.constraint(&form)).transpose()?;
+    Ok(Bound {
+        reading,
+        constraint,
+    })
 }
 
 /// The model that was asked for, opened if it is not, with the time that it is to stay.
 async fn lend(shared: &Arc<Shared>, ask: &Ask) -> Result<Lent, ApiError> {
     let name = shared.model_name(&ask.model);
     let model = shared.models.lend(&name).await?;
-    if let Some(keep_alive) = ask.terms.keep_alive {
-        model.keep_alive(keep_alive);
-    }
+    model.keep_alive(shared.keep_alive(&ask.terms));
     Ok(model)
+}
+
+/// Whether no profile's cap could ever hold what was asked for.
+fn is_for_ever(shared: &Shared, refusal: &Refusal) -> bool {
+    let Refusal::MemoryCap { needed, cap, .. } = refusal else {
+        return false;
+    };
+    let settings = shared.models.machine().settings();
+    let shares = [&settings.limits, &settings.away].map(|limits| limits.max_vram_usage_percent);
+    let (least, most) = (shares[0].min(shares[1]), shares[0].max(shares[1]));
+    // The cap is one of the two profiles', and at most so much less than the other's.
+    least > 0.0 && needed.0 as f64 > cap.0 as f64 * most / least
 }
 
 /// A request that would wait past its deadline for certain is told so at once.
@@ -357,8 +411,10 @@ impl Answer {
             ..
         } = *figures;
         let (id, model) = (self.id.as_str(), self.model.name.as_str());
+        let owner = self.owner.as_str();
         tracing::info!(
             id,
+            owner,
             model,
             prompt_tokens,
             cached_tokens,

@@ -12,7 +12,6 @@ use axum::http::HeaderMap;
 use axum::response::Response;
 use corpgrid_scheduler::{Figures, Finish, Prompt};
 use serde_json::{Value, json};
-use tokio::task::spawn_blocking;
 
 use crate::answer::{End, WholeChoice, begin, whole};
 use crate::body::{Protocol, json_response, read_json};
@@ -66,14 +65,12 @@ pub(crate) async fn count_tokens(
         let Prompt::Chat(conversation) = ask.prompt else {
             return Err(ApiError::internal("a conversation is what messages are"));
         };
-        let counted = spawn_blocking(move || {
+        let work = move || {
             let text = model.pipeline.render_chat(&conversation)?;
-            model.pipeline.tokenize(&text, true)
-        });
-        let ids = counted
-            .await
-            .map_err(|panic| ApiError::internal(panic.to_string()))??;
-        Ok(json_response(&json!({"input_tokens": ids.len()})))
+            Ok(model.pipeline.tokenize(&text, true)?.len())
+        };
+        let tokens = shared.workers.run(work).await?;
+        Ok(json_response(&json!({"input_tokens": tokens})))
     };
     answered
         .await

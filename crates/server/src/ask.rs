@@ -168,6 +168,11 @@ impl Ask {
         }
     }
 
+    /// Whether there are tools that the model may call.
+    pub(crate) fn has_tools(&self) -> bool {
+        matches!(&self.prompt, Prompt::Chat(conversation) if !conversation.tools.is_empty())
+    }
+
     /// Whether the client wants no generated token.
     pub(crate) fn wants_none(&self) -> bool {
         self.tokens == TokensWanted::Exactly(0)

@@ -1,6 +1,7 @@
 //! Bodies in and out: bounded reading, and an error in each protocol's shape.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::Request;
@@ -10,11 +11,13 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 
 use crate::error::ApiError;
-use crate::limits::{BODY_BYTES_MAX, BODY_TIMEOUT, RETRY_AFTER_PATIENCE, SMALL_BODY_BYTES};
+use crate::limits::{
+    BODY_BYTES_MAX, BODY_TIMEOUT, LARGE_BODY_WAIT, RETRY_AFTER_PATIENCE, SMALL_BODY_BYTES,
+};
 
 /// Whose shape errors have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -89,37 +92,51 @@ pub(crate) fn json_response(value: &impl Serialize) -> Response {
     (kind, written).into_response()
 }
 
-/// A request with its body read, within a time and a size, and the place among those whose body is large:
-/// it is held for as long as what was read of it may be.
+/// A request with its body read, within a time and a size. A large one has a place, which it holds until it
+/// has been made sense of.
 pub(crate) async fn read_body(
     places: &Arc<Semaphore>,
     request: Request,
-) -> Result<(Request, Option<OwnedSemaphorePermit>), ApiError> {
+) -> Result<Request, ApiError> {
     let (parts, body) = request.into_parts();
     let is_small = |most: u64| most <= SMALL_BODY_BYTES;
-    let late = || {
+    let place = match body.size_hint().upper().is_some_and(is_small) {
+        true => None,
+        false => {
+            let place = timeout(LARGE_BODY_WAIT, Arc::clone(places).acquire_owned()).await;
+            let none = ApiError::unavailable("too many large requests are being read", "busy");
+            Some(place.map_err(|_| none.after(Duration::from_secs(5)))?)
+        }
+    };
+    let read = timeout(BODY_TIMEOUT, to_bytes(body, BODY_BYTES_MAX)).await;
+    let read = read.map_err(|_| {
         let message = "the body of the request did not arrive in time";
-        ApiError::new(
-            StatusCode::REQUEST_TIMEOUT,
-            "invalid_request_error",
-            message,
-        )
-    };
-    let read = async {
-        let place = match body.size_hint().upper().is_some_and(is_small) {
-            true => None,
-            false => Arc::clone(places).acquire_owned().await.ok(),
-        };
-        (to_bytes(body, BODY_BYTES_MAX).await, place)
-    };
-    let (read, place) = timeout(BODY_TIMEOUT, read).await.map_err(|_| late())?;
+        let status = StatusCode::REQUEST_TIMEOUT;
+        ApiError::new(status, "invalid_request_error", message)
+    })?;
     let bytes = read.map_err(|problem| {
         let message =
             format!("the body cannot be read, or is over {BODY_BYTES_MAX} bytes: {problem}");
         let status = StatusCode::PAYLOAD_TOO_LARGE;
         ApiError::new(status, "invalid_request_error", message)
     })?;
-    Ok((Request::from_parts(parts, Body::from(bytes)), place))
+    let bytes = Bytes::from_owner(Placed {
+        bytes,
+        _place: place,
+    });
+    Ok(Request::from_parts(parts, Body::from(bytes)))
+}
+
+/// Bytes with their place among the large.
+struct Placed {
+    bytes: Bytes,
+    _place: Option<Result<OwnedSemaphorePermit, AcquireError>>,
+}
+
+impl AsRef<[u8]> for Placed {
+    fn as_ref(&self) -> &[u8] {
+        &self.bytes
+    }
 }
 
 /// A request's body as JSON of this shape. Fields that are not known are left out; one of another type

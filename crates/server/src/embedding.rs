@@ -1,12 +1,15 @@
 //! Vectors of texts.
 
-use futures_util::future::try_join_all;
+use std::time::Duration;
+
+use futures_util::{StreamExt, TryStreamExt, stream};
 use serde_json::Value;
-use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::error::ApiError;
-use crate::limits::TEXTS_MAX;
+use crate::limits::{EMBEDDING_AT_ONCE, TEXTS_MAX, TOKENIZED_BYTES_MAX};
 use crate::models::Lent;
+use crate::shared::Shared;
 
 /// The texts that vectors are wanted of.
 pub(crate) type Texts = Vec<TextOrIds>;
@@ -53,28 +56,50 @@ pub(crate) fn texts(value: Option<&Value>, field: &str) -> Result<Texts, ApiErro
     }
 }
 
-/// The vectors of texts, by a model that is made for it.
-pub(crate) async fn embed(model: &Lent, texts: Texts) -> Result<Embedded, ApiError> {
+/// The vectors of texts, by a model that is made for it, within the time that a request has.
+pub(crate) async fn embed(
+    shared: &Shared,
+    model: &Lent,
+    texts: Texts,
+) -> Result<Embedded, ApiError> {
+    if shared.drain.has_begun() {
+        return Err(ApiError::draining());
+    }
+    let deadline = shared.options.deadline;
+    tokio::select! {
+        () = shared.drain.over() => Err(ApiError::draining()),
+        embedded = timeout(deadline, embed_now(shared, model, texts)) => {
+            embedded.unwrap_or_else(|_| {
+                let message = format!("no vectors within {:.0} s", deadline.as_secs_f64());
+                let late = ApiError::unavailable(message, "deadline");
+                Err(late.after(Duration::from_secs(5)))
+            })
+        }
+    }
+}
+
+async fn embed_now(shared: &Shared, model: &Lent, texts: Texts) -> Result<Embedded, ApiError> {
     let Some(pooling) = model.pipeline.model().pooling() else {
         let problem = format!("{} is a model for text and makes no vectors", model.name);
         return Err(ApiError::bad("model", problem).coded("unsupported"));
     };
+    let long = |text: &TextOrIds| matches!(text, TextOrIds::Text(text) if text.len() > TOKENIZED_BYTES_MAX);
+    if texts.iter().any(long) {
+        let problem = format!("a text of more than {TOKENIZED_BYTES_MAX} bytes");
+        return Err(ApiError::bad("input", problem));
+    }
     let again = model.again();
-    let tokenized = spawn_blocking(move || {
+    let work = move || {
         let ids = texts.into_iter().map(|text| match text {
             TextOrIds::Ids(ids) => Ok(ids),
-            TextOrIds::Text(text) => again.pipeline.tokenize(&text, true),
+            TextOrIds::Text(text) => Ok(again.pipeline.tokenize(&text, true)?),
         });
-        ids.collect::<Result<Vec<_>, _>>()
-    });
-    let all = tokenized
-        .await
-        .map_err(|panic| ApiError::internal(panic.to_string()))??;
+        ids.collect::<Result<Vec<_>, ApiError>>()
+    };
+    let all = shared.workers.run(work).await?;
     let tokens = all.iter().map(Vec::len).sum();
-    let vectors = all
-        .into_iter()
-        .map(|ids| model.pipeline.embed(ids, pooling));
-    let mut vectors = try_join_all(vectors).await?;
+    let vectors = stream::iter(all).map(|ids| model.pipeline.embed(ids, pooling));
+    let mut vectors: Vec<Vec<f32>> = vectors.buffered(EMBEDDING_AT_ONCE).try_collect().await?;
     vectors.iter_mut().for_each(|vector| normalise(vector));
     Ok(Embedded { vectors, tokens })
 }

@@ -77,7 +77,7 @@ impl ApiError {
         Self::new(StatusCode::INTERNAL_SERVER_ERROR, "server_error", message)
     }
 
-    fn unavailable(message: impl Into<String>, code: &'static str) -> Self {
+    pub(crate) fn unavailable(message: impl Into<String>, code: &'static str) -> Self {
         Self::new(
             StatusCode::SERVICE_UNAVAILABLE,
             "service_unavailable",
@@ -105,7 +105,7 @@ impl ApiError {
         Self { code, ..self }
     }
 
-    fn after(self, retry_after: Duration) -> Self {
+    pub(crate) fn after(self, retry_after: Duration) -> Self {
         let retry_after = Some(retry_after);
         Self {
             retry_after,
@@ -180,12 +180,24 @@ impl From<GenerateError> for ApiError {
 
 impl From<NotOpened> for ApiError {
     fn from(error: NotOpened) -> Self {
+        let words = error.to_string();
         match error {
             NotOpened::Unknown { name, known } => Self::no_model(&name, &known),
             NotOpened::Open(problem) if matches!(*problem, OpenError::DoesNotFit(_)) => {
                 Self::unavailable(problem.to_string(), "memory_cap").after(Duration::from_secs(10))
             }
             NotOpened::Open(problem) => Self::internal(problem.to_string()),
+            NotOpened::NotHere(_) => {
+                let status = StatusCode::NOT_FOUND;
+                let gone = Self::new(status, "invalid_request_error", words);
+                Self {
+                    param: Some("model".to_owned()),
+                    ..gone.coded("model_not_here")
+                }
+            }
+            NotOpened::Full(_) => {
+                Self::unavailable(words, "models_full").after(Duration::from_secs(10))
+            }
             NotOpened::Other(problem) => Self::internal(problem),
         }
     }

@@ -7,7 +7,8 @@ use std::time::Instant;
 use axum::extract::{Request, State};
 use axum::http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN,
-    ACCESS_CONTROL_MAX_AGE, AUTHORIZATION, HOST, ORIGIN, VARY, WWW_AUTHENTICATE,
+    ACCESS_CONTROL_EXPOSE_HEADERS, ACCESS_CONTROL_MAX_AGE, ACCESS_CONTROL_REQUEST_HEADERS,
+    AUTHORIZATION, HOST, ORIGIN, VARY, WWW_AUTHENTICATE,
 };
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
@@ -38,7 +39,16 @@ pub(crate) async fn guard(
         Err(error) => return protocol.error(&error),
     };
     if request.method() == Method::OPTIONS {
-        return with_cors(StatusCode::OK.into_response(), origin);
+        let wanted = headers.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
+        let mut response = with_cors(StatusCode::OK.into_response(), origin);
+        if let Some(wanted) = wanted
+            && response.headers().contains_key(ACCESS_CONTROL_ALLOW_ORIGIN)
+        {
+            // Clients' libraries send many of their own.
+            let headers = response.headers_mut();
+            headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted);
+        }
+        return response;
     }
     let owner = match owner(&shared, request.uri().path(), headers) {
         Ok(owner) => owner,
@@ -58,9 +68,9 @@ pub(crate) async fn guard(
     };
     request.extensions_mut().insert(owner);
     let read = read_body(&shared.large_bodies, request).await;
-    let (mut response, _place) = match read {
-        Ok((request, place)) => (next.run(request).await, place),
-        Err(error) => (protocol.error(&error), None),
+    let mut response = match read {
+        Ok(request) => next.run(request).await,
+        Err(error) => protocol.error(&error),
     };
     asked.note(&shared, response.status());
     if let Ok(id) = HeaderValue::from_str(&asked.id) {
@@ -117,8 +127,11 @@ fn allowed_origin(shared: &Shared, headers: &HeaderMap) -> Result<Option<HeaderV
     };
     let text = origin.to_str().unwrap_or_default();
     let named = shared.options.origins.iter().any(|allowed| allowed == text);
-    let host = text.split_once("://").map(|(_, host)| host_name(host));
-    match named || host.is_some_and(is_here) {
+    let authority = text.split_once("://").map(|(_, authority)| authority);
+    let own = headers.get(HOST).and_then(|host| host.to_str().ok());
+    // The page's own requests come with the name that the page was opened by.
+    let is_own = authority.is_some() && authority == own;
+    match named || is_own || authority.map(host_name).is_some_and(is_here) {
         true => Ok(Some(origin.clone())),
         false => Err(forbidden(
             "Origin: pages of this origin may not ask; see --origin",
@@ -157,6 +170,9 @@ fn with_cors(mut response: Response, origin: Option<HeaderValue>) -> Response {
             HeaderValue::from_static(allowed),
         );
         headers.insert(ACCESS_CONTROL_MAX_AGE, HeaderValue::from_static("600"));
+        let exposed = "retry-after, x-should-retry, x-request-id";
+        let exposed = HeaderValue::from_static(exposed);
+        headers.insert(ACCESS_CONTROL_EXPOSE_HEADERS, exposed);
     }
     response
 }

@@ -32,6 +32,7 @@ mod shared;
 mod sse;
 #[cfg(test)]
 mod tests;
+mod work;
 
 pub use error::ServeError;
 pub use keys::{Keys, KeysError};

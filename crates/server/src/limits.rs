@@ -42,6 +42,22 @@ pub(crate) const CHOICES_MAX: usize = 16;
 /// Texts of one request for vectors.
 pub(crate) const TEXTS_MAX: usize = 256;
 
+/// Threads that render, tokenise and compile for requests before the library has them.
+pub(crate) const WORKERS_MAX: usize = 2;
+
+/// Requests for such work that wait; the next is refused.
+pub(crate) const WORK_WAITING_MAX: usize = 64;
+
+/// Bytes of a text that is tokenised for its own sake, and tokens that are put together.
+pub(crate) const TOKENIZED_BYTES_MAX: usize = 1 << 20;
+pub(crate) const DETOKENIZED_MAX: usize = 1 << 18;
+
+/// Texts of one request for vectors that are in the library's queue at a time.
+pub(crate) const EMBEDDING_AT_ONCE: usize = 8;
+
+/// How long a request with a large body waits for a place.
+pub(crate) const LARGE_BODY_WAIT: Duration = Duration::from_secs(10);
+
 /// Calls of tools in one answer.
 pub(crate) const CALLS_MAX: usize = 128;
 
@@ -65,6 +81,9 @@ pub(crate) const KEY_BYTES_MIN: usize = 8;
 /// Models that are open at a time.
 pub(crate) const MODELS_OPEN_MAX: usize = 16;
 
+/// How old what is known of the shelf may be.
+pub(crate) const SHELF_EVERY: Duration = Duration::from_secs(2);
+
 /// How often models are looked at that may have been idle for long enough.
 pub(crate) const IDLE_LOOK_EVERY: Duration = Duration::from_secs(1);
 
@@ -76,4 +95,4 @@ pub(crate) const HISTORY_MAX: usize = 1800;
 pub(crate) const SNOOZE_MAX: Duration = Duration::from_secs(7 * 24 * 60 * 60);
 
 /// A server in which a request runs and no token comes for so long is not ready.
-pub(crate) const TOKEN_LATELY: Duration = Duration::from_secs(60);
+pub(crate) const TOKEN_LATELY: Duration = Duration::from_secs(300);

@@ -15,7 +15,7 @@ use hyper_util::service::TowerToHyperService;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::{Builder, Runtime};
-use tokio::sync::{Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, Sleep, interval, sleep, sleep_until, timeout};
 
@@ -148,41 +148,76 @@ async fn accept(listener: TcpListener, shared: Arc<Shared>, mut stopped: watch::
     let app = TowerToHyperService::new(routes::routes(Arc::clone(&shared)));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
     let graceful = GracefulShutdown::new();
+    let door = Door {
+        listener,
+        app,
+        places,
+    };
     loop {
-        let place = Arc::clone(&places).acquire_owned();
-        let accepted = async {
-            let place = place.await.expect("it is never closed");
-            (listener.accept().await, place)
-        };
-        let (accepted, place) = tokio::select! {
+        let (stream, place) = tokio::select! {
             _ = stopped.wait_for(|stopped| *stopped) => break,
-            accepted = accepted => accepted,
+            accepted = door.accept() => accepted,
         };
-        let stream = match accepted {
-            Ok((stream, _)) => stream,
-            Err(problem) => {
-                // Such as too many open files: others may close some.
-                tracing::warn!(%problem, "a connection was not accepted");
-                sleep(Duration::from_millis(100)).await;
-                continue;
-            }
-        };
-        // Deltas are small and wanted at once.
-        let _ = stream.set_nodelay(true);
-        let mut http = http1::Builder::new();
-        http.timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(HEADER_BYTES_MAX);
-        let connection = http.serve_connection(TokioIo::new(Timed::new(stream)), app.clone());
-        let connection = graceful.watch(connection);
+        let connection = graceful.watch(door.connection(stream));
         tokio::spawn(async move {
             // A client that went away or sent no HTTP is its own business.
             let _ = connection.await;
             drop(place);
         });
     }
-    drop(listener);
-    graceful.shutdown().await;
+    // Those that come now are told that it ends, and whoever asks hears that it still lives.
+    let mut ended = std::pin::pin!(graceful.shutdown());
+    loop {
+        let (stream, place) = tokio::select! {
+            () = &mut ended => return,
+            accepted = door.accept() => accepted,
+        };
+        let connection = door.connection(stream);
+        tokio::spawn(async move {
+            let _ = connection.await;
+            drop(place);
+        });
+    }
+}
+
+/// What connections come through.
+struct Door {
+    listener: TcpListener,
+    app: TowerToHyperService<axum::Router>,
+    places: Arc<Semaphore>,
+}
+
+impl Door {
+    /// The next connection, once there is a place for it.
+    async fn accept(&self) -> (TcpStream, OwnedSemaphorePermit) {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        let place = place.expect("it is never closed");
+        loop {
+            match self.listener.accept().await {
+                Ok((stream, _)) => {
+                    // Deltas are small and wanted at once.
+                    let _ = stream.set_nodelay(true);
+                    return (stream, place);
+                }
+                Err(problem) => {
+                    // Such as too many open files: others may close some.
+                    tracing::warn!(%problem, "a connection was not accepted");
+                    sleep(Duration::from_millis(100)).await;
+                }
+            }
+        }
+    }
+
+    fn connection(
+        &self,
+        stream: TcpStream,
+    ) -> http1::Connection<TokioIo<Timed>, TowerToHyperService<axum::Router>> {
+        let mut http = http1::Builder::new();
+        http.timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(HEADER_BYTES_MAX);
+        http.serve_connection(TokioIo::new(Timed::new(stream)), self.app.clone())
+    }
 }
 
 /// A connection whose writes end with an error when the other side takes nothing for too long.

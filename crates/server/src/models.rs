@@ -11,7 +11,7 @@ use tokio::sync::watch;
 
 use crate::ask::Form;
 use crate::error::ApiError;
-use crate::limits::MODELS_OPEN_MAX;
+use crate::limits::{MODELS_OPEN_MAX, SHELF_EVERY};
 use crate::shared::now;
 
 /// Where models come from: the catalogue and the folders of the program that serves.
@@ -56,6 +56,12 @@ pub enum NotOpened {
     /// The library refused.
     #[error(transparent)]
     Open(Arc<OpenError>),
+    /// Its file is not on this machine.
+    #[error("{0} is not on this machine; `gogrid pull {0}` fetches it")]
+    NotHere(String),
+    /// As many models are open as may be, and each is in use.
+    #[error("{0} models are open and in use")]
+    Full(usize),
     /// Its file could not be had.
     #[error("{0}")]
     Other(String),
@@ -70,6 +76,8 @@ pub(crate) struct Models {
     open: Mutex<BTreeMap<String, Slot>>,
     /// What the starts of models came to that have closed since.
     closed: Mutex<ResourceStats>,
+    /// What the shelf had, and when. A lock, held for a copy.
+    seen: Mutex<Option<(Instant, Vec<ModelCard>)>>,
     /// One model at a time is opened or closed.
     doors: tokio::sync::Mutex<()>,
 }
@@ -190,6 +198,7 @@ impl Models {
             keep_alive,
             open: Mutex::new(BTreeMap::new()),
             closed: Mutex::new(ResourceStats::default()),
+            seen: Mutex::new(None),
             doors: tokio::sync::Mutex::new(()),
         }
     }
@@ -209,9 +218,27 @@ impl Models {
         status
     }
 
+    /// Whether there is a model of this name.
+    pub(crate) fn knows(&self, name: &str) -> bool {
+        self.shelved().iter().any(|card| card.name == name)
+    }
+
+    /// What the shelf has, as it was a moment ago at most: a folder is not read for every request.
+    fn shelved(&self) -> Vec<ModelCard> {
+        let seen = locked(&self.seen).clone();
+        if let Some((at, cards)) = seen
+            && at.elapsed() < SHELF_EVERY
+        {
+            return cards;
+        }
+        let cards = self.shelf.models();
+        *locked(&self.seen) = Some((now(), cards.clone()));
+        cards
+    }
+
     /// All there are, each with whether it is open.
     pub(crate) fn cards(&self) -> Vec<(ModelCard, bool)> {
-        let cards = self.shelf.models();
+        let cards = self.shelved();
         let open = locked(&self.open);
         let is_open = |card: &ModelCard| matches!(open.get(&card.name), Some(Slot::Open(_)));
         cards
@@ -247,6 +274,7 @@ impl Models {
             let mut opening = match self.lend_now(name) {
                 Found::Open(lent) => return Ok(lent),
                 Found::Opening(opening) => opening,
+                Found::Not(problem) => return Err(problem),
             };
             let opened = opening.wait_for(Option::is_some).await;
             match opened.map(|result| result.clone()) {
@@ -263,6 +291,10 @@ impl Models {
         match open.get(name) {
             Some(Slot::Open(model)) => Found::Open(model.lend()),
             Some(Slot::Opening(opening)) => Found::Opening(opening.clone()),
+            None if !self.knows(name) => Found::Not(NotOpened::Unknown {
+                name: name.to_owned(),
+                known: self.shelved().into_iter().map(|card| card.name).collect(),
+            }),
             None => {
                 let (done, opening) = watch::channel(None);
                 open.insert(name.to_owned(), Slot::Opening(opening.clone()));
@@ -281,7 +313,7 @@ impl Models {
         let _doors = self.doors.lock().await;
         let opened = loop {
             let is_full = self.opened().len() >= MODELS_OPEN_MAX;
-            let full = || NotOpened::Other(format!("{MODELS_OPEN_MAX} models are open and in use"));
+            let full = || NotOpened::Full(MODELS_OPEN_MAX);
             let opened = match is_full {
                 true => Err(full()),
                 false => self.open_once(name).await,
@@ -330,28 +362,31 @@ impl Models {
         let idle = self.opened().into_iter().filter(|model| model.is_idle());
         let oldest = idle.min_by_key(|model| locked(&model.use_).last);
         match oldest {
-            Some(model) => self.close(&model).await,
+            Some(model) => self.close(model).await,
             None => false,
         }
     }
 
-    /// Closes a model unless somebody uses it by now; says whether it did.
-    async fn close(&self, model: &Arc<OpenModel>) -> bool {
+    /// Closes a model unless somebody uses it by now; says whether it did. Its doors are held meanwhile.
+    async fn close(&self, model: Arc<OpenModel>) -> bool {
+        let stats = model.pipeline.get_resource_stats().await;
         let taken = {
             let mut open = locked(&self.open);
-            match model.is_idle() {
+            // Another may stand under the name since.
+            let stands =
+                matches!(open.get(&model.name), Some(Slot::Open(one)) if Arc::ptr_eq(one, &model));
+            match stands && model.is_idle() {
                 true => open.remove(&model.name),
                 false => None,
             }
         };
         let closed = taken.is_some();
         if closed {
-            let stats = model.pipeline.get_resource_stats().await;
             let mut sum = locked(&self.closed);
             *sum = sum.and(&stats);
         }
         // Ends its threads, which takes a moment.
-        let _ = tokio::task::spawn_blocking(move || drop(taken)).await;
+        let _ = tokio::task::spawn_blocking(move || drop((taken, model))).await;
         closed
     }
 
@@ -361,7 +396,7 @@ impl Models {
             let is_due = model.is_idle() && model.closes_in().is_some_and(|left| left.is_zero());
             if is_due {
                 let _doors = self.doors.lock().await;
-                self.close(&model).await;
+                self.close(model).await;
             }
         }
     }
@@ -383,6 +418,7 @@ fn form_error(form: &Form, error: &GrammarError) -> ApiError {
 /// What there was of a model.
 enum Found {
     Open(Lent),
+    Not(NotOpened),
     Opening(watch::Receiver<Option<Result<(), NotOpened>>>),
 }
 

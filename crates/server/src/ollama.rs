@@ -42,7 +42,7 @@ pub(crate) async fn embed(State(shared): State<Arc<Shared>>, body: HttpBody) -> 
         let body: EmbedBody = read_json(body).await?;
         let texts = texts(body.input.as_ref(), "input")?;
         let model = shared.models.lend(&shared.model_name(&body.model)).await?;
-        let embedded = embedding::embed(&model, texts).await?;
+        let embedded = embedding::embed(&shared, &model, texts).await?;
         Ok(json_response(&json!({
             "model": body.model,
             "embeddings": embedded.vectors,

@@ -55,6 +55,15 @@ impl Reading {
         }
     }
 
+    /// Whether that takes more than a moment: a prompt to render, or a form to compile.
+    pub(crate) fn takes_work(model: &OpenModel, ask: &Ask) -> bool {
+        let must_call = matches!(ask.tool_choice, ToolChoice::Required | ToolChoice::Named(_));
+        let template = model.pipeline.model().chat_template();
+        let thinks = matches!(ask.prompt, Prompt::Chat(_))
+            && template.is_some_and(|one| ReasoningTags::of_template(one.source()).is_some());
+        ask.form.is_some() || must_call || thinks
+    }
+
     /// How answers to this request are read. It may render the prompt, on the calling thread, to know
     /// whether it opens the reasoning.
     pub(crate) fn of(model: &OpenModel, ask: &Ask) -> Result<Self, ApiError> {
@@ -140,7 +149,7 @@ impl Reading {
             checked.map_err(|error| ApiError::bad(field, error.to_string()))?;
         }
         Ok(Some(Form {
-            spec: Spec::Lark(grammar),
+            spec: Spec::ToolCalls(grammar),
             field: "tools",
         }))
     }

@@ -11,6 +11,7 @@ use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::http::HeaderMap;
 use axum::response::Response;
+use corpgrid_scheduler::Finish;
 use serde_json::{Value, json};
 
 use crate::answer::{End, Part, begin, whole};
@@ -59,8 +60,9 @@ pub(crate) async fn responses(
                 });
             }
         }
+        let is_cut = choice.end.is_some_and(|end| end.finish == Finish::Length);
         Ok(json_response(
-            &head.response(&output.whole(), choice.end.as_ref()),
+            &head.response(&output.whole(is_cut), choice.end.as_ref()),
         ))
     };
     answered
@@ -80,7 +82,7 @@ struct Head {
 impl Head {
     /// The response with what it has so far; without an end it is in progress.
     fn response(&self, output: &[Value], end: Option<&End>) -> Value {
-        let is_cut = end.is_some_and(|end| end.finish == corpgrid_scheduler::Finish::Length);
+        let is_cut = end.is_some_and(|end| end.finish == Finish::Length);
         let status = match end {
             None => "in_progress",
             Some(_) if is_cut => "incomplete",

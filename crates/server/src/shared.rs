@@ -4,10 +4,12 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, Semaphore};
 
+use crate::ask::Terms;
 use crate::board::Counts;
 use crate::limits::LARGE_BODIES_MAX;
 use crate::models::Models;
 use crate::options::ServeOptions;
+use crate::work::Workers;
 
 /// What every request sees of the server.
 pub(crate) struct Shared {
@@ -16,6 +18,7 @@ pub(crate) struct Shared {
     pub(crate) drain: Drain,
     pub(crate) tokens: LastToken,
     pub(crate) counts: Counts,
+    pub(crate) workers: Workers,
     /// Places for requests whose bodies are large.
     pub(crate) large_bodies: Arc<Semaphore>,
     requests: AtomicU64,
@@ -42,9 +45,25 @@ impl Shared {
             drain: Drain::default(),
             tokens: LastToken::new(),
             counts: Counts::default(),
+            workers: Workers::new(),
             large_bodies: Arc::new(Semaphore::new(LARGE_BODIES_MAX)),
             requests: AtomicU64::new(0),
             started: unix_seconds(),
+        }
+    }
+
+    /// How long a model stays open after a request: as it asks, or as the server was told. Only those who may
+    /// change limits keep one for longer than that.
+    pub(crate) fn keep_alive(&self, terms: &Terms) -> Option<Duration> {
+        let own = self.options.keep_alive;
+        match (terms.keep_alive, own) {
+            (None, _) => own,
+            (Some(asked), _) if terms.owner.may_change => asked,
+            (Some(asked), own) => match (asked, own) {
+                (Some(asked), Some(own)) => Some(asked.min(own)),
+                (Some(asked), None) => Some(asked),
+                (None, own) => own,
+            },
         }
     }
 
@@ -52,7 +71,8 @@ impl Shared {
     /// the default one.
     pub(crate) fn model_name(&self, asked: &str) -> String {
         let asked = asked.strip_suffix(":latest").unwrap_or(asked);
-        let is_default = asked.is_empty() || asked == "default" || asked.starts_with("gpt-");
+        let is_theirs = || asked.starts_with("gpt-") && !self.models.knows(asked);
+        let is_default = asked.is_empty() || asked == "default" || is_theirs();
         match is_default {
             true => self.options.default_model.clone(),
             false => asked.to_owned(),

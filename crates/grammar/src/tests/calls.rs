@@ -66,7 +66,7 @@ fn check(format: ToolFormat, rules: &CallRules<'_>, rng: &mut Rng) {
     let ids = 0..tokenizer.vocab() as u32;
     let control = |mark: &str| ids.clone().find(|id| tokenizer.name(*id) == Some(mark));
     let grammar = format.grammar(rules, &control).unwrap();
-    let text = reply(&Spec::Lark(grammar), rng);
+    let text = reply(&Spec::ToolCalls(grammar), rng);
     let mut parser = ReplyParser::new(ReplyOptions {
         format,
         tools: vec!["fun".into(), "tool".into()],

@@ -169,7 +169,7 @@ fn texts_match_the_expression() {
 
 #[test]
 fn a_lark_grammar_may_name_control_tokens_and_hold_schemas() {
-    let spec = Spec::Lark(format!(
+    let spec = Spec::ToolCalls(format!(
         "start: \"<tool_call>\" %json {{\"type\": \"boolean\"}} (<[{CONTROL}]> | <|tool_call|>) \"ab\""
     ));
     let mut matcher = grammars().compiled(&spec).unwrap().begin();
@@ -295,6 +295,10 @@ fn what_cannot_be_held_is_refused_by_name() {
     check_refused(&Spec::Regex(String::new()), "empty");
     check_refused(&Spec::Regex("a\\bc".to_owned()), "regular expression");
     check_refused(&Spec::Lark("start: unknown".to_owned()), "unknown");
+    check_refused(
+        &Spec::Lark("start: %json {\"allOf\": [{\"multipleOf\": 99991}]}".to_owned()),
+        "%json",
+    );
     check_refused(
         &Spec::Lark("start: <|no_such_token|>".to_owned()),
         "no_such_token",

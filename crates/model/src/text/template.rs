@@ -74,6 +74,11 @@ impl ChatTemplate {
         }
     }
 
+    /// Another template with the texts of the same tokens.
+    pub(crate) fn with_source(&self, source: String) -> Self {
+        Self::new(source, self.bos.clone(), self.eos.clone())
+    }
+
     /// The template as it came with the model, which shows how its calls of tools and its thoughts
     /// are written.
     pub fn source(&self) -> &str {

@@ -69,7 +69,8 @@ impl Core {
 
     /// Whether blocks may be kept now.
     fn keeps(&self) -> bool {
-        matches!(self.stages, Stages::Standing) && !self.held_still && !self.keeps_nothing
+        let stands = matches!(self.stages, Stages::Standing) && !self.held_still;
+        stands && !self.keeps_nothing && !self.layout.room.is_over()
     }
 
     /// Keeps nothing more while that is so, for as long as nobody says the same again.
@@ -309,7 +310,7 @@ impl Core {
     }
 
     /// Forgets every block that no sequence refers to, and what comes after it; says whether there was one.
-    fn evict_leased(&mut self) -> bool {
+    pub(super) fn evict_leased(&mut self) -> bool {
         let leased = self.prefixes.leased();
         for &(entry, group) in &leased {
             let taken = match self.numbers[group].sees_all() {

@@ -239,7 +239,8 @@ impl Core {
         self.end_late(now);
         self.order_queue(now);
         if self.layout.room.is_over() {
-            self.evict_all();
+            // What sequences refer to is leased by them, and frees nothing.
+            self.evict_leased();
         }
         if self.may_begin() && !self.is_held_back() {
             while self.start_next(now) || self.grant_next(now) {}

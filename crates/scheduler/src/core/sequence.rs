@@ -463,6 +463,8 @@ impl Sequence {
     pub(crate) fn rewind(&mut self) -> Vec<Vec<BlockId>> {
         self.written = 0;
         self.kept = Kept::default();
+        // All of them are computed again.
+        self.cached = 0;
         self.prefill = self.content.len();
         // Its logits come again.
         self.due = None;

@@ -4,7 +4,7 @@ use super::states::{StatePlace, States};
 use crate::caller::{Answerer, Teller};
 use crate::core::{Action, End};
 use crate::error::GenerateError;
-use crate::generation::Event;
+use crate::generation::{Event, Finish};
 use crate::pause::Stop;
 
 /// Where a request's owner listens. Once it listens no more, the request is cancelled.
@@ -86,7 +86,11 @@ impl Listener {
                 });
                 audience.events.tell(event);
             }
-            Self::Values(answer) => answer.answer(end.map(|ending| ending.values)),
+            Self::Values(answer) => answer.answer(end.and_then(|ending| match ending.reason {
+                Finish::Stop => Ok(ending.values),
+                // Those so far are not those of the whole text.
+                _ => Err(GenerateError::Cancelled),
+            })),
         }
     }
 }

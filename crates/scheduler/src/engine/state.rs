@@ -191,8 +191,9 @@ impl State {
             self.act(action);
         }
         self.tell_states(now);
-        self.tell_of_room(ends_one, gives_back);
+        // Others that are rung look at what is published.
         self.publish();
+        self.tell_of_room(ends_one, gives_back);
         for look in std::mem::take(&mut self.looks) {
             look.answer(self.view());
         }

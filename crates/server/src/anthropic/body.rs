@@ -75,6 +75,8 @@ struct Block {
 #[derive(Debug, Default, Deserialize)]
 #[serde(remote = "Self", default)]
 struct ToolBody {
+    #[serde(rename = "type")]
+    kind: Option<String>,
     name: String,
     description: Option<String>,
     input_schema: Option<Map<String, Value>>,
@@ -267,6 +269,10 @@ impl TurnBody {
 impl ToolBody {
     /// As templates expect a tool.
     fn read(self, field: &str) -> Result<Value, ApiError> {
+        if let Some(kind) = self.kind.filter(|kind| kind != "custom") {
+            let what = format!("a tool of type {kind:?}");
+            return Err(ApiError::unsupported(field, &what));
+        }
         if self.name.is_empty() {
             return Err(ApiError::bad(format!("{field}.name"), "is missing"));
         }

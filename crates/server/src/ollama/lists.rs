@@ -3,6 +3,7 @@ use std::sync::Arc;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
 use axum::response::Response;
+use gogrid_reply::{ReasoningTags, ToolFormat};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -66,8 +67,15 @@ pub(crate) async fn show(State(shared): State<Arc<Shared>>, body: HttpBody) -> R
         let card = card.map_or_else(|| json!({}), |(card, _)| card_value(card));
         let known = model.pipeline.model();
         let mut capabilities = vec!["completion"];
-        if known.chat_template().is_some() {
+        let template = known.chat_template().map(|template| template.source());
+        if template.is_some_and(|source| ToolFormat::of_template(source) != ToolFormat::None) {
             capabilities.push("tools");
+        }
+        if template.is_some_and(|source| ReasoningTags::of_template(source).is_some()) {
+            capabilities.push("thinking");
+        }
+        if known.pooling().is_some() {
+            capabilities.push("embedding");
         }
         Ok::<_, ApiError>(json_response(&json!({
             "modelfile": "",

@@ -48,6 +48,10 @@ pub(crate) async fn completions(
         let head = Head::new(&shared, &asks[0], "cmpl-");
         let shape = CompletionShape::new(head, &body);
         match (body.streams(), asks.len()) {
+            (true, 1) if body.echo.unwrap_or(false) => Err(ApiError::unsupported(
+                "echo",
+                "a prompt told again in a stream",
+            )),
             (true, 1) => {
                 let ask = asks.into_iter().next().expect("there is one");
                 Ok(respond(Arc::clone(&shared), ask, shape).await)
@@ -250,11 +254,12 @@ fn legacy_value(all: &[Option<Likely>], offset: usize) -> Value {
         at += one.token.bytes.len();
         tokens.push(one.token.text());
         log_probs.push(json!(one.log_prob));
-        let top = one
-            .top
-            .iter()
-            .map(|(token, log_prob)| (token.text(), json!(log_prob)));
-        tops.push(Value::Object(top.collect::<Map<_, _>>()));
+        let mut top = Map::new();
+        for (token, log_prob) in &one.top {
+            // Parts of characters look alike; the likeliest of them counts.
+            top.entry(token.text()).or_insert_with(|| json!(log_prob));
+        }
+        tops.push(Value::Object(top));
     }
     json!({
         "tokens": tokens,

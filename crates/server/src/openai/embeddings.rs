@@ -38,7 +38,7 @@ pub(crate) async fn embeddings(State(shared): State<Arc<Shared>>, body: HttpBody
         let texts: Texts = texts(body.input.as_ref(), "input")?;
         let name = shared.model_name(body.model.as_deref().unwrap_or_default());
         let model = shared.models.lend(&name).await?;
-        let embedded = embed(&model, texts).await?;
+        let embedded = embed(&shared, &model, texts).await?;
         let data = embedded.vectors.iter().enumerate().map(|(index, vector)| {
             let value = match in_base64 {
                 true => {

@@ -10,6 +10,18 @@ use crate::error::ApiError;
 impl Body {
     /// The form that the answer is held to; none where any text will do.
     pub(crate) fn form(&self) -> Result<Option<Form>, ApiError> {
+        let others = [
+            ("guided_choice", &self.guided_choice),
+            ("guided_grammar", &self.guided_grammar),
+            ("functions", &self.functions),
+            ("function_call", &self.function_call),
+        ];
+        let named = others
+            .iter()
+            .find(|(_, value)| value.as_ref().is_some_and(|v| !v.is_null()));
+        if let Some((field, _)) = named {
+            return Err(ApiError::unsupported(field, "this field"));
+        }
         let forms = [
             (
                 "response_format",

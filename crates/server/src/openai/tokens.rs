@@ -6,12 +6,12 @@ use axum::response::Response;
 use corpgrid_scheduler::Conversation;
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tokio::task::spawn_blocking;
 
 use super::body::Body;
 use super::messages::ChatMessage;
 use crate::body::{Protocol, json_response, read_json};
 use crate::error::ApiError;
+use crate::limits::{DETOKENIZED_MAX, TOKENIZED_BYTES_MAX};
 use crate::models::Lent;
 use crate::shared::Shared;
 
@@ -34,20 +34,17 @@ pub(crate) async fn tokenize(State(shared): State<Arc<Shared>>, body: HttpBody) 
     let answered = async {
         let body: TokenizeBody = read_json(body).await?;
         let model = lend(&shared, body.model.as_deref()).await?;
-        on_a_thread(move || tokenized(&model, body)).await
+        let bytes = body.prompt.as_ref().map_or(0, String::len);
+        if bytes > TOKENIZED_BYTES_MAX {
+            let problem = format!("{bytes} bytes; at most {TOKENIZED_BYTES_MAX}");
+            return Err(ApiError::bad("prompt", problem));
+        }
+        let value = shared.workers.run(move || tokenized(&model, body)).await?;
+        Ok(json_response(&value))
     };
     answered
         .await
         .unwrap_or_else(|error| Protocol::OpenAi.error(&error))
-}
-
-/// Long texts take long: the threads that speak HTTP are not for that.
-async fn on_a_thread(
-    work: impl FnOnce() -> Result<Value, ApiError> + Send + 'static,
-) -> Result<Response, ApiError> {
-    let done = spawn_blocking(work).await;
-    let done = done.map_err(|panic| ApiError::internal(panic.to_string()))?;
-    done.map(|value| json_response(&value))
 }
 
 fn tokenized(model: &Lent, body: TokenizeBody) -> Result<Value, ApiError> {
@@ -103,18 +100,27 @@ pub(crate) async fn detokenize(State(shared): State<Arc<Shared>>, body: HttpBody
     let answered = async {
         let body: DetokenizeBody = read_json(body).await?;
         let model = lend(&shared, body.model.as_deref()).await?;
-        let tokenizer = model.pipeline.model().tokenizer();
-        let pieces = body.tokens.iter().map(|&id| {
-            let unknown = || ApiError::bad("tokens", format!("{id}; the model has no such token"));
-            tokenizer.piece(id).ok_or_else(unknown)
-        });
-        let bytes = pieces.collect::<Result<Vec<_>, _>>()?.concat();
-        let text = String::from_utf8_lossy(&bytes);
+        if body.tokens.len() > DETOKENIZED_MAX {
+            let problem = format!("{} tokens; at most {DETOKENIZED_MAX}", body.tokens.len());
+            return Err(ApiError::bad("tokens", problem));
+        }
+        let work = move || detokenized(&model, &body.tokens);
+        let text = shared.workers.run(work).await?;
         Ok(json_response(&json!({"prompt": text, "content": text})))
     };
     answered
         .await
         .unwrap_or_else(|error: ApiError| Protocol::OpenAi.error(&error))
+}
+
+fn detokenized(model: &Lent, tokens: &[u32]) -> Result<String, ApiError> {
+    let tokenizer = model.pipeline.model().tokenizer();
+    let mut bytes = Vec::new();
+    for &id in tokens {
+        let unknown = || ApiError::bad("tokens", format!("{id}; the model has no such token"));
+        bytes.extend(tokenizer.piece(id).ok_or_else(unknown)?);
+    }
+    Ok(String::from_utf8_lossy(&bytes).into_owned())
 }
 
 /// `GET /tokenizer_info`: what evaluation harnesses ask of a tokenizer that is elsewhere.

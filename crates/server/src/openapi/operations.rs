@@ -28,11 +28,11 @@ pub(super) enum Gives {
     Text(&'static str),
 }
 
-/// What goes wrong where nothing is read and no model is asked.
-const LOOKS: &[u16] = &[401, 403];
+/// What goes wrong where no model is asked. A body is read whether or not a path needs one.
+const LOOKS: &[u16] = &[401, 403, 408, 413];
 
 /// What goes wrong before a path is looked at, where no key is needed.
-const OPEN: &[u16] = &[403];
+const OPEN: &[u16] = &[403, 408, 413];
 
 /// Of a request with a body that needs a model.
 const READS: &[u16] = &[400, 401, 403, 404, 408, 413, 500, 503];
@@ -120,7 +120,7 @@ const OPERATIONS: &[Operation] = {
         generates("/v1/embeddings", "EmbeddingsRequest", Json("Embeddings"))
             .told("Makes vectors of texts"),
         gets("/v1/models", "Lists the models, open or not", Json("Models")),
-        gets("/v1/models/{id}", "Tells of a model", Json("Model")).failing(&[400, 401, 403, 404]),
+        gets("/v1/models/{id}", "Tells of a model", Json("Model")).failing(&[400, 401, 403, 404, 408, 413]),
         generates("/v1/messages", "MessagesRequest", JsonOrEvents("Message"))
             .told("Answers a conversation, in Anthropic's protocol"),
         reads("/v1/messages/count_tokens", "CountTokensRequest", Json("CountedTokens"))
@@ -148,11 +148,11 @@ const OPERATIONS: &[Operation] = {
             .told("The tokens of a text, or of a conversation"),
         reads("/detokenize", "DetokenizeRequest", Json("Detokenized")).told("The text of tokens"),
         gets("/tokenizer_info", "Tells of the default model's tokenizer", Json("TokenizerInfo"))
-            .failing(&[401, 403, 404, 500, 503]),
+            .failing(&[401, 403, 404, 408, 413, 500, 503]),
         gets("/health", "Whether the server lives", Json("Health")).failing(OPEN),
         gets("/v1/health", "Whether the server lives", Json("Health")).failing(OPEN),
         gets("/ready", "Whether a token was made lately, or can be", Json("Health"))
-            .failing(&[403, 500, 503]),
+            .failing(&[403, 408, 413, 500, 503]),
         gets("/metrics", "Figures for Prometheus", Text("text/plain")),
         gets("/version", "The server's version", Json("Version")),
         gets("/openapi.json", "This document", Document),

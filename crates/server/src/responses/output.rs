@@ -6,7 +6,10 @@ use crate::answer::{Call, Part};
 pub(super) struct Output {
     id: String,
     pub(super) reasoning: String,
-    pub(super) text: String,
+    /// Of each message; calls may stand between two.
+    texts: Vec<String>,
+    /// Whether a call came since the last text.
+    called: bool,
     /// Each with its number.
     pub(super) calls: Vec<(usize, Call)>,
 }
@@ -15,8 +18,18 @@ pub(super) struct Output {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Item {
     Reasoning,
-    Message,
+    /// One of the messages.
+    Message(usize),
     Call(usize),
+}
+
+/// How far an item is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stage {
+    UnderWay,
+    Done,
+    /// The answer ended within it.
+    Cut,
 }
 
 impl Output {
@@ -24,7 +37,8 @@ impl Output {
         Self {
             id,
             reasoning: String::new(),
-            text: String::new(),
+            texts: Vec::new(),
+            called: false,
             calls: Vec::new(),
         }
     }
@@ -32,7 +46,14 @@ impl Output {
     pub(super) fn take(&mut self, part: &Part) {
         match part {
             Part::Reasoning(text) => self.reasoning.push_str(text),
-            Part::Text(text) => self.text.push_str(text),
+            Part::Text(text) => {
+                if self.texts.is_empty() || std::mem::take(&mut self.called) {
+                    self.texts.push(String::new());
+                }
+                if let Some(last) = self.texts.last_mut() {
+                    last.push_str(text);
+                }
+            }
             Part::CallBegin { index, id, name } => {
                 let call = Call {
                     id: id.clone(),
@@ -40,6 +61,7 @@ impl Output {
                     arguments: String::new(),
                 };
                 self.calls.push((*index, call));
+                self.called = true;
             }
             Part::CallArguments { json, .. } => {
                 if let Some((_, call)) = self.calls.last_mut() {
@@ -54,15 +76,20 @@ impl Output {
     pub(super) fn item_id(&self, item: Item) -> String {
         match item {
             Item::Reasoning => format!("rs_{}", self.id),
-            Item::Message => format!("msg_{}", self.id),
+            Item::Message(number) => format!("msg_{}{number:02}", self.id),
             Item::Call(index) => format!("fc_{}{index:02}", self.id),
         }
     }
 
     /// An item as it stands, under way or done.
-    pub(super) fn item(&self, item: Item, is_done: bool) -> Value {
+    pub(super) fn item(&self, item: Item, stage: Stage) -> Value {
         let id = self.item_id(item);
-        let status = if is_done { "completed" } else { "in_progress" };
+        let is_done = stage != Stage::UnderWay;
+        let status = match stage {
+            Stage::UnderWay => "in_progress",
+            Stage::Done => "completed",
+            Stage::Cut => "incomplete",
+        };
         match item {
             Item::Reasoning => {
                 let content = match is_done {
@@ -71,9 +98,9 @@ impl Output {
                 };
                 json!({"id": id, "type": "reasoning", "summary": [], "content": content})
             }
-            Item::Message => {
+            Item::Message(number) => {
                 let content = match is_done {
-                    true => json!([text_part(&self.text)]),
+                    true => json!([text_part(self.text(number))]),
                     false => json!([]),
                 };
                 json!({
@@ -99,20 +126,32 @@ impl Output {
         }
     }
 
-    /// All items, done: a message where there is nothing else.
-    pub(super) fn whole(&self) -> Vec<Value> {
+    /// The text of a message.
+    pub(super) fn text(&self, number: usize) -> &str {
+        self.texts.get(number).map_or("", String::as_str)
+    }
+
+    /// The message that text goes to now.
+    pub(super) fn message(&self) -> Item {
+        Item::Message(self.texts.len().saturating_sub(1))
+    }
+
+    /// All items: a message where there is nothing else. Where the answer was cut, the last one is.
+    pub(super) fn whole(&self, is_cut: bool) -> Vec<Value> {
         let mut items = Vec::new();
         if !self.reasoning.is_empty() {
             items.push(Item::Reasoning);
         }
-        if !self.text.is_empty() || self.calls.is_empty() {
-            items.push(Item::Message);
-        }
+        let messages = self.texts.len().max(usize::from(self.calls.is_empty()));
+        items.extend((0..messages).map(Item::Message));
         items.extend(self.calls.iter().map(|(index, _)| Item::Call(*index)));
-        items
-            .into_iter()
-            .map(|item| self.item(item, true))
-            .collect()
+        let last = items.len().saturating_sub(1);
+        let numbered = items.into_iter().enumerate();
+        let told = numbered.map(|(at, item)| match is_cut && at == last {
+            true => self.item(item, Stage::Cut),
+            false => self.item(item, Stage::Done),
+        });
+        told.collect()
     }
 }
 

@@ -1,7 +1,8 @@
+use corpgrid_scheduler::Finish;
 use serde_json::{Value, json};
 
 use super::Head;
-use super::output::{Item, Output, text_part};
+use super::output::{Item, Output, Stage, text_part};
 use crate::answer::{End, Part, Piece};
 use crate::body::Protocol;
 use crate::error::ApiError;
@@ -49,9 +50,9 @@ impl ResponsesShape {
         self.close(frames);
         self.open = Some(item);
         let mut value = json!({"output_index": self.done.len()});
-        value["item"] = self.output.item(item, false);
+        value["item"] = self.output.item(item, Stage::UnderWay);
         self.event("response.output_item.added", value, frames);
-        if item == Item::Message {
+        if matches!(item, Item::Message(_)) {
             let mut value = self.place(item);
             value["content_index"] = json!(0);
             value["part"] = text_part("");
@@ -60,16 +61,20 @@ impl ResponsesShape {
     }
 
     fn close(&mut self, frames: &mut Frames) {
+        self.close_as(Stage::Done, frames);
+    }
+
+    fn close_as(&mut self, stage: Stage, frames: &mut Frames) {
         let Some(item) = self.open.take() else { return };
         let mut value = self.place(item);
         match item {
-            Item::Message => {
+            Item::Message(number) => {
                 value["content_index"] = json!(0);
                 let mut text = value.clone();
-                text["text"] = json!(self.output.text);
+                text["text"] = json!(self.output.text(number));
                 text["logprobs"] = json!([]);
                 self.event("response.output_text.done", text, frames);
-                value["part"] = text_part(&self.output.text);
+                value["part"] = text_part(self.output.text(number));
                 self.event("response.content_part.done", value, frames);
             }
             Item::Reasoning => {
@@ -78,45 +83,45 @@ impl ResponsesShape {
                 self.event("response.reasoning_text.done", value, frames);
             }
             Item::Call(_) => {
-                let call = self.output.item(item, true);
+                let call = self.output.item(item, stage);
                 value["arguments"] = call["arguments"].clone();
                 value["name"] = call["name"].clone();
                 self.event("response.function_call_arguments.done", value, frames);
             }
         }
-        let done = self.output.item(item, true);
+        let done = self.output.item(item, stage);
         let value = json!({"output_index": self.done.len(), "item": done});
         self.event("response.output_item.done", value, frames);
         self.done.push(done);
     }
 
     fn part(&mut self, part: Part, frames: &mut Frames) {
-        let (item, name, delta) = match &part {
-            Part::Reasoning(text) => (
-                Item::Reasoning,
-                Some("response.reasoning_text.delta"),
-                text.clone(),
-            ),
-            Part::Text(text) => (
-                Item::Message,
-                Some("response.output_text.delta"),
-                text.clone(),
-            ),
-            Part::CallBegin { index, .. } => (Item::Call(*index), None, String::new()),
+        if let Part::CallEnd { .. } = part {
+            // The end of a call that was cut is told with that of the answer.
+            return;
+        }
+        self.output.take(&part);
+        let (item, name, delta) = match part {
+            Part::Reasoning(text) => (Item::Reasoning, Some("response.reasoning_text.delta"), text),
+            Part::Text(text) => {
+                let name = "response.output_text.delta";
+                (self.output.message(), Some(name), text)
+            }
             Part::CallArguments { index, json } => {
                 let name = "response.function_call_arguments.delta";
-                (Item::Call(*index), Some(name), json.clone())
+                (Item::Call(index), Some(name), json)
             }
-            Part::CallEnd { .. } => return self.close(frames),
+            Part::CallBegin { index, .. } | Part::CallEnd { index } => {
+                (Item::Call(index), None, String::new())
+            }
         };
-        self.output.take(&part);
         self.open(item, frames);
         if let Some(name) = name {
             let mut value = self.place(item);
             if !matches!(item, Item::Call(_)) {
                 value["content_index"] = json!(0);
             }
-            if item == Item::Message {
+            if matches!(item, Item::Message(_)) {
                 value["logprobs"] = json!([]);
             }
             value["delta"] = json!(delta);
@@ -167,9 +172,12 @@ impl Shape for ResponsesShape {
 
     fn end(&mut self, frames: &mut Frames) {
         if self.open.is_none() && self.done.is_empty() {
-            self.open(Item::Message, frames);
+            self.open(self.output.message(), frames);
         }
-        self.close(frames);
+        let end = self.end;
+        let is_cut = end.is_some_and(|end| end.finish == Finish::Length);
+        let stage = if is_cut { Stage::Cut } else { Stage::Done };
+        self.close_as(stage, frames);
         let response = self.head.response(&self.done, self.end.as_ref());
         let name = match response["status"] == "incomplete" {
             true => "response.incomplete",

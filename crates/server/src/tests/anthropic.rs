@@ -94,6 +94,7 @@ fn errors_have_this_protocols_shape() {
         json!({"messages": [{"role": "robot", "content": "x"}]}),
         json!({"messages": [{"role": "user", "content": [{"type": "image"}]}]}),
         json!({"max_tokens": "many"}),
+        json!({"tools": [{"type": "web_search_20250305", "name": "web_search"}]}),
     ] {
         let answer = rig.post("/v1/messages", &body(wrong.clone()));
         let found = (answer.status.as_u16(), kind(&answer));

@@ -113,6 +113,15 @@ fn choices_that_cannot_be_honoured_are_refused() {
     let rig = Rig::new();
     let other = json!({"type": "function", "function": {"name": "other"}});
     let cases = [
+        (
+            with_tool(json!({"response_format": {"type": "json_object"}})),
+            "response_format",
+        ),
+        (
+            with_tool(json!({"guided_choice": ["a", "b"]})),
+            "guided_choice",
+        ),
+        (with_tool(json!({"functions": []})), "functions"),
         (with_tool(json!({"tool_choice": other})), "tool_choice"),
         (
             with_tool(json!({"tools": [], "tool_choice": "required"})),

@@ -75,6 +75,25 @@ fn pages_of_other_origins_may_not_ask() {
 }
 
 #[test]
+fn a_page_of_the_servers_own_name_may_ask_where_keys_are_asked_for() {
+    let rig = Rig::with(ServeOptions {
+        keys: Some(Keys::parse("secret-key").expect("keys")),
+        ..options()
+    });
+    let from = |origin| {
+        let headers = [
+            ("host", "desk.example:8080"),
+            ("authorization", "Bearer secret-key"),
+            ("origin", origin),
+        ];
+        asked(&rig, "/v1/models", &headers).status
+    };
+    assert_eq!(from("http://desk.example:8080"), 200);
+    assert_eq!(from("http://desk.example"), 403);
+    assert_eq!(from("https://evil.example"), 403);
+}
+
+#[test]
 fn a_key_opens_and_its_ceiling_and_rights_hold() {
     let keys = "guest-secret name=guest tier=flex\nowner-secret name=owner limits=yes\n";
     let rig = Rig::with(ServeOptions {

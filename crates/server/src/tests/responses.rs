@@ -94,6 +94,28 @@ fn a_call_is_an_item_and_its_output_another() {
 }
 
 #[test]
+fn a_call_that_is_cut_is_told_so() {
+    let rig = Rig::new();
+    let tool = json!({"type": "function", "name": "paint", "parameters": {
+        "type": "object",
+        "properties": {"colour": {"enum": ["a colour of more tokens than there may be here"]}},
+        "required": ["colour"],
+        "additionalProperties": false,
+    }});
+    let more = json!({"tools": [tool], "tool_choice": "required", "max_output_tokens": 60});
+    let whole = rig.post("/v1/responses", &body(more.clone())).json();
+    assert_eq!(whole["status"], "incomplete", "{whole}");
+    assert_eq!(whole["output"][0]["status"], "incomplete", "{whole}");
+    let mut streams = more;
+    streams["stream"] = json!(true);
+    let events = rig.post("/v1/responses", &body(streams)).events();
+    let done = events
+        .iter()
+        .find(|event| event["type"] == "response.output_item.done");
+    assert_eq!(done.expect("it is told")["item"]["status"], "incomplete");
+}
+
+#[test]
 fn what_needs_a_memory_is_refused_by_name() {
     let rig = Rig::new();
     for (more, field) in [

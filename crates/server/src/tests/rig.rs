@@ -65,7 +65,7 @@ impl Shelf for TinyShelf {
         let chat_template = match name {
             "one" | "two" => Some(TEMPLATE.to_owned()),
             "plain" => None,
-            "elsewhere" => return Err(NotOpened::Other("it is not here".to_owned())),
+            "elsewhere" => return Err(NotOpened::NotHere(name.to_owned())),
             name => {
                 let known = self.models().into_iter().map(|card| card.name);
                 return Err(NotOpened::Unknown {

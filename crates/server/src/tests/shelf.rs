@@ -48,7 +48,7 @@ fn a_model_that_cannot_be_had_is_told_to_all_and_tried_again() {
         );
         let elsewhere = rig.wait(models.lend("elsewhere")).map(drop);
         assert!(
-            matches!(elsewhere, Err(NotOpened::Other(_))),
+            matches!(elsewhere, Err(NotOpened::NotHere(_))),
             "{elsewhere:?}"
         );
     }

@@ -97,9 +97,21 @@ fn a_client_that_goes_away_frees_what_it_held_wherever_it_was() {
 fn an_end_lets_streams_finish_that_are_short_enough() {
     let serving = serving();
     let text = runtime().block_on(async {
-        let mut stream = ask(&serving, 30).await;
+        let mut stream = ask(&serving, 900).await;
         first_bytes(&mut stream).await;
+        let (address, shared) = (serving.address(), Arc::clone(serving.shared()));
         let ending = tokio::task::spawn_blocking(move || serving.end());
+        while !shared.drain.has_begun() {
+            tokio::task::yield_now().await;
+        }
+        // Whoever comes meanwhile is told.
+        let mut late = TcpStream::connect(address).await.expect("a connection");
+        let asked = b"GET /health HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+        late.write_all(asked).await.expect("it is sent");
+        let mut alive = String::new();
+        let read = timeout(LONG, late.read_to_string(&mut alive)).await;
+        read.expect("in time").expect("bytes");
+        assert!(alive.starts_with("HTTP/1.1 200"), "{alive}");
         let mut rest = Vec::new();
         let read = timeout(LONG, stream.read_to_end(&mut rest)).await;
         read.expect("in time").expect("bytes");
