@@ -153,7 +153,7 @@ fn output() -> SchemaRef {
         ("id", text()),
         ("type", only("message")),
         ("role", only("assistant")),
-        ("status", words(["in_progress", "completed"])),
+        ("status", words(["in_progress", "incomplete", "completed"])),
         ("content", list(said)),
     ]);
     let call = answer([
@@ -162,7 +162,7 @@ fn output() -> SchemaRef {
         ("call_id", text()),
         ("name", text()),
         ("arguments", text()),
-        ("status", words(["in_progress", "completed"])),
+        ("status", words(["in_progress", "incomplete", "completed"])),
     ]);
     either([reasoning, message, call])
 }
