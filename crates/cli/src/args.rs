@@ -264,8 +264,8 @@ pub(crate) struct ServeArgs {
     /// Seconds that requests may go on for after the server is told to end
     #[arg(long, value_name = "S", default_value_t = 30.0, value_parser = number(0.0, 3_600.0))]
     pub(crate) drain: f32,
-    /// Web pages of this origin may ask, besides those of this machine: https://chat.example; repeat it for
-    /// several
+    /// Web pages of this origin may ask, besides those of this machine: the scheme and host of their address;
+    /// repeat it for several
     #[arg(long = "origin", value_name = "ORIGIN")]
     pub(crate) origins: Vec<String>,
     /// Write the log as lines of JSON
