@@ -48,6 +48,7 @@ impl Listener {
             Action::Queued { position, .. } => return states.stands(Some(position)),
             Action::Started { cached_tokens, .. } => {
                 states.stands(None);
+                states.works();
                 Event::Started { cached_tokens }
             }
             Action::Prompt { log_probs, .. } => Event::Prompt { log_probs },
@@ -56,11 +57,14 @@ impl Listener {
                 text,
                 log_probs,
                 ..
-            } => Event::Delta {
-                ids,
-                text,
-                log_probs,
-            },
+            } => {
+                states.works();
+                Event::Delta {
+                    ids,
+                    text,
+                    log_probs,
+                }
+            }
             _ => return,
         };
         events.tell(Ok(event));

@@ -53,6 +53,8 @@ pub(super) struct States {
     told_queued: Option<usize>,
     stop: Option<Stop>,
     told_stop: Option<Stop>,
+    /// Whether that stop was seen to end, by events of work: then the next one is news, though it be alike.
+    worked_since: bool,
 }
 
 impl States {
@@ -75,10 +77,16 @@ impl States {
         }
     }
 
+    /// The caller is told of work. Some of it may have begun before a stop that holds.
+    pub(super) fn works(&mut self) {
+        self.worked_since |= self.stop.is_none();
+    }
+
     /// The event to tell, if there is one and a place for it.
     pub(super) fn next(&mut self, now: Moment) -> Option<Event> {
         let is_news = self.queued.is_some() && self.queued != self.told_queued;
-        let stop_is_news = !are_alike(self.stop.as_ref(), self.told_stop.as_ref());
+        let is_another = self.worked_since && self.stop.is_some();
+        let stop_is_news = is_another || !are_alike(self.stop.as_ref(), self.told_stop.as_ref());
         if !(is_news || stop_is_news) || !self.place.take() {
             return None;
         }
@@ -87,6 +95,7 @@ impl States {
             return Some(Event::Queued { position });
         }
         self.told_stop = self.stop.clone();
+        self.worked_since = false;
         Some(match &self.stop {
             None => Event::Resumed,
             Some(stop) => Event::Paused {
@@ -147,6 +156,38 @@ mod tests {
         assert_eq!(states.next(now), None);
         states.stops(None);
         assert_eq!(states.next(now), Some(Event::Resumed));
+    }
+
+    #[test]
+    fn a_stop_after_work_is_told_though_the_one_before_was_alike() {
+        let place = StatePlace::default();
+        let mut states = States::new(place.clone());
+        let now = Moment(1_000_000_000);
+        states.stops(Some(&paused(Reason::Schedule)));
+        let first = states.next(now).expect("it is news");
+        states.works();
+        assert_eq!(states.next(now), None);
+        assert!(!place.free(&first), "what was under way ends within a stop");
+        states.stops(None);
+        let resumed = states.next(now).expect("it is news");
+        assert_eq!(resumed, Event::Resumed);
+        states.works();
+        states.stops(Some(&paused(Reason::Schedule)));
+        assert_eq!(states.next(now), None, "the place is taken");
+        assert!(place.free(&resumed));
+        let second = states.next(now).expect("it is news");
+        assert!(matches!(second, Event::Paused { .. }), "{second:?}");
+        // The word that work goes on finds the place taken; the work itself is told, and stops again.
+        states.stops(None);
+        assert_eq!(states.next(now), None);
+        states.works();
+        states.stops(Some(&paused(Reason::Schedule)));
+        assert_eq!(states.next(now), None, "the place is taken");
+        assert!(place.free(&second), "a newer one waits");
+        let third = states.next(now).expect("it is news");
+        assert!(matches!(third, Event::Paused { .. }), "{third:?}");
+        assert!(!place.free(&third));
+        assert_eq!(states.next(now), None);
     }
 
     #[test]
