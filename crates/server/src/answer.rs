@@ -31,7 +31,6 @@ pub(crate) enum Piece {
     /// Tokens came, and with them parts of the answer, maybe none yet.
     Delta {
         parts: Vec<Part>,
-        ids: Vec<u32>,
         log_probs: Vec<Likely>,
     },
     /// The end, once.
@@ -191,12 +190,11 @@ pub(crate) async fn begin(shared: Arc<Shared>, ask: Ask) -> Result<Answer, ApiEr
 /// What a request without any patience may still take.
 const AT_ONCE: Duration = Duration::from_millis(200);
 
-async fn admit(shared: Arc<Shared>, mut ask: Ask, began: Instant) -> Result<Answer, ApiError> {
+async fn admit(shared: Arc<Shared>, ask: Ask, began: Instant) -> Result<Answer, ApiError> {
     let model = lend(&shared, &ask).await?;
     // A request that would be refused has no work done for it.
     model.pipeline.check_admits()?;
-    let (bound_ask, bound) = bind(&shared, &model, ask).await?;
-    ask = bound_ask;
+    let (mut ask, bound) = bind(&shared, &model, ask).await?;
     ask.terms.deadline = ask.terms.deadline.saturating_sub(began.elapsed());
     let salt = shared.request_id();
     let mut choices = SelectAll::new();
@@ -275,7 +273,7 @@ fn bind_now(model: &Lent, ask: &Ask) -> Result<Bound, ApiError> {
 }
 
 /// The model that was asked for, opened if it is not, with the time that it is to stay.
-async fn lend(shared: &Arc<Shared>, ask: &Ask) -> Result<Lent, ApiError> {
+pub(crate) async fn lend(shared: &Shared, ask: &Ask) -> Result<Lent, ApiError> {
     let name = shared.model_name(&ask.model);
     let model = shared.models.lend(&name).await?;
     model.keep_alive(shared.keep_alive(&ask.terms));
@@ -354,7 +352,6 @@ impl Answer {
                 }
                 Piece::Delta {
                     parts: self.readers[number].push(&text),
-                    ids,
                     log_probs: log_probs.into_iter().map(|one| self.likely(one)).collect(),
                 }
             }
@@ -380,7 +377,6 @@ impl Answer {
         if !parts.is_empty() {
             let last = Piece::Delta {
                 parts,
-                ids: Vec::new(),
                 log_probs: Vec::new(),
             };
             self.made.push_back((number, last));
@@ -463,15 +459,21 @@ pub(crate) struct WholeChoice {
     pub(crate) reasoning: String,
     pub(crate) text: String,
     pub(crate) calls: Vec<Call>,
-    pub(crate) ids: Vec<u32>,
     pub(crate) log_probs: Vec<Likely>,
     pub(crate) prompt: Vec<Option<Likely>>,
     pub(crate) end: Option<End>,
 }
 
+/// Waits for all of the one choice that is asked for.
+pub(crate) async fn whole_choice(shared: &Arc<Shared>, ask: Ask) -> Result<WholeChoice, ApiError> {
+    let whole = whole(begin(Arc::clone(shared), ask).await?).await?;
+    Ok(whole.choices.into_iter().next().unwrap_or_default())
+}
+
 /// Waits for all of it.
-pub(crate) async fn whole(mut answer: Answer, choices: usize) -> Result<Whole, ApiError> {
+pub(crate) async fn whole(mut answer: Answer) -> Result<Whole, ApiError> {
     let mut whole = Whole::default();
+    let choices = answer.readers.len();
     whole.choices.resize_with(choices, WholeChoice::default);
     let shared = Arc::clone(&answer.shared);
     loop {
@@ -491,13 +493,8 @@ impl WholeChoice {
         match piece {
             Piece::Standing(_) => {}
             Piece::Prompt(log_probs) => self.prompt = log_probs,
-            Piece::Delta {
-                parts,
-                ids,
-                log_probs,
-            } => {
+            Piece::Delta { parts, log_probs } => {
                 parts.into_iter().for_each(|part| self.take_part(part));
-                self.ids.extend(ids);
                 self.log_probs.extend(log_probs);
             }
             Piece::End(end) => self.end = Some(end),

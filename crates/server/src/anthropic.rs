@@ -3,78 +3,53 @@
 mod body;
 mod stream;
 
-use std::sync::Arc;
-
-use axum::Extension;
 use axum::body::Body as HttpBody;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use corpgrid_scheduler::{Figures, Finish, Prompt};
 use serde_json::{Value, json};
 
-use crate::answer::{End, WholeChoice, begin, whole};
-use crate::body::{Protocol, json_response, read_json};
+use crate::answer::{End, WholeChoice, whole_choice};
+use crate::body::{json_or_text, json_response, read_json};
+use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::keys::KeyOwner;
 use crate::openai::gogrid_figures;
-use crate::shared::Shared;
 use crate::sse::respond;
 use body::MessagesBody;
 use stream::MessagesShape;
 
 /// `POST /v1/messages`.
-pub(crate) async fn messages(
-    State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<KeyOwner>,
-    headers: HeaderMap,
-    body: HttpBody,
-) -> Response {
-    let answered = async {
-        let body: MessagesBody = read_json(body).await?;
-        let streams = body.stream.unwrap_or(false);
-        let ask = body.ask(&shared, owner, &headers)?;
-        let id = format!("msg_{}", shared.request_id());
-        let model = shared.model_name(&ask.model);
-        if streams {
-            let shape = MessagesShape::new(id, model);
-            return Ok(respond(Arc::clone(&shared), ask, shape).await);
-        }
-        let stops = ask.sampling.stop.clone();
-        let whole = whole(begin(Arc::clone(&shared), ask).await?, 1).await?;
-        let choice = whole.choices.into_iter().next().unwrap_or_default();
-        Ok(json_response(&message_value(&id, &model, &choice, &stops)))
-    };
-    answered
-        .await
-        .unwrap_or_else(|error| Protocol::Anthropic.error(&error))
+pub(crate) async fn messages(caller: Caller, body: HttpBody) -> Result<Response, ApiError> {
+    let body: MessagesBody = read_json(body).await?;
+    let streams = body.stream.unwrap_or(false);
+    let ask = body.ask(&caller)?;
+    let shared = &caller.shared;
+    let id = format!("msg_{}", shared.request_id());
+    let model = shared.model_name(&ask.model);
+    if streams {
+        let shape = MessagesShape::new(id, model);
+        return respond(shared, ask, shape).await;
+    }
+    let stops = ask.sampling.stop.clone();
+    let choice = whole_choice(shared, ask).await?;
+    Ok(json_response(&message_value(&id, &model, &choice, &stops)))
 }
 
 /// `POST /v1/messages/count_tokens`.
-pub(crate) async fn count_tokens(
-    State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<KeyOwner>,
-    headers: HeaderMap,
-    body: HttpBody,
-) -> Response {
-    let answered = async {
-        let body: MessagesBody = read_json(body).await?;
-        let ask = body.ask(&shared, owner, &headers)?;
-        let name = shared.model_name(&ask.model);
-        let model = shared.models.lend(&name).await?;
-        let Prompt::Chat(conversation) = ask.prompt else {
-            return Err(ApiError::internal("a conversation is what messages are"));
-        };
-        let work = move || {
-            let text = model.pipeline.render_chat(&conversation)?;
-            Ok(model.pipeline.tokenize(&text, true)?.len())
-        };
-        let tokens = shared.workers.run(work).await?;
-        Ok(json_response(&json!({"input_tokens": tokens})))
+pub(crate) async fn count_tokens(caller: Caller, body: HttpBody) -> Result<Response, ApiError> {
+    let body: MessagesBody = read_json(body).await?;
+    let ask = body.ask(&caller)?;
+    let shared = &caller.shared;
+    let name = shared.model_name(&ask.model);
+    let model = shared.models.lend(&name).await?;
+    let Prompt::Chat(conversation) = ask.prompt else {
+        return Err(ApiError::internal("a conversation is what messages are"));
     };
-    answered
-        .await
-        .unwrap_or_else(|error| Protocol::Anthropic.error(&error))
+    let work = move || {
+        let text = model.pipeline.render_chat(&conversation)?;
+        Ok(model.pipeline.tokenize(&text, true)?.len())
+    };
+    let tokens = shared.workers.run(work).await?;
+    Ok(json_response(&json!({"input_tokens": tokens})))
 }
 
 /// Anthropic's name of an end.
@@ -106,8 +81,7 @@ fn message_value(id: &str, model: &str, choice: &WholeChoice, stops: &[String]) 
         content.push(json!({"type": "text", "text": choice.text}));
     }
     for call in &choice.calls {
-        // What the model wrote is not always JSON.
-        let input = serde_json::from_str(&call.arguments).unwrap_or_else(|_| json!(call.arguments));
+        let input = json_or_text(&call.arguments);
         content.push(json!({"type": "tool_use", "id": call.id, "name": call.name, "input": input}));
     }
     let reason = choice.end.as_ref().map_or("end_turn", stop_reason);

@@ -1,17 +1,13 @@
 //! What a client wants, whatever protocol it speaks.
 
 use std::hash::{BuildHasher, Hasher, RandomState};
-use std::time::Duration;
 
-use axum::http::HeaderMap;
-use corpgrid_scheduler::{
-    Constraint, GenerateRequest, LogProbs, Priority, Prompt, Refusal, Sampling,
-};
+use corpgrid_scheduler::{Constraint, GenerateRequest, LogProbs, Prompt, Refusal, Sampling};
 use gogrid_grammar::Spec;
 use serde::Deserialize;
 
+use crate::caller::Terms;
 use crate::error::ApiError;
-use crate::keys::{KeyOwner, tier_class};
 use crate::limits::{CHOICES_MAX, DEFAULT_TOKENS};
 use crate::reading::{Reading, ToolChoice};
 
@@ -58,58 +54,6 @@ pub(crate) enum TokensWanted {
     Exactly(usize),
     /// The client did not say.
     Default,
-}
-
-/// Who asks, and how long they wait.
-#[derive(Clone, Debug)]
-pub(crate) struct Terms {
-    pub(crate) owner: KeyOwner,
-    pub(crate) priority: Priority,
-    pub(crate) deadline: Duration,
-    /// How long the model stays open afterwards, where the client says so; inner `None` for ever.
-    pub(crate) keep_alive: Option<Option<Duration>>,
-}
-
-/// The client's header for how many seconds it waits for a first token.
-const DEADLINE_HEADER: &str = "x-gogrid-deadline";
-
-/// The longest time that may be asked for.
-pub(crate) const DEADLINE_MAX_S: f64 = 86_400.0;
-
-impl Terms {
-    /// The class is what was asked for, as far as the key may ask for it.
-    pub(crate) fn new(
-        owner: KeyOwner,
-        headers: &HeaderMap,
-        tier: Option<&str>,
-        default: Duration,
-    ) -> Result<Self, ApiError> {
-        let asked = tier.map_or(Some(Priority::Normal), tier_class);
-        let asked = asked.ok_or_else(|| {
-            ApiError::bad("service_tier", "must be auto, default, flex or priority")
-        })?;
-        Ok(Self {
-            priority: asked.min(owner.ceiling),
-            owner,
-            deadline: deadline(headers, default)?,
-            keep_alive: None,
-        })
-    }
-}
-
-/// How long the client waits for a first token.
-fn deadline(headers: &HeaderMap, default: Duration) -> Result<Duration, ApiError> {
-    let Some(value) = headers.get(DEADLINE_HEADER) else {
-        return Ok(default);
-    };
-    let text = value.to_str().ok();
-    let seconds = text.and_then(|text| text.parse::<f64>().ok());
-    let seconds = seconds.filter(|seconds| (0.0..=DEADLINE_MAX_S).contains(seconds));
-    let wrong = || {
-        let problem = format!("must be seconds in 0..={DEADLINE_MAX_S}");
-        ApiError::bad("X-GoGrid-Deadline", problem)
-    };
-    Ok(Duration::from_secs_f64(seconds.ok_or_else(wrong)?))
 }
 
 impl Ask {

@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Body as HttpBody;
 use axum::extract::{Path, State};
 use axum::http::StatusCode;
@@ -19,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tokio::time::interval;
 
-use crate::body::{Protocol, json_response, read_json, read_json_if_any};
+use crate::body::{json_response, read_json, read_json_if_any};
+use crate::caller::Caller;
 use crate::error::ApiError;
 use crate::keys::KeyOwner;
 use crate::limits::{HISTORY_MAX, SAMPLE_EVERY, SNOOZE_MAX};
@@ -212,23 +212,14 @@ pub(crate) async fn history(State(shared): State<Arc<Shared>>) -> Response {
 
 /// `POST /gogrid/settings`: what differs from the settings in force, in the shape of a file of settings:
 /// `{"limits": {"max_compute_usage_percent": 0.4}}`.
-pub(crate) async fn set(
-    State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<KeyOwner>,
-    body: HttpBody,
-) -> Response {
-    let answered = async {
-        check_may_change(&owner)?;
-        let changes: Changes = read_json(body).await?;
-        let machine = shared.models.machine();
-        let settings = changes.onto(&machine.settings());
-        let settings = settings.map_err(|error| ApiError::bad("", error.to_string()))?;
-        machine.set_settings(settings).await.map_err(refused)?;
-        Ok(json_response(&machine.settings()))
-    };
-    answered
-        .await
-        .unwrap_or_else(|error| Protocol::OpenAi.error(&error))
+pub(crate) async fn set(caller: Caller, body: HttpBody) -> Result<Response, ApiError> {
+    check_may_change(&caller.owner)?;
+    let changes: Changes = read_json(body).await?;
+    let machine = caller.shared.models.machine();
+    let settings = changes.onto(&machine.settings());
+    let settings = settings.map_err(|error| ApiError::bad("", error.to_string()))?;
+    machine.set_settings(settings).await.map_err(refused)?;
+    Ok(json_response(&machine.settings()))
 }
 
 #[derive(Debug, Default, Deserialize)]
@@ -254,36 +245,30 @@ impl OrderBody {
 
 /// `POST /gogrid/{pause, resume, finish, snooze}`.
 pub(crate) async fn order(
-    State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<KeyOwner>,
+    caller: Caller,
     Path(order): Path<String>,
     body: HttpBody,
-) -> Response {
-    let answered = async {
-        check_may_change(&owner)?;
-        let body: OrderBody = read_json_if_any(body).await?;
-        let machine = shared.models.machine();
-        let time = body.time()?;
-        let done = match order.as_str() {
-            "pause" => machine.pause().await,
-            "resume" => machine.resume().await,
-            "finish" => machine.finish().await,
-            "snooze" => {
-                let missing = || ApiError::bad("seconds", "is missing");
-                machine.snooze(time.ok_or_else(missing)?).await
-            }
-            _ => {
-                let message = format!("there is no order {order:?}");
-                let status = StatusCode::NOT_FOUND;
-                return Err(ApiError::new(status, "invalid_request_error", message));
-            }
-        };
-        done.map_err(refused)?;
-        Ok(json_response(&machine.ruling()))
+) -> Result<Response, ApiError> {
+    check_may_change(&caller.owner)?;
+    let body: OrderBody = read_json_if_any(body).await?;
+    let machine = caller.shared.models.machine();
+    let time = body.time()?;
+    let done = match order.as_str() {
+        "pause" => machine.pause().await,
+        "resume" => machine.resume().await,
+        "finish" => machine.finish().await,
+        "snooze" => {
+            let missing = || ApiError::bad("seconds", "is missing");
+            machine.snooze(time.ok_or_else(missing)?).await
+        }
+        _ => {
+            let message = format!("there is no order {order:?}");
+            let status = StatusCode::NOT_FOUND;
+            return Err(ApiError::new(status, "invalid_request_error", message));
+        }
     };
-    answered
-        .await
-        .unwrap_or_else(|error| Protocol::OpenAi.error(&error))
+    done.map_err(refused)?;
+    Ok(json_response(&machine.ruling()))
 }
 
 /// The machine's limits are its owner's: where keys are asked for, only those that say so change them.

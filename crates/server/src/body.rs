@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use axum::body::{Body, Bytes, HttpBody, to_bytes};
 use axum::extract::Request;
-use axum::http::header::{CONTENT_TYPE, RETRY_AFTER};
+use axum::http::header::{CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
@@ -54,8 +54,21 @@ impl Protocol {
         }
     }
 
+    /// An answer as it goes out: an error that it carries is written in this protocol's shape.
+    pub(crate) fn written(self, mut response: Response) -> Response {
+        let Some(error) = response.extensions_mut().remove::<ApiError>() else {
+            return response;
+        };
+        let mut written = self.error(&error);
+        let mut headers = std::mem::take(response.headers_mut());
+        // That of a body without words.
+        headers.remove(CONTENT_LENGTH);
+        written.headers_mut().extend(headers);
+        written
+    }
+
     /// The answer that says what went wrong, and when to come back.
-    pub(crate) fn error(self, error: &ApiError) -> Response {
+    fn error(self, error: &ApiError) -> Response {
         let mut response = json_response(&self.error_value(error));
         *response.status_mut() = error.status;
         if let Some(after) = error.retry_after {
@@ -188,6 +201,11 @@ pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiErro
     Ok(parsed)
 }
 
+/// The JSON that a text is. One that is none stays as it is: a call's arguments are what a model wrote.
+pub(crate) fn json_or_text(text: &str) -> Value {
+    serde_json::from_str(text).unwrap_or_else(|_| json!(text))
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -241,5 +259,20 @@ mod tests {
         assert_eq!(header(&error, "x-should-retry"), None);
         error.retry_after = Some(Duration::from_secs(3600));
         assert_eq!(header(&error, "x-should-retry").as_deref(), Some("false"));
+    }
+
+    #[test]
+    fn an_error_is_written_over_an_empty_answer_and_keeps_its_headers() {
+        let mut response = ApiError::bad("n", "9; too many").into_response();
+        let headers = response.headers_mut();
+        headers.insert("x-request-id", HeaderValue::from_static("7"));
+        headers.insert(CONTENT_LENGTH, HeaderValue::from_static("0"));
+        let written = Protocol::Anthropic.written(response);
+        assert_eq!(written.status(), StatusCode::BAD_REQUEST);
+        assert_eq!(written.headers()["x-request-id"], "7");
+        assert_eq!(written.headers()[CONTENT_TYPE], "application/json");
+        assert!(!written.headers().contains_key(CONTENT_LENGTH));
+        let plain = StatusCode::IM_A_TEAPOT.into_response();
+        assert_eq!(Protocol::Ollama.written(plain).status(), 418);
     }
 }

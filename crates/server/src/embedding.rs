@@ -3,23 +3,13 @@
 use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt, stream};
-use serde_json::Value;
 use tokio::time::timeout;
 
 use crate::error::ApiError;
-use crate::limits::{EMBEDDING_AT_ONCE, TEXTS_MAX, TOKENIZED_BYTES_MAX};
+use crate::limits::{EMBEDDING_AT_ONCE, TOKENIZED_BYTES_MAX};
 use crate::models::Lent;
 use crate::shared::Shared;
-
-/// The texts that vectors are wanted of.
-pub(crate) type Texts = Vec<TextOrIds>;
-
-/// A text, or its tokens.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum TextOrIds {
-    Text(String),
-    Ids(Vec<u32>),
-}
+use crate::texts::TextOrIds;
 
 /// The vectors, of length one each, in the order of the texts.
 pub(crate) struct Embedded {
@@ -28,39 +18,11 @@ pub(crate) struct Embedded {
     pub(crate) tokens: usize,
 }
 
-/// One text or list of ids, or several.
-pub(crate) fn texts(value: Option<&Value>, field: &str) -> Result<Texts, ApiError> {
-    let wrong = || ApiError::bad(field, "must be a text, token ids, or a list of either");
-    let one = |value: &Value| match value {
-        Value::String(text) => Some(TextOrIds::Text(text.clone())),
-        Value::Array(ids) => {
-            let ids = ids.iter().map(|id| u32::try_from(id.as_u64()?).ok());
-            Some(TextOrIds::Ids(ids.collect::<Option<_>>()?))
-        }
-        _ => None,
-    };
-    let texts = match value {
-        None | Some(Value::Null) => return Err(ApiError::bad(field, "is missing")),
-        Some(Value::Array(list)) if list.first().is_none_or(|first| !first.is_number()) => {
-            let all = list.iter().map(one).collect::<Option<Vec<_>>>();
-            all.ok_or_else(wrong)?
-        }
-        Some(value) => vec![one(value).ok_or_else(wrong)?],
-    };
-    match texts.len() {
-        1..=TEXTS_MAX => Ok(texts),
-        many => Err(ApiError::bad(
-            field,
-            format!("{many} texts; 1 to {TEXTS_MAX} can be sent"),
-        )),
-    }
-}
-
 /// The vectors of texts, by a model that is made for it, within the time that a request has.
 pub(crate) async fn embed(
     shared: &Shared,
     model: &Lent,
-    texts: Texts,
+    texts: Vec<TextOrIds>,
 ) -> Result<Embedded, ApiError> {
     if shared.drain.has_begun() {
         return Err(ApiError::draining());
@@ -78,7 +40,11 @@ pub(crate) async fn embed(
     }
 }
 
-async fn embed_now(shared: &Shared, model: &Lent, texts: Texts) -> Result<Embedded, ApiError> {
+async fn embed_now(
+    shared: &Shared,
+    model: &Lent,
+    texts: Vec<TextOrIds>,
+) -> Result<Embedded, ApiError> {
     let Some(pooling) = model.pipeline.model().pooling() else {
         let problem = format!("{} is a model for text and makes no vectors", model.name);
         return Err(ApiError::bad("model", problem).coded("unsupported"));
@@ -117,25 +83,7 @@ fn normalise(vector: &mut [f32]) {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
-
-    #[test]
-    fn texts_come_in_four_shapes() {
-        let text = |text: &str| TextOrIds::Text(text.to_owned());
-        let read = |value: Value| texts(Some(&value), "input").map_err(|error| error.message);
-        assert_eq!(read(json!("a")), Ok(vec![text("a")]));
-        assert_eq!(read(json!(["a", "b"])), Ok(vec![text("a"), text("b")]));
-        assert_eq!(read(json!([1, 2])), Ok(vec![TextOrIds::Ids(vec![1, 2])]));
-        assert_eq!(
-            read(json!([[1], "b"])),
-            Ok(vec![TextOrIds::Ids(vec![1]), text("b")])
-        );
-        for wrong in [json!(1), json!([-1]), json!([null]), json!([]), json!({})] {
-            assert!(read(wrong.clone()).is_err(), "{wrong}");
-        }
-    }
 
     #[test]
     fn vectors_have_length_one() {

@@ -3,6 +3,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
 use corpgrid_scheduler::{GenerateError, OpenError, Reason, Refusal};
 
 use crate::models::NotOpened;
@@ -118,6 +119,15 @@ impl ApiError {
         let message = format!("the owner of this machine has it for now: {reason}");
         let retry_after = left.unwrap_or(Duration::from_secs(30));
         Self::unavailable(message, reason_code(reason)).after(retry_after)
+    }
+}
+
+impl IntoResponse for ApiError {
+    /// An answer that carries the error, for `Protocol::written` to put into words.
+    fn into_response(self) -> Response {
+        let mut response = self.status.into_response();
+        response.extensions_mut().insert(self);
+        response
     }
 }
 

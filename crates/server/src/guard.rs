@@ -23,21 +23,22 @@ use crate::shared::{Shared, now};
 /// Paths that need no key: they say nothing of models or requests. The page asks for one itself.
 const OPEN_PATHS: [&str; 4] = ["/", "/health", "/v1/health", "/ready"];
 
-/// Host and origin, then the key; the owner goes along with the request.
+/// Lets a request in, and writes what went wrong with it in the shape of its path's protocol.
 pub(crate) async fn guard(
     State(shared): State<Arc<Shared>>,
-    mut request: Request,
+    request: Request,
     next: Next,
 ) -> Response {
     let protocol = Protocol::of_path(request.uri().path());
+    let answered = let_in(&shared, request, next).await;
+    protocol.written(answered.into_response())
+}
+
+/// Host and origin, then the key; the owner goes along with the request.
+async fn let_in(shared: &Shared, mut request: Request, next: Next) -> Result<Response, ApiError> {
     let headers = request.headers();
-    if let Err(error) = check_host(&shared, headers) {
-        return protocol.error(&error);
-    }
-    let origin = match allowed_origin(&shared, headers) {
-        Ok(origin) => origin,
-        Err(error) => return protocol.error(&error),
-    };
+    check_host(shared, headers)?;
+    let origin = allowed_origin(shared, headers)?;
     if request.method() == Method::OPTIONS {
         let wanted = headers.get(ACCESS_CONTROL_REQUEST_HEADERS).cloned();
         let mut response = with_cors(StatusCode::OK.into_response(), origin);
@@ -48,15 +49,15 @@ pub(crate) async fn guard(
             let headers = response.headers_mut();
             headers.insert(ACCESS_CONTROL_ALLOW_HEADERS, wanted);
         }
-        return response;
+        return Ok(response);
     }
-    let owner = match owner(&shared, request.uri().path(), headers) {
+    let owner = match owner(shared, request.uri().path(), headers) {
         Ok(owner) => owner,
         Err(error) => {
-            let mut refused = protocol.error(&error);
+            let mut refused = error.into_response();
             let bearer = HeaderValue::from_static("Bearer");
             refused.headers_mut().insert(WWW_AUTHENTICATE, bearer);
-            return with_cors(refused, origin);
+            return Ok(with_cors(refused, origin));
         }
     };
     let asked = Asked {
@@ -67,16 +68,15 @@ pub(crate) async fn guard(
         began: now(),
     };
     request.extensions_mut().insert(owner);
-    let read = read_body(&shared.large_bodies, request).await;
-    let mut response = match read {
+    let mut response = match read_body(&shared.large_bodies, request).await {
         Ok(request) => next.run(request).await,
-        Err(error) => protocol.error(&error),
+        Err(error) => error.into_response(),
     };
-    asked.note(&shared, response.status());
+    asked.note(shared, response.status());
     if let Ok(id) = HeaderValue::from_str(&asked.id) {
         response.headers_mut().insert("x-request-id", id);
     }
-    with_cors(response, origin)
+    Ok(with_cors(response, origin))
 }
 
 /// A request, for the log.

@@ -12,6 +12,8 @@ mod ask;
 mod board;
 mod body;
 mod by_name;
+mod caller;
+mod content;
 mod embedding;
 mod error;
 mod guard;
@@ -30,9 +32,11 @@ mod responses;
 mod routes;
 mod shared;
 mod sse;
+mod texts;
+mod work;
+
 #[cfg(test)]
 mod tests;
-mod work;
 
 pub use error::ServeError;
 pub use keys::{Keys, KeysError};

@@ -7,24 +7,24 @@ mod stream;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::Extension;
 use axum::body::Body as HttpBody;
 use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use corpgrid_scheduler::{Figures, Finish};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::answer::{End, WholeChoice, begin, whole};
+use crate::answer::{End, WholeChoice, lend, whole_choice};
 use crate::ask::Ask;
-use crate::body::{Protocol, json_response, read_json};
-use crate::embedding::{self, texts};
+use crate::body::{json_or_text, json_response, read_json};
+use crate::caller::Caller;
+use crate::embedding;
 use crate::error::ApiError;
-use crate::keys::KeyOwner;
+use crate::limits::TEXTS_MAX;
 use crate::shared::{Shared, rfc3339_now};
 use crate::sse::respond;
-use body::{ChatBody, GenerateBody, Load};
+use crate::texts::texts;
+use body::{ChatBody, GenerateBody};
 use stream::OllamaShape;
 
 pub(crate) use lists::{ps, show, tags, version};
@@ -37,21 +37,19 @@ struct EmbedBody {
 }
 
 /// `POST /api/embed`.
-pub(crate) async fn embed(State(shared): State<Arc<Shared>>, body: HttpBody) -> Response {
-    let answered = async {
-        let body: EmbedBody = read_json(body).await?;
-        let texts = texts(body.input.as_ref(), "input")?;
-        let model = shared.models.lend(&shared.model_name(&body.model)).await?;
-        let embedded = embedding::embed(&shared, &model, texts).await?;
-        Ok(json_response(&json!({
-            "model": body.model,
-            "embeddings": embedded.vectors,
-            "prompt_eval_count": embedded.tokens,
-        })))
-    };
-    answered
-        .await
-        .unwrap_or_else(|error: ApiError| Protocol::Ollama.error(&error))
+pub(crate) async fn embed(
+    State(shared): State<Arc<Shared>>,
+    body: HttpBody,
+) -> Result<Response, ApiError> {
+    let body: EmbedBody = read_json(body).await?;
+    let texts = texts(body.input.as_ref(), "input", TEXTS_MAX)?;
+    let model = shared.models.lend(&shared.model_name(&body.model)).await?;
+    let embedded = embedding::embed(&shared, &model, texts).await?;
+    Ok(json_response(&json!({
+        "model": body.model,
+        "embeddings": embedded.vectors,
+        "prompt_eval_count": embedded.tokens,
+    })))
 }
 
 /// Which of the two ways of asking: they differ in the name of the text.
@@ -62,46 +60,26 @@ enum Way {
 }
 
 /// `POST /api/chat`.
-pub(crate) async fn chat(
-    State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<KeyOwner>,
-    headers: HeaderMap,
-    body: HttpBody,
-) -> Response {
-    let answered = async {
-        let body: ChatBody = read_json(body).await?;
-        let (streams, load) = (body.stream.unwrap_or(true), body.load()?);
-        // Read as closely where it only opens a model.
-        let ask = body.ask(&shared, owner, &headers)?;
-        match load {
-            Some(load) => loaded(&shared, load, Way::Chat).await,
-            None => answer(&shared, ask, (Way::Chat, streams)).await,
-        }
-    };
-    answered
-        .await
-        .unwrap_or_else(|error| Protocol::Ollama.error(&error))
+pub(crate) async fn chat(caller: Caller, body: HttpBody) -> Result<Response, ApiError> {
+    let body: ChatBody = read_json(body).await?;
+    let (streams, says_nothing) = (body.stream.unwrap_or(true), body.says_nothing());
+    // Read as closely where it only opens a model.
+    let ask = body.ask(&caller)?;
+    match says_nothing {
+        true => load(&caller.shared, ask, Way::Chat).await,
+        false => answer(&caller.shared, ask, (Way::Chat, streams)).await,
+    }
 }
 
 /// `POST /api/generate`.
-pub(crate) async fn generate(
-    State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<KeyOwner>,
-    headers: HeaderMap,
-    body: HttpBody,
-) -> Response {
-    let answered = async {
-        let body: GenerateBody = read_json(body).await?;
-        let (streams, load) = (body.stream.unwrap_or(true), body.load()?);
-        let ask = body.ask(&shared, owner, &headers)?;
-        match load {
-            Some(load) => loaded(&shared, load, Way::Generate).await,
-            None => answer(&shared, ask, (Way::Generate, streams)).await,
-        }
-    };
-    answered
-        .await
-        .unwrap_or_else(|error| Protocol::Ollama.error(&error))
+pub(crate) async fn generate(caller: Caller, body: HttpBody) -> Result<Response, ApiError> {
+    let body: GenerateBody = read_json(body).await?;
+    let (streams, says_nothing) = (body.stream.unwrap_or(true), body.says_nothing());
+    let ask = body.ask(&caller)?;
+    match says_nothing {
+        true => load(&caller.shared, ask, Way::Generate).await,
+        false => answer(&caller.shared, ask, (Way::Generate, streams)).await,
+    }
 }
 
 async fn answer(
@@ -112,31 +90,26 @@ async fn answer(
     let model = ask.model.clone();
     if streams {
         let shape = OllamaShape::new(way, model);
-        return Ok(respond(Arc::clone(shared), ask, shape).await);
+        return respond(shared, ask, shape).await;
     }
-    let whole = whole(begin(Arc::clone(shared), ask).await?, 1).await?;
-    let choice = whole.choices.into_iter().next().unwrap_or_default();
+    let choice = whole_choice(shared, ask).await?;
     Ok(json_response(&whole_value(way, &model, &choice)))
 }
 
 /// A request without a prompt opens its model, or closes it.
-async fn loaded(shared: &Arc<Shared>, load: Load, way: Way) -> Result<Response, ApiError> {
-    let name = shared.model_name(&load.model);
-    let closes = load.keep_alive == Some(Some(Duration::ZERO));
+async fn load(shared: &Shared, ask: Ask, way: Way) -> Result<Response, ApiError> {
+    let closes = ask.terms.keep_alive == Some(Some(Duration::ZERO));
     let reason = match closes {
         true => {
-            shared.models.close_soon(&name);
+            shared.models.close_soon(&shared.model_name(&ask.model));
             "unload"
         }
         false => {
-            let model = shared.models.lend(&name).await?;
-            if let Some(keep_alive) = load.keep_alive {
-                model.keep_alive(keep_alive);
-            }
+            lend(shared, &ask).await?;
             "load"
         }
     };
-    let mut value = line(way, &load.model, &json!(""));
+    let mut value = line(way, &ask.model, &json!(""));
     value["done"] = json!(true);
     value["done_reason"] = json!(reason);
     Ok(json_response(&value))
@@ -163,8 +136,7 @@ fn set_thinking(way: Way, line: &mut Value, thoughts: &str) {
 
 /// A call as Ollama has it: its arguments are JSON, not text.
 fn call_value(name: &str, arguments: &str) -> Value {
-    let arguments = serde_json::from_str(arguments).unwrap_or_else(|_| json!(arguments));
-    json!({"function": {"name": name, "arguments": arguments}})
+    json!({"function": {"name": name, "arguments": json_or_text(arguments)}})
 }
 
 /// The figures of the last line, in nanoseconds.

@@ -25,8 +25,8 @@ use utoipa::openapi::{
     Required, Response,
 };
 
-use crate::ask::DEADLINE_MAX_S;
 use crate::body::Protocol;
+use crate::caller::DEADLINE_MAX_S;
 use operations::{Gives, Operation};
 use schemas::{SchemaRef, count, named, object, text, text_of, within, words};
 

@@ -11,7 +11,6 @@ use axum::response::{IntoResponse, Response};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use crate::body::Protocol;
 use crate::error::ApiError;
 
 /// The page with its styles and scripts in it, and a mark where each answer's nonce belongs.
@@ -45,12 +44,10 @@ fn script() -> String {
 }
 
 /// `GET /`.
-pub(crate) async fn page() -> Response {
+pub(crate) async fn page() -> Result<Response, ApiError> {
     let mut chance = [0; NONCE_BYTES];
-    if let Err(problem) = getrandom::fill(&mut chance) {
-        let error = ApiError::internal(format!("the system gives no random bytes: {problem}"));
-        return Protocol::OpenAi.error(&error);
-    }
+    let none = |problem| ApiError::internal(format!("the system gives no random bytes: {problem}"));
+    getrandom::fill(&mut chance).map_err(none)?;
     let nonce = STANDARD.encode(chance);
     let headers: [(HeaderName, &str); 4] = [
         (CONTENT_TYPE, "text/html; charset=utf-8"),
@@ -60,7 +57,7 @@ pub(crate) async fn page() -> Response {
         (REFERRER_POLICY, "no-referrer"),
     ];
     let policy = [(CONTENT_SECURITY_POLICY, policy(&nonce))];
-    (headers, policy, PAGE.replace(NONCE_MARK, &nonce)).into_response()
+    Ok((headers, policy, PAGE.replace(NONCE_MARK, &nonce)).into_response())
 }
 
 /// Only what carries this answer's nonce runs, and only this server is asked.
@@ -81,7 +78,7 @@ mod tests {
 
     /// The headers of an answer, by name, and its text.
     async fn answer() -> (impl Fn(&str) -> String, String) {
-        let response = page().await;
+        let response = page().await.unwrap();
         assert_eq!(response.status(), 200);
         let headers = response.headers().clone();
         let body = to_bytes(response.into_body(), 1 << 20).await.unwrap();

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Response};
 use corpgrid_scheduler::Verdict;
 use serde_json::json;
 
-use crate::body::{Protocol, json_response};
+use crate::body::json_response;
 use crate::error::ApiError;
 use crate::limits::TOKEN_LATELY;
 use crate::shared::Shared;
@@ -20,10 +20,10 @@ pub(crate) async fn health() -> Response {
 }
 
 /// `GET /ready`: a token was made lately, or can be.
-pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Response {
+pub(crate) async fn ready(State(shared): State<Arc<Shared>>) -> Result<Response, ApiError> {
     match not_ready(&shared).await {
-        None => json_response(&json!({"status": "ready"})),
-        Some(error) => Protocol::OpenAi.error(&error),
+        None => Ok(json_response(&json!({"status": "ready"}))),
+        Some(error) => Err(error),
     }
 }
 

@@ -4,70 +4,45 @@ mod body;
 mod output;
 mod stream;
 
-use std::sync::Arc;
-
-use axum::Extension;
 use axum::body::Body as HttpBody;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use corpgrid_scheduler::Finish;
 use serde_json::{Value, json};
 
-use crate::answer::{End, Part, begin, whole};
-use crate::body::{Protocol, json_response, read_json};
-use crate::keys::KeyOwner;
-use crate::shared::{Shared, unix_seconds};
+use crate::answer::{End, whole_choice};
+use crate::body::{json_response, read_json};
+use crate::caller::Caller;
+use crate::error::ApiError;
+use crate::shared::unix_seconds;
 use crate::sse::respond;
 use body::ResponsesBody;
 use output::Output;
 use stream::ResponsesShape;
 
 /// `POST /v1/responses`.
-pub(crate) async fn responses(
-    State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<KeyOwner>,
-    headers: HeaderMap,
-    body: HttpBody,
-) -> Response {
-    let answered = async {
-        let body: ResponsesBody = read_json(body).await?;
-        let streams = body.stream.unwrap_or(false);
-        let echoed = body.echoed();
-        let ask = body.ask(&shared, owner, &headers)?;
-        let head = Head {
-            id: shared.request_id(),
-            created: unix_seconds(),
-            model: shared.model_name(&ask.model),
-            echoed,
-        };
-        if streams {
-            let shape = ResponsesShape::new(head);
-            return Ok(respond(Arc::clone(&shared), ask, shape).await);
-        }
-        let whole = whole(begin(Arc::clone(&shared), ask).await?, 1).await?;
-        let choice = whole.choices.into_iter().next().unwrap_or_default();
-        let mut output = Output::new(head.id.clone());
-        for (index, call) in choice.calls.iter().enumerate() {
-            output.calls.push((index, call.clone()));
-        }
-        let told = [(&choice.reasoning, true), (&choice.text, false)];
-        for (text, is_reasoning) in told {
-            if !text.is_empty() {
-                output.take(&match is_reasoning {
-                    true => Part::Reasoning(text.clone()),
-                    false => Part::Text(text.clone()),
-                });
-            }
-        }
-        let is_cut = choice.end.is_some_and(|end| end.finish == Finish::Length);
-        Ok(json_response(
-            &head.response(&output.whole(is_cut), choice.end.as_ref()),
-        ))
+pub(crate) async fn responses(caller: Caller, body: HttpBody) -> Result<Response, ApiError> {
+    let body: ResponsesBody = read_json(body).await?;
+    let streams = body.stream.unwrap_or(false);
+    let echoed = body.echoed();
+    let ask = body.ask(&caller)?;
+    let shared = &caller.shared;
+    let head = Head {
+        id: shared.request_id(),
+        created: unix_seconds(),
+        model: shared.model_name(&ask.model),
+        echoed,
     };
-    answered
-        .await
-        .unwrap_or_else(|error| Protocol::OpenAi.error(&error))
+    if streams {
+        let shape = ResponsesShape::new(head);
+        return respond(shared, ask, shape).await;
+    }
+    let choice = whole_choice(shared, ask).await?;
+    let end = choice.end;
+    let output = Output::of(head.id.clone(), choice);
+    let is_cut = end.is_some_and(|end| end.finish == Finish::Length);
+    Ok(json_response(
+        &head.response(&output.whole(is_cut), end.as_ref()),
+    ))
 }
 
 /// What every form of a response says.

@@ -6,10 +6,9 @@ use axum::Router;
 use axum::extract::Request;
 use axum::http::StatusCode;
 use axum::middleware::from_fn_with_state;
-use axum::response::Response;
 use axum::routing::{MethodRouter, get, post};
 
-use crate::body::{Protocol, json_response};
+use crate::body::json_response;
 use crate::error::ApiError;
 use crate::guard::guard;
 use crate::shared::Shared;
@@ -86,20 +85,15 @@ pub(crate) fn table() -> Table {
         .route("/version", get(probes::version))
 }
 
-async fn unknown(request: Request) -> Response {
+async fn unknown(request: Request) -> ApiError {
     let path = request.uri().path();
     let message = format!("there is nothing at {} {path}", request.method());
-    let error = ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message);
-    Protocol::of_path(path).error(&error)
+    ApiError::new(StatusCode::NOT_FOUND, "invalid_request_error", message)
 }
 
-async fn wrong_method(request: Request) -> Response {
+async fn wrong_method(request: Request) -> ApiError {
     let path = request.uri().path();
     let message = format!("{path} does not take {}", request.method());
-    let error = ApiError::new(
-        StatusCode::METHOD_NOT_ALLOWED,
-        "invalid_request_error",
-        message,
-    );
-    Protocol::of_path(path).error(&error)
+    let status = StatusCode::METHOD_NOT_ALLOWED;
+    ApiError::new(status, "invalid_request_error", message)
 }

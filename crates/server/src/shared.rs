@@ -4,8 +4,8 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::{Notify, Semaphore};
 
-use crate::ask::Terms;
 use crate::board::Counts;
+use crate::caller::Terms;
 use crate::limits::LARGE_BODIES_MAX;
 use crate::models::Models;
 use crate::options::ServeOptions;

@@ -16,16 +16,12 @@ use tokio::time::{Instant, sleep_until, timeout};
 
 use crate::answer::{Answer, Piece, Standing, begin};
 use crate::ask::Ask;
-use crate::body::Protocol;
 use crate::error::{ApiError, reason_code};
 use crate::limits::{COMMENT_EVERY, EVENTS_WAITING_MAX, HEADERS_WITHIN, HEARTBEAT_EVERY};
 use crate::shared::{Shared, now};
 
 /// How a protocol writes a stream. Its frames go out in the order they are given.
 pub(crate) trait Shape: Send + 'static {
-    /// Whose errors are told before the stream begins.
-    fn protocol(&self) -> Protocol;
-
     /// Before anything else. The tokens of the prompt are known unless the model is still being opened.
     fn begin(&mut self, _prompt_tokens: Option<usize>, _frames: &mut Frames) {}
 
@@ -110,11 +106,14 @@ type Starting = Pin<Box<dyn Future<Output = Result<Answer, ApiError>> + Send>>;
 
 /// Answers a request by a stream. What is refused soon has a status of its own; what takes longer to be
 /// admitted, since its model is being opened, has its stream begin before.
-pub(crate) async fn respond(shared: Arc<Shared>, ask: Ask, shape: impl Shape) -> Response {
-    let mut starting: Starting = Box::pin(begin(Arc::clone(&shared), ask));
+pub(crate) async fn respond(
+    shared: &Arc<Shared>,
+    ask: Ask,
+    shape: impl Shape,
+) -> Result<Response, ApiError> {
+    let mut starting: Starting = Box::pin(begin(Arc::clone(shared), ask));
     let under_way = match timeout(HEADERS_WITHIN, &mut starting).await {
-        Ok(Ok(answer)) => UnderWay::Begun(Box::new(answer)),
-        Ok(Err(error)) => return shape.protocol().error(&error),
+        Ok(answer) => UnderWay::Begun(Box::new(answer?)),
         Err(_) => UnderWay::Starting(starting),
     };
     let (frames, receiver) = mpsc::channel(EVENTS_WAITING_MAX);
@@ -124,12 +123,13 @@ pub(crate) async fn respond(shared: Arc<Shared>, ask: Ask, shape: impl Shape) ->
     ];
     // Proxies that would wait for more are told not to.
     let unbuffered = [("x-accel-buffering", "no")];
-    tokio::spawn(Telling::new(shape, frames, shared).run(under_way));
+    let telling = Telling::new(shape, frames, Arc::clone(shared));
+    tokio::spawn(telling.run(under_way));
     let body = unfold(receiver, |mut receiver| async {
         let bytes: Vec<u8> = receiver.recv().await?;
         Some((Ok::<_, std::convert::Infallible>(bytes), receiver))
     });
-    (headers, unbuffered, Body::from_stream(body)).into_response()
+    Ok((headers, unbuffered, Body::from_stream(body)).into_response())
 }
 
 enum UnderWay {

@@ -1,16 +1,14 @@
-use axum::http::HeaderMap;
 use corpgrid_scheduler::{Content, Conversation, Message, Part, Prompt, Sampling, ToolCall};
 use gogrid_grammar::Spec;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::ask::{Ask, Form, Terms, TokensWanted, seed};
+use crate::ask::{Ask, Form, TokensWanted, seed};
 use crate::by_name::by_name;
+use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::keys::KeyOwner;
 use crate::limits::CALLS_MAX;
 use crate::reading::{ToolChoice, tool_choice};
-use crate::shared::Shared;
 
 /// What `/v1/messages` takes. What is not named here is left out.
 #[derive(Debug, Default, Deserialize)]
@@ -86,12 +84,7 @@ by_name!(TurnBody, Block, ToolBody);
 
 impl MessagesBody {
     /// What is wanted, in our words.
-    pub(super) fn ask(
-        self,
-        shared: &Shared,
-        owner: KeyOwner,
-        headers: &HeaderMap,
-    ) -> Result<Ask, ApiError> {
+    pub(super) fn ask(self, caller: &Caller) -> Result<Ask, ApiError> {
         let plain = Sampling::default();
         let sampling = Sampling {
             temperature: self.temperature.unwrap_or(1.0),
@@ -109,7 +102,7 @@ impl MessagesBody {
             .service_tier
             .as_deref()
             .filter(|tier| *tier != "standard_only");
-        let terms = Terms::new(owner, headers, tier, shared.options.deadline)?;
+        let terms = caller.terms(tier)?;
         let tokens = self
             .max_tokens
             .map_or(TokensWanted::Default, TokensWanted::Exactly);

@@ -87,10 +87,6 @@ impl MessagesShape {
 }
 
 impl Shape for MessagesShape {
-    fn protocol(&self) -> Protocol {
-        Protocol::Anthropic
-    }
-
     fn begin(&mut self, prompt_tokens: Option<usize>, frames: &mut Frames) {
         let figures = Figures {
             prompt_tokens: prompt_tokens.unwrap_or(0),

@@ -1,18 +1,16 @@
 use std::time::Duration;
 
-use axum::http::HeaderMap;
 use corpgrid_scheduler::{Conversation, Message, Prompt, Sampling, ToolCall};
 use gogrid_grammar::Spec;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 
-use crate::ask::{Ask, FieldNames, Form, OneOrMany, Terms, TokensWanted, seed, stops};
+use crate::ask::{Ask, FieldNames, Form, OneOrMany, TokensWanted, seed, stops};
 use crate::by_name::by_name;
+use crate::caller::{Caller, Terms};
 use crate::error::ApiError;
-use crate::keys::KeyOwner;
 use crate::limits::CALLS_MAX;
 use crate::reading::{ToolChoice, check_tool};
-use crate::shared::Shared;
 
 const NAMES: FieldNames = &[
     ("temperature", "options.temperature"),
@@ -100,12 +98,6 @@ struct OptionsBody {
 
 by_name!(TurnBody, CallBody, FunctionBody, OptionsBody);
 
-/// A request that only opens or closes a model.
-pub(super) struct Load {
-    pub(super) model: String,
-    pub(super) keep_alive: Option<Option<Duration>>,
-}
-
 /// The parts that both ways of asking have.
 struct Common {
     model: String,
@@ -115,19 +107,12 @@ struct Common {
 }
 
 impl ChatBody {
-    /// What is left of a request that says nothing.
-    pub(super) fn load(&self) -> Result<Option<Load>, ApiError> {
-        let is_empty = self.messages.as_ref().is_none_or(Vec::is_empty);
-        let load = is_empty.then(|| load(&self.model, self.keep_alive.as_ref()));
-        load.transpose()
+    /// Whether it only opens or closes a model.
+    pub(super) fn says_nothing(&self) -> bool {
+        self.messages.as_ref().is_none_or(Vec::is_empty)
     }
 
-    pub(super) fn ask(
-        self,
-        shared: &Shared,
-        owner: KeyOwner,
-        headers: &HeaderMap,
-    ) -> Result<Ask, ApiError> {
+    pub(super) fn ask(self, caller: &Caller) -> Result<Ask, ApiError> {
         let turns = self.messages.unwrap_or_default().into_iter().enumerate();
         let messages = turns.map(|(at, turn)| turn.read(at));
         let conversation = Conversation {
@@ -145,17 +130,15 @@ impl ChatBody {
             format: self.format,
             keep_alive: self.keep_alive,
         };
-        let terms = Terms::new(owner, headers, None, shared.options.deadline)?;
+        let terms = caller.terms(None)?;
         common.ask(Prompt::Chat(conversation), terms)
     }
 }
 
 impl GenerateBody {
-    /// What is left of a request that says nothing.
-    pub(super) fn load(&self) -> Result<Option<Load>, ApiError> {
-        let is_empty = self.prompt.as_ref().is_none_or(String::is_empty);
-        let load = is_empty.then(|| load(&self.model, self.keep_alive.as_ref()));
-        load.transpose()
+    /// Whether it only opens or closes a model.
+    pub(super) fn says_nothing(&self) -> bool {
+        self.prompt.as_ref().is_none_or(String::is_empty)
     }
 
     fn refuse_what_is_not_built(&self) -> Result<(), ApiError> {
@@ -179,12 +162,7 @@ impl GenerateBody {
         Ok(())
     }
 
-    pub(super) fn ask(
-        self,
-        shared: &Shared,
-        owner: KeyOwner,
-        headers: &HeaderMap,
-    ) -> Result<Ask, ApiError> {
+    pub(super) fn ask(self, caller: &Caller) -> Result<Ask, ApiError> {
         self.refuse_what_is_not_built()?;
         let text = self.prompt.unwrap_or_default();
         let prompt = match self.raw.unwrap_or(false) {
@@ -205,7 +183,7 @@ impl GenerateBody {
             format: self.format,
             keep_alive: self.keep_alive,
         };
-        let terms = Terms::new(owner, headers, None, shared.options.deadline)?;
+        let terms = caller.terms(None)?;
         common.ask(prompt, terms)
     }
 }
@@ -312,13 +290,6 @@ fn thinking(think: Option<&Value>) -> Result<Map<String, Value>, ApiError> {
         "enable_thinking".to_owned(),
         json!(thinks),
     )]))
-}
-
-fn load(model: &str, asked: Option<&Value>) -> Result<Load, ApiError> {
-    Ok(Load {
-        model: model.to_owned(),
-        keep_alive: asked.map(keep_alive).transpose()?,
-    })
 }
 
 /// Seconds, or a text such as `5m`, `1h30m`, `300ms`; a negative one means for ever.

@@ -7,7 +7,7 @@ use gogrid_reply::{ReasoningTags, ToolFormat};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::body::{Protocol, json_response, read_json};
+use crate::body::{json_response, read_json};
 use crate::error::ApiError;
 use crate::models::ModelCard;
 use crate::shared::{Shared, rfc3339, rfc3339_now, unix_seconds};
@@ -58,42 +58,40 @@ struct ShowBody {
 }
 
 /// `POST /api/show`. Opens the model: what it is stands in its file.
-pub(crate) async fn show(State(shared): State<Arc<Shared>>, body: HttpBody) -> Response {
-    let answered = async {
-        let body: ShowBody = read_json(body).await?;
-        let model = shared.models.lend(&shared.model_name(&body.model)).await?;
-        let cards = shared.models.cards();
-        let card = cards.iter().find(|(card, _)| card.name == model.name);
-        let card = card.map_or_else(|| json!({}), |(card, _)| card_value(card));
-        let known = model.pipeline.model();
-        let mut capabilities = vec!["completion"];
-        let template = known.chat_template().map(|template| template.source());
-        if template.is_some_and(|source| ToolFormat::of_template(source) != ToolFormat::None) {
-            capabilities.push("tools");
-        }
-        if template.is_some_and(|source| ReasoningTags::of_template(source).is_some()) {
-            capabilities.push("thinking");
-        }
-        if known.pooling().is_some() {
-            capabilities.push("embedding");
-        }
-        Ok::<_, ApiError>(json_response(&json!({
-            "modelfile": "",
-            "parameters": "",
-            "template": "",
-            "license": card["license"],
-            "details": details(),
-            "capabilities": capabilities,
-            "modified_at": card["modified_at"],
-            "model_info": {
-                "general.name": known.name(),
-                "general.context_length": known.decoder().context,
-            },
-        })))
-    };
-    answered
-        .await
-        .unwrap_or_else(|error| Protocol::Ollama.error(&error))
+pub(crate) async fn show(
+    State(shared): State<Arc<Shared>>,
+    body: HttpBody,
+) -> Result<Response, ApiError> {
+    let body: ShowBody = read_json(body).await?;
+    let model = shared.models.lend(&shared.model_name(&body.model)).await?;
+    let cards = shared.models.cards();
+    let card = cards.iter().find(|(card, _)| card.name == model.name);
+    let card = card.map_or_else(|| json!({}), |(card, _)| card_value(card));
+    let known = model.pipeline.model();
+    let mut capabilities = vec!["completion"];
+    let template = known.chat_template().map(|template| template.source());
+    if template.is_some_and(|source| ToolFormat::of_template(source) != ToolFormat::None) {
+        capabilities.push("tools");
+    }
+    if template.is_some_and(|source| ReasoningTags::of_template(source).is_some()) {
+        capabilities.push("thinking");
+    }
+    if known.pooling().is_some() {
+        capabilities.push("embedding");
+    }
+    Ok(json_response(&json!({
+        "modelfile": "",
+        "parameters": "",
+        "template": "",
+        "license": card["license"],
+        "details": details(),
+        "capabilities": capabilities,
+        "modified_at": card["modified_at"],
+        "model_info": {
+            "general.name": known.name(),
+            "general.context_length": known.decoder().context,
+        },
+    })))
 }
 
 fn details() -> Value {

@@ -51,10 +51,6 @@ impl OllamaShape {
 }
 
 impl Shape for OllamaShape {
-    fn protocol(&self) -> Protocol {
-        Protocol::Ollama
-    }
-
     fn piece(&mut self, _: usize, piece: Piece, frames: &mut Frames) {
         match piece {
             Piece::Standing(_) | Piece::Prompt(_) => {}

@@ -1,18 +1,15 @@
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use axum::http::HeaderMap;
 use corpgrid_scheduler::{LogProbs, Prompt, Sampling};
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::ask::{Ask, FieldNames, OneOrMany, Terms, TokensWanted, seed, stops};
+use crate::ask::{Ask, FieldNames, OneOrMany, TokensWanted, seed, stops};
 use crate::by_name::by_name;
+use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::keys::KeyOwner;
 use crate::limits::CALLS_MAX;
 use crate::reading::tool_choice;
-use crate::shared::Shared;
 
 use super::messages::ChatMessage;
 
@@ -85,13 +82,6 @@ pub(crate) struct StreamOptions {
 
 by_name!(StreamOptions);
 
-/// What a request comes with besides its body.
-pub(crate) struct From_<'r> {
-    pub(crate) shared: &'r Arc<Shared>,
-    pub(crate) owner: KeyOwner,
-    pub(crate) headers: &'r HeaderMap,
-}
-
 impl Body {
     pub(crate) fn streams(&self) -> bool {
         self.stream.unwrap_or(false)
@@ -107,7 +97,7 @@ impl Body {
         &self,
         prompt: Prompt,
         log_probs: Option<LogProbs>,
-        from: From_<'_>,
+        caller: &Caller,
     ) -> Result<Ask, ApiError> {
         let tier = self.service_tier.as_deref();
         let names = match (&prompt, &self.logprobs) {
@@ -116,7 +106,6 @@ impl Body {
             (_, Some(Value::Number(_))) => NUMBERED_NAMES,
             _ => SWITCHED_NAMES,
         };
-        let deadline = from.shared.options.deadline;
         Ok(Ask {
             model: self.model.clone().unwrap_or_default(),
             prompt,
@@ -130,7 +119,7 @@ impl Body {
                 Some(false) => 1,
                 _ => CALLS_MAX,
             },
-            terms: Terms::new(from.owner, from.headers, tier, deadline)?,
+            terms: caller.terms(tier)?,
             names,
         })
     }

@@ -1,60 +1,34 @@
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Body as HttpBody;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use corpgrid_scheduler::{Figures, LogProbs, Prompt};
 use serde_json::{Value, json};
 
-use super::body::{Body, From_};
+use super::body::Body;
 use super::{fingerprint, finish_reason, usage};
 use crate::answer::{
     Likely, Part, Piece, Standing, TokenBytes, Whole, WholeChoice, begin, sum_figures, whole,
 };
 use crate::ask::Ask;
 use crate::body::{Protocol, json_response, read_json};
+use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::keys::KeyOwner;
 use crate::shared::{Shared, unix_seconds};
 use crate::sse::{Frames, Shape, respond};
 
 /// `POST /v1/chat/completions`.
-pub(crate) async fn chat(
-    State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<KeyOwner>,
-    headers: HeaderMap,
-    body: HttpBody,
-) -> Response {
-    let answered = async {
-        let mut body: Body = read_json(body).await?;
-        let ask = chat_ask(
-            &mut body,
-            From_ {
-                shared: &shared,
-                owner,
-                headers: &headers,
-            },
-        )?;
-        let head = Head::new(&shared, &ask, "chatcmpl-");
-        if body.streams() {
-            return Ok(respond(Arc::clone(&shared), ask, ChatShape::new(head, &body)).await);
-        }
-        let choices = ask.choices;
-        let answer = begin(Arc::clone(&shared), ask).await?;
-        let whole = whole(answer, choices).await?;
-        Ok(json_response(&chat_value(&head, whole)))
-    };
-    answered
-        .await
-        .unwrap_or_else(|error| Protocol::OpenAi.error(&error))
-}
-
-fn chat_ask(body: &mut Body, from: From_<'_>) -> Result<Ask, ApiError> {
+pub(crate) async fn chat(caller: Caller, body: HttpBody) -> Result<Response, ApiError> {
+    let mut body: Body = read_json(body).await?;
     let prompt = Prompt::Chat(body.conversation()?);
-    let log_probs = chat_log_probs(body)?;
-    body.ask(prompt, log_probs, from)
+    let ask = body.ask(prompt, chat_log_probs(&body)?, &caller)?;
+    let shared = &caller.shared;
+    let head = Head::new(shared, &ask, "chatcmpl-");
+    if body.streams() {
+        return respond(shared, ask, ChatShape::new(head, &body)).await;
+    }
+    let answer = begin(Arc::clone(shared), ask).await?;
+    Ok(json_response(&chat_value(&head, whole(answer).await?)))
 }
 
 /// Those of the chat's shape: a switch, and how many beside each.
@@ -232,10 +206,6 @@ impl ChatShape {
 }
 
 impl Shape for ChatShape {
-    fn protocol(&self) -> Protocol {
-        Protocol::OpenAi
-    }
-
     fn begin(&mut self, _: Option<usize>, frames: &mut Frames) {
         for choice in 0..self.choices {
             let delta = json!({"role": "assistant", "content": ""});
@@ -246,9 +216,7 @@ impl Shape for ChatShape {
     fn piece(&mut self, choice: usize, piece: Piece, frames: &mut Frames) {
         match piece {
             Piece::Standing(_) | Piece::Prompt(_) => {}
-            Piece::Delta {
-                parts, log_probs, ..
-            } => {
+            Piece::Delta { parts, log_probs } => {
                 let mut log_probs = &log_probs[..];
                 for delta in parts.iter().filter_map(part_delta) {
                     frames.data(&self.delta(choice, delta, log_probs));

@@ -1,71 +1,55 @@
 use std::sync::Arc;
 
-use axum::Extension;
 use axum::body::Body as HttpBody;
-use axum::extract::State;
-use axum::http::HeaderMap;
 use axum::response::Response;
 use corpgrid_scheduler::{Figures, LogProbs, Prompt};
 use serde_json::{Map, Value, json};
 
-use super::body::{Body, From_};
+use super::body::Body;
 use super::chat::Head;
 use super::{fingerprint, finish_reason, usage};
 use crate::answer::{Likely, Part, Piece, Whole, WholeChoice, begin, sum_figures, whole};
 use crate::ask::Ask;
 use crate::body::{Protocol, json_response, read_json};
+use crate::caller::Caller;
 use crate::error::ApiError;
-use crate::keys::KeyOwner;
 use crate::limits::PROMPTS_MAX;
 use crate::shared::Shared;
 use crate::sse::{Frames, Shape, respond};
+use crate::texts::{TextOrIds, texts};
 
 /// `POST /v1/completions`.
-pub(crate) async fn completions(
-    State(shared): State<Arc<Shared>>,
-    Extension(owner): Extension<KeyOwner>,
-    headers: HeaderMap,
-    body: HttpBody,
-) -> Response {
-    let answered = async {
-        let body: Body = read_json(body).await?;
-        let prompts = prompts(body.prompt.as_ref())?;
-        let log_probs = legacy_log_probs(&body)?;
-        refuse_what_is_not_built(&body)?;
-        let asks = prompts.into_iter().map(|prompt| {
-            let owner = owner.clone();
-            body.ask(
-                prompt,
-                log_probs,
-                From_ {
-                    shared: &shared,
-                    owner,
-                    headers: &headers,
-                },
-            )
-        });
-        let asks: Vec<Ask> = asks.collect::<Result<_, _>>()?;
-        let head = Head::new(&shared, &asks[0], "cmpl-");
-        let shape = CompletionShape::new(head, &body);
-        match (body.streams(), asks.len()) {
-            (true, 1) if body.echo.unwrap_or(false) => Err(ApiError::unsupported(
-                "echo",
-                "a prompt told again in a stream",
-            )),
-            (true, 1) => {
-                let ask = asks.into_iter().next().expect("there is one");
-                Ok(respond(Arc::clone(&shared), ask, shape).await)
-            }
-            (true, _) => Err(ApiError::unsupported(
-                "prompt",
-                "a stream of several prompts",
-            )),
-            (false, _) => all(&shared, asks, shape).await,
+pub(crate) async fn completions(caller: Caller, body: HttpBody) -> Result<Response, ApiError> {
+    let body: Body = read_json(body).await?;
+    let prompts = texts(body.prompt.as_ref(), "prompt", PROMPTS_MAX)?;
+    let log_probs = legacy_log_probs(&body)?;
+    refuse_what_is_not_built(&body)?;
+    let asks = prompts.into_iter().map(|prompt| {
+        let prompt = match prompt {
+            TextOrIds::Text(text) => Prompt::Text(text),
+            TextOrIds::Ids(ids) => Prompt::Ids(ids),
+        };
+        body.ask(prompt, log_probs, &caller)
+    });
+    let asks: Vec<Ask> = asks.collect::<Result<_, _>>()?;
+    let shared = &caller.shared;
+    let head = Head::new(shared, &asks[0], "cmpl-");
+    let shape = CompletionShape::new(head, &body);
+    match (body.streams(), asks.len()) {
+        (true, 1) if body.echo.unwrap_or(false) => Err(ApiError::unsupported(
+            "echo",
+            "a prompt told again in a stream",
+        )),
+        (true, 1) => {
+            let ask = asks.into_iter().next().expect("there is one");
+            respond(shared, ask, shape).await
         }
-    };
-    answered
-        .await
-        .unwrap_or_else(|error| Protocol::OpenAi.error(&error))
+        (true, _) => Err(ApiError::unsupported(
+            "prompt",
+            "a stream of several prompts",
+        )),
+        (false, _) => all(shared, asks, shape).await,
+    }
 }
 
 /// Every prompt's choices, one prompt after the other: they wait in one queue anyway.
@@ -76,10 +60,10 @@ async fn all(
 ) -> Result<Response, ApiError> {
     let (mut values, mut figures) = (Vec::new(), Vec::new());
     for ask in asks {
-        let (choices, echoed) = (ask.choices, shape.echoed(&ask.prompt));
+        let echoed = shape.echoed(&ask.prompt);
         let answer = begin(Arc::clone(shared), ask).await?;
         let echoed = echoed.map(|prompt| prompt_text(&answer, prompt));
-        let whole: Whole = whole(answer, choices).await?;
+        let whole: Whole = whole(answer).await?;
         figures.push(whole.figures());
         for choice in whole.choices {
             values.push(shape.choice_value(values.len(), choice, echoed.as_deref()));
@@ -105,34 +89,6 @@ fn prompt_text(answer: &crate::answer::Answer, prompt: Prompt) -> String {
             String::from_utf8_lossy(&bytes.collect::<Vec<_>>().concat()).into_owned()
         }
         _ => String::new(),
-    }
-}
-
-/// One text or list of ids, or several.
-fn prompts(value: Option<&Value>) -> Result<Vec<Prompt>, ApiError> {
-    let wrong = || ApiError::bad("prompt", "must be a text, token ids, or a list of either");
-    let one = |value: &Value| match value {
-        Value::String(text) => Some(Prompt::Text(text.clone())),
-        Value::Array(ids) => {
-            let ids = ids.iter().map(|id| u32::try_from(id.as_u64()?).ok());
-            Some(Prompt::Ids(ids.collect::<Option<_>>()?))
-        }
-        _ => None,
-    };
-    let prompts = match value {
-        None | Some(Value::Null) => return Err(ApiError::bad("prompt", "is missing")),
-        Some(Value::Array(list)) if list.first().is_some_and(|first| !first.is_number()) => {
-            let all = list.iter().map(one);
-            all.collect::<Option<Vec<_>>>().ok_or_else(wrong)?
-        }
-        Some(value) => vec![one(value).ok_or_else(wrong)?],
-    };
-    match prompts.len() {
-        1..=PROMPTS_MAX => Ok(prompts),
-        many => Err(ApiError::bad(
-            "prompt",
-            format!("{many} prompts; at most {PROMPTS_MAX}"),
-        )),
     }
 }
 
@@ -270,10 +226,6 @@ fn legacy_value(all: &[Option<Likely>], offset: usize) -> Value {
 }
 
 impl Shape for CompletionShape {
-    fn protocol(&self) -> Protocol {
-        Protocol::OpenAi
-    }
-
     fn piece(&mut self, choice: usize, piece: Piece, frames: &mut Frames) {
         match piece {
             Piece::Standing(_) => {}
@@ -281,9 +233,7 @@ impl Shape for CompletionShape {
                 let log_probs = legacy_value(&likely, 0);
                 frames.data(&self.chunk(choice, "", (log_probs, Value::Null)));
             }
-            Piece::Delta {
-                parts, log_probs, ..
-            } => {
+            Piece::Delta { parts, log_probs } => {
                 // A completion is not taken apart.
                 let texts = parts.iter().filter_map(|part| match part {
                     Part::Text(text) => Some(text.as_str()),

@@ -8,10 +8,12 @@ use base64::engine::general_purpose::STANDARD;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::body::{Protocol, json_response, read_json};
-use crate::embedding::{Texts, embed, texts};
+use crate::body::{json_response, read_json};
+use crate::embedding::embed;
 use crate::error::ApiError;
+use crate::limits::TEXTS_MAX;
 use crate::shared::Shared;
+use crate::texts::texts;
 
 /// What `/v1/embeddings` takes. What is not named here is left out.
 #[derive(Debug, Default, Deserialize)]
@@ -24,40 +26,38 @@ struct EmbeddingsBody {
 }
 
 /// `POST /v1/embeddings`.
-pub(crate) async fn embeddings(State(shared): State<Arc<Shared>>, body: HttpBody) -> Response {
-    let answered = async {
-        let body: EmbeddingsBody = read_json(body).await?;
-        let in_base64 = match body.encoding_format.as_deref() {
-            None | Some("float") => false,
-            Some("base64") => true,
-            Some(_) => return Err(ApiError::bad("encoding_format", "must be float or base64")),
-        };
-        if body.dimensions.is_some() {
-            return Err(ApiError::unsupported("dimensions", "shortening vectors"));
-        }
-        let texts: Texts = texts(body.input.as_ref(), "input")?;
-        let name = shared.model_name(body.model.as_deref().unwrap_or_default());
-        let model = shared.models.lend(&name).await?;
-        let embedded = embed(&shared, &model, texts).await?;
-        let data = embedded.vectors.iter().enumerate().map(|(index, vector)| {
-            let value = match in_base64 {
-                true => {
-                    let bytes = vector.iter().flat_map(|value| value.to_le_bytes());
-                    json!(STANDARD.encode(bytes.collect::<Vec<_>>()))
-                }
-                false => json!(vector),
-            };
-            json!({"object": "embedding", "index": index, "embedding": value})
-        });
-        let tokens = embedded.tokens;
-        Ok(json_response(&json!({
-            "object": "list",
-            "data": data.collect::<Vec<_>>(),
-            "model": name,
-            "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
-        })))
+pub(crate) async fn embeddings(
+    State(shared): State<Arc<Shared>>,
+    body: HttpBody,
+) -> Result<Response, ApiError> {
+    let body: EmbeddingsBody = read_json(body).await?;
+    let in_base64 = match body.encoding_format.as_deref() {
+        None | Some("float") => false,
+        Some("base64") => true,
+        Some(_) => return Err(ApiError::bad("encoding_format", "must be float or base64")),
     };
-    answered
-        .await
-        .unwrap_or_else(|error| Protocol::OpenAi.error(&error))
+    if body.dimensions.is_some() {
+        return Err(ApiError::unsupported("dimensions", "shortening vectors"));
+    }
+    let texts = texts(body.input.as_ref(), "input", TEXTS_MAX)?;
+    let name = shared.model_name(body.model.as_deref().unwrap_or_default());
+    let model = shared.models.lend(&name).await?;
+    let embedded = embed(&shared, &model, texts).await?;
+    let data = embedded.vectors.iter().enumerate().map(|(index, vector)| {
+        let value = match in_base64 {
+            true => {
+                let bytes = vector.iter().flat_map(|value| value.to_le_bytes());
+                json!(STANDARD.encode(bytes.collect::<Vec<_>>()))
+            }
+            false => json!(vector),
+        };
+        json!({"object": "embedding", "index": index, "embedding": value})
+    });
+    let tokens = embedded.tokens;
+    Ok(json_response(&json!({
+        "object": "list",
+        "data": data.collect::<Vec<_>>(),
+        "model": name,
+        "usage": {"prompt_tokens": tokens, "total_tokens": tokens},
+    })))
 }

@@ -1,9 +1,11 @@
-use corpgrid_scheduler::{Content, Conversation, Ending, Message, Part, ToolCall};
+use corpgrid_scheduler::{Conversation, Ending, Message, ToolCall};
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::body::Body;
+use crate::body::json_or_text;
 use crate::by_name::by_name;
+use crate::content::ContentBody;
 use crate::error::ApiError;
 use crate::reading::check_tool;
 
@@ -12,32 +14,12 @@ use crate::reading::check_tool;
 #[serde(remote = "Self", default)]
 pub(crate) struct ChatMessage {
     pub(crate) role: String,
-    pub(crate) content: Option<ChatContent>,
+    pub(crate) content: Option<ContentBody>,
     pub(crate) name: Option<String>,
     pub(crate) tool_calls: Option<Vec<ChatToolCall>>,
     pub(crate) tool_call_id: Option<String>,
     #[serde(alias = "reasoning")]
     pub(crate) reasoning_content: Option<String>,
-}
-
-/// One text, or parts.
-#[derive(Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "must be a text or a list of parts, each with a type"
-)]
-pub(crate) enum ChatContent {
-    Text(String),
-    Parts(Vec<ChatPart>),
-}
-
-/// A part: of some kind, which must be text.
-#[derive(Debug, Deserialize)]
-#[serde(remote = "Self")]
-pub(crate) struct ChatPart {
-    #[serde(rename = "type")]
-    pub(crate) kind: String,
-    pub(crate) text: Option<String>,
 }
 
 /// A call of a tool in a message.
@@ -56,7 +38,7 @@ pub(crate) struct ChatFunction {
     pub(crate) arguments: Value,
 }
 
-by_name!(ChatMessage, ChatPart, ChatToolCall, ChatFunction);
+by_name!(ChatMessage, ChatToolCall, ChatFunction);
 
 impl Body {
     /// The conversation of a request.
@@ -98,15 +80,12 @@ impl ChatMessage {
         if self.role.is_empty() {
             return Err(ApiError::bad(format!("messages[{at}].role"), "is missing"));
         }
-        let content = match self.content {
-            None => Content::default(),
-            Some(ChatContent::Text(text)) => Content::Text(text),
-            Some(ChatContent::Parts(parts)) => parts_of(parts, at)?,
-        };
+        let field = format!("messages[{at}]");
+        let content = self.content.map(|content| content.read(&field));
         let calls = self.tool_calls.unwrap_or_default();
         Ok(Message {
             role: self.role,
-            content,
+            content: content.transpose()?.unwrap_or_default(),
             reasoning: self.reasoning_content,
             tool_calls: calls.into_iter().map(ChatToolCall::read).collect(),
             tool_call_id: self.tool_call_id,
@@ -115,28 +94,11 @@ impl ChatMessage {
     }
 }
 
-fn parts_of(parts: Vec<ChatPart>, at: usize) -> Result<Content, ApiError> {
-    let parts = parts.into_iter().enumerate().map(|(number, part)| {
-        let field = format!("messages[{at}].content[{number}]");
-        match (part.kind.as_str(), part.text) {
-            ("text" | "input_text" | "output_text" | "refusal", Some(text)) => Ok(Part::Text(text)),
-            ("text" | "input_text" | "output_text", None) => {
-                Err(ApiError::bad(field, "has no text"))
-            }
-            (kind, _) => Err(ApiError::unsupported(
-                &field,
-                &format!("content of type {kind:?}"),
-            )),
-        }
-    });
-    Ok(Content::Parts(parts.collect::<Result<_, _>>()?))
-}
-
 impl ChatToolCall {
     fn read(self) -> ToolCall {
         let arguments = match self.function.arguments {
             // A text that is no JSON is what the model said, and stays so.
-            Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
+            Value::String(text) => json_or_text(&text),
             value => value,
         };
         ToolCall {

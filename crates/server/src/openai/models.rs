@@ -4,7 +4,7 @@ use axum::extract::{Path, State};
 use axum::response::Response;
 use serde_json::{Value, json};
 
-use crate::body::{Protocol, json_response};
+use crate::body::json_response;
 use crate::error::ApiError;
 use crate::models::ModelCard;
 use crate::shared::Shared;
@@ -20,14 +20,17 @@ pub(crate) async fn models(State(shared): State<Arc<Shared>>) -> Response {
 }
 
 /// `GET /v1/models/{id}`.
-pub(crate) async fn model(State(shared): State<Arc<Shared>>, Path(id): Path<String>) -> Response {
+pub(crate) async fn model(
+    State(shared): State<Arc<Shared>>,
+    Path(id): Path<String>,
+) -> Result<Response, ApiError> {
     let cards = shared.models.cards();
     let name = shared.model_name(&id);
     match cards.iter().find(|(card, _)| card.name == name) {
-        Some((card, open)) => json_response(&value(&shared, card, *open)),
+        Some((card, open)) => Ok(json_response(&value(&shared, card, *open))),
         None => {
             let known: Vec<_> = cards.into_iter().map(|(card, _)| card.name).collect();
-            Protocol::OpenAi.error(&ApiError::no_model(&id, &known))
+            Err(ApiError::no_model(&id, &known))
         }
     }
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::body::Body;
 use super::messages::ChatMessage;
-use crate::body::{Protocol, json_response, read_json};
+use crate::body::{json_response, read_json};
 use crate::error::ApiError;
 use crate::limits::{DETOKENIZED_MAX, TOKENIZED_BYTES_MAX};
 use crate::models::Lent;
@@ -30,21 +30,19 @@ struct TokenizeBody {
 }
 
 /// `POST /tokenize`.
-pub(crate) async fn tokenize(State(shared): State<Arc<Shared>>, body: HttpBody) -> Response {
-    let answered = async {
-        let body: TokenizeBody = read_json(body).await?;
-        let model = lend(&shared, body.model.as_deref()).await?;
-        let bytes = body.prompt.as_ref().map_or(0, String::len);
-        if bytes > TOKENIZED_BYTES_MAX {
-            let problem = format!("{bytes} bytes; at most {TOKENIZED_BYTES_MAX}");
-            return Err(ApiError::bad("prompt", problem));
-        }
-        let value = shared.workers.run(move || tokenized(&model, body)).await?;
-        Ok(json_response(&value))
-    };
-    answered
-        .await
-        .unwrap_or_else(|error| Protocol::OpenAi.error(&error))
+pub(crate) async fn tokenize(
+    State(shared): State<Arc<Shared>>,
+    body: HttpBody,
+) -> Result<Response, ApiError> {
+    let body: TokenizeBody = read_json(body).await?;
+    let model = lend(&shared, body.model.as_deref()).await?;
+    let bytes = body.prompt.as_ref().map_or(0, String::len);
+    if bytes > TOKENIZED_BYTES_MAX {
+        let problem = format!("{bytes} bytes; at most {TOKENIZED_BYTES_MAX}");
+        return Err(ApiError::bad("prompt", problem));
+    }
+    let value = shared.workers.run(move || tokenized(&model, body)).await?;
+    Ok(json_response(&value))
 }
 
 fn tokenized(model: &Lent, body: TokenizeBody) -> Result<Value, ApiError> {
@@ -96,21 +94,19 @@ struct DetokenizeBody {
 }
 
 /// `POST /detokenize`.
-pub(crate) async fn detokenize(State(shared): State<Arc<Shared>>, body: HttpBody) -> Response {
-    let answered = async {
-        let body: DetokenizeBody = read_json(body).await?;
-        let model = lend(&shared, body.model.as_deref()).await?;
-        if body.tokens.len() > DETOKENIZED_MAX {
-            let problem = format!("{} tokens; at most {DETOKENIZED_MAX}", body.tokens.len());
-            return Err(ApiError::bad("tokens", problem));
-        }
-        let work = move || detokenized(&model, &body.tokens);
-        let text = shared.workers.run(work).await?;
-        Ok(json_response(&json!({"prompt": text, "content": text})))
-    };
-    answered
-        .await
-        .unwrap_or_else(|error: ApiError| Protocol::OpenAi.error(&error))
+pub(crate) async fn detokenize(
+    State(shared): State<Arc<Shared>>,
+    body: HttpBody,
+) -> Result<Response, ApiError> {
+    let body: DetokenizeBody = read_json(body).await?;
+    let model = lend(&shared, body.model.as_deref()).await?;
+    if body.tokens.len() > DETOKENIZED_MAX {
+        let problem = format!("{} tokens; at most {DETOKENIZED_MAX}", body.tokens.len());
+        return Err(ApiError::bad("tokens", problem));
+    }
+    let work = move || detokenized(&model, &body.tokens);
+    let text = shared.workers.run(work).await?;
+    Ok(json_response(&json!({"prompt": text, "content": text})))
 }
 
 fn detokenized(model: &Lent, tokens: &[u32]) -> Result<String, ApiError> {
@@ -124,25 +120,22 @@ fn detokenized(model: &Lent, tokens: &[u32]) -> Result<String, ApiError> {
 }
 
 /// `GET /tokenizer_info`: what evaluation harnesses ask of a tokenizer that is elsewhere.
-pub(crate) async fn tokenizer_info(State(shared): State<Arc<Shared>>) -> Response {
-    let answered = async {
-        let model = lend(&shared, None).await?;
-        let model_ = model.pipeline.model();
-        let tokenizer = model_.tokenizer();
-        let bos = tokenizer.bos();
-        let end = (0..tokenizer.vocab() as u32).find(|&id| tokenizer.ends(id));
-        Ok(json_response(&json!({
-            "model": model.name,
-            "vocab_size": tokenizer.vocab(),
-            "bos_token_id": bos,
-            "eos_token_id": end,
-            "max_model_len": model_.decoder().context,
-            "chat_template": model_.chat_template().is_some(),
-        })))
-    };
-    answered
-        .await
-        .unwrap_or_else(|error: ApiError| Protocol::OpenAi.error(&error))
+pub(crate) async fn tokenizer_info(
+    State(shared): State<Arc<Shared>>,
+) -> Result<Response, ApiError> {
+    let model = lend(&shared, None).await?;
+    let model_ = model.pipeline.model();
+    let tokenizer = model_.tokenizer();
+    let bos = tokenizer.bos();
+    let end = (0..tokenizer.vocab() as u32).find(|&id| tokenizer.ends(id));
+    Ok(json_response(&json!({
+        "model": model.name,
+        "vocab_size": tokenizer.vocab(),
+        "bos_token_id": bos,
+        "eos_token_id": end,
+        "max_model_len": model_.decoder().context,
+        "chat_template": model_.chat_template().is_some(),
+    })))
 }
 
 async fn lend(shared: &Arc<Shared>, name: Option<&str>) -> Result<Lent, ApiError> {

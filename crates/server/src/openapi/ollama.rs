@@ -5,6 +5,7 @@ use super::schemas::{
     Field, SchemaRef, answer, answer_with, any_integer, anything, count, either, flag, list,
     list_of, maybe, named, no_text, number, object, only, text, words,
 };
+use crate::limits::TEXTS_MAX;
 
 pub(super) fn schemas() -> Vec<Field> {
     let requests = [
@@ -12,7 +13,7 @@ pub(super) fn schemas() -> Vec<Field> {
         ("OllamaGenerateRequest", generate_request()),
         (
             "OllamaEmbedRequest",
-            object([("model", text()), ("input", texts())], &["input"]),
+            object([("model", text()), ("input", texts(TEXTS_MAX))], &["input"]),
         ),
         ("OllamaShowRequest", object([("model", text())], &[])),
         ("OllamaOptions", options()),

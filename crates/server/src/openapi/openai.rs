@@ -230,11 +230,9 @@ fn tool_choice() -> SchemaRef {
 }
 
 fn completion_request() -> SchemaRef {
-    let ids = || list_of(token_id(), 1, None);
-    let several = list_of(either([text(), ids()]), 1, Some(PROMPTS_MAX));
     let top = integer(0, TOP_LOG_PROBS_MAX);
     let more = [
-        ("prompt", either([text(), ids(), several])),
+        ("prompt", texts(PROMPTS_MAX)),
         ("suffix", maybe(no_text())),
         ("echo", maybe(flag())),
         ("best_of", maybe(integer(0, CHOICES_MAX as isize))),
@@ -243,17 +241,17 @@ fn completion_request() -> SchemaRef {
     object(generation().into_iter().chain(more), &["prompt"])
 }
 
-/// Texts that vectors are wanted of.
-pub(super) fn texts() -> SchemaRef {
+/// One text or list of ids, or several.
+pub(super) fn texts(most: usize) -> SchemaRef {
     let ids = || list_of(token_id(), 1, None);
-    let several = list_of(either([text(), ids()]), 1, Some(TEXTS_MAX));
+    let several = list_of(either([text(), ids()]), 1, Some(most));
     either([text(), ids(), several])
 }
 
 fn embeddings_request() -> SchemaRef {
     let fields = [
         ("model", maybe(text())),
-        ("input", texts()),
+        ("input", texts(TEXTS_MAX)),
         ("encoding_format", maybe(words(["float", "base64"]))),
         ("dimensions", null()),
     ];

@@ -1,16 +1,16 @@
-use axum::http::HeaderMap;
-use corpgrid_scheduler::{Content, Conversation, Message, Part, Prompt, Sampling, ToolCall};
+use corpgrid_scheduler::{Conversation, Message, Prompt, Sampling, ToolCall};
 use gogrid_grammar::Spec;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::ask::{Ask, Form, Terms, TokensWanted, seed};
+use crate::ask::{Ask, Form, TokensWanted, seed};
+use crate::body::json_or_text;
 use crate::by_name::by_name;
+use crate::caller::Caller;
+use crate::content::ContentBody;
 use crate::error::ApiError;
-use crate::keys::KeyOwner;
 use crate::limits::CALLS_MAX;
 use crate::reading::{check_function, check_tool, tool_choice};
-use crate::shared::Shared;
 
 /// What `/v1/responses` takes. What is not named here is left out.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -58,32 +58,14 @@ struct ItemBody {
     #[serde(rename = "type")]
     kind: Option<String>,
     role: Option<String>,
-    content: Option<ItemContent>,
+    content: Option<ContentBody>,
     call_id: Option<String>,
     name: Option<String>,
     arguments: Option<String>,
-    output: Option<ItemContent>,
+    output: Option<ContentBody>,
 }
 
-#[derive(Clone, Debug, Deserialize)]
-#[serde(
-    untagged,
-    expecting = "must be a text or a list of parts, each with a type"
-)]
-enum ItemContent {
-    Text(String),
-    Parts(Vec<PartBody>),
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(remote = "Self")]
-struct PartBody {
-    #[serde(rename = "type")]
-    kind: String,
-    text: Option<String>,
-}
-
-by_name!(TextBody, ItemBody, PartBody);
+by_name!(TextBody, ItemBody);
 
 impl ResponsesBody {
     /// What a response says of its request.
@@ -104,12 +86,7 @@ impl ResponsesBody {
         })
     }
 
-    pub(super) fn ask(
-        self,
-        shared: &Shared,
-        owner: KeyOwner,
-        headers: &HeaderMap,
-    ) -> Result<Ask, ApiError> {
+    pub(super) fn ask(self, caller: &Caller) -> Result<Ask, ApiError> {
         self.refuse_what_is_not_built()?;
         let plain = Sampling::default();
         let sampling = Sampling {
@@ -119,7 +96,7 @@ impl ResponsesBody {
             ..plain
         };
         let tier = self.service_tier.as_deref();
-        let terms = Terms::new(owner, headers, tier, shared.options.deadline)?;
+        let terms = caller.terms(tier)?;
         let format = self.text.as_ref().and_then(|text| text.format.as_ref());
         Ok(Ask {
             model: self.model.clone().unwrap_or_default(),
@@ -195,7 +172,7 @@ impl ItemBody {
                 let call = ToolCall {
                     id: self.call_id.unwrap_or_default(),
                     name: self.name.unwrap_or_default(),
-                    arguments: serde_json::from_str(&text).unwrap_or(Value::String(text)),
+                    arguments: json_or_text(&text),
                 };
                 // Calls of one turn stand in one message.
                 match into.last_mut() {
@@ -221,30 +198,6 @@ impl ItemBody {
             }
         }
         Ok(())
-    }
-}
-
-impl ItemContent {
-    fn read(self, field: &str) -> Result<Content, ApiError> {
-        match self {
-            Self::Text(text) => Ok(Content::Text(text)),
-            Self::Parts(parts) => {
-                let parts = parts.into_iter().enumerate().map(|(at, part)| {
-                    let field = format!("{field}.content[{at}]");
-                    match (part.kind.as_str(), part.text) {
-                        ("input_text" | "output_text" | "text", Some(text)) => Ok(Part::Text(text)),
-                        ("input_text" | "output_text" | "text", None) => {
-                            Err(ApiError::bad(field, "has no text"))
-                        }
-                        (kind, _) => {
-                            let what = format!("content of type {kind:?}");
-                            Err(ApiError::unsupported(&field, &what))
-                        }
-                    }
-                });
-                Ok(Content::Parts(parts.collect::<Result<_, _>>()?))
-            }
-        }
     }
 }
 

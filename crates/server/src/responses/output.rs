@@ -1,6 +1,6 @@
 use serde_json::{Value, json};
 
-use crate::answer::{Call, Part};
+use crate::answer::{Call, Part, WholeChoice};
 
 /// The items of a response: what the model thought, its message, its calls.
 pub(super) struct Output {
@@ -40,6 +40,17 @@ impl Output {
             texts: Vec::new(),
             called: false,
             calls: Vec::new(),
+        }
+    }
+
+    /// Those of a whole answer.
+    pub(super) fn of(id: String, choice: WholeChoice) -> Self {
+        let texts = Some(choice.text).filter(|text| !text.is_empty());
+        Self {
+            reasoning: choice.reasoning,
+            texts: texts.into_iter().collect(),
+            calls: choice.calls.into_iter().enumerate().collect(),
+            ..Self::new(id)
         }
     }
 

@@ -4,7 +4,6 @@ use serde_json::{Value, json};
 use super::Head;
 use super::output::{Item, Output, Stage, text_part};
 use crate::answer::{End, Part, Piece};
-use crate::body::Protocol;
 use crate::error::ApiError;
 use crate::sse::{Frames, Shape};
 
@@ -131,10 +130,6 @@ impl ResponsesShape {
 }
 
 impl Shape for ResponsesShape {
-    fn protocol(&self) -> Protocol {
-        Protocol::OpenAi
-    }
-
     fn begin(&mut self, _: Option<usize>, frames: &mut Frames) {
         for name in ["response.created", "response.in_progress"] {
             let response = self.head.response(&[], None);

@@ -148,6 +148,40 @@ fn a_server_that_ends_tells_every_stream() {
     assert_eq!(rig.get("/ready").error().0, 503);
 }
 
+/// A request with the key of the tests' file of keys.
+fn shown(body: &Value, path: &str) -> Request<Body> {
+    let mut asked = request("POST", path, Body::from(body.to_string()));
+    let key = "Bearer secret-key".parse().expect("a header");
+    asked.headers_mut().insert("authorization", key);
+    asked
+}
+
+#[test]
+fn no_key_keeps_a_model_open_for_longer_than_the_server_was_told_unless_it_may_change_limits() {
+    use crate::keys::Keys;
+    let hour = Duration::from_secs(3600);
+    for (line, stays) in [
+        ("secret-key", Some(Duration::from_secs(60))),
+        ("secret-key limits=yes", Some(hour)),
+    ] {
+        let rig = Rig::with(ServeOptions {
+            keys: Some(Keys::parse(line).expect("keys")),
+            keep_alive: Some(Duration::from_secs(60)),
+            ..options()
+        });
+        for asks in [
+            json!({"model": "one", "keep_alive": "1h"}),
+            json!({"model": "one", "keep_alive": "1h", "prompt": "a", "stream": false,
+                "options": {"num_predict": 1}}),
+        ] {
+            rig.wait(rig.ask(shown(&asks, "/api/generate"))).json();
+            // One that is still lent has all of its time before it.
+            let model = rig.wait(rig.shared.models.lend("one")).expect("it is open");
+            assert_eq!(model.closes_in(), stays, "{line}: {asks}");
+        }
+    }
+}
+
 #[test]
 fn no_request_asks_for_more_haste_than_its_key_allows() {
     use crate::keys::Keys;
@@ -157,10 +191,9 @@ fn no_request_asks_for_more_haste_than_its_key_allows() {
     });
     let mut body = chat(false, 1);
     body["service_tier"] = json!("priority");
-    let mut asked = request("POST", "/v1/chat/completions", Body::from(body.to_string()));
-    let key = "Bearer secret-key".parse().expect("a header");
-    asked.headers_mut().insert("authorization", key);
-    let whole = rig.wait(rig.ask(asked)).json();
+    let whole = rig
+        .wait(rig.ask(shown(&body, "/v1/chat/completions")))
+        .json();
     assert_eq!(
         whole["service_tier"], "default",
         "what clients expect to read"
