@@ -191,7 +191,7 @@ pub(crate) async fn begin(shared: Arc<Shared>, ask: Ask) -> Result<Answer, ApiEr
 const AT_ONCE: Duration = Duration::from_millis(200);
 
 async fn admit(shared: Arc<Shared>, ask: Ask, began: Instant) -> Result<Answer, ApiError> {
-    let model = lend(&shared, &ask).await?;
+    let model = shared.lend_for(&ask.model, &ask.terms).await?;
     // A request that would be refused has no work done for it.
     model.pipeline.check_admits()?;
     let (mut ask, bound) = bind(&shared, &model, ask).await?;
@@ -270,14 +270,6 @@ fn bind_now(model: &Lent, ask: &Ask) -> Result<Bound, ApiError> {
         reading,
         constraint,
     })
-}
-
-/// The model that was asked for, opened if it is not, with the time that it is to stay.
-pub(crate) async fn lend(shared: &Shared, ask: &Ask) -> Result<Lent, ApiError> {
-    let name = shared.model_name(&ask.model);
-    let model = shared.models.lend(&name).await?;
-    model.keep_alive(shared.keep_alive(&ask.terms));
-    Ok(model)
 }
 
 /// Whether no profile's cap could ever hold what was asked for.

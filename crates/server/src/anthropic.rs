@@ -39,8 +39,7 @@ pub(crate) async fn count_tokens(caller: Caller, body: HttpBody) -> Result<Respo
     let body: MessagesBody = read_json(body).await?;
     let ask = body.ask(&caller)?;
     let shared = &caller.shared;
-    let name = shared.model_name(&ask.model);
-    let model = shared.models.lend(&name).await?;
+    let model = shared.lend(&ask.model).await?;
     let Prompt::Chat(conversation) = ask.prompt else {
         return Err(ApiError::internal("a conversation is what messages are"));
     };

@@ -18,8 +18,16 @@ pub(crate) struct Embedded {
     pub(crate) tokens: usize,
 }
 
+/// Vectors are as long as their model has them.
+pub(crate) fn refuse_dimensions(asked: Option<usize>) -> Result<(), ApiError> {
+    match asked {
+        None => Ok(()),
+        Some(_) => Err(ApiError::unsupported("dimensions", "shortening vectors")),
+    }
+}
+
 /// The vectors of texts, by a model that is made for it, within the time that a request has.
-pub(crate) async fn embed(
+pub(crate) async fn embed_texts(
     shared: &Shared,
     model: &Lent,
     texts: Vec<TextOrIds>,

@@ -8,23 +8,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::body::Body as HttpBody;
-use axum::extract::State;
 use axum::response::Response;
 use corpgrid_scheduler::{Figures, Finish};
 use serde::Deserialize;
 use serde_json::{Value, json};
 
-use crate::answer::{End, WholeChoice, lend, whole_choice};
+use crate::answer::{End, WholeChoice, whole_choice};
 use crate::ask::Ask;
 use crate::body::{json_or_text, json_response, read_json};
 use crate::caller::Caller;
-use crate::embedding;
+use crate::embedding::{embed_texts, refuse_dimensions};
 use crate::error::ApiError;
 use crate::limits::TEXTS_MAX;
 use crate::shared::{Shared, rfc3339_now};
 use crate::sse::respond;
 use crate::texts::texts;
-use body::{ChatBody, GenerateBody};
+use body::{ChatBody, GenerateBody, terms};
 use stream::OllamaShape;
 
 pub(crate) use lists::{ps, show, tags, version};
@@ -34,17 +33,19 @@ pub(crate) use lists::{ps, show, tags, version};
 struct EmbedBody {
     model: String,
     input: Option<Value>,
+    dimensions: Option<usize>,
+    keep_alive: Option<Value>,
 }
 
 /// `POST /api/embed`.
-pub(crate) async fn embed(
-    State(shared): State<Arc<Shared>>,
-    body: HttpBody,
-) -> Result<Response, ApiError> {
+pub(crate) async fn embed(caller: Caller, body: HttpBody) -> Result<Response, ApiError> {
     let body: EmbedBody = read_json(body).await?;
+    refuse_dimensions(body.dimensions)?;
     let texts = texts(body.input.as_ref(), "input", TEXTS_MAX)?;
-    let model = shared.models.lend(&shared.model_name(&body.model)).await?;
-    let embedded = embedding::embed(&shared, &model, texts).await?;
+    let terms = terms(&caller, body.keep_alive.as_ref())?;
+    let shared = &caller.shared;
+    let model = shared.lend_for(&body.model, &terms).await?;
+    let embedded = embed_texts(shared, &model, texts).await?;
     Ok(json_response(&json!({
         "model": body.model,
         "embeddings": embedded.vectors,
@@ -105,7 +106,7 @@ async fn load(shared: &Shared, ask: Ask, way: Way) -> Result<Response, ApiError>
             "unload"
         }
         false => {
-            lend(shared, &ask).await?;
+            shared.lend_for(&ask.model, &ask.terms).await?;
             "load"
         }
     };

@@ -6,8 +6,9 @@ use tokio::sync::{Notify, Semaphore};
 
 use crate::board::Counts;
 use crate::caller::Terms;
+use crate::error::ApiError;
 use crate::limits::LARGE_BODIES_MAX;
-use crate::models::Models;
+use crate::models::{Lent, Models};
 use crate::options::ServeOptions;
 use crate::work::Workers;
 
@@ -54,7 +55,7 @@ impl Shared {
 
     /// How long a model stays open after a request: as it asks, or as the server was told. Only those who may
     /// change limits keep one for longer than that.
-    pub(crate) fn keep_alive(&self, terms: &Terms) -> Option<Duration> {
+    fn keep_alive(&self, terms: &Terms) -> Option<Duration> {
         let own = self.options.keep_alive;
         match (terms.keep_alive, own) {
             (None, _) => own,
@@ -77,6 +78,18 @@ impl Shared {
             true => self.options.default_model.clone(),
             false => asked.to_owned(),
         }
+    }
+
+    /// The model that a client means, opened if it is not.
+    pub(crate) async fn lend(&self, asked: &str) -> Result<Lent, ApiError> {
+        Ok(self.models.lend(&self.model_name(asked)).await?)
+    }
+
+    /// The same, with the time that it is to stay.
+    pub(crate) async fn lend_for(&self, asked: &str, terms: &Terms) -> Result<Lent, ApiError> {
+        let model = self.lend(asked).await?;
+        model.keep_alive(self.keep_alive(terms));
+        Ok(model)
     }
 
     /// A name for a request that no other has.

@@ -103,7 +103,6 @@ struct Common {
     model: String,
     options: OptionsBody,
     format: Option<Value>,
-    keep_alive: Option<Value>,
 }
 
 impl ChatBody {
@@ -128,9 +127,8 @@ impl ChatBody {
             model: self.model,
             options: self.options.unwrap_or_default(),
             format: self.format,
-            keep_alive: self.keep_alive,
         };
-        let terms = caller.terms(None)?;
+        let terms = terms(caller, self.keep_alive.as_ref())?;
         common.ask(Prompt::Chat(conversation), terms)
     }
 }
@@ -181,9 +179,8 @@ impl GenerateBody {
             model: self.model,
             options: self.options.unwrap_or_default(),
             format: self.format,
-            keep_alive: self.keep_alive,
         };
-        let terms = caller.terms(None)?;
+        let terms = terms(caller, self.keep_alive.as_ref())?;
         common.ask(prompt, terms)
     }
 }
@@ -212,7 +209,6 @@ impl Common {
         let tokens = options
             .num_predict
             .and_then(|most| usize::try_from(most).ok());
-        let keep_alive = self.keep_alive.as_ref().map(keep_alive).transpose()?;
         Ok(Ask {
             model: self.model,
             prompt,
@@ -223,10 +219,7 @@ impl Common {
             form: form(self.format)?,
             tool_choice: ToolChoice::Auto,
             calls_max: CALLS_MAX,
-            terms: Terms {
-                keep_alive,
-                ..terms
-            },
+            terms,
             names: NAMES,
         })
     }
@@ -290,6 +283,14 @@ fn thinking(think: Option<&Value>) -> Result<Map<String, Value>, ApiError> {
         "enable_thinking".to_owned(),
         json!(thinks),
     )]))
+}
+
+/// The caller's terms, with the time that the model is to stay open.
+pub(super) fn terms(caller: &Caller, asked: Option<&Value>) -> Result<Terms, ApiError> {
+    Ok(Terms {
+        keep_alive: asked.map(keep_alive).transpose()?,
+        ..caller.terms(None)?
+    })
 }
 
 /// Seconds, or a text such as `5m`, `1h30m`, `300ms`; a negative one means for ever.

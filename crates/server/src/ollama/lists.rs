@@ -63,7 +63,7 @@ pub(crate) async fn show(
     body: HttpBody,
 ) -> Result<Response, ApiError> {
     let body: ShowBody = read_json(body).await?;
-    let model = shared.models.lend(&shared.model_name(&body.model)).await?;
+    let model = shared.lend(&body.model).await?;
     let cards = shared.models.cards();
     let card = cards.iter().find(|(card, _)| card.name == model.name);
     let card = card.map_or_else(|| json!({}), |(card, _)| card_value(card));

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::body::{json_response, read_json};
-use crate::embedding::embed;
+use crate::embedding::{embed_texts, refuse_dimensions};
 use crate::error::ApiError;
 use crate::limits::TEXTS_MAX;
 use crate::shared::Shared;
@@ -36,13 +36,11 @@ pub(crate) async fn embeddings(
         Some("base64") => true,
         Some(_) => return Err(ApiError::bad("encoding_format", "must be float or base64")),
     };
-    if body.dimensions.is_some() {
-        return Err(ApiError::unsupported("dimensions", "shortening vectors"));
-    }
+    refuse_dimensions(body.dimensions)?;
     let texts = texts(body.input.as_ref(), "input", TEXTS_MAX)?;
     let name = shared.model_name(body.model.as_deref().unwrap_or_default());
-    let model = shared.models.lend(&name).await?;
-    let embedded = embed(&shared, &model, texts).await?;
+    let model = shared.lend(&name).await?;
+    let embedded = embed_texts(&shared, &model, texts).await?;
     let data = embedded.vectors.iter().enumerate().map(|(index, vector)| {
         let value = match in_base64 {
             true => {

@@ -35,7 +35,9 @@ pub(crate) async fn tokenize(
     body: HttpBody,
 ) -> Result<Response, ApiError> {
     let body: TokenizeBody = read_json(body).await?;
-    let model = lend(&shared, body.model.as_deref()).await?;
+    let model = shared
+        .lend(body.model.as_deref().unwrap_or_default())
+        .await?;
     let bytes = body.prompt.as_ref().map_or(0, String::len);
     if bytes > TOKENIZED_BYTES_MAX {
         let problem = format!("{bytes} bytes; at most {TOKENIZED_BYTES_MAX}");
@@ -99,7 +101,9 @@ pub(crate) async fn detokenize(
     body: HttpBody,
 ) -> Result<Response, ApiError> {
     let body: DetokenizeBody = read_json(body).await?;
-    let model = lend(&shared, body.model.as_deref()).await?;
+    let model = shared
+        .lend(body.model.as_deref().unwrap_or_default())
+        .await?;
     if body.tokens.len() > DETOKENIZED_MAX {
         let problem = format!("{} tokens; at most {DETOKENIZED_MAX}", body.tokens.len());
         return Err(ApiError::bad("tokens", problem));
@@ -123,7 +127,7 @@ fn detokenized(model: &Lent, tokens: &[u32]) -> Result<String, ApiError> {
 pub(crate) async fn tokenizer_info(
     State(shared): State<Arc<Shared>>,
 ) -> Result<Response, ApiError> {
-    let model = lend(&shared, None).await?;
+    let model = shared.lend("").await?;
     let model_ = model.pipeline.model();
     let tokenizer = model_.tokenizer();
     let bos = tokenizer.bos();
@@ -136,11 +140,6 @@ pub(crate) async fn tokenizer_info(
         "max_model_len": model_.decoder().context,
         "chat_template": model_.chat_template().is_some(),
     })))
-}
-
-async fn lend(shared: &Arc<Shared>, name: Option<&str>) -> Result<Lent, ApiError> {
-    let name = shared.model_name(name.unwrap_or_default());
-    Ok(shared.models.lend(&name).await?)
 }
 
 #[cfg(test)]

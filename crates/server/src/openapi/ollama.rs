@@ -3,7 +3,7 @@
 use super::openai::{last_n, penalty, repetition_penalty, share, temperature, texts};
 use super::schemas::{
     Field, SchemaRef, answer, answer_with, any_integer, anything, count, either, flag, list,
-    list_of, maybe, named, no_text, number, object, only, text, words,
+    list_of, maybe, named, no_text, null, number, object, only, text, words,
 };
 use crate::limits::TEXTS_MAX;
 
@@ -11,10 +11,7 @@ pub(super) fn schemas() -> Vec<Field> {
     let requests = [
         ("OllamaChatRequest", chat_request()),
         ("OllamaGenerateRequest", generate_request()),
-        (
-            "OllamaEmbedRequest",
-            object([("model", text()), ("input", texts(TEXTS_MAX))], &["input"]),
-        ),
+        ("OllamaEmbedRequest", embed_request()),
         ("OllamaShowRequest", object([("model", text())], &[])),
         ("OllamaOptions", options()),
         ("OllamaTurn", turn()),
@@ -47,7 +44,7 @@ fn common() -> [Field; 6] {
         ("options", maybe(named("OllamaOptions"))),
         ("format", maybe(format)),
         ("stream", maybe(flag())),
-        ("keep_alive", maybe(either([number(), text()]))),
+        ("keep_alive", keep_alive()),
         ("think", maybe(either([flag(), text()]))),
     ]
 }
@@ -55,6 +52,21 @@ fn common() -> [Field; 6] {
 /// Pictures, which are not supported: none may be there.
 fn no_images() -> SchemaRef {
     maybe(list_of(anything(), 0, Some(0)))
+}
+
+fn embed_request() -> SchemaRef {
+    let fields = [
+        ("model", text()),
+        ("input", texts(TEXTS_MAX)),
+        ("dimensions", null()),
+        ("keep_alive", keep_alive()),
+    ];
+    object(fields, &["input"])
+}
+
+/// Seconds, or a time.
+fn keep_alive() -> SchemaRef {
+    maybe(either([number(), text()]))
 }
 
 fn chat_request() -> SchemaRef {

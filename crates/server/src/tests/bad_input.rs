@@ -151,6 +151,18 @@ fn tools_that_are_none_are_refused_before_a_template_is_told_of_them() {
 }
 
 #[test]
+fn what_is_wanted_of_vectors_is_refused_or_done() {
+    let rig = Rig::new();
+    for path in ["/v1/embeddings", "/api/embed"] {
+        let short = json!({"input": "a", "dimensions": 8});
+        check(&rig, path, &short, "dimensions");
+        check(&rig, path, &json!({"input": []}), "input");
+    }
+    let soon = json!({"input": "a", "keep_alive": "soon"});
+    check(&rig, "/api/embed", &soon, "keep_alive");
+}
+
+#[test]
 fn a_request_that_only_opens_a_model_is_read_as_closely() {
     let rig = Rig::new();
     for path in ["/api/chat", "/api/generate"] {

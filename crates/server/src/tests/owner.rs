@@ -160,24 +160,31 @@ fn shown(body: &Value, path: &str) -> Request<Body> {
 fn no_key_keeps_a_model_open_for_longer_than_the_server_was_told_unless_it_may_change_limits() {
     use crate::keys::Keys;
     let hour = Duration::from_secs(3600);
+    let prompt = json!({"model": "one", "keep_alive": "1h", "prompt": "a", "stream": false,
+        "options": {"num_predict": 1}});
+    let requests = [
+        ("/api/generate", json!({"model": "one", "keep_alive": "1h"})),
+        ("/api/generate", prompt),
+        // The model makes no vectors, and stays as long all the same.
+        (
+            "/api/embed",
+            json!({"model": "one", "keep_alive": "1h", "input": "a"}),
+        ),
+    ];
     for (line, stays) in [
         ("secret-key", Some(Duration::from_secs(60))),
         ("secret-key limits=yes", Some(hour)),
     ] {
-        let rig = Rig::with(ServeOptions {
-            keys: Some(Keys::parse(line).expect("keys")),
-            keep_alive: Some(Duration::from_secs(60)),
-            ..options()
-        });
-        for asks in [
-            json!({"model": "one", "keep_alive": "1h"}),
-            json!({"model": "one", "keep_alive": "1h", "prompt": "a", "stream": false,
-                "options": {"num_predict": 1}}),
-        ] {
-            rig.wait(rig.ask(shown(&asks, "/api/generate"))).json();
+        for (path, body) in &requests {
+            let rig = Rig::with(ServeOptions {
+                keys: Some(Keys::parse(line).expect("keys")),
+                keep_alive: Some(Duration::from_secs(60)),
+                ..options()
+            });
+            rig.wait(rig.ask(shown(body, path)));
             // One that is still lent has all of its time before it.
             let model = rig.wait(rig.shared.models.lend("one")).expect("it is open");
-            assert_eq!(model.closes_in(), stays, "{line}: {asks}");
+            assert_eq!(model.closes_in(), stays, "{line}, {path}: {body}");
         }
     }
 }
