@@ -213,11 +213,20 @@ fn stat_field(thread: ThreadId, field: usize) -> i32 {
         .unwrap()
 }
 
+/// Whoever joins a thread goes on as soon as the thread has no more to say; the system takes it off its list
+/// a moment later.
+fn wait_until_the_system_forgets(thread: ThreadId) {
+    while fs::exists(format!("/proc/self/task/{thread}")).unwrap() {
+        thread::yield_now();
+    }
+}
+
 #[test]
 fn a_thread_that_has_ended_is_not_restrained() {
     let (other, hold, thread) = waiting_thread();
     drop(hold);
     thread.join().unwrap();
+    wait_until_the_system_forgets(other);
     let done = restrain(other, QUIET);
     let says = format!("no thread {other} runs in this process");
     assert_eq!(done.nice.problem.as_deref(), Some(&*says));
