@@ -1,3 +1,4 @@
+use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -5,7 +6,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
-use corpgrid_scheduler::{Mode, Sampling, SyntheticShape};
+use corpgrid_scheduler::{Mode, Sampling, SyntheticShape, Whose};
 use gogrid_control::StageAt;
 use gogrid_units::WeightType;
 
@@ -92,6 +93,45 @@ pub(crate) struct RunArgs {
     pub(crate) model: ModelArgs,
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
+}
+
+/// Whose a request is
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum WhoseArg {
+    /// The person at the desk: others' programs slow it down and never keep it waiting
+    Owner,
+    /// Anybody else: it waits while the machine is needed
+    Guest,
+}
+
+impl From<WhoseArg> for Whose {
+    fn from(whose: WhoseArg) -> Self {
+        match whose {
+            WhoseArg::Owner => Self::Owner,
+            WhoseArg::Guest => Self::Guest,
+        }
+    }
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct WhoseArgs {
+    /// Whose request it is [default: the owner's at a terminal, else a guest's]
+    #[arg(long = "as", value_enum, value_name = "WHOSE")]
+    asked: Option<WhoseArg>,
+}
+
+impl WhoseArgs {
+    /// Whoever sits at a terminal is the one whose machine this is.
+    pub(crate) fn whose(&self) -> Whose {
+        let at_terminal = || {
+            io::stdin().is_terminal() || io::stdout().is_terminal() || io::stderr().is_terminal()
+        };
+        match self.asked {
+            Some(asked) => asked.into(),
+            None if at_terminal() => Whose::Owner,
+            None => Whose::Guest,
+        }
+    }
 }
 
 /// What of the machine is used, and how much of it.
@@ -215,6 +255,8 @@ pub(crate) struct GenerateArgs {
     #[arg(long, value_name = "TEXT", conflicts_with = "raw")]
     pub(crate) system: Option<String>,
     #[command(flatten)]
+    pub(crate) whose: WhoseArgs,
+    #[command(flatten)]
     pub(crate) json: JsonArgs,
 }
 
@@ -227,6 +269,8 @@ pub(crate) struct ChatArgs {
     /// What the model is told before the conversation
     #[arg(long, value_name = "TEXT")]
     pub(crate) system: Option<String>,
+    #[command(flatten)]
+    pub(crate) whose: WhoseArgs,
 }
 
 #[derive(Debug, Args)]
@@ -243,10 +287,13 @@ pub(crate) struct ServeArgs {
     /// Where to listen; other machines reach it only with --api-key-file
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:11711")]
     pub(crate) listen: SocketAddr,
-    /// A file with a key in each line, which clients must show; after a key may stand name=NAME and
-    /// tier=flex|default|priority. Without it, the variable GOGRID_API_KEY may hold one key
+    /// A file with a key in each line, which clients must show; after a key may stand name=NAME,
+    /// class=owner|guest and tier=flex|default|priority. Without it, the variable GOGRID_API_KEY may hold one key
     #[arg(long, value_name = "FILE")]
     pub(crate) api_key_file: Option<PathBuf>,
+    /// Whose requests are that need no key
+    #[arg(long = "as", value_enum, value_name = "WHOSE", default_value_t = WhoseArg::Guest)]
+    pub(crate) without_key: WhoseArg,
     /// A chat template in Jinja for all models, instead of their own
     #[arg(long, value_name = "FILE")]
     pub(crate) chat_template_file: Option<PathBuf>,
@@ -305,6 +352,8 @@ impl FromStr for KeepAlive {
 pub(crate) struct TextArgs {
     #[command(flatten)]
     pub(crate) run: RunArgs,
+    #[command(flatten)]
+    pub(crate) whose: WhoseArgs,
     /// The text, taken exactly as the file has it
     #[arg(long, value_name = "FILE")]
     pub(crate) text: PathBuf,

@@ -60,6 +60,7 @@ impl<'a> Conversation<'a> {
         let prompt = Prompt::Chat(self.messages.clone().into());
         let request = GenerateRequest {
             sampling: self.args.sampling.sampling(stream::chance()),
+            whose: self.args.whose.whose(),
             ..GenerateRequest::new(prompt, self.args.sampling.max_tokens)
         };
         let ended = stream::run(pipeline, request, watch, &mut |delta| Ok(out::text(delta)?));

@@ -24,7 +24,8 @@ pub(crate) fn run(args: &TextArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
         let problem = format!("{path}: {count} tokens, and perplexity needs at least 2");
         return Err(BadInput(problem).into());
     }
-    let next_logprob = stream::wait(&interrupt.watch(), pipeline.score(ids.clone()))??;
+    let scored = pipeline.score(ids.clone(), args.whose.whose());
+    let next_logprob = stream::wait(&interrupt.watch(), scored)??;
     let perplexity = perplexity(&next_logprob);
     if args.json.json {
         return out::json(&Report {

@@ -61,6 +61,7 @@ fn request(args: &GenerateArgs) -> anyhow::Result<GenerateRequest> {
     };
     Ok(GenerateRequest {
         sampling: args.sampling.sampling(stream::chance()),
+        whose: args.whose.whose(),
         ..GenerateRequest::new(prompt(args, text), args.sampling.max_tokens)
     })
 }

@@ -44,6 +44,7 @@ pub(crate) fn run(args: &ServeArgs, interrupt: &Interrupt) -> anyhow::Result<()>
     let house = LiveMachine::open(spec)?;
     let options = ServeOptions {
         keys,
+        without_key: args.without_key.into(),
         keep_alive: args.keep_alive.0,
         deadline: Duration::from_secs_f32(args.deadline),
         drain: Duration::from_secs_f32(args.drain),

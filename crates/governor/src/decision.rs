@@ -50,8 +50,11 @@ pub struct Situation<'a> {
 pub struct Decision {
     /// Whose limits hold.
     pub profile: Profile,
-    /// How much of them.
+    /// How much of them guests' requests may take.
     pub verdict: Verdict,
+    /// How much of them the owner's own requests may take: never less. What shuts for the owner shuts for
+    /// all.
+    pub owner: Verdict,
     /// Whether new requests are accepted. While shut they are, and wait; while finishing they are
     /// not.
     pub admits: bool,

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use gogrid_units::Moment;
 
-use crate::state::{Ask, Look, State};
+use crate::state::{Ask, LIMITED_MAX, Look, State};
 use crate::{Decision, Manual, Policy, Presence, Profile, Reason, Situation, Verdict};
 
 /// Shares are whole steps of this, rounded down, so that small changes of a measurement change
@@ -15,7 +15,8 @@ const SHARE_STEP: f64 = 0.01;
 /// A reason to take less holds at once. It ends when its figure has been well, by a threshold
 /// of its own, for the rule's `resume_after_s` without a break; for exclusive applications and
 /// full screens that is five seconds. The figures of load and temperature are smoothed over a few
-/// seconds. Somebody's first input counts at once. From any state, half a minute plus the longest
+/// seconds. The owner's own requests are shut out by neither presence nor others' load: they give way to
+/// load down to a least share. Somebody's first input counts at once. From any state, half a minute plus the longest
 /// `resume_after_s` after all became well, the verdict is open.
 #[derive(Clone, Debug)]
 pub struct Governor {
@@ -54,26 +55,34 @@ impl Governor {
             observation: situation.observation,
             cap: cap.clamp(0.0, 1.0),
         };
-        let mut asks = self.state.machine_asks(&look);
-        match situation.heeds_load {
-            true => asks.extend(self.state.load_asks(&look)),
-            false => self.state.forget_load(),
-        }
-        let (verdict, until) = match by_hand(situation) {
-            Some(by_hand) => by_hand,
+        let machine = self.state.machine_asks(&look);
+        let load = match situation.heeds_load {
+            true => self.state.load_asks(&look),
+            false => {
+                self.state.forget_load();
+                Vec::new()
+            }
+        };
+        let (verdict, owner, until) = match by_hand(situation) {
+            Some((verdict, until)) => (verdict.clone(), verdict, until),
             None => {
                 let ends = [
                     away_at,
                     self.window_change(situation),
                     self.state.next_end(),
                 ];
-                let until = ends.into_iter().flatten().min();
-                (verdict(asks, look.cap), until)
+                let least = (self.policy.owner_share_min).min(look.cap * LIMITED_MAX);
+                let of_owner = load.iter().map(|ask| ask.of_owner(least));
+                let owner = machine.iter().cloned().chain(of_owner);
+                let owner = verdict(owner, look.cap);
+                let guests = verdict(machine.into_iter().chain(load), look.cap);
+                (guests, owner, ends.into_iter().flatten().min())
             }
         };
         Decision {
             profile,
             verdict,
+            owner,
             admits: situation.manual != Manual::Finishing,
             until,
         }
@@ -139,7 +148,7 @@ fn by_hand(situation: &Situation<'_>) -> Option<(Verdict, Option<Moment>)> {
 }
 
 /// The first stop, or else the least share.
-fn verdict(asks: Vec<Ask>, cap: f64) -> Verdict {
+fn verdict(asks: impl IntoIterator<Item = Ask>, cap: f64) -> Verdict {
     let mut limits = Vec::new();
     for ask in asks {
         match ask {

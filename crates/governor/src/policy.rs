@@ -11,6 +11,10 @@ use crate::Window;
 pub struct Policy {
     /// When somebody counts as present, and the meaning of a full screen.
     pub presence: PresenceRule,
+    /// The share that the owner's own requests keep, whatever others do on the machine: they slow down to
+    /// it where a guest's wait. More than 0.
+    #[serde(default = "owner_share_min")]
+    pub owner_share_min: f64,
     /// The share that others' use of the processor leaves us.
     pub others_cpu: LoadRule,
     /// The share that others' use of the GPU leaves us.
@@ -101,6 +105,11 @@ pub struct TemperatureRule {
     pub resume_after_s: u32,
 }
 
+/// That of every mode, and of a policy that was written before there was one.
+fn owner_share_min() -> f64 {
+    0.1
+}
+
 impl Policy {
     /// For a machine somebody works at: the conservative mode's.
     pub fn desktop() -> Self {
@@ -110,6 +119,7 @@ impl Policy {
                 away_when_locked: true,
                 full_screen_share_max: 0.3,
             },
+            owner_share_min: owner_share_min(),
             others_cpu: LoadRule {
                 yield_above: 0.25,
                 headroom: 0.1,
@@ -209,6 +219,7 @@ impl Policy {
                 away_when_locked: true,
                 full_screen_share_max: 1.0,
             },
+            owner_share_min: owner_share_min(),
             others_cpu: unheeded.clone(),
             others_gpu: unheeded,
             memory: MemoryRule {
@@ -238,6 +249,8 @@ impl Policy {
     /// Whether every value is one that means something. The first that does not is named.
     pub fn validate(&self) -> Result<(), PolicyError> {
         self.presence.validate()?;
+        let least = OWNER_SHARE_LEAST..=1.0;
+        check("owner_share_min".to_owned(), self.owner_share_min, least)?;
         self.others_cpu.validate("others_cpu")?;
         self.others_gpu.validate("others_gpu")?;
         self.memory.validate()?;
@@ -315,6 +328,8 @@ impl TemperatureRule {
     }
 }
 
+/// Less would be a stop by another name.
+const OWNER_SHARE_LEAST: f64 = 0.01;
 const SHARES: RangeInclusive<f64> = 0.0..=1.0;
 const RESUMES: RangeInclusive<u32> = 0..=3600;
 const AWAY_AFTER_S_MAX: u32 = 7 * 24 * 3600;

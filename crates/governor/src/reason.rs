@@ -63,6 +63,9 @@ pub enum Reason {
     },
     /// Somebody present has an application full screen.
     FullScreen,
+    /// For guests: the owner's own requests run, and may take more than theirs. Said where requests wait; no
+    /// decision has it.
+    OwnerFirst,
     /// Nobody holds the limits any more, so nothing may be taken, for good.
     Failed {
         /// What happened.
@@ -86,6 +89,7 @@ impl Reason {
             Self::OthersCpu { .. } => "others_cpu",
             Self::OthersGpu { .. } => "others_gpu",
             Self::FullScreen => "full_screen",
+            Self::OwnerFirst => "owner_first",
             Self::Failed { .. } => "failed",
         }
     }
@@ -144,6 +148,7 @@ impl fmt::Display for Reason {
             }
             Self::OthersGpu { others } => write!(f, "others use {} of the GPU", Percent(*others)),
             Self::FullScreen => write!(f, "an application is full screen"),
+            Self::OwnerFirst => write!(f, "a request of the machine's owner goes first"),
             Self::Failed { problem } => write!(f, "nobody holds the limits: {problem}"),
         }
     }

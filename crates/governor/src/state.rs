@@ -30,7 +30,7 @@ const LOAD_BAND: f64 = 0.05;
 const TEMPERATURE_BAND_C: f64 = 3.0;
 
 /// A limit is at most this part of the cap, so that it can be told from none.
-const LIMITED_MAX: f64 = 0.95;
+pub(crate) const LIMITED_MAX: f64 = 0.95;
 
 /// A hot machine takes at least this part of the cap until it stops.
 const HOT_MIN: f64 = 0.05;
@@ -47,6 +47,20 @@ pub(crate) enum Ask {
     Nothing,
     AtMost(f64, Reason),
     Stop(Reason),
+}
+
+impl Ask {
+    /// What a demand of presence or others' load is to the owner's own requests: they give way until they
+    /// have the share `least`, and are not stopped. A full screen is the owner's own.
+    pub(crate) fn of_owner(&self, least: f64) -> Self {
+        match self {
+            Self::Nothing
+            | Self::AtMost(_, Reason::FullScreen)
+            | Self::Stop(Reason::FullScreen) => Self::Nothing,
+            Self::AtMost(share, reason) => Self::AtMost(share.max(least), reason.clone()),
+            Self::Stop(reason) => Self::AtMost(least, reason.clone()),
+        }
+    }
 }
 
 /// The figures that all demands are worked out from.

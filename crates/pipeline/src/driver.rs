@@ -9,7 +9,7 @@ use std::sync::{Arc, Weak};
 use std::task::{Poll, Waker};
 
 use gogrid_lease::Permits;
-use gogrid_units::{LoopEnd, Renewal, Spawn, ThreadLoop, contain, start_loop};
+use gogrid_units::{LoopEnd, Renewal, Spawn, ThreadLoop, Whose, contain, start_loop};
 
 use crate::line::{
     Flight, LINES_MAX, MESSAGES_MAX, Mailbox, Message, Payload, Release, Take, TakenStage,
@@ -17,9 +17,15 @@ use crate::line::{
 use crate::stage::{Stage, StageError, Ticket};
 use crate::step::Input;
 
-/// Told when a driver's thread ends by a panic, before the jobs there end with errors, and of each
-/// stage whose drop panics as it ends; with the panic's message, on that thread.
-pub type OnDeath = Arc<dyn Fn(&str) + Send + Sync>;
+/// What a driver calls, on its thread; neither may block.
+#[derive(Clone)]
+pub struct DriverHooks {
+    /// Before a stage takes up or goes on with a step: whose it is.
+    pub serves: Arc<dyn Fn(Whose) + Send + Sync>,
+    /// When the thread ends by a panic, before the jobs there end with errors, and of each stage whose drop
+    /// panics as it ends; with the panic's message.
+    pub on_death: Arc<dyn Fn(&str) + Send + Sync>,
+}
 
 /// The owner's end of a device's driver thread, which drives the stages of every pipeline that
 /// stands on the device. Dropping it stops the thread after the step it is in.
@@ -32,7 +38,7 @@ impl DeviceDriver {
     ///
     /// # Errors
     /// When the system refuses one.
-    pub fn start(spawn: &Arc<dyn Spawn>, on_death: OnDeath) -> io::Result<Self> {
+    pub fn start(spawn: &Arc<dyn Spawn>, hooks: DriverHooks) -> io::Result<Self> {
         let (sender, inbox) = sync_channel(MESSAGES_MAX);
         let mailbox = Arc::new(Mailbox {
             sender,
@@ -47,7 +53,7 @@ impl DeviceDriver {
             inbox,
             mailbox: Arc::downgrade(&mailbox),
             spawn: Arc::clone(spawn),
-            on_death,
+            hooks,
             renewals: 0,
         };
         start_loop(driver)?;
@@ -124,7 +130,7 @@ struct Driver {
     inbox: Receiver<Message>,
     mailbox: Weak<Mailbox>,
     spawn: Arc<dyn Spawn>,
-    on_death: OnDeath,
+    hooks: DriverHooks,
     renewals: u64,
 }
 
@@ -159,13 +165,14 @@ impl DriverStage {
     }
 
     /// Moves one waiting flight in, if the stage has room for it. Says whether one moved.
-    fn submit_next(&mut self) -> bool {
+    fn submit_next(&mut self, serves: &dyn Fn(Whose)) -> bool {
         if self.open.len() >= self.depth {
             return false;
         }
         let Some(flight) = self.waiting.pop_front() else {
             return false;
         };
+        serves(flight.whose);
         let submitted = self.guarded(|stage| {
             let input = match &flight.payload {
                 Payload::Rows(rows) => Input::Rows(rows),
@@ -181,13 +188,14 @@ impl DriverStage {
     }
 
     /// Polls the oldest open ticket unless it waits for its device. Says whether it ended.
-    fn poll_oldest(&mut self) -> bool {
+    fn poll_oldest(&mut self, serves: &dyn Fn(Whose)) -> bool {
         if self.is_pending {
             return false;
         }
         let Some((ticket, mut flight)) = self.open.pop_front() else {
             return false;
         };
+        serves(flight.whose);
         let out = flight.out();
         out.clear();
         let polled = self.guarded(|stage| match stage.poll(ticket, out) {
@@ -234,7 +242,7 @@ impl ThreadLoop for Driver {
         if let Some(mailbox) = self.mailbox.upgrade() {
             mailbox.has_ended.store(true, Ordering::Release);
         }
-        (self.on_death)(problem);
+        (self.hooks.on_death)(problem);
     }
 }
 
@@ -243,7 +251,7 @@ impl Drop for Driver {
     fn drop(&mut self) {
         for stage in self.stages.drain(..) {
             if let Err(problem) = contain(|| drop(stage)) {
-                (self.on_death)(&problem);
+                (self.hooks.on_death)(&problem);
             }
         }
     }
@@ -370,8 +378,8 @@ impl Driver {
     fn advance(&mut self) -> bool {
         let mut is_busy = false;
         for stage in &mut self.stages {
-            let moved = stage.submit_next();
-            let ended = stage.poll_oldest();
+            let moved = stage.submit_next(&*self.hooks.serves);
+            let ended = stage.poll_oldest(&*self.hooks.serves);
             is_busy |= moved || ended;
         }
         is_busy

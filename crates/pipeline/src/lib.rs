@@ -28,7 +28,7 @@ mod step;
 mod takes;
 
 pub use costs::{CostBook, CostBookError, CostKey};
-pub use driver::{DeviceDriver, OnDeath};
+pub use driver::{DeviceDriver, DriverHooks};
 pub use line::{FLIGHTS_MAX, LINES_MAX, STAGES_MAX};
 pub use measure::{Meter, measure};
 pub use plan::{

@@ -11,7 +11,7 @@ use std::task::Wake;
 use std::thread::JoinHandle;
 
 use gogrid_lease::{Permit, Permits};
-use gogrid_units::{Renewal, Span, contain};
+use gogrid_units::{Renewal, Span, Whose, contain};
 
 use crate::driver::DriverStage;
 use crate::runner::{Finished, Hooks, Job, StageFailure};
@@ -182,6 +182,7 @@ pub(crate) struct Flight {
     pub(crate) id: u64,
     /// Index of the stage it is at.
     pub(crate) at: usize,
+    pub(crate) whose: Whose,
     pub(crate) step: Arc<Step>,
     pub(crate) payload: Payload,
     buffers: FlightBuffers,
@@ -214,10 +215,16 @@ impl Line {
 impl Flight {
     /// A job at the first stage, which has a place on the line.
     pub(crate) fn begin(job: Job, line: Arc<Line>, buffers: FlightBuffers) -> Box<Self> {
-        let Job { id, step, rows } = job;
+        let Job {
+            id,
+            step,
+            rows,
+            whose,
+        } = job;
         Box::new(Self {
             id,
             at: 0,
+            whose,
             step,
             payload: Payload::Rows(rows),
             buffers,

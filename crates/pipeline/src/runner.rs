@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use gogrid_lease::{Permit, Permits};
-use gogrid_units::Span;
+use gogrid_units::{Span, Whose};
 
 use crate::driver::{DeviceDriver, DriverStage};
 use crate::line::{
@@ -35,6 +35,8 @@ pub struct Job {
     pub step: Arc<Step>,
     /// As many as the step has.
     pub rows: Rows,
+    /// Whose it is: a guest's, where one of its sequences is.
+    pub whose: Whose,
 }
 
 /// The end of a job.

@@ -8,11 +8,11 @@ use std::task::{Poll, Waker};
 use std::thread::JoinHandle;
 
 use gogrid_pipeline::{
-    BlockId, DeviceDriver, Finished, Footprint, Hooks, Input, Job, LINES_MAX, LayerKv, OnDeath,
+    BlockId, DeviceDriver, DriverHooks, Finished, Footprint, Hooks, Input, Job, LINES_MAX, LayerKv,
     OutputBuf, PlacedStage, Positions, Rows, Runner, RunnerError, STAGES_MAX, SequenceRows, Stage,
     StageError, Step, Ticket, Want,
 };
-use gogrid_units::{PlainThreads, Renewal, Span, Spawn, ThreadBody};
+use gogrid_units::{PlainThreads, Renewal, Span, Spawn, ThreadBody, Whose};
 
 /// Appends its number to each row's history; the history is the hidden state, one value per stage.
 struct Noting {
@@ -152,8 +152,11 @@ struct Drivers {
 impl Drivers {
     fn start(spawn: &Arc<dyn Spawn>) -> Self {
         let (sender, deaths) = channel();
-        let on_death: OnDeath = Arc::new(move |why| drop(sender.send(why.to_owned())));
-        let start = |_| DeviceDriver::start(spawn, Arc::clone(&on_death)).unwrap();
+        let hooks = DriverHooks {
+            serves: Arc::new(|_| ()),
+            on_death: Arc::new(move |why| drop(sender.send(why.to_owned()))),
+        };
+        let start = |_| DeviceDriver::start(spawn, hooks.clone()).unwrap();
         let drivers = (0..3).map(start).collect();
         Self { drivers, deaths }
     }
@@ -283,6 +286,7 @@ fn job(id: u64, token: u32) -> Job {
             sequences: vec![rows],
         }),
         rows: Rows::of_ids(vec![token]),
+        whose: Whose::Guest,
     }
 }
 

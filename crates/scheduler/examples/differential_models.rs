@@ -15,7 +15,7 @@ use corpgrid_scheduler::{
 };
 use futures_executor::block_on;
 use gogrid_testkit::{Family, Meta, RandomModel, Rng, Spec};
-use gogrid_units::WeightType;
+use gogrid_units::{WeightType, Whose};
 use serde_json::json;
 
 /// Tokens of a sequence: three blocks and a bit, past all windows.
@@ -139,7 +139,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let ids = (0..case.tokens).map(|_| rng.below(tiny.vocab()) as u32);
         let ids: Vec<u32> = ids.collect();
         let pipeline = HeterogeneousPipeline::open_on(&machine, &path, &Options::default())?;
-        let log_probs = block_on(pipeline.score(ids.clone()))?;
+        let log_probs = block_on(pipeline.score(ids.clone(), Whose::Guest))?;
         let compared = match case.spec.family {
             Family::Mistral => WINDOW,
             _ => case.tokens,

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use gogrid_lease::{Permit, Permits};
 use gogrid_model::{Conversation, Model, ModelSource, OpenOptions};
-use gogrid_units::{Bytes, Moment, OutOfMemory};
+use gogrid_units::{Bytes, Moment, OutOfMemory, Whose};
 
 use crate::caller;
 use crate::constraint::Constraint;
@@ -210,11 +210,12 @@ impl HeterogeneousPipeline {
     /// stream's. A text of more than 8 KiB is tokenised on a thread of the pipeline meanwhile, which
     /// dropping the future ends.
     pub async fn generate(&self, request: GenerateRequest) -> Result<Generation, Refusal> {
+        let whose = request.whose;
         let (prompt, terms) = self.intake.terms(request, self.now())?;
         self.check_accepts()?;
         // From here on it counts among the requests that wait, with the text it holds.
         let place = self.place()?;
-        let prompt = match self.intake.prompt(prompt, &self.text_workers).await {
+        let prompt = match self.intake.prompt(prompt, whose, &self.text_workers).await {
             Ok(prompt) => prompt,
             Err(NoPrompt::Refused(refusal)) => return Err(self.counted(refusal)),
             Err(NoPrompt::Cancelled) => return Ok(self.cancelled()),
@@ -314,7 +315,8 @@ impl HeterogeneousPipeline {
         let room = &placement.layout.room;
         self.count_memory(room.refuse_what_never_fits(prompt.rows.len() + task.adds()))?;
         self.check_accepts()?;
-        let seat = constraint.map(|its| self.seat(its)).transpose()?;
+        let whose = urgency.whose;
+        let seat = constraint.map(|its| self.seat(its, whose)).transpose()?;
         let id = self.requests.fetch_add(1, Ordering::Relaxed);
         let beginning = Box::new(Beginning {
             id,
@@ -364,8 +366,8 @@ impl HeterogeneousPipeline {
     }
 
     /// A matcher for a request with a constraint.
-    fn seat(&self, constraint: Constraint) -> Result<Seat, Refusal> {
-        let seat = self.matchers.seat(constraint)?;
+    fn seat(&self, constraint: Constraint, whose: Whose) -> Result<Seat, Refusal> {
+        let seat = self.matchers.seat(constraint, whose)?;
         seat.ok_or_else(|| self.too_many())
     }
 

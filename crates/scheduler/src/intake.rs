@@ -7,7 +7,7 @@ mod worker;
 use std::sync::Arc;
 
 use gogrid_model::{ChatText, Conversation, EncodeLimit, Model, ModelError, Pooling, TextDecoder};
-use gogrid_units::{Moment, contain};
+use gogrid_units::{Moment, Whose, contain};
 
 use crate::constraint::Constraint;
 use crate::core::{Decode, Embedding, FinalNorm, Task, Text, Urgency};
@@ -104,6 +104,7 @@ impl Intake {
     pub(crate) async fn prompt(
         &self,
         prompt: Prompt,
+        whose: Whose,
         workers: &TextWorkers,
     ) -> Result<PromptRows, NoPrompt> {
         let written = match prompt {
@@ -123,18 +124,18 @@ impl Intake {
                 };
                 written.tokenize(&self.model, limit)?
             }
-            Route::Worker(written) => workers.tokenize(written, tokens_max).await?,
+            Route::Worker(written) => workers.tokenize(written, whose, tokens_max).await?,
         };
         Ok(PromptRows::of_ids(ids))
     }
 
-    pub(crate) fn score(&self, ids: Vec<u32>) -> Result<Prepared, Refusal> {
+    pub(crate) fn score(&self, ids: Vec<u32>, whose: Whose) -> Result<Prepared, Refusal> {
         let task = Task::Score(Vec::with_capacity(ids.len()));
-        self.reading(ids, task)
+        self.reading(ids, whose, task)
     }
 
     /// A request to read `ids` and to add nothing.
-    fn reading(&self, ids: Vec<u32>, task: Task) -> Result<Prepared, Refusal> {
+    fn reading(&self, ids: Vec<u32>, whose: Whose, task: Task) -> Result<Prepared, Refusal> {
         self.check_ids("ids", &ids)?;
         let (tokens, context) = (ids.len(), self.model.decoder().context);
         if tokens > context {
@@ -145,20 +146,28 @@ impl Intake {
             task,
             text: self.text(Vec::new(), Vec::new()),
             log_probs: None,
-            urgency: Urgency::default(),
+            urgency: Urgency {
+                whose,
+                ..Urgency::default()
+            },
             constraint: None,
             cache_salt: None,
         })
     }
 
-    pub(crate) fn embed(&self, ids: Vec<u32>, pooling: Pooling) -> Result<Prepared, Refusal> {
+    pub(crate) fn embed(
+        &self,
+        ids: Vec<u32>,
+        pooling: Pooling,
+        whose: Whose,
+    ) -> Result<Prepared, Refusal> {
         let decoder = self.model.decoder();
         let norm = FinalNorm {
             weight: decoder.head.norm.values.clone(),
             epsilon: decoder.norm_epsilon,
         };
         let task = Task::Embed(Box::new(Embedding::new(pooling, norm)));
-        self.reading(ids, task)
+        self.reading(ids, whose, task)
     }
 
     /// The ids of a text of any number of tokens, on the calling thread.

@@ -75,7 +75,7 @@ pub use gogrid_model::{
 pub use gogrid_pipeline::{
     CostBook, CostBookError, EmbeddedRows, Objective, PlacedSpan, Positions, Rows,
 };
-pub use gogrid_units::{Bytes, Span, WeightType};
+pub use gogrid_units::{Bytes, Span, WeightType, Whose};
 pub use heterogeneous_pipeline::HeterogeneousPipeline;
 pub use machine::{
     Device, DeviceKind, GpuKind, Machine, MachineOptions, PeerUse, Peers, SeenPeers, ThreadFailure,
@@ -87,4 +87,6 @@ pub use request::{
 };
 pub use resource_manager::{ConfigError, NoCompute, ResourceConfig, ResourceStats};
 pub use settings::{Changes, Mode, Settings, SettingsError};
-pub use status::{MachineStatus, MemoryStatus, ModelStatus, Prediction, Ruling, Status};
+pub use status::{
+    MachineStatus, MemoryStatus, ModelStatus, OwnerRuling, Prediction, Ruling, Status,
+};

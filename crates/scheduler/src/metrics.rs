@@ -89,7 +89,7 @@ fn ruling(ruling: &Ruling) {
         Verdict::Limited { why, .. } => ("limited", &why[..]),
         Verdict::Shut(why) => ("shut", std::slice::from_ref(why)),
     };
-    let help = "1 for what the policy says of this moment, 0 for the others";
+    let help = "1 for what the policy says of guests' requests at this moment, 0 for the others";
     for one in ["open", "limited", "shut"] {
         set(
             "inference_verdict",
@@ -98,7 +98,7 @@ fn ruling(ruling: &Ruling) {
             &[("state", one)],
         );
     }
-    let help = "1 for each reason why less may be taken, or nothing";
+    let help = "1 for each reason why guests' requests may take less, or nothing";
     for reason in reasons {
         set(
             "inference_verdict_reason",
@@ -112,13 +112,16 @@ fn ruling(ruling: &Ruling) {
         let is_it = flag(one == ruling.profile);
         set("inference_profile", help, is_it, &[("profile", name)]);
     }
-    let help = "Share of the machine's compute that may be taken now";
+    let help = "Share of the machine's compute that guests' requests may take now";
     set(
         "inference_compute_share_allowed",
         help,
         ruling.compute_share,
         &[],
     );
+    let help = "Share of the machine's compute that the owner's own requests may take now";
+    let share = ruling.owner.compute_share;
+    set("inference_owner_compute_share_allowed", help, share, &[]);
     let help = "1 while requests are accepted";
     set("inference_admits", help, flag(ruling.admits), &[]);
 }
@@ -238,6 +241,7 @@ mod tests {
 
     use super::*;
     use crate::resource_manager::{ResourceConfig, ResourceStats};
+    use crate::status::OwnerRuling;
 
     fn status() -> Status {
         let device = DeviceStatus {
@@ -273,6 +277,10 @@ mod tests {
                     why: vec![Reason::OthersCpu { others: 0.5 }, Reason::FullScreen],
                 },
                 compute_share: 0.3,
+                owner: OwnerRuling {
+                    verdict: Verdict::Open,
+                    compute_share: 0.5,
+                },
                 admits: true,
             },
             stages: Vec::new(),
@@ -356,6 +364,7 @@ mod tests {
             ("inference_profile{profile=\"present\"}", 0.0),
             ("inference_profile{profile=\"away\"}", 1.0),
             ("inference_compute_share_allowed", 0.3),
+            ("inference_owner_compute_share_allowed", 0.5),
             ("inference_compute_share_limit", 0.6),
             ("inference_admits", 1.0),
             ("inference_batch_limit", 2.0),

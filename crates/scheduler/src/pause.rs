@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use gogrid_governor::{Decision, Reason, Verdict};
-use gogrid_units::Moment;
+use gogrid_units::{Each, Moment, Whose};
 
 /// Ends of stops that are no further apart count as one.
 const ENDS_ALIKE: Duration = Duration::from_secs(61);
@@ -25,10 +25,22 @@ impl Stop {
         }
     }
 
+    /// For guests, while requests of the owner run that may take more.
+    pub(crate) fn owner_first() -> Self {
+        Self {
+            reason: Reason::OwnerFirst,
+            until: None,
+        }
+    }
+
     /// What a decision stops, if it does. Only of a snooze and of the schedule, whose windows change next
     /// at `window`, is the end known: other reasons end by what the machine is seen to do.
-    pub(crate) fn of(decision: &Decision, window: Option<Moment>) -> Option<Self> {
-        let Verdict::Shut(reason) = &decision.verdict else {
+    fn of(decision: &Decision, whose: Whose, window: Option<Moment>) -> Option<Self> {
+        let verdict = match whose {
+            Whose::Owner => &decision.owner,
+            Whose::Guest => &decision.verdict,
+        };
+        let Verdict::Shut(reason) = verdict else {
             return None;
         };
         let until = match reason {
@@ -55,6 +67,33 @@ impl Stop {
 
     pub(crate) fn left(&self, now: Moment) -> Option<Duration> {
         self.until.map(|until| until.since(now))
+    }
+}
+
+/// Who is stopped, and why.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub(crate) struct Stops {
+    pub(crate) each: Each<Option<Stop>>,
+    /// Whether guests may take less than the owner, and so wait while requests of the owner run.
+    pub(crate) owner_first: bool,
+}
+
+impl Stops {
+    /// Those of a decision, where the schedule's windows change next at `window`.
+    pub(crate) fn of(decision: &Decision, window: Option<Moment>) -> Self {
+        Self {
+            each: Each::of(|whose| Stop::of(decision, whose, window)),
+            // Any share will do to compare them by: of what is below the cap there is the share itself.
+            owner_first: decision.owner.share(1.0) > decision.verdict.share(1.0),
+        }
+    }
+
+    /// Whether both are the same to callers.
+    pub(crate) fn are_as(&self, other: &Self) -> bool {
+        let (its, others) = (&self.each, &other.each);
+        self.owner_first == other.owner_first
+            && are_alike(its.owner.as_ref(), others.owner.as_ref())
+            && are_alike(its.guest.as_ref(), others.guest.as_ref())
     }
 }
 
@@ -111,12 +150,14 @@ mod tests {
             let decision = Decision {
                 profile: Profile::Present,
                 verdict: Verdict::Shut(reason),
+                owner: Verdict::Open,
                 admits: true,
                 until: Some(Moment(7)),
             };
-            Stop::of(&decision, Some(Moment(9)))
-                .expect("it is shut")
-                .until
+            let stops = Stops::of(&decision, Some(Moment(9)));
+            assert_eq!(stops.each.owner, None);
+            assert!(stops.owner_first);
+            stops.each.guest.expect("it is shut").until
         };
         assert_eq!(until(Reason::Snoozed { left_s: 1 }), Some(Moment(7)));
         assert_eq!(until(Reason::Schedule), Some(Moment(9)));

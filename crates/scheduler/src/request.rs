@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use gogrid_model::Conversation;
 use gogrid_pipeline::{Positions, Rows};
+use gogrid_units::Whose;
 use serde::{Deserialize, Serialize};
 
 use crate::constraint::Constraint;
@@ -26,6 +27,8 @@ pub struct GenerateRequest {
     /// Control tokens whose names are part of the text that is told, such as the marks of tool calls. Others
     /// give no text.
     pub shown_tokens: Vec<u32>,
+    /// Whose it is. An owner's is shut out by neither presence nor others' load, and goes before guests'.
+    pub whose: Whose,
     /// Before which of the others that wait it starts.
     pub priority: Priority,
     /// The longest time from the request to its first token; a request whose first token has not come
@@ -37,7 +40,7 @@ pub struct GenerateRequest {
 }
 
 impl GenerateRequest {
-    /// `prompt` continued by at most `max_tokens` tokens, with the default sampling.
+    /// `prompt` continued by at most `max_tokens` tokens, with the default sampling, for a guest.
     pub fn new(prompt: Prompt, max_tokens: usize) -> Self {
         let sampling = Sampling::default();
         Self {
@@ -48,6 +51,7 @@ impl GenerateRequest {
             constraint: None,
             log_probs: None,
             shown_tokens: Vec::new(),
+            whose: Whose::Guest,
             priority: Priority::Normal,
             deadline: None,
             cache_salt: Some(0),

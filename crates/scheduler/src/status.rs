@@ -3,6 +3,7 @@
 use std::num::NonZero;
 
 use gogrid_governor::{Profile, Verdict};
+use gogrid_units::Whose;
 use serde::{Deserialize, Serialize};
 
 use crate::machine::{PeerUse, ThreadFailure};
@@ -146,13 +147,51 @@ impl Status {
 pub struct Ruling {
     /// Whose limits hold.
     pub profile: Profile,
-    /// How much may be taken, and why not more.
+    /// How much guests' requests may take, and why not more.
     #[serde(flatten)]
     pub verdict: Verdict,
-    /// The share of the machine's compute that may be taken now; 0 while it is shut.
+    /// The share of the machine's compute that they may take now; 0 while it is shut.
     pub compute_share: f64,
+    /// How much the owner's own requests may take: never less. A gogrid of an earlier version does not say.
+    #[serde(default)]
+    pub owner: OwnerRuling,
     /// Whether requests are accepted.
     pub admits: bool,
+}
+
+/// What the policy says of the owner's own requests.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct OwnerRuling {
+    /// How much they may take, and why not more.
+    #[serde(flatten)]
+    pub verdict: Verdict,
+    /// The share of the machine's compute that they may take now; 0 while it is shut.
+    pub compute_share: f64,
+}
+
+impl Default for OwnerRuling {
+    fn default() -> Self {
+        Self {
+            verdict: Verdict::Open,
+            compute_share: 0.0,
+        }
+    }
+}
+
+impl Ruling {
+    /// How much requests of a class may take, and why not more.
+    pub fn verdict_of(&self, whose: Whose) -> &Verdict {
+        match whose {
+            Whose::Owner => &self.owner.verdict,
+            Whose::Guest => &self.verdict,
+        }
+    }
+
+    /// The share that the owner's own requests may take, where it is more than guests'.
+    pub fn owner_more(&self) -> Option<f64> {
+        let share = self.owner.compute_share;
+        (share > self.compute_share).then_some(share)
+    }
 }
 
 /// A stage of the pipeline.

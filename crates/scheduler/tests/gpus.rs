@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use gogrid_model::{Model, OpenOptions};
 use gogrid_pipeline::PlacedSpan;
 use gogrid_testkit::{Family, RandomModel, Rng, Spec};
-use gogrid_units::{Span, WeightType};
+use gogrid_units::{Span, WeightType, Whose};
 use tempfile::TempDir;
 
 const CPU: usize = 0;
@@ -124,7 +124,7 @@ fn a_model_means_the_same_on_cpu_and_gpu_in_any_order() {
         let (_folder, path) = tiny(family);
         let alone = open(&machine, &path, cut(&path, &[], &[CPU]));
         let ids = some_ids(70);
-        let expected = block_on(alone.score(ids.clone())).expect("scored");
+        let expected = block_on(alone.score(ids.clone(), Whose::Guest)).expect("scored");
         for (cuts, on) in [
             (&[][..], &[GPU][..]),
             (&[3], &[CPU, GPU]),
@@ -133,7 +133,7 @@ fn a_model_means_the_same_on_cpu_and_gpu_in_any_order() {
             (&[3], &[GPU, GPU]),
         ] {
             let pipeline = open(&machine, &path, cut(&path, cuts, on));
-            let ours = block_on(pipeline.score(ids.clone())).expect("scored");
+            let ours = block_on(pipeline.score(ids.clone(), Whose::Guest)).expect("scored");
             let off = ours.iter().zip(&expected).map(|(a, b)| (a - b).abs());
             let off = off.fold(0.0f32, f32::max);
             // What rounding inputs to eight bits makes on the CPU's side.

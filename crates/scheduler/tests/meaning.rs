@@ -9,7 +9,7 @@ use futures_executor::block_on;
 use futures_util::StreamExt;
 use gogrid_model::{Model, OpenOptions, SyntheticShape};
 use gogrid_testkit::{Family, RandomModel, Reference, Rng, Spec};
-use gogrid_units::WeightType;
+use gogrid_units::{WeightType, Whose};
 use tempfile::TempDir;
 
 fn spec(family: Family) -> Spec {
@@ -151,7 +151,7 @@ fn a_value_that_the_cache_cannot_hold_is_an_error_with_its_place() {
     let (_folder, pipeline) = open(&tiny);
     let pipeline = pipeline.expect("it opens");
     let ids = some_ids(9, tiny.vocab());
-    let scored = block_on(pipeline.score(ids.clone())).expect_err("it means nothing");
+    let scored = block_on(pipeline.score(ids.clone(), Whose::Guest)).expect_err("it means nothing");
     let generated = generate(&pipeline, &ids, 4).expect_err("it means nothing");
     for error in [scored, generated] {
         let text = error.to_string();

@@ -15,6 +15,7 @@ use tokio::time::timeout;
 
 use crate::ask::{Ask, Bound, TokensWanted};
 use crate::board::Counts;
+use crate::caller::Terms;
 use crate::error::{ApiError, reason_code};
 use crate::limits::DEFAULT_TOKENS_MIN;
 use crate::models::Lent;
@@ -170,7 +171,7 @@ pub(crate) async fn begin(shared: Arc<Shared>, ask: Ask) -> Result<Answer, ApiEr
         return Err(ApiError::draining());
     }
     let deadline = ask.terms.deadline;
-    refuse_while_stopped_for_long(&shared, deadline)?;
+    refuse_while_stopped_for_long(&shared, &ask.terms)?;
     let began = now();
     // One that has no time at all may still be answered at once.
     let time = deadline.max(AT_ONCE);
@@ -285,9 +286,10 @@ fn is_for_ever(shared: &Shared, refusal: &Refusal) -> bool {
 }
 
 /// A request that would wait past its deadline for certain is told so at once.
-fn refuse_while_stopped_for_long(shared: &Shared, deadline: Duration) -> Result<(), ApiError> {
+fn refuse_while_stopped_for_long(shared: &Shared, terms: &Terms) -> Result<(), ApiError> {
+    let (deadline, whose) = (terms.deadline, terms.owner.whose);
     let ruling = shared.models.machine().ruling();
-    match &ruling.verdict {
+    match ruling.verdict_of(whose) {
         Verdict::Shut(reason) => {
             let left = left_of(reason);
             match left.is_some_and(|left| left > deadline) || deadline.is_zero() {

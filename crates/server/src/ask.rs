@@ -88,6 +88,7 @@ impl Ask {
             constraint: bound.constraint.clone(),
             shown_tokens: bound.reading.shown.clone(),
             log_probs: self.log_probs,
+            whose: self.terms.owner.whose,
             priority: self.terms.priority,
             deadline: Some(self.terms.deadline),
             cache_salt: Some(self.terms.owner.salt),

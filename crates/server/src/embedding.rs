@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
+use corpgrid_scheduler::Whose;
 use futures_util::{StreamExt, TryStreamExt, stream};
 use tokio::time::timeout;
 
+use crate::caller::Terms;
 use crate::error::ApiError;
 use crate::limits::{EMBEDDING_AT_ONCE, TOKENIZED_BYTES_MAX};
 use crate::models::Lent;
@@ -31,14 +33,15 @@ pub(crate) async fn embed_texts(
     shared: &Shared,
     model: &Lent,
     texts: Vec<TextOrIds>,
+    terms: &Terms,
 ) -> Result<Embedded, ApiError> {
     if shared.drain.has_begun() {
         return Err(ApiError::draining());
     }
-    let deadline = shared.options.deadline;
+    let (deadline, whose) = (terms.deadline, terms.owner.whose);
     tokio::select! {
         () = shared.drain.over() => Err(ApiError::draining()),
-        embedded = timeout(deadline, embed_now(shared, model, texts)) => {
+        embedded = timeout(deadline, embed_now(shared, model, texts, whose)) => {
             embedded.unwrap_or_else(|_| {
                 let message = format!("no vectors within {:.0} s", deadline.as_secs_f64());
                 let late = ApiError::unavailable(message, "deadline");
@@ -52,6 +55,7 @@ async fn embed_now(
     shared: &Shared,
     model: &Lent,
     texts: Vec<TextOrIds>,
+    whose: Whose,
 ) -> Result<Embedded, ApiError> {
     let Some(pooling) = model.pipeline.model().pooling() else {
         let problem = format!("{} is a model for text and makes no vectors", model.name);
@@ -72,7 +76,7 @@ async fn embed_now(
     };
     let all = shared.workers.run(work).await?;
     let tokens = all.iter().map(Vec::len).sum();
-    let vectors = stream::iter(all).map(|ids| model.pipeline.embed(ids, pooling));
+    let vectors = stream::iter(all).map(|ids| model.pipeline.embed(ids, pooling, whose));
     let mut vectors: Vec<Vec<f32>> = vectors.buffered(EMBEDDING_AT_ONCE).try_collect().await?;
     vectors.iter_mut().for_each(|vector| normalise(vector));
     Ok(Embedded { vectors, tokens })

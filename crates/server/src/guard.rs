@@ -13,6 +13,7 @@ use axum::http::header::{
 use axum::http::{HeaderMap, HeaderValue, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
+use corpgrid_scheduler::Whose;
 
 use crate::board::Counts;
 use crate::body::{Protocol, read_body};
@@ -180,10 +181,10 @@ fn with_cors(mut response: Response, origin: Option<HeaderValue>) -> Response {
 /// The owner of the key that a request shows: as a bearer, or as Anthropic's clients do.
 fn owner(shared: &Shared, path: &str, headers: &HeaderMap) -> Result<KeyOwner, ApiError> {
     let Some(keys) = &shared.options.keys else {
-        return Ok(KeyOwner::local());
+        return Ok(KeyOwner::local(shared.options.without_key));
     };
     if OPEN_PATHS.contains(&path) {
-        return Ok(KeyOwner::local());
+        return Ok(KeyOwner::local(Whose::Guest));
     }
     let bearer = headers.get(AUTHORIZATION).and_then(|value| {
         let (scheme, key) = value.to_str().ok()?.split_once(' ')?;

@@ -1,7 +1,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use corpgrid_scheduler::Priority;
+use corpgrid_scheduler::{Priority, Whose};
 use subtle::ConstantTimeEq;
 
 use crate::limits::{KEY_BYTES_MIN, KEY_FILE_BYTES_MAX, KEYS_MAX};
@@ -16,6 +16,8 @@ pub(crate) struct KeyOwner {
     pub(crate) name: String,
     /// Which keys share prefixes: each has a number of its own.
     pub(crate) salt: u64,
+    /// Whether its requests are those of the machine's owner.
+    pub(crate) whose: Whose,
     /// The highest class that its requests may ask for.
     pub(crate) ceiling: Priority,
     /// Whether it may change the machine's limits.
@@ -39,8 +41,8 @@ pub struct KeysError {
 
 impl Keys {
     /// Keys as a file has them: one in a line, and after it, as far as wanted, `name=…` and
-    /// `tier=flex|default|priority`, the highest class it may ask for, and `limits=yes`, by which it may change the
-    /// machine's limits. Lines that begin with `#` are left out.
+    /// `class=owner|guest`, whose its requests are, `tier=flex|default|priority`, the highest class it may ask for, and
+    /// `limits=yes`, by which it may change the machine's limits. Lines that begin with `#` are left out.
     ///
     /// # Errors
     /// A key of fewer than 8 bytes, a word that is not known, a key or name that comes twice, no key.
@@ -97,6 +99,7 @@ impl Key {
         let mut owner = KeyOwner {
             name: format!("key-{salt}"),
             salt,
+            whose: Whose::Guest,
             ceiling: Priority::Normal,
             may_change: false,
         };
@@ -107,12 +110,14 @@ impl Key {
                     owner.ceiling = tier_class(tier)
                         .ok_or("tier must be flex, default or priority".to_owned())?;
                 }
+                Some(("class", "owner")) => owner.whose = Whose::Owner,
+                Some(("class", "guest")) => owner.whose = Whose::Guest,
+                Some(("class", _)) => return Err("class must be owner or guest".to_owned()),
                 Some(("limits", "yes")) => owner.may_change = true,
                 Some(("limits", "no")) => owner.may_change = false,
                 _ => {
-                    return Err(
-                        "after the key only name=…, tier=… and limits=yes may stand".to_owned()
-                    );
+                    let allowed = "name=…, class=…, tier=… and limits=yes";
+                    return Err(format!("after the key only {allowed} may stand"));
                 }
             }
         }
@@ -135,10 +140,11 @@ pub(crate) fn tier_class(tier: &str) -> Option<Priority> {
 
 impl KeyOwner {
     /// Who asks where no key is needed: programs of this machine.
-    pub(crate) fn local() -> Self {
+    pub(crate) fn local(whose: Whose) -> Self {
         Self {
             name: "local".to_owned(),
             salt: 0,
+            whose,
             ceiling: Priority::High,
             may_change: true,
         }
@@ -176,8 +182,12 @@ mod tests {
                 "line 2: tier must be flex, default or priority",
             ),
             (
+                "long-enough class=me",
+                "line 1: class must be owner or guest",
+            ),
+            (
                 "long-enough owner=x",
-                "line 1: after the key only name=…, tier=… and limits=yes may stand",
+                "line 1: after the key only name=…, class=…, tier=… and limits=yes may stand",
             ),
             (
                 "long-enough\nlong-enough",

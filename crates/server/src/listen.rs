@@ -29,8 +29,9 @@ use crate::options::ServeOptions;
 use crate::routes;
 use crate::shared::Shared;
 
-/// Threads that speak HTTP: parsing and writing take microseconds, tokenising has threads of its own.
-const THREADS: usize = 2;
+/// Threads that speak HTTP: parsing and writing take microseconds, tokenising has threads of its own. A second
+/// would be woken with the first by every token, and take its time from the threads that compute.
+const THREADS: usize = 1;
 
 /// How long requests that were told to end have to write their last words.
 const LAST_WORDS: Duration = Duration::from_secs(2);

@@ -45,7 +45,7 @@ pub(crate) async fn embed(caller: Caller, body: HttpBody) -> Result<Response, Ap
     let terms = terms(&caller, body.keep_alive.as_ref())?;
     let shared = &caller.shared;
     let model = shared.lend_for(&body.model, &terms).await?;
-    let embedded = embed_texts(shared, &model, texts).await?;
+    let embedded = embed_texts(shared, &model, texts, &terms).await?;
     Ok(json_response(&json!({
         "model": body.model,
         "embeddings": embedded.vectors,

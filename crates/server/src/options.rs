@@ -1,6 +1,8 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use corpgrid_scheduler::Whose;
+
 use crate::keys::Keys;
 
 /// How to serve.
@@ -10,6 +12,8 @@ pub struct ServeOptions {
     pub address: SocketAddr,
     /// Who may ask; `None` lets every program of this machine.
     pub keys: Option<Keys>,
+    /// Whose requests are where no key is asked.
+    pub without_key: Whose,
     /// The model of a request that names none, or one of OpenAI's.
     pub default_model: String,
     /// How long a model stays open after its last request; `None` for ever.
@@ -23,11 +27,12 @@ pub struct ServeOptions {
 }
 
 impl ServeOptions {
-    /// Loopback only, one model, five minutes of idleness.
+    /// No keys and for guests, one model, five minutes of idleness.
     pub fn new(address: SocketAddr, default_model: impl Into<String>) -> Self {
         Self {
             address,
             keys: None,
+            without_key: Whose::Guest,
             default_model: default_model.into(),
             keep_alive: Some(Duration::from_secs(5 * 60)),
             deadline: Duration::from_secs(120),

@@ -8,15 +8,15 @@ use std::time::Duration;
 use gogrid_lease::{Kind, Ledger};
 use gogrid_model::{Model, OpenOptions};
 use gogrid_pipeline::{
-    Backend, BlockId, DeviceDriver, Finished, Hooks, Job, Opening, PlacedStage, Positions, Rows,
-    Runner, RunnerError, SequenceRows, StageError, Step, Want,
+    Backend, BlockId, DeviceDriver, DriverHooks, Finished, Hooks, Job, Opening, PlacedStage,
+    Positions, Rows, Runner, RunnerError, SequenceRows, StageError, Step, Want,
 };
 use gogrid_testkit::fakes::{
     AcceleratorHandle, AcceleratorScript, FakeAccelerator, FakeBackend, FakeModel,
 };
 use gogrid_testkit::{Family, RandomModel, Spec};
 use gogrid_units::{
-    Bytes, FullSpeed, Go, Moment, Pace, PlainThreads, Span, Spawn, WeightType, Work,
+    Bytes, FullSpeed, Go, Moment, Pace, PlainThreads, Span, Spawn, WeightType, Whose, Work,
 };
 
 /// The index of the device that is a CPU, and of the accelerator.
@@ -70,8 +70,11 @@ impl Desk {
     fn new(script: AcceleratorScript) -> Self {
         let spawn: Arc<dyn Spawn> = Arc::new(PlainThreads);
         let driver = || {
-            let on_death = Arc::new(|why: &str| panic!("{why}"));
-            DeviceDriver::start(&spawn, on_death).unwrap()
+            let hooks = DriverHooks {
+                serves: Arc::new(|_| ()),
+                on_death: Arc::new(|why| panic!("{why}")),
+            };
+            DeviceDriver::start(&spawn, hooks).unwrap()
         };
         let memory = Ledger::new(Bytes::gib(1));
         let pace = Arc::new(Counting::default());
@@ -150,6 +153,7 @@ impl Line {
                 sequences: vec![rows],
             }),
             rows: Rows::of_ids(ids.to_vec()),
+            whose: Whose::Guest,
         };
         assert!(self.runner.submit(job).is_ok());
     }

@@ -23,6 +23,7 @@ mod sparing;
 mod spawn;
 mod thread_loop;
 mod weight_type;
+mod whose;
 
 pub use bytes::Bytes;
 pub use contain::contain;
@@ -34,3 +35,4 @@ pub use sparing::Sparing;
 pub use spawn::{PlainThreads, Spawn, ThreadBody, hand_over, system_name};
 pub use thread_loop::{LoopEnd, Renewal, ThreadLoop, start_loop};
 pub use weight_type::WeightType;
+pub use whose::{Each, Whose};

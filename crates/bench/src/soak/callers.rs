@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use corpgrid_scheduler::{
     Event, Finish, GenerateError, GenerateRequest, Generation, HeterogeneousPipeline, Refusal,
+    Whose,
 };
 use futures_executor::block_on;
 use futures_util::{Stream, StreamExt};
@@ -57,7 +58,7 @@ fn one(world: &World, first: Arc<HeterogeneousPipeline>, request: RequestPlan) -
             pipeline.throttle_if_needed().await;
         }
         match request.ask {
-            Ask::Score(ids) => ended(pipeline.score(ids).await.map(|_| "scored")),
+            Ask::Score(ids) => ended(pipeline.score(ids, Whose::Guest).await.map(|_| "scored")),
             Ask::Generate(asked) => generate(world, pipeline, *asked, request.ending).await,
         }
     };

@@ -60,12 +60,17 @@ pub(super) fn table(pid: u32, view: &View) -> anyhow::Result<String> {
 /// The verdict of the policy in words: `somebody may be there; limited to 0.3: others use 50 % of the
 /// processor`.
 fn verdict(ruling: &Value) -> anyhow::Result<String> {
+    let ruling: Ruling = serde_json::from_value(ruling.clone()).context("a ruling that is none")?;
+    let owner = ruling.owner_more().map_or_else(String::new, |share| {
+        format!("; the owner's own requests may take {share}")
+    });
     let Ruling {
         profile,
         verdict,
         compute_share,
         admits,
-    } = serde_json::from_value(ruling.clone()).context("a ruling that is none")?;
+        ..
+    } = ruling;
     let there = match profile {
         Profile::Present => "somebody is there, or may be",
         Profile::Away => "nobody is there",
@@ -82,7 +87,7 @@ fn verdict(ruling: &Value) -> anyhow::Result<String> {
         }
         Verdict::Shut(why) => format!("stopped: {why}"),
     };
-    Ok(format!("{there}; {verdict}{admits}"))
+    Ok(format!("{there}; {verdict}{owner}{admits}"))
 }
 
 fn fields(limits: &impl Serialize) -> anyhow::Result<serde_json::Map<String, Value>> {

@@ -132,6 +132,11 @@ fn add_ruling(page: &mut Page, ruling: &Ruling) {
         Verdict::Shut(why) => (Tone::Problem, format!("stopped: {why}")),
     };
     page.add(tone, &text);
+    if let Some(share) = ruling.owner_more() {
+        let share = percent(share);
+        let text = format!("the owner's own requests may take {share}");
+        page.add(Tone::Limited, &text);
+    }
     let there = match ruling.profile {
         Profile::Present => "somebody is there, or may be",
         Profile::Away => "nobody is there",

@@ -302,6 +302,90 @@ fn the_least_share_holds_and_all_reasons_are_kept() {
 }
 
 #[test]
+fn the_owners_requests_give_way_to_load_and_are_not_stopped_by_it() {
+    let owner = |change: fn(&mut Observation)| {
+        let mut desk = Desk::new(Policy::desktop());
+        let decision = desk.see(change).run(20);
+        assert_ne!(decision.verdict, Verdict::Open);
+        (decision.owner.share(0.6), names(&decision.owner))
+    };
+    // What is left beside others is the owner's as it is a guest's, and at least a tenth.
+    assert_eq!(
+        owner(|o| o.others_cpu = Some(0.6)),
+        (0.3, vec!["others_cpu"])
+    );
+    assert_eq!(
+        owner(|o| o.others_cpu = Some(1.0)),
+        (0.1, vec!["others_cpu"])
+    );
+    assert_eq!(
+        owner(|o| o.others_gpu = Some(1.0)),
+        (0.1, vec!["others_gpu"])
+    );
+    let full = (0.1, vec!["memory_available"]);
+    assert_eq!(owner(|o| o.memory_available = Some(0.02)), full);
+    let waits = (0.1, vec!["memory_pressure"]);
+    assert_eq!(owner(|o| o.memory_pressure = Some(0.5)), waits);
+    let full_screen = |o: &mut Observation| {
+        let presence = o.presence.as_mut().expect("somebody is there");
+        presence.full_screen = true;
+    };
+    assert_eq!(owner(full_screen), (0.6, vec![]));
+}
+
+#[test]
+fn what_the_machine_or_a_hand_stops_is_stopped_for_its_owner_too() {
+    let check = |change: fn(&mut Desk), name: &str| {
+        let mut policy = Policy::desktop();
+        policy.exclusive = vec!["Game".into()];
+        let mut desk = Desk::new(policy);
+        desk.run(5);
+        change(&mut desk);
+        let decision = desk.run(20);
+        assert_eq!(names(&decision.owner), [name]);
+        assert_eq!(decision.owner, decision.verdict);
+    };
+    check(|desk| desk.manual = Manual::Paused, "paused");
+    let plays = |desk: &mut Desk| desk.observation.applications = vec!["game".into()];
+    check(plays, "exclusive");
+    let on_battery = |desk: &mut Desk| {
+        desk.observation.battery = Some(Battery {
+            discharging: true,
+            charge: 0.9,
+        });
+    };
+    check(on_battery, "battery");
+    check(
+        |desk| desk.observation.temperature_c = Some(99.0),
+        "temperature",
+    );
+    // Heat that limits limits both.
+    check(
+        |desk| desk.observation.temperature_c = Some(88.0),
+        "temperature",
+    );
+}
+
+#[test]
+fn a_policy_without_a_share_for_the_owner_gives_a_tenth_and_one_with_none_is_refused() {
+    let json = serde_json::to_value(Policy::desktop()).expect("serialises");
+    let mut older = json.clone();
+    older
+        .as_object_mut()
+        .expect("a map")
+        .remove("owner_share_min");
+    let read: Policy = serde_json::from_value(older).expect("it was a policy");
+    assert_eq!(read, Policy::desktop());
+    let mut policy = Policy::desktop();
+    policy.owner_share_min = 0.0;
+    let refused = policy.validate().expect_err("nothing is a stop");
+    assert_eq!(
+        refused.to_string(),
+        "owner_share_min is 0, and must be from 0.01 to 1"
+    );
+}
+
+#[test]
 fn away_after_some_time_without_input_and_back_at_once() {
     let mut desk = Desk::new(Policy::desktop());
     let idle = |desk: &mut Desk, idle_s| {

@@ -11,6 +11,7 @@ use super::Core;
 use super::blocks::Left;
 use super::layout::Stages;
 use super::prefix::{Before, EntryId, Key, Slot, Taken};
+use super::queue::Waiting;
 use super::sequence::{Beginning, Held, Hit, Kept};
 use super::steps::release;
 use crate::limits::PREFIX_ENTRIES_MAX;
@@ -363,9 +364,8 @@ impl Core {
 
     /// Whether a request waits for room that somebody's cache could give back.
     pub(crate) fn wants_caches(&self) -> bool {
-        let has_looked =
-            self.may_begin() && !self.is_held_back() && self.running.len() < self.running_max();
-        let lacks_room = self.queue.front().is_some_and(|first| !first.is_ready());
-        has_looked && lacks_room && self.layout.room.has_caches()
+        let lacks_room = |first: &Waiting| self.has_place(first) && !first.is_ready();
+        let lacks_room = self.queue.front().is_some_and(lacks_room);
+        self.may_begin() && lacks_room && self.layout.room.has_caches()
     }
 }

@@ -63,7 +63,8 @@ impl Core {
         self.take_ready();
         self.evict_all();
         let lease = |s: &super::Sequence| Ok((s.id, room.lease_or_refuse(s.rows_at_most())?));
-        let leased: Result<_, Refusal> = self.running.iter().map(lease).collect();
+        let holding = self.running.iter().filter(|s| !s.is_parked);
+        let leased: Result<_, Refusal> = holding.map(lease).collect();
         leased.map(MoveLeases)
     }
 
@@ -107,8 +108,8 @@ impl Core {
             }
         }
         self.settle(layout);
-        let running = self.running.iter();
-        let ids: Vec<u64> = running.map(|sequence| sequence.id).collect();
+        let holding = self.running.iter().filter(|s| !s.is_parked);
+        let ids: Vec<u64> = holding.map(|sequence| sequence.id).collect();
         for id in ids {
             let rows = self.sequence(id).rows_at_most();
             match self.layout.room.lease_or_refuse(rows) {
@@ -123,7 +124,7 @@ impl Core {
         assert!(self.steps.is_empty(), "a step is in flight");
         self.settle(layout);
         let MoveLeases(mut leases) = leases;
-        for sequence in &mut self.running {
+        for sequence in self.running.iter_mut().filter(|s| !s.is_parked) {
             let moved = leases.remove(&sequence.id);
             sequence.leases = moved.expect("all that runs was leased for the move");
         }

@@ -23,16 +23,16 @@ use std::sync::Arc;
 
 use gogrid_lease::Permit;
 use gogrid_pipeline::{BlockId, OutputBuf, Rows, Step};
-use gogrid_units::Moment;
+use gogrid_units::{Each, Moment, Whose};
 
 use crate::constraint::Allowed;
 use crate::error::GenerateError;
 use crate::generation::{Figures, Finish, TokenLogProb};
-use crate::pause::{Stop, StoppedTime};
+use crate::pause::{Stop, StoppedTime, Stops};
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 use blocks::BlockNumbers;
 use layout::Stages;
-use moment::Instance;
+use moment::StoppedUntil;
 use prefix::PrefixCache;
 use queue::Waiting;
 use sequence::Sequence;
@@ -71,10 +71,10 @@ pub(crate) enum Input {
     Ask(u64),
     /// The caller does not wait for it any more.
     TakeBack(u64),
-    /// Other limits hold, and work goes on or stops: then no start and no step begins.
+    /// Other limits hold, and work goes on or stops: of whom it stops no start and no step begins.
     Limits {
         limits: ResourceConfig,
-        stop: Option<Stop>,
+        stops: Stops,
     },
     /// What the matcher of a request says of the token that it is to choose next, asked for by
     /// [`Action::Match`].
@@ -110,6 +110,7 @@ pub(crate) enum Action {
         id: u64,
         step: Arc<Step>,
         rows: Rows,
+        whose: Whose,
     },
     /// Tell the stages to forget blocks of a group. Those never written are among them.
     Release { group: usize, blocks: Vec<BlockId> },
@@ -140,12 +141,15 @@ pub(crate) enum Action {
     Reuse(OutputBuf),
 }
 
-/// What keeps everything from beginning beside the limits, at once.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// What keeps work of a class from beginning beside the limits, at once.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) enum Hold {
+    #[default]
     Nothing,
     /// A stop by hand.
     ByHand,
+    /// Requests of the owner run, in this engine or another.
+    OwnerFirst,
     /// Something else, of which an order is on its way.
     Other,
 }
@@ -168,10 +172,10 @@ pub(crate) struct Core {
     layout: Layout,
     stages: Stages,
     batch_max: usize,
-    /// Why the limits let no step and no start begin.
-    ordered_stop: Option<Stop>,
-    hold: Hold,
-    stopped: StoppedTime,
+    /// Of whom the limits let no step and no start begin, and why.
+    ordered: Stops,
+    hold: Each<Hold>,
+    stopped: Each<StoppedTime>,
     held_still: bool,
     ticked: Moment,
     starts: Starts,
@@ -200,9 +204,9 @@ impl Core {
             layout,
             stages: Stages::Standing,
             batch_max: limits.max_batch_size,
-            ordered_stop: None,
-            hold: Hold::Nothing,
-            stopped: StoppedTime::default(),
+            ordered: Stops::default(),
+            hold: Each::default(),
+            stopped: Each::default(),
             held_still: false,
             ticked: Moment::default(),
             starts: Starts::new(limits),
@@ -224,7 +228,8 @@ impl Core {
     ) -> Vec<Action> {
         if now < self.ticked {
             self.starts.went_back(now);
-            self.stopped.went_back(now);
+            self.stopped.owner.went_back(now);
+            self.stopped.guest.went_back(now);
             self.queue.iter_mut().for_each(|w| w.went_back(now));
             self.running
                 .iter_mut()
@@ -234,15 +239,18 @@ impl Core {
         for input in inputs {
             self.take(input, now);
         }
-        let is_stopped = self.ordered_stop.is_some() || self.is_held_back();
-        self.stopped.set(is_stopped, now);
+        let is_stopped = Each::of(|whose| self.is_stopped(whose));
+        for (whose, time) in self.stopped.iter_mut() {
+            time.set(*is_stopped.its(whose), now);
+        }
         self.end_late(now);
         self.order_queue(now);
         if self.layout.room.is_over() {
             // What sequences refer to is leased by them, and frees nothing.
             self.evict_leased();
         }
-        if self.may_begin() && !self.is_held_back() {
+        if self.may_begin() {
+            self.unpark();
             while self.start_next(now) || self.grant_next(now) {}
             while self.steps.len() < self.layout.depth && self.begin_step() {}
         }
@@ -250,42 +258,64 @@ impl Core {
         std::mem::take(&mut self.actions)
     }
 
-    /// Whether steps and starts begin, but for the gate.
+    /// Whether steps and starts begin, of those that are not stopped.
     fn may_begin(&self) -> bool {
-        let stands = match self.stages {
+        match self.stages {
             Stages::Standing => !self.held_still,
             Stages::Lost => false,
             // There is nothing left to run, and callers that wait for a start get it.
             Stages::Failed(_) => true,
-        };
-        self.ordered_stop.is_none() && stands
+        }
+    }
+
+    /// Whether no step and no start of this class begins.
+    fn is_stopped(&self, whose: Whose) -> bool {
+        self.ordered.each.its(whose).is_some()
+            || *self.hold.its(whose) != Hold::Nothing
+            || whose == Whose::Guest && self.is_owners()
+    }
+
+    /// Whether guests wait for requests of the owner that run here.
+    fn is_owners(&self) -> bool {
+        self.ordered.owner_first && self.owners_running() > 0
+    }
+
+    /// Sequences of the owner that advance.
+    pub(crate) fn owners_running(&self) -> usize {
+        let owners = self.running.iter().filter(|s| s.whose() == Whose::Owner);
+        owners.count()
     }
 
     /// When to tick again if nothing happens before.
     pub(crate) fn wake(&self) -> Option<Moment> {
         let deadline = self.next_deadline();
-        if !self.may_begin() || self.is_held_back() {
+        if !self.may_begin() {
             return deadline;
         }
         let head = self.head();
         let opens = head.and_then(|turn| self.starts.opens(turn));
         let ask_opens = self.starts.ask_opens(head);
+        // Callers that ask for a start are guests.
+        let ask_opens = ask_opens.filter(|_| !self.is_stopped(Whose::Guest));
         [deadline, opens, ask_opens].into_iter().flatten().min()
     }
 
-    /// Begins nothing while something holds, for as long as no order says the same.
-    pub(crate) fn hold_back(&mut self, hold: Hold) {
+    /// Begins nothing of a class while something holds, for as long as no order says the same.
+    pub(crate) fn hold_back(&mut self, hold: Each<Hold>) {
         self.hold = hold;
     }
 
-    fn is_held_back(&self) -> bool {
-        self.hold != Hold::Nothing
-    }
-
-    /// Why nothing may be taken of the machine, as far as it is known.
-    pub(crate) fn stop(&self) -> Option<Stop> {
-        let by_hand = (self.hold == Hold::ByHand).then(Stop::by_hand);
-        self.ordered_stop.clone().or(by_hand)
+    /// Why requests of this class may take nothing of the machine, as far as it is known.
+    pub(crate) fn stop(&self, whose: Whose) -> Option<Stop> {
+        let ordered = self.ordered.each.its(whose).clone();
+        ordered.or_else(|| match self.hold.its(whose) {
+            Hold::ByHand => Some(Stop::by_hand()),
+            Hold::OwnerFirst => Some(Stop::owner_first()),
+            Hold::Nothing | Hold::Other => {
+                let waits = whose == Whose::Guest && self.is_owners();
+                waits.then(Stop::owner_first)
+            }
+        })
     }
 
     pub(crate) fn stats(&self) -> ResourceStats {
@@ -309,10 +339,10 @@ impl Core {
             Input::CancelAll => self.cancel(|_| true),
             Input::Ask(id) => self.starts.ask(id, now),
             Input::TakeBack(id) => self.starts.take_back(id),
-            Input::Limits { limits, stop } => {
+            Input::Limits { limits, stops } => {
                 self.batch_max = limits.max_batch_size;
                 self.starts.set_limits(&limits);
-                self.ordered_stop = stop;
+                self.ordered = stops;
                 self.shed();
             }
             Input::Allowed(id, allowed) => self.allow(id, allowed, now),
@@ -326,17 +356,20 @@ impl Core {
     /// The matcher of a request has answered. One that has ended meanwhile does not need it.
     fn allow(&mut self, id: u64, allowed: Result<Allowed, String>, now: Moment) {
         let ends = Arc::clone(&self.shape.ends);
-        let at = self.instance(now, &ends);
+        let stopped = self.stopped_until(now);
         let Some(sequence) = self.running.iter_mut().find(|s| s.id == id) else {
             return;
         };
+        let at = stopped.instance(sequence.whose(), &ends);
         let gained = sequence.allow(allowed, at);
         self.gain(id, gained);
     }
 
-    fn instance<'a>(&self, now: Moment, ends: &'a [u32]) -> Instance<'a> {
-        let stopped = self.stopped.total(now);
-        Instance { now, stopped, ends }
+    fn stopped_until(&self, now: Moment) -> StoppedUntil {
+        StoppedUntil {
+            now,
+            times: Each::of(|whose| self.stopped.its(whose).total(now)),
+        }
     }
 
     fn running_max(&self) -> usize {

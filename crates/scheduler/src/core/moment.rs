@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gogrid_units::Moment;
+use gogrid_units::{Each, Moment, Whose};
 
 use crate::request::Priority;
 
@@ -16,9 +16,28 @@ pub(crate) struct Instance<'a> {
     pub(crate) ends: &'a [u32],
 }
 
+/// A moment, and how long work of each class was stopped so far.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct StoppedUntil {
+    pub(crate) now: Moment,
+    pub(crate) times: Each<Duration>,
+}
+
+impl StoppedUntil {
+    /// What it is to a request of this class.
+    pub(crate) fn instance(self, whose: Whose, ends: &[u32]) -> Instance<'_> {
+        Instance {
+            now: self.now,
+            stopped: *self.times.its(whose),
+            ends,
+        }
+    }
+}
+
 /// How much of a hurry a request is in.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Urgency {
+    pub(crate) whose: Whose,
     pub(crate) priority: Priority,
     pub(crate) deadline: Option<Deadline>,
 }

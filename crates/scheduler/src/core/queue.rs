@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use gogrid_lease::Permit;
-use gogrid_units::Moment;
+use gogrid_units::{Moment, Whose};
 
 use super::moment::Urgency;
 use super::sequence::{Beginning, Held, Sequence};
@@ -35,8 +35,11 @@ pub(super) struct Ready {
 impl Waiting {
     fn turn(&self) -> Option<Turn> {
         let Ready { since, .. } = *self.ready.as_ref()?;
-        let counted = self.credit.is_some();
-        Some(Turn { since, counted })
+        Some(Turn {
+            since,
+            counted: self.credit.is_some(),
+            is_owners: self.urgency().whose == Whose::Owner,
+        })
     }
 
     pub(super) fn id(&self) -> u64 {
@@ -97,14 +100,31 @@ impl Core {
     /// The turn of the first of the queue, if nothing but its start is missing.
     pub(super) fn head(&self) -> Option<Turn> {
         let first = self.queue.front()?;
-        first
-            .turn()
-            .filter(|_| self.running.len() < self.running_max())
+        first.turn().filter(|_| self.has_place(first))
+    }
+
+    /// Whether there is a place among the running for one that waits, and its class is not stopped. Guests
+    /// that run take no place from the owner's requests.
+    pub(super) fn has_place(&self, waiting: &Waiting) -> bool {
+        let whose = waiting.urgency().whose;
+        let running = match whose {
+            Whose::Owner => self.owners_running(),
+            Whose::Guest => self.running.len(),
+        };
+        // Guests that were parked go on before others start.
+        let goes_before = |s: &Sequence| whose == Whose::Guest && s.is_parked;
+        running < self.running_max()
+            && !self.is_stopped(whose)
+            && !self.running.iter().any(goes_before)
     }
 
     /// Starts the first of the queue if all it needs is there; says whether it went.
     pub(super) fn start_next(&mut self, now: Moment) -> bool {
-        if self.running.len() >= self.running_max() {
+        if !self
+            .queue
+            .front()
+            .is_some_and(|first| self.has_place(first))
+        {
             return false;
         }
         if let Err(refusal) = self.make_ready(now) {
@@ -122,7 +142,8 @@ impl Core {
             beginning, ready, ..
         } = self.queue.pop_front().expect("it was looked at");
         let Ready { held, .. } = ready.expect("it had a turn");
-        let at = self.instance(now, &[]);
+        let whose = beginning.urgency.whose;
+        let at = self.stopped_until(now).instance(whose, &[]);
         let started = Sequence::begin(beginning, held, (at, self.steps_begun));
         self.tell_start(&started);
         self.running.push(started);
@@ -148,11 +169,51 @@ impl Core {
             self.chain_of(&first.beginning),
         );
         self.layout.room.refuse_what_never_fits(rows)?;
-        let held = self.admit(rows, &chain);
+        let whose = first.beginning.urgency.whose;
+        let mut held = self.admit(rows, &chain);
+        while held.is_none() && whose == Whose::Owner && self.park_one() {
+            held = self.admit(rows, &chain);
+        }
         let ready = held.map(|held| Ready { held, since: now });
         let first = self.queue.front_mut();
         first.expect("it was looked at").ready = ready;
         Ok(())
+    }
+
+    /// Takes the leases of a guest's sequence for a request of the owner: of the one that started last. It goes
+    /// on from where it was once there is room again. Says whether there was one.
+    fn park_one(&mut self) -> bool {
+        let is_free = |s: &&mut Sequence| s.whose() == Whose::Guest && !s.in_flight && !s.is_parked;
+        let Some(sequence) = self.running.iter_mut().rev().find(is_free) else {
+            return false;
+        };
+        sequence.is_parked = true;
+        let blocks = sequence.begin_again();
+        self.let_go(blocks);
+        true
+    }
+
+    /// Leases those again that were parked, in the order they started, as far as there is room and nothing of
+    /// the owner's waits for it.
+    pub(super) fn unpark(&mut self) {
+        let is_owners = |first: &Waiting| first.urgency().whose == Whose::Owner;
+        if self.is_stopped(Whose::Guest) || self.queue.front().is_some_and(is_owners) {
+            return;
+        }
+        let parked = self.running.iter().filter(|s| s.is_parked);
+        for id in parked.map(|s| s.id).collect::<Vec<_>>() {
+            let rows = self.sequence(id).rows_at_most();
+            // A cap may have fallen meanwhile.
+            if let Err(refusal) = self.layout.room.refuse_what_never_fits(rows) {
+                self.end(id, |_| Err(refusal.into()));
+                continue;
+            }
+            let Some(held) = self.admit(rows, &[]) else {
+                return;
+            };
+            let sequence = self.sequence(id);
+            (sequence.leases, sequence.is_parked) = (held.leases, false);
+        }
     }
 
     /// Takes back what requests that wait hold; they take it again when their turn comes again.
@@ -207,6 +268,10 @@ impl Core {
 
     /// Gives the next caller its start if it has come; says whether one got it.
     pub(super) fn grant_next(&mut self, now: Moment) -> bool {
+        // Callers that ask for one are guests.
+        if self.is_stopped(Whose::Guest) {
+            return false;
+        }
         let granted = self.starts.grant(now, self.head());
         self.actions.extend(granted.map(Action::Start));
         granted.is_some()

@@ -3,7 +3,7 @@ use std::time::Duration;
 
 use gogrid_lease::Lease;
 use gogrid_pipeline::{BLOCK_TOKENS, BlockId, Rows, SequenceRows, Want};
-use gogrid_units::Moment;
+use gogrid_units::{Moment, Whose};
 
 use super::Ending;
 use super::batch::Candidate;
@@ -74,6 +74,8 @@ pub(crate) struct Sequence {
     pub(crate) leases: Vec<Lease>,
     pub(crate) last_step: u64,
     pub(crate) in_flight: bool,
+    /// Whether its leases went to a request of the owner: it waits until it has others.
+    pub(super) is_parked: bool,
     /// Cancelled while in flight: ends with the step.
     pub(crate) cancelled: bool,
     times: Times,
@@ -225,6 +227,7 @@ impl Sequence {
             leases,
             last_step: step,
             in_flight: false,
+            is_parked: false,
             cancelled: false,
             times: Times {
                 asked,
@@ -267,11 +270,17 @@ impl Sequence {
             prefill_left = prefill_left.min(LOGIT_ROWS_IN_CHUNK_MAX);
         }
         let last_step = self.last_step;
-        (!self.in_flight && self.due.is_none()).then_some(Candidate {
+        let is_free = !self.in_flight && self.due.is_none() && !self.is_parked;
+        is_free.then_some(Candidate {
             place,
             prefill_left,
             last_step,
+            whose: self.whose(),
         })
+    }
+
+    pub(super) fn whose(&self) -> Whose {
+        self.urgency.whose
     }
 
     /// Its next rows, which it appends to `into`, and the blocks of each group that it refers to no

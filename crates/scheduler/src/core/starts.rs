@@ -40,6 +40,8 @@ pub(crate) struct Turn {
     pub(crate) since: Moment,
     /// Whether it has a [`Credit`].
     pub(crate) counted: bool,
+    /// Whether it is the owner's, which waits for no caller that asks for a start to use later.
+    pub(crate) is_owners: bool,
 }
 
 impl Starts {
@@ -105,7 +107,8 @@ impl Starts {
     /// When the next caller's start comes; `None` while it is the turn of `head`.
     pub(crate) fn ask_opens(&self, head: Option<Turn>) -> Option<Moment> {
         let ticket = self.tickets.front()?;
-        let goes_first = |turn: Turn| !turn.counted && turn.since < ticket.asked;
+        let goes_first =
+            |turn: Turn| !turn.counted && (turn.is_owners || turn.since < ticket.asked);
         (!head.is_some_and(goes_first)).then(|| self.after(self.counted, ticket.asked))
     }
 
@@ -132,7 +135,7 @@ impl Starts {
         if turn.counted {
             return Some(begun);
         }
-        let goes_first = |ticket: &Ticket| ticket.asked <= turn.since;
+        let goes_first = |ticket: &Ticket| !turn.is_owners && ticket.asked <= turn.since;
         let behind = self.tickets.front().is_some_and(goes_first);
         (!behind).then(|| begun.max(self.after(self.counted, turn.since)))
     }
@@ -195,7 +198,22 @@ mod tests {
         Turn {
             since: Moment(since),
             counted: credit.is_some(),
+            is_owners: false,
         }
+    }
+
+    #[test]
+    fn a_request_of_the_owner_waits_for_no_caller_that_asked_before() {
+        let mut starts = starts(100, true);
+        starts.ask(1, Moment(0));
+        assert_eq!(starts.grant(Moment(0), None), Some(1));
+        starts.ask(2, Moment(10));
+        let owners = Turn {
+            is_owners: true,
+            ..turn(20, None)
+        };
+        assert_eq!(starts.ask_opens(Some(owners)), None);
+        assert_eq!(starts.opens(owners), Some(Moment(100 * MS)));
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use gogrid_pipeline::{BlockId, OutputBuf, RowFault, Rows, Step, Want};
-use gogrid_units::Moment;
+use gogrid_units::{Each, Moment, Whose};
 
 use super::batch;
 use super::layout::Stages;
@@ -24,19 +24,24 @@ impl Core {
     /// Begins one step if a sequence is free for it.
     pub(super) fn begin_step(&mut self) -> bool {
         self.turn_anew();
+        let stopped = Each::of(|whose| self.is_stopped(whose));
         let places = self.running.iter().enumerate();
-        let candidates: Vec<_> = places.filter_map(|(i, s)| s.candidate(i)).collect();
+        let free = places.filter(|(_, s)| !stopped.its(s.whose()));
+        let candidates: Vec<_> = free.filter_map(|(i, s)| s.candidate(i)).collect();
         let chosen = batch::choose(&candidates, self.batch_max);
         if chosen.is_empty() {
             return false;
         }
         self.steps_begun += 1;
         let (mut sequences, mut in_it, mut rows) = (Vec::new(), Vec::new(), Rows::default());
+        let mut whose = Whose::Owner;
         for (place, count) in chosen {
             let sequence = &mut self.running[place];
             sequence.in_flight = true;
             sequence.last_step = self.steps_begun;
             in_it.push(sequence.id);
+            // What stops one of them stops the step.
+            whose = whose.max(sequence.whose());
             let (its_rows, left) = sequence.rows(count, &mut self.numbers, &mut rows);
             sequences.push(its_rows);
             self.leave(left);
@@ -47,7 +52,12 @@ impl Core {
             sequences: in_it,
         };
         self.steps.insert(id, flight);
-        self.actions.push(Action::Run { id, step, rows });
+        self.actions.push(Action::Run {
+            id,
+            step,
+            rows,
+            whose,
+        });
         true
     }
 
@@ -91,7 +101,7 @@ impl Core {
     /// Gives each sequence its part of a step's output.
     fn share_out(&mut self, flight: &Flight, out: &OutputBuf, now: Moment) {
         let shape = self.shape.clone();
-        let at = self.instance(now, &shape.ends);
+        let stopped = self.stopped_until(now);
         let parts = parts(&flight.step, out, &shape);
         let sequences = flight.sequences.iter().zip(&flight.step.sequences);
         for ((&id, rows), part) in sequences.zip(parts) {
@@ -99,9 +109,11 @@ impl Core {
             if self.end_if_late(id, now) {
                 continue;
             }
+            let sequence = self.sequence(id);
+            let at = stopped.instance(sequence.whose(), &shape.ends);
             let gained = part
                 .map_err(GenerateError::BadOutput)
-                .and_then(|given| self.sequence(id).advance(rows, given, at));
+                .and_then(|given| sequence.advance(rows, given, at));
             if gained.is_ok() {
                 self.keep_blocks(id);
             }

@@ -3,9 +3,9 @@
 use std::cmp::Reverse;
 use std::time::Duration;
 
-use gogrid_units::Moment;
+use gogrid_units::{Moment, Whose};
 
-use super::moment::Deadline;
+use super::moment::{Deadline, Urgency};
 use super::queue::Waiting;
 use super::sequence::Sequence;
 use super::{Action, Core};
@@ -27,9 +27,13 @@ fn class(priority: Priority, waited: Duration) -> u64 {
 
 impl Waiting {
     /// By which those that wait stand in the queue.
-    fn order(&self, now: Moment) -> (Reverse<u64>, u64) {
-        let class = class(self.urgency().priority, now.since(self.since));
-        (Reverse(class), self.number)
+    fn order(&self, now: Moment) -> (Whose, Reverse<u64>, u64) {
+        let Urgency {
+            whose, priority, ..
+        } = self.urgency();
+        let class = class(priority, now.since(self.since));
+        // The owner's come before all others.
+        (whose, Reverse(class), self.number)
     }
 }
 
@@ -60,11 +64,12 @@ impl Core {
 
     /// Ends a sequence whose first token was to have come by `now`; says whether it did.
     pub(super) fn end_if_late(&mut self, id: u64, now: Moment) -> bool {
-        let deadline = self.sequence(id).deadline();
+        let sequence = self.sequence(id);
+        let (deadline, whose) = (sequence.deadline(), sequence.whose());
         let Some(missed) = deadline.filter(|deadline| deadline.at <= now) else {
             return false;
         };
-        let refusal = self.missed(missed, now);
+        let refusal = self.missed(missed, whose, now);
         self.end(id, |_| Err(refusal));
         true
     }
@@ -73,9 +78,14 @@ impl Core {
     pub(super) fn end_late(&mut self, now: Moment) {
         let is_late = |deadline: Option<Deadline>| deadline.filter(|deadline| deadline.at <= now);
         let waiting = self.queue.iter();
-        let late = waiting.filter_map(|w| Some((w.id(), is_late(w.urgency().deadline)?)));
-        for (id, deadline) in late.collect::<Vec<_>>() {
-            let refusal = self.missed(deadline, now);
+        let late = waiting.filter_map(|w| {
+            let Urgency {
+                whose, deadline, ..
+            } = w.urgency();
+            Some((w.id(), whose, is_late(deadline)?))
+        });
+        for (id, whose, deadline) in late.collect::<Vec<_>>() {
+            let refusal = self.missed(deadline, whose, now);
             self.end_queued(id, Err(refusal));
         }
         let free = self.running.iter().filter(|sequence| !sequence.in_flight);
@@ -93,8 +103,8 @@ impl Core {
         waiting.chain(running).map(|deadline| deadline.at).min()
     }
 
-    fn missed(&self, deadline: Deadline, now: Moment) -> GenerateError {
-        let stop = self.stop();
+    fn missed(&self, deadline: Deadline, whose: Whose, now: Moment) -> GenerateError {
+        let stop = self.stop(whose);
         let left = stop.as_ref().and_then(|stop| stop.left(now));
         let others = self
             .starts

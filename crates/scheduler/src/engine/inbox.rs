@@ -16,7 +16,7 @@ use super::relocation::{HoldStill, Relocated};
 use crate::caller::{self, Answerer, NoAnswer, WakerPanicked};
 use crate::core::Beginning;
 use crate::machine::ThreadFailure;
-use crate::pause::Stop;
+use crate::pause::Stops;
 use crate::places::{Place, Places};
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 use crate::status::ModelStatus;
@@ -51,8 +51,8 @@ pub(crate) enum Message {
 /// What the observer says holds from here on.
 pub(crate) struct Order {
     pub(crate) limits: ResourceConfig,
-    /// Why work is stopped, where it is.
-    pub(crate) stop: Option<Stop>,
+    /// Who is stopped, and why.
+    pub(crate) stops: Stops,
     /// Whether the engine's thread is to be replaced by a fresh one.
     pub(crate) renews: bool,
     /// Dropped when it holds.

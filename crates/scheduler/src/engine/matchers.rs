@@ -2,12 +2,12 @@
 //! them with the token that was chosen, and comes back with what it says.
 
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use gogrid_lease::{Permit, Permits};
-use gogrid_units::{Go, Pace, Work, contain};
+use gogrid_units::{Go, Pace, Whose, contain};
 
 use super::inbox::EngineInbox;
 use crate::constraint::{Allowed, Constraint, Matcher};
@@ -17,7 +17,8 @@ use crate::log;
 use crate::machine::{Crew, DutyPace, ThreadPlace};
 use crate::opening::Opener;
 
-/// While all work is stopped, a thread that has a token to take in looks so often whether it may.
+/// While work of a class is stopped whose matchers have a token to take in, a thread looks so often whether
+/// they may.
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Tokens after which a fresh thread takes over: it has the priorities that are asked for by then.
@@ -40,12 +41,17 @@ struct Shared {
     threads: AtomicUsize,
     /// A lock, held by the one thread that waits for work.
     jobs: Mutex<Receiver<Job>>,
+    /// Those whose class is stopped: they keep no thread from matchers of the other. A lock, held to look.
+    parked: Mutex<Vec<Next>>,
+    /// Whether the thread that waits for work has been told of one of these.
+    is_told: AtomicBool,
     /// Whether the pipeline is being dropped.
     is_closing: AtomicBool,
 }
 
 /// A request's matcher as the engine has it. Dropping it drops the matcher, on a thread of its own.
 pub(crate) struct Seat {
+    whose: Whose,
     /// `None` while it is on a thread, and for good when it has panicked.
     held: Option<Held>,
     /// Whether anybody waits for what it says.
@@ -69,12 +75,15 @@ enum Text {
 enum Job {
     Next(Next),
     Drop(Held),
+    /// There is one that is parked.
+    Look,
     /// The thread that takes it ends.
     Close,
 }
 
 struct Next {
     id: u64,
+    whose: Whose,
     held: Held,
     token: Option<u32>,
     is_wanted: Arc<AtomicBool>,
@@ -91,7 +100,7 @@ impl Matchers {
     /// For the requests of this engine.
     pub(crate) fn new(opener: &Opener, engine: EngineInbox, place: Option<ThreadPlace>) -> Self {
         let hardware = &opener.hardware;
-        let (jobs, heard) = sync_channel(MATCHERS_MAX + MATCHER_THREADS_MAX);
+        let (jobs, heard) = sync_channel(MATCHERS_MAX + MATCHER_THREADS_MAX + 1);
         let crew = Crew::new("matcher", hardware.threads.clone(), place);
         let shared = Shared {
             paces: hardware.thread_paces.clone(),
@@ -99,6 +108,8 @@ impl Matchers {
             crew: crew.on_cores(hardware.pinned()),
             threads: AtomicUsize::new(0),
             jobs: Mutex::new(heard),
+            parked: Mutex::default(),
+            is_told: AtomicBool::new(false),
             is_closing: AtomicBool::new(false),
         };
         Self {
@@ -108,8 +119,12 @@ impl Matchers {
         }
     }
 
-    /// A matcher of this constraint, for one request; `None` where there are as many as may be.
-    pub(crate) fn seat(&self, constraint: Constraint) -> Result<Option<Seat>, Refusal> {
+    /// A matcher of this constraint, for one request of this class; `None` where there are as many as may be.
+    pub(crate) fn seat(
+        &self,
+        constraint: Constraint,
+        whose: Whose,
+    ) -> Result<Option<Seat>, Refusal> {
         let Some(place) = self.places.take() else {
             return Ok(None);
         };
@@ -120,6 +135,7 @@ impl Matchers {
             place,
         };
         Ok(Some(Seat {
+            whose,
             held: Some(held),
             is_wanted: Arc::new(AtomicBool::new(true)),
         }))
@@ -152,6 +168,8 @@ impl Matchers {
         self.shared.crew.join();
         let jobs = self.shared.lock();
         jobs.try_iter().for_each(drop_contained);
+        let parked = std::mem::take(&mut *self.shared.parked());
+        parked.into_iter().for_each(drop_contained);
     }
 
     /// Nothing waits for what they say any more.
@@ -174,6 +192,7 @@ impl Shared {
             for _ in 0..JOBS_OF_A_THREAD {
                 match self.next() {
                     Job::Close => return,
+                    Job::Look => continue,
                     Job::Drop(held) => drop_contained(held),
                     Job::Next(next) => self.run(next),
                 }
@@ -188,26 +207,69 @@ impl Shared {
     }
 
     fn next(&self) -> Job {
-        let job = self.lock().recv();
-        // Senders are gone only with the pipeline, which has closed it before.
-        job.unwrap_or(Job::Close)
+        let jobs = self.lock();
+        loop {
+            let mut parked = self.parked();
+            if let Some(place) = parked.iter().position(|next| self.may_try(next)) {
+                return Job::Next(parked.remove(place));
+            }
+            let is_none_parked = parked.is_empty();
+            drop(parked);
+            let job = match is_none_parked {
+                // Senders are gone only with the pipeline, which has closed it before.
+                true => jobs.recv().unwrap_or(Job::Close),
+                false => match jobs.recv_timeout(LOOK_EVERY) {
+                    Ok(job) => job,
+                    Err(RecvTimeoutError::Timeout) => continue,
+                    Err(RecvTimeoutError::Disconnected) => Job::Close,
+                },
+            };
+            match job {
+                Job::Look => self.is_told.store(false, Ordering::SeqCst),
+                job => return job,
+            }
+        }
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Receiver<Job>> {
+    fn lock(&self) -> MutexGuard<'_, Receiver<Job>> {
         // Nothing panics that holds it.
         self.jobs.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn run(&self, next: Next) {
-        let Next {
-            id,
-            held,
-            token,
-            is_wanted,
-        } = next;
-        if !self.may_go(&is_wanted) {
-            return drop_contained(held);
+    fn parked(&self) -> MutexGuard<'_, Vec<Next>> {
+        // Every write leaves it sound.
+        self.parked.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Puts one aside until its class goes on.
+    fn park(&self, next: Next) {
+        let jobs = next.held.jobs.clone();
+        self.parked().push(next);
+        if !self.is_told.swap(true, Ordering::SeqCst) {
+            // There is room for one of these beside all matchers.
+            let _ = jobs.try_send(Job::Look);
         }
+    }
+
+    /// Whether one that is parked goes on, or is not wanted any more.
+    fn may_try(&self, next: &Next) -> bool {
+        let is_shut = |pace: &Arc<DutyPace>| pace.is_shut(next.whose);
+        !self.is_wanted(next) || !self.paces.first().is_some_and(is_shut)
+    }
+
+    fn is_wanted(&self, next: &Next) -> bool {
+        next.is_wanted.load(Ordering::Acquire) && !self.is_closing.load(Ordering::Acquire)
+    }
+
+    fn run(&self, next: Next) {
+        match self.may_go(&next) {
+            Some(Go::Abandon) => return self.park(next),
+            None => return drop_contained(next),
+            Some(Go::Go | Go::Rest(_)) => {}
+        }
+        let Next {
+            id, held, token, ..
+        } = next;
         let Held { text, jobs, place } = held;
         let said = contain(move || {
             let mut matcher = match text {
@@ -230,19 +292,19 @@ impl Shared {
             .unwrap_or_else(drop_contained);
     }
 
-    /// Rests as the limits ask and waits while all work is stopped; says whether anybody wants the rest.
-    fn may_go(&self, is_wanted: &AtomicBool) -> bool {
+    /// Rests as the limits ask; says whether to go on or that work of its class is stopped, or `None` where
+    /// nobody wants the rest.
+    fn may_go(&self, next: &Next) -> Option<Go> {
         let Some(pace) = self.paces.first() else {
-            return true;
+            return Some(Go::Go);
         };
-        while is_wanted.load(Ordering::Acquire) && !self.is_closing.load(Ordering::Acquire) {
-            match pace.point(Work::default()) {
-                Go::Go => return true,
+        while self.is_wanted(next) {
+            match pace.point_of(next.whose) {
                 Go::Rest(until) => pace.rest(until),
-                Go::Abandon => pace.rest_for(LOOK_EVERY),
+                go => return Some(go),
             }
         }
-        false
+        None
     }
 }
 
@@ -256,6 +318,7 @@ impl Seat {
         let is_wanted = Arc::clone(&self.is_wanted);
         let next = Next {
             id,
+            whose: self.whose,
             held,
             token,
             is_wanted,

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use gogrid_pipeline::{
     BlockId, CostKey, Finished, Job, PlacedSpan, Runner, StageError, StageFailure, Step,
 };
-use gogrid_units::{LoopEnd, Moment, OutOfMemory, Renewal, Spawn, ThreadLoop};
+use gogrid_units::{Each, LoopEnd, Moment, OutOfMemory, Renewal, Spawn, ThreadLoop, Whose};
 
 use super::ears::Ears;
 use super::inbox::{Ask, EngineInbox, Message, Order, View};
@@ -25,7 +25,7 @@ use crate::caller::Answerer;
 use crate::core::{Action, Core, Ended, Input, MoveLeases, Shape};
 use crate::error::GenerateError;
 use crate::log;
-use crate::machine::{DutyPace, Hardware, ThreadPlace};
+use crate::machine::{DutyPace, Hardware, OwnerRuns, ThreadPlace};
 use crate::resource_manager::ResourceConfig;
 
 /// What an engine is made of.
@@ -54,7 +54,9 @@ pub(super) struct State {
     inbox: EngineInbox,
     ears: Ears,
     place: Option<ThreadPlace>,
-    listeners: BTreeMap<u64, Listener>,
+    /// Who listens to each request, and whose it is.
+    listeners: BTreeMap<u64, (Whose, Listener)>,
+    owner_runs: OwnerRuns,
     /// The matchers of requests with constraints.
     seats: BTreeMap<u64, Seat>,
     /// Callers that wait for a start, by the number the core knows them by.
@@ -126,7 +128,7 @@ impl ThreadLoop for State {
             _ => None,
         });
         let listening = std::mem::take(&mut self.listeners).into_values();
-        for listener in listening.chain(unheard) {
+        for listener in listening.map(|(_, its)| its).chain(unheard) {
             listener.end(Err(GenerateError::ThreadFailed(failure.clone())));
         }
         log::error(&failure);
@@ -152,6 +154,7 @@ impl State {
             core,
             runner: Some(runner),
             paces: hardware.thread_paces.clone(),
+            owner_runs: OwnerRuns::none(&hardware.gate),
             hardware,
             relocator,
             inbox,
@@ -193,6 +196,10 @@ impl State {
         self.tell_states(now);
         // Others that are rung look at what is published.
         self.publish();
+        if self.owner_runs.set(self.core.owners_running()) {
+            // Guests of every model go on.
+            self.hardware.engines.ring();
+        }
         self.tell_of_room(ends_one, gives_back);
         for look in std::mem::take(&mut self.looks) {
             look.answer(self.view());
@@ -224,7 +231,7 @@ impl State {
         let gone = self
             .listeners
             .iter()
-            .filter(|(_, listener)| listener.is_gone());
+            .filter(|(_, (_, listener))| listener.is_gone());
         inputs.extend(gone.map(|(&id, _)| Input::Cancel(id)));
         let gone = self.asks.extract_if(.., |_, ask| ask.answer.is_unwanted());
         inputs.extend(gone.map(|(id, _)| Input::TakeBack(id)));
@@ -255,9 +262,9 @@ impl State {
 
     /// Tells every caller that listens how its request stands.
     fn tell_states(&mut self, now: Moment) {
-        let stop = self.core.stop();
-        for listener in self.listeners.values_mut() {
-            listener.tell_state(stop.as_ref(), now);
+        let stops = Each::of(|whose| self.core.stop(whose));
+        for (whose, listener) in self.listeners.values_mut() {
+            listener.tell_state(stops.its(*whose).as_ref(), now);
         }
     }
 
@@ -340,7 +347,8 @@ impl State {
                 listener,
                 seat,
             } => {
-                self.listeners.insert(beginning.id, listener);
+                let whose = beginning.urgency.whose;
+                self.listeners.insert(beginning.id, (whose, listener));
                 let seat = seat.map(|seat| (beginning.id, seat));
                 self.seats.extend(seat);
                 inputs.push(Input::Submit(*beginning, place));
@@ -382,7 +390,7 @@ impl State {
     fn obey(&mut self, order: Order) -> Input {
         let Order {
             limits,
-            stop,
+            stops,
             renews,
             done,
         } = order;
@@ -390,7 +398,7 @@ impl State {
             self.renewal = Some(Arc::clone(&done));
         }
         self.done.push(done);
-        Input::Limits { limits, stop }
+        Input::Limits { limits, stops }
     }
 
     fn view(&self) -> View {
@@ -405,9 +413,19 @@ impl State {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Run { id, step, rows } => {
+            Action::Run {
+                id,
+                step,
+                rows,
+                whose,
+            } => {
                 self.in_flight.insert(id, Arc::clone(&step));
-                self.outbox.push_back(Outgoing::Job(Job { id, step, rows }));
+                self.outbox.push_back(Outgoing::Job(Job {
+                    id,
+                    step,
+                    rows,
+                    whose,
+                }));
             }
             Action::Release { group, blocks } => {
                 let blocks = blocks.into();
@@ -422,7 +440,7 @@ impl State {
             | Action::Started { id, .. }
             | Action::Prompt { id, .. }
             | Action::Delta { id, .. } => {
-                if let Some(listener) = self.listeners.get_mut(&id) {
+                if let Some((_, listener)) = self.listeners.get_mut(&id) {
                     listener.hear(action);
                 }
             }
@@ -433,7 +451,7 @@ impl State {
             }
             Action::End { id, end } => {
                 drop(self.seats.remove(&id));
-                if let Some(listener) = self.listeners.remove(&id) {
+                if let Some((_, listener)) = self.listeners.remove(&id) {
                     listener.end(end);
                 }
             }

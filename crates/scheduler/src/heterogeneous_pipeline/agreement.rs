@@ -123,7 +123,8 @@ fn score_gives_the_log_probabilities_that_generate_chooses_by() {
     let whole = [(0, Span::whole_model(model.decoder().layers.len()))];
     let (pipeline, heard) = pipeline(&model, &whole);
     let (prompt, forced) = (prompt(), vec![7, 90, 14, 3, 55, 8, 21]);
-    let scores = block_on(pipeline.score([&prompt[..], &forced].concat())).expect("it goes well");
+    let scores = block_on(pipeline.score([&prompt[..], &forced].concat(), Whose::Guest))
+        .expect("it goes well");
     heard.lock().expect("no panic").clear();
     let continuation = Continuation::Forced(forced.clone());
     let generation = block_on(pipeline.generate(GenerateRequest {
@@ -178,7 +179,10 @@ fn stages_company_and_batch_change_no_token() {
                 );
             }
             let tokens = collect(first).await.expect("it goes well").0;
-            let scores = pipeline.score(prompt()).await.expect("it goes well");
+            let scores = pipeline
+                .score(prompt(), Whose::Guest)
+                .await
+                .expect("it goes well");
             (
                 tokens,
                 scores.into_iter().map(f32::to_bits).collect::<Vec<_>>(),

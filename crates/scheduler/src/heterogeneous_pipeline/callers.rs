@@ -168,7 +168,7 @@ fn a_waker_that_panics_where_an_answer_is_waited_for_ends_nothing_else() {
             Box::pin(async { drop(pipeline.resume().await) }),
             Box::pin(pipeline.throttle_if_needed()),
             Box::pin(pipeline.cancel_all()),
-            Box::pin(async { drop(pipeline.score(vec![1; 200]).await) }),
+            Box::pin(async { drop(pipeline.score(vec![1; 200], Whose::Guest).await) }),
             Box::pin(async { drop(pipeline.move_to(whole.clone()).await) }),
             Box::pin(async { _ = pipeline.get_resource_stats().await }),
         ];

@@ -320,7 +320,7 @@ impl Story {
         }
         self.set_limits(pipeline, 18).await;
         self.trap.chapter(8);
-        if let Err(error) = pipeline.score(vec![3; 50]).await {
+        if let Err(error) = pipeline.score(vec![3; 50], Whose::Guest).await {
             self.check_excused(&error.to_string());
         }
         pipeline.throttle_if_needed().await;
@@ -450,7 +450,11 @@ impl Story {
             self.what()
         );
         if self.trap.dies == Dies::Observer && struck {
-            assert!(self.machine.hardware.gate.is_shut(), "{}", self.what());
+            assert!(
+                self.machine.hardware.gate.is_shut(Whose::Owner),
+                "{}",
+                self.what()
+            );
             assert_eq!(self.machine.ruling().compute_share, 0.0, "{}", self.what());
             let refused = block_on(self.machine.set_limits(free().limits));
             assert!(refused.is_err(), "{}", self.what());

@@ -136,6 +136,70 @@ fn a_snooze_does_not_undo_a_finish() {
     });
 }
 
+/// Others have taken nearly all of the memory.
+fn full_memory() -> Observation {
+    Observation {
+        memory_available: Some(0.01),
+        ..Observation::default()
+    }
+}
+
+#[test]
+fn the_owners_request_runs_on_a_machine_that_is_needed_and_a_guests_waits() {
+    let options = Options {
+        policy: Policy::desktop(),
+        ..free()
+    };
+    let (pipeline, fake) = pipeline_that_sees(full_memory(), options, Faults::default());
+    let expected = super::tests::greedy(&fake, &[1, 2], 8);
+    block_on(async {
+        let mut guest = pipeline.generate(request(vec![1, 2], 8)).await.unwrap();
+        assert_eq!(pipeline.status().await.queued, 1);
+        let owners = GenerateRequest {
+            whose: Whose::Owner,
+            ..request(vec![1, 2], 8)
+        };
+        // All that it wants, though a guest came before.
+        let owners = pipeline.generate(owners).await.unwrap();
+        let (ids, _, figures) = collect(owners).await.expect("it ends");
+        assert_eq!((ids, figures.paused_s), (expected.clone(), 0.0));
+        let scored = pipeline.score(vec![1, 2, 3], Whose::Owner).await;
+        assert_eq!(scored.expect("it ends").len(), 2);
+        let queued = guest.next().await;
+        assert_eq!(queued, Some(Ok(Event::Queued { position: 0 })));
+        let paused = guest.next().await;
+        let is_it = |reason: &Reason| matches!(reason, Reason::MemoryAvailable { .. });
+        assert!(
+            matches!(&paused, Some(Ok(Event::Paused { reason, .. })) if is_it(reason)),
+            "{paused:?}"
+        );
+        let ruling = pipeline.ruling();
+        assert!(matches!(ruling.verdict, Verdict::Shut(_)), "{ruling:?}");
+        assert_eq!(ruling.owner_more(), Some(0.1));
+        let mut settings = pipeline.settings();
+        settings.policy = Policy::server();
+        pipeline.set_settings(settings).await.unwrap();
+        assert_eq!(collect(guest).await.expect("it ends").0, expected);
+    });
+}
+
+#[test]
+fn a_hand_stops_the_owners_request_too() {
+    let (pipeline, fake) = pipeline_that_sees(Observation::default(), free(), Faults::default());
+    block_on(async {
+        pipeline.pause().await.unwrap();
+        let owners = GenerateRequest {
+            whose: Whose::Owner,
+            ..request(vec![1, 2], 8)
+        };
+        let generation = pipeline.generate(owners).await.unwrap();
+        assert_eq!(pipeline.status().await.queued, 1);
+        pipeline.resume().await.unwrap();
+        let ids = collect(generation).await.expect("it ends").0;
+        assert_eq!(ids, super::tests::greedy(&fake, &[1, 2], 8));
+    });
+}
+
 #[test]
 fn a_policy_that_says_stop_is_obeyed_from_the_first_request_on_and_another_at_once() {
     let options = Options {

@@ -708,7 +708,7 @@ fn check_killed(killed: Killed, when: When) {
     let failures: Vec<_> = status.failures.iter().map(|f| &*f.thread).collect();
     assert_eq!(failures, [killed.name()], "{what}");
     if killed == Killed::Observer {
-        assert!(machine.hardware.gate.is_shut(), "{what}");
+        assert!(machine.hardware.gate.is_shut(Whose::Owner), "{what}");
         assert_eq!(status.ruling.compute_share, 0.0, "{what}");
         let refused = block_on(pipeline.set_limits(free().limits));
         let not_held = matches!(refused, Err(crate::ChangeError::NotHeld(_)));

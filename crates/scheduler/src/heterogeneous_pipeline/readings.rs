@@ -6,18 +6,24 @@ use crate::engine::{Listener, RingOnDrop};
 use crate::error::GenerateError;
 use crate::intake::Prepared;
 use gogrid_model::Pooling;
+use gogrid_units::Whose;
 
 impl HeterogeneousPipeline {
     /// The natural logarithm of the probability of each of `ids` but the first, given those before
     /// it. The same way through admission, steps, stages and kernels as a prompt of `generate`.
-    pub async fn score(&self, ids: Vec<u32>) -> Result<Vec<f32>, GenerateError> {
-        self.values(self.intake.score(ids)?).await
+    pub async fn score(&self, ids: Vec<u32>, whose: Whose) -> Result<Vec<f32>, GenerateError> {
+        self.values(self.intake.score(ids, whose)?).await
     }
 
     /// The vector of a text of these ids, `[width]`: the mean over its tokens or that of the last, after
     /// the model's final norm. It has no particular length. The same way as a prompt of `generate`.
-    pub async fn embed(&self, ids: Vec<u32>, pooling: Pooling) -> Result<Vec<f32>, GenerateError> {
-        self.values(self.intake.embed(ids, pooling)?).await
+    pub async fn embed(
+        &self,
+        ids: Vec<u32>,
+        pooling: Pooling,
+        whose: Whose,
+    ) -> Result<Vec<f32>, GenerateError> {
+        self.values(self.intake.embed(ids, pooling, whose)?).await
     }
 
     /// What a request gives that only reads.

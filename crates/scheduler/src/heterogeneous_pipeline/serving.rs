@@ -507,7 +507,7 @@ fn an_embedding_is_the_mean_of_the_rows_or_the_last_after_the_final_norm() {
     let (pipeline, _) = pipeline();
     let ids: Vec<u32> = (0..200).map(|id| id % 50).collect();
     let embed = |ids: &[u32], pooling| {
-        let vector = block_on(pipeline.embed(ids.to_vec(), pooling));
+        let vector = block_on(pipeline.embed(ids.to_vec(), pooling, Whose::Guest));
         vector.expect("it goes well")
     };
     let decoder = pipeline.model().decoder();
@@ -527,7 +527,8 @@ fn an_embedding_is_the_mean_of_the_rows_or_the_last_after_the_final_norm() {
     for (sum, mean) in sum.iter().zip(mean) {
         assert!((sum / 200.0 - mean).abs() < 1e-3, "{sum} {mean}");
     }
-    let none = block_on(pipeline.embed(Vec::new(), Pooling::Mean)).expect_err("there is nothing");
+    let none = block_on(pipeline.embed(Vec::new(), Pooling::Mean, Whose::Guest))
+        .expect_err("there is nothing");
     assert_eq!(none.to_string(), "ids: no tokens");
 }
 

@@ -156,7 +156,7 @@ fn many_at_once_get_what_each_would_get_alone() {
 fn score_gives_what_the_model_says_of_each_token() {
     let (pipeline, fake) = pipeline(free(), Faults::default());
     let ids: Vec<u32> = (0..150).map(|i| i * 7 % 60).collect();
-    let scores = block_on(pipeline.score(ids.clone())).expect("it goes well");
+    let scores = block_on(pipeline.score(ids.clone(), Whose::Guest)).expect("it goes well");
     assert_eq!(scores.len(), ids.len() - 1);
     for at in [1, 32, 149] {
         let expected = gogrid_testkit::log_softmax(&fake.logits(&ids[..at]))[ids[at] as usize];

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gogrid_lease::{Kind, Lease, Ledger};
 use gogrid_model::{EncodeLimit, Model};
-use gogrid_units::{Bytes, Go, Pace, Work};
+use gogrid_units::{Bytes, Go, Pace, Whose};
 
 use super::text::Written;
 use crate::caller::{self, Answerer, NoAnswer, WakerPanicked};
@@ -55,6 +55,7 @@ struct TextMemory {
 struct Job {
     shared: Arc<Shared>,
     written: Written,
+    whose: Whose,
     tokens_max: usize,
     /// The cancels before it came.
     cancels: u64,
@@ -107,6 +108,7 @@ impl TextWorkers {
     pub(crate) async fn tokenize(
         &self,
         written: Written,
+        whose: Whose,
         tokens_max: usize,
     ) -> Result<Vec<u32>, NoPrompt> {
         let cancels = self.shared.cancels.load(Ordering::SeqCst);
@@ -124,6 +126,7 @@ impl TextWorkers {
         let job = Job {
             shared: Arc::clone(&self.shared),
             written,
+            whose,
             tokens_max,
             cancels,
             lease,
@@ -216,10 +219,11 @@ impl Job {
             mut lease,
             shared,
             written,
+            whose,
             tokens_max,
             cancels,
         } = self;
-        let goes_on = || shared.goes_on(cancels, answerer);
+        let goes_on = || shared.goes_on(whose, cancels, answerer);
         let is_chat = matches!(written, Written::Chat(_));
         let plain = written.rendered(&shared.model, &goes_on)?;
         if is_chat {
@@ -241,9 +245,14 @@ impl Job {
 }
 
 impl Shared {
-    /// A text's pause point: rests as the limits ask, waits while all work is stopped, and says
+    /// A text's pause point: rests as the limits ask, waits while work of its class is stopped, and says
     /// whether anybody wants the rest.
-    fn goes_on(&self, cancels: u64, answerer: &Answerer<Result<Vec<u32>, Refusal>>) -> bool {
+    fn goes_on(
+        &self,
+        whose: Whose,
+        cancels: u64,
+        answerer: &Answerer<Result<Vec<u32>, Refusal>>,
+    ) -> bool {
         let Some(pace) = self.paces.first() else {
             return true;
         };
@@ -258,7 +267,7 @@ impl Shared {
             );
             // It runs on any of the CPUs' cores, so all answer for it.
             DutyPace::charge_thread(&self.paces);
-            match pace.point(Work::default()) {
+            match pace.point_of(whose) {
                 Go::Go => return true,
                 Go::Rest(until) => pace.rest(until),
                 Go::Abandon => pace.rest_for(LOOK_EVERY),

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use gogrid_governor::{Manual, Reason, Verdict};
 
+use super::health::ThreadFailure;
 use super::observer::{Answer, Command, Holding};
 use super::owner::Machine;
 use crate::caller::{self, NoAnswer, WakerPanicked};
 use crate::error::ChangeError;
 use crate::resource_manager::ResourceConfig;
 use crate::settings::Settings;
+use crate::status::OwnerRuling;
 use crate::status::{MachineStatus, ModelStatus, Ruling};
 
 impl Machine {
@@ -130,10 +132,12 @@ impl Machine {
         match self.hardware.health.governing() {
             None => ruling,
             Some(failure) => Ruling {
-                verdict: Verdict::Shut(Reason::Failed {
-                    problem: failure.to_string(),
-                }),
+                verdict: failed(failure),
                 compute_share: 0.0,
+                owner: OwnerRuling {
+                    verdict: failed(failure),
+                    compute_share: 0.0,
+                },
                 admits: false,
                 ..ruling
             },
@@ -180,4 +184,10 @@ impl Machine {
     pub(crate) fn kill_observer(&self) {
         let _ = self.observer.tell(Command::Panic);
     }
+}
+
+/// That nothing may be taken since this thread has ended.
+fn failed(failure: &ThreadFailure) -> Verdict {
+    let problem = failure.to_string();
+    Verdict::Shut(Reason::Failed { problem })
 }

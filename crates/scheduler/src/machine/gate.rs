@@ -1,4 +1,7 @@
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use gogrid_units::{Each, Whose};
 
 use crate::core::Hold;
 
@@ -11,7 +14,12 @@ pub(crate) struct Gate {
     /// the observer, which hears of it too.
     stopped: AtomicBool,
     /// By the policy; the observer's.
-    shut: AtomicBool,
+    shut: Each<AtomicBool>,
+    /// Whether guests may take less than the owner, and so wait while requests of the owner run; the
+    /// observer's.
+    owner_first: AtomicBool,
+    /// The owner's own requests that run, of all engines.
+    owner_runs: AtomicUsize,
     /// Whether requests are refused; as `stopped`.
     refuses: AtomicBool,
     /// For good: nobody holds the limits any more.
@@ -34,32 +42,154 @@ impl Gate {
         self.failed.store(true, Ordering::SeqCst);
     }
 
-    /// What the observer rules: whether the policy shuts, and what stays of what was asked by hand.
-    pub(crate) fn rule(&self, shut: bool, by_hand: bool, admits: bool) {
-        self.shut.store(shut, Ordering::SeqCst);
-        if !(shut && by_hand) {
+    /// What the observer rules: what stays of what was asked by hand, too.
+    pub(crate) fn rule(
+        &self,
+        Rule {
+            shut,
+            owner_first,
+            by_hand,
+            admits,
+        }: Rule,
+    ) {
+        self.shut.owner.store(shut.owner, Ordering::SeqCst);
+        self.shut.guest.store(shut.guest, Ordering::SeqCst);
+        self.owner_first.store(owner_first, Ordering::SeqCst);
+        if !(shut.owner && by_hand) {
             self.stopped.store(false, Ordering::SeqCst);
         }
         self.refuses.store(!admits, Ordering::SeqCst);
     }
 
-    /// Whether threads are to leave their work.
-    pub(crate) fn is_shut(&self) -> bool {
+    /// Whether threads are to leave their work for requests of this class.
+    pub(crate) fn is_shut(&self, whose: Whose) -> bool {
         self.stopped.load(Ordering::Relaxed)
-            || self.shut.load(Ordering::Relaxed)
             || self.failed.load(Ordering::Relaxed)
+            || self.shut.its(whose).load(Ordering::Relaxed)
+            || whose == Whose::Guest && self.is_owners()
+    }
+
+    /// Whether nothing is done for anybody: guests are shut out, and the owner is or has nothing running.
+    pub(crate) fn is_shut_to_all(&self) -> bool {
+        let owner_runs = self.owner_runs.load(Ordering::Relaxed) > 0;
+        self.is_shut(Whose::Guest) && (self.is_shut(Whose::Owner) || !owner_runs)
+    }
+
+    /// Whether guests wait for requests of the owner.
+    fn is_owners(&self) -> bool {
+        self.owner_first.load(Ordering::Relaxed) && self.owner_runs.load(Ordering::Relaxed) > 0
     }
 
     /// The same, for the engines.
-    pub(crate) fn hold(&self) -> Hold {
-        match (self.is_shut(), self.stopped.load(Ordering::Relaxed)) {
-            (_, true) => Hold::ByHand,
-            (true, false) => Hold::Other,
-            (false, false) => Hold::Nothing,
-        }
+    pub(crate) fn hold(&self) -> Each<Hold> {
+        let by_hand = self.stopped.load(Ordering::Relaxed);
+        Each::of(|whose| match self.is_shut(whose) {
+            _ if by_hand => Hold::ByHand,
+            true if self.shut.its(whose).load(Ordering::Relaxed) => Hold::Other,
+            true if self.failed.load(Ordering::Relaxed) => Hold::Other,
+            true => Hold::OwnerFirst,
+            false => Hold::Nothing,
+        })
     }
 
     pub(crate) fn refuses(&self) -> bool {
         self.refuses.load(Ordering::Relaxed)
+    }
+}
+
+/// What the observer rules.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rule {
+    pub(crate) shut: Each<bool>,
+    /// Whether guests may take less than the owner.
+    pub(crate) owner_first: bool,
+    /// Whether somebody has asked for a stop.
+    pub(crate) by_hand: bool,
+    /// Whether requests are accepted.
+    pub(crate) admits: bool,
+}
+
+/// The owner's requests that run in one engine.
+#[derive(Debug)]
+pub(crate) struct OwnerRuns {
+    gate: Arc<Gate>,
+    counted: usize,
+}
+
+impl OwnerRuns {
+    pub(crate) fn none(gate: &Arc<Gate>) -> Self {
+        let gate = Arc::clone(gate);
+        Self { gate, counted: 0 }
+    }
+
+    /// Counts `running` from here on; says whether guests that waited may go on.
+    pub(crate) fn set(&mut self, running: usize) -> bool {
+        let waited = self.gate.is_owners();
+        // First the new ones, so that the sum is at no moment less than it is to be.
+        self.gate.owner_runs.fetch_add(running, Ordering::SeqCst);
+        let before = std::mem::replace(&mut self.counted, running);
+        self.gate.owner_runs.fetch_sub(before, Ordering::SeqCst);
+        waited && !self.gate.is_owners()
+    }
+}
+
+impl Drop for OwnerRuns {
+    fn drop(&mut self) {
+        self.set(0);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rule(guest: bool, owner: bool, owner_first: bool) -> Rule {
+        Rule {
+            shut: Each { owner, guest },
+            owner_first,
+            by_hand: false,
+            admits: true,
+        }
+    }
+
+    fn is_shut(gate: &Gate) -> (bool, bool) {
+        (gate.is_shut(Whose::Owner), gate.is_shut(Whose::Guest))
+    }
+
+    #[test]
+    fn what_shuts_out_guests_is_open_to_the_owner_and_a_hand_stops_both() {
+        let gate: Arc<Gate> = Arc::default();
+        let mut runs = OwnerRuns::none(&gate);
+        gate.rule(rule(true, false, true));
+        assert_eq!(is_shut(&gate), (false, true));
+        assert!(gate.is_shut_to_all(), "nobody has work that may be done");
+        assert!(!runs.set(1));
+        assert!(!gate.is_shut_to_all());
+        gate.stop();
+        assert_eq!(is_shut(&gate), (true, true));
+        let by_hand = gate.hold();
+        assert_eq!((by_hand.owner, by_hand.guest), (Hold::ByHand, Hold::ByHand));
+        gate.rule(rule(true, false, true));
+        assert_eq!(is_shut(&gate), (false, true));
+        gate.fail();
+        assert_eq!(gate.hold().owner, Hold::Other);
+    }
+
+    #[test]
+    fn guests_wait_for_the_owner_where_they_may_take_less() {
+        let gate: Arc<Gate> = Arc::default();
+        let (mut one, mut other) = (OwnerRuns::none(&gate), OwnerRuns::none(&gate));
+        gate.rule(rule(false, false, false));
+        assert!(!one.set(2));
+        assert_eq!(is_shut(&gate), (false, false));
+        gate.rule(rule(false, false, true));
+        assert_eq!(is_shut(&gate), (false, true));
+        assert_eq!(gate.hold().guest, Hold::OwnerFirst);
+        assert!(!other.set(1));
+        assert!(!one.set(0), "the other's runs");
+        drop(other);
+        assert_eq!(is_shut(&gate), (false, false));
+        assert!(!one.set(1));
+        assert!(one.set(0), "guests may go on");
     }
 }

@@ -7,8 +7,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwapOption;
 use gogrid_host::{Clock, CoreSet};
 use gogrid_lease::Ledger;
-use gogrid_pipeline::{Backend, CostBook, DeviceDriver};
-use gogrid_units::{Bytes, Spawn};
+use gogrid_pipeline::{Backend, CostBook, DeviceDriver, DriverHooks};
+use gogrid_units::{Bytes, Each, Spawn};
 
 use super::engines::Engines;
 use super::gate::Gate;
@@ -192,7 +192,7 @@ impl Hardware {
             .map(|spec| Memory::new(spec, limits, process))
             .collect();
         let rule = PaceRule {
-            share: limits.max_compute_usage_percent,
+            shares: Each::of(|_| limits.max_compute_usage_percent),
             gate: Arc::clone(&gate),
             clock,
         };
@@ -257,15 +257,17 @@ impl Hardware {
         lost.reduce(|all, one| format!("{all}; {one}"))
     }
 
-    /// Changes the share of time that each device, and the threads of all, may take.
-    pub(crate) fn set_share(&self, share: f64) {
+    /// Changes the shares of time that each device, and the threads of all, may take.
+    pub(crate) fn set_shares(&self, shares: Each<f64>) {
         let devices = self.devices.iter().map(|device| &device.pace);
         let is_no_device = |pace: &&Arc<DutyPace>| {
             let mut devices = self.devices.iter();
             !devices.any(|device| Arc::ptr_eq(&device.pace, pace))
         };
         let others = self.thread_paces.iter().filter(is_no_device);
-        devices.chain(others).for_each(|pace| pace.set_share(share));
+        devices
+            .chain(others)
+            .for_each(|pace| pace.set_shares(shares));
     }
 }
 
@@ -355,7 +357,12 @@ fn open_device(
     let (health, driver_name) = (Arc::clone(health), format!("{name} driver"));
     let on_death = Arc::new(move |problem: &str| log::error(&health.note(&driver_name, problem)));
     let backend = (spec.open)(loan.clone())?;
-    let driver = DeviceDriver::start(&spawn, on_death).map_err(|source| OpenError::NoThread {
+    let pace = Arc::clone(&loan.pace);
+    let hooks = DriverHooks {
+        serves: Arc::new(move |whose| pace.serve(whose)),
+        on_death,
+    };
+    let driver = DeviceDriver::start(&spawn, hooks).map_err(|source| OpenError::NoThread {
         thread: name.clone(),
         source,
     });

@@ -22,6 +22,7 @@ mod threads;
 pub(crate) use crew::Crew;
 pub use device::{Device, DeviceKind, GpuKind, devices, every_device};
 pub(crate) use engines::{CachesOff, Engines, TextWork};
+pub(crate) use gate::OwnerRuns;
 pub(crate) use hardware::{DeviceContext, Hardware};
 #[cfg(test)]
 pub(crate) use hardware::{DeviceSpec, Loan, MachineSpec, MemorySpec};

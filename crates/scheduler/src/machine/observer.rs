@@ -10,8 +10,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gogrid_governor::{Caps, Decision, Governor, Manual, Observation, Profile, Situation, Verdict};
-use gogrid_units::{Bytes, LoopEnd, Moment, Renewal, Spawn, ThreadLoop, contain, start_loop};
+use gogrid_units::{Bytes, Each, LoopEnd, Moment, Renewal, Spawn, ThreadLoop, contain, start_loop};
 
+use super::gate::Rule;
 use super::hardware::Hardware;
 use super::health::ThreadFailure;
 use super::peers::{Peers, SeenPeers};
@@ -21,11 +22,11 @@ use super::senses::Senses;
 use crate::engine::{Message, Order};
 use crate::limits::TELLS_MAX;
 use crate::log;
-use crate::pause::{Stop, are_alike};
+use crate::pause::Stops;
 use crate::places::Place;
 use crate::resource_manager::ResourceConfig;
 use crate::settings::Settings;
-use crate::status::Ruling;
+use crate::status::{OwnerRuling, Ruling};
 
 /// Between two looks while there is work, and while there is none.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
@@ -72,8 +73,8 @@ pub(crate) struct Holding {
     /// Those of the profile.
     pub(crate) limits: ResourceConfig,
     pub(crate) ruling: Ruling,
-    /// Why work is stopped, where it is.
-    pub(crate) stop: Option<Stop>,
+    /// Who is stopped, and why.
+    pub(crate) stops: Stops,
     /// What the machine does not tell.
     pub(crate) absent: Vec<String>,
     /// What other processes take.
@@ -95,7 +96,7 @@ impl Observer {
         let holding = Holding {
             ruling: ruling(&open(), &limits, 1),
             limits,
-            stop: None,
+            stops: Stops::default(),
             settings: parts.settings.clone(),
             absent: Vec::new(),
             peers: SeenPeers::default(),
@@ -241,7 +242,7 @@ impl State {
     fn look_after(&self) -> Duration {
         let now = self.now();
         // While work is stopped no device is tried.
-        let is_shut = self.parts.hardware.gate.is_shut();
+        let is_shut = self.parts.hardware.gate.is_shut_to_all();
         let due = self.recovery.due().filter(|_| !is_shut);
         let earlier = [self.changes_at, due].into_iter().flatten();
         let next = earlier.fold(self.look_at(), Moment::min);
@@ -355,15 +356,15 @@ impl State {
             observation: &self.seen,
         };
         let mut decision = self.governor.decide(&situation);
-        let stop = Stop::of(&decision, self.governor.window_changes_by(&situation));
+        let stops = Stops::of(&decision, self.governor.window_changes_by(&situation));
         decision.admits &= !self.finishing;
         self.changes_at = decision.until;
         let limits = match decision.profile {
             Profile::Present => settings.limits.clone(),
             Profile::Away => settings.away.clone(),
         };
-        let renewal = self.hold(&decision, stop, limits);
-        if !self.parts.hardware.gate.is_shut() {
+        let renewal = self.hold(&decision, stops, limits);
+        if !self.parts.hardware.gate.is_shut_to_all() {
             self.recovery.look(&self.parts.hardware);
         }
         renewal
@@ -372,17 +373,19 @@ impl State {
     fn hold(
         &mut self,
         decision: &Decision,
-        stop: Option<Stop>,
+        stops: Stops,
         limits: ResourceConfig,
     ) -> Option<Renewal> {
         let hardware = Arc::clone(&self.parts.hardware);
         let ruling = ruling(decision, &limits, self.seen_peers.sharers());
-        let was_shut = hardware.gate.is_shut();
-        hardware.gate.rule(
-            matches!(decision.verdict, Verdict::Shut(_)),
-            self.manual != Manual::Run,
-            decision.admits,
-        );
+        let is_shut = || Each::of(|whose| hardware.gate.is_shut(whose));
+        let was_shut = is_shut();
+        hardware.gate.rule(Rule {
+            shut: Each::of(|whose| stops.each.its(whose).is_some()),
+            owner_first: stops.owner_first,
+            by_hand: self.manual != Manual::Run,
+            admits: decision.admits,
+        });
         // Others may have given some back at any moment, to which no look need have been witness.
         let mut room_changed = self.beside_others;
         for memory in &hardware.memories {
@@ -394,12 +397,13 @@ impl State {
             memory.ledger.set_cap(cap);
         }
         let before = self.holding.load_full();
+        let (shares, shares_before) = (shares(&ruling), shares(&before.ruling));
         // A share that stays the same ends no rest.
-        if before.ruling.compute_share != ruling.compute_share {
-            hardware.set_share(ruling.compute_share);
+        if shares != shares_before {
+            hardware.set_shares(shares);
         }
         let is_news = before.limits != limits
-            || !are_alike(before.stop.as_ref(), stop.as_ref())
+            || !before.stops.are_as(&stops)
             || self.in_hand.is_some()
             || self.unsent;
         self.renews |= !hardware.threads.set_limits(&limits);
@@ -407,14 +411,16 @@ impl State {
             settings: self.parts.settings.clone(),
             limits: limits.clone(),
             ruling: ruling.clone(),
-            stop: stop.clone(),
+            stops: stops.clone(),
             absent: self.parts.senses.absent(),
             peers: self.seen_peers.clone(),
         }));
-        if room_changed || was_shut && !hardware.gate.is_shut() {
+        let is_shut = is_shut();
+        let opens = was_shut.owner && !is_shut.owner || was_shut.guest && !is_shut.guest;
+        if room_changed || opens {
             hardware.engines.ring();
         }
-        let renewal = is_news.then(|| self.order(limits, stop)).flatten();
+        let renewal = is_news.then(|| self.order(limits, stops)).flatten();
         // A log that takes its time delays nothing that holds.
         tell_of(&before.ruling, &ruling);
         renewal
@@ -422,7 +428,7 @@ impl State {
 
     /// Has the engines go by other limits. Threads that could not be given their priorities are
     /// replaced by fresh ones, this one too.
-    fn order(&mut self, limits: ResourceConfig, stop: Option<Stop>) -> Option<Renewal> {
+    fn order(&mut self, limits: ResourceConfig, stops: Stops) -> Option<Renewal> {
         let waited_for = self.in_hand.is_some();
         self.unsent = !waited_for && self.ordered.strong_count() > 0;
         if self.unsent {
@@ -445,7 +451,7 @@ impl State {
         for engine in hardware.engines.all() {
             let order = Order {
                 limits: limits.clone(),
-                stop: stop.clone(),
+                stops: stops.clone(),
                 renews,
                 done: Arc::clone(&renewal),
             };
@@ -461,6 +467,7 @@ fn open() -> Decision {
     Decision {
         profile: Profile::Present,
         verdict: Verdict::Open,
+        owner: Verdict::Open,
         admits: true,
         until: None,
     }
@@ -468,32 +475,56 @@ fn open() -> Decision {
 
 /// What holds of a decision where so many processes share the machine's time.
 fn ruling(decision: &Decision, limits: &ResourceConfig, sharers: usize) -> Ruling {
+    let share =
+        |verdict: &Verdict| verdict.share(limits.max_compute_usage_percent) / sharers as f64;
     Ruling {
         profile: decision.profile,
         verdict: decision.verdict.clone(),
-        compute_share: decision.verdict.share(limits.max_compute_usage_percent) / sharers as f64,
+        compute_share: share(&decision.verdict),
+        owner: OwnerRuling {
+            verdict: decision.owner.clone(),
+            compute_share: share(&decision.owner),
+        },
         admits: decision.admits,
     }
 }
 
+/// The shares that devices work by. While guests are shut out nothing is done for them, and what is done for
+/// all goes by the owner's.
+fn shares(ruling: &Ruling) -> Each<f64> {
+    let owner = ruling.owner.compute_share;
+    let guest = match ruling.verdict {
+        Verdict::Shut(_) => owner,
+        Verdict::Open | Verdict::Limited { .. } => ruling.compute_share,
+    };
+    Each { owner, guest }
+}
+
 /// Tells an operator when less may be taken than before, or more, and why; not of every figure.
 fn tell_of(before: &Ruling, after: &Ruling) {
-    let kind = |ruling: &Ruling| match &ruling.verdict {
+    let kind = |verdict: &Verdict| match verdict {
         Verdict::Open => ("open", Vec::new()),
         Verdict::Limited { why, .. } => ("limited", why.iter().map(|why| why.name()).collect()),
         Verdict::Shut(why) => ("shut", vec![why.name()]),
     };
-    if kind(before) == kind(after) {
+    let kinds = |ruling: &Ruling| (kind(&ruling.verdict), kind(&ruling.owner.verdict));
+    if kinds(before) == kinds(after) {
         return;
     }
-    match &after.verdict {
-        Verdict::Open => log::info(&"going on as the limits allow"),
-        Verdict::Limited { share, why } => {
+    let percent = |share: f64| share * 100.0;
+    match (&after.verdict, &after.owner.verdict) {
+        (Verdict::Open, _) => log::info(&"going on as the limits allow"),
+        (Verdict::Limited { share, why }, _) => {
             let why: Vec<_> = why.iter().map(ToString::to_string).collect();
-            let why = why.join("; ");
-            let share = share * 100.0;
+            let (share, why) = (percent(*share), why.join("; "));
             log::info(&format_args!("taking {share:.0} % of the processor: {why}"));
         }
-        Verdict::Shut(why) => log::warn(&format_args!("stopped: {why}")),
+        (Verdict::Shut(why), Verdict::Shut(_)) => log::warn(&format_args!("stopped: {why}")),
+        (Verdict::Shut(why), Verdict::Open | Verdict::Limited { .. }) => {
+            let share = percent(after.owner.compute_share);
+            log::warn(&format_args!(
+                "guests' requests are stopped: {why}; the owner's may take {share:.0} % of the processor"
+            ));
+        }
     }
 }

@@ -182,7 +182,7 @@ impl Machine {
             cpu_s: gogrid_host::process_cpu_time()
                 .ok()
                 .map(|time| time.as_secs_f64()),
-            is_busy: self.hardware.engines.is_busy() && !self.hardware.gate.is_shut(),
+            is_busy: self.hardware.engines.is_busy() && !self.hardware.gate.is_shut_to_all(),
         }
     }
 

@@ -1,11 +1,11 @@
 use std::cell::Cell;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
 
 use gogrid_governor::Duty;
 use gogrid_host::{Clock, thread_cpu_time};
-use gogrid_units::{Go, Moment, Pace, Sparing, TeamPace, Work};
+use gogrid_units::{Each, Go, Moment, Pace, Sparing, TeamPace, Whose, Work};
 
 use super::gate::Gate;
 use crate::limits::{POINTS_MAX, SLICE};
@@ -23,6 +23,9 @@ pub(crate) struct DutyPace {
     quota_share: f64,
     charged: Charged,
     gate: Arc<Gate>,
+    /// The shares of each class, as the bits of an `f64`, and whether the device works for the owner now.
+    shares: Each<AtomicU64>,
+    serves_owner: AtomicBool,
     busy_nanos: AtomicU64,
     rest_nanos: AtomicU64,
     gave_way_nanos: AtomicU64,
@@ -30,8 +33,8 @@ pub(crate) struct DutyPace {
 
 /// What all paces of a machine go by.
 pub(crate) struct PaceRule {
-    /// The share of its cores' time that each device may take.
-    pub(crate) share: f64,
+    /// The share of its cores' time that each device may take, for whom it works.
+    pub(crate) shares: Each<f64>,
     pub(crate) gate: Arc<Gate>,
     pub(crate) clock: Clock,
 }
@@ -71,7 +74,9 @@ impl DutyPace {
         let cores = u32::try_from(cores).expect("no machine has 2^32 cores");
         Self {
             clock: rule.clock,
-            duty: Duty::new(rule.share * quota_share, cores, SLICE),
+            duty: Duty::new(rule.shares.guest * quota_share, cores, SLICE),
+            shares: Each::of(|whose| AtomicU64::new(rule.shares.its(whose).to_bits())),
+            serves_owner: AtomicBool::new(false),
             quota_share,
             charged,
             gate: Arc::clone(&rule.gate),
@@ -81,9 +86,47 @@ impl DutyPace {
         }
     }
 
-    /// Changes the share; in effect as each thread settles next, in a millisecond or so.
-    pub(crate) fn set_share(&self, share: f64) {
-        self.duty.set_share(share * self.quota_share);
+    /// Changes the shares; in effect as each thread settles next, in a millisecond or so.
+    pub(crate) fn set_shares(&self, shares: Each<f64>) {
+        for whose in [Whose::Owner, Whose::Guest] {
+            let bits = shares.its(whose).to_bits();
+            self.shares.its(whose).store(bits, Ordering::SeqCst);
+        }
+        self.set_duty();
+    }
+
+    /// From here on the device works on a step of this class: its share holds, and what shuts it out ends
+    /// the step.
+    pub(crate) fn serve(&self, whose: Whose) {
+        let serves_owner = whose == Whose::Owner;
+        let served_owner = self.serves_owner.swap(serves_owner, Ordering::SeqCst);
+        // A share that stays the same ends no rest.
+        let [owner, guest] = [&self.shares.owner, &self.shares.guest];
+        let share_differs = owner.load(Ordering::SeqCst) != guest.load(Ordering::SeqCst);
+        if served_owner != serves_owner && share_differs {
+            self.set_duty();
+        }
+    }
+
+    /// Whose step the device works on.
+    fn serves(&self) -> Whose {
+        match self.serves_owner.load(Ordering::SeqCst) {
+            true => Whose::Owner,
+            false => Whose::Guest,
+        }
+    }
+
+    /// Has the duty go by the share of the class that is served. Whoever changes either calls this
+    /// afterwards: of two at once, the later to look sees what both have changed.
+    fn set_duty(&self) {
+        let share = || self.shares.its(self.serves()).load(Ordering::SeqCst);
+        loop {
+            let bits = share();
+            self.duty.set_share(f64::from_bits(bits) * self.quota_share);
+            if share() == bits {
+                return;
+            }
+        }
     }
 
     /// Settles what the calling thread used, for a thread without pause points that works for all
@@ -133,6 +176,19 @@ impl DutyPace {
     /// Nanoseconds the device was busy, as far as they are settled.
     pub(crate) fn busy_nanos(&self) -> u64 {
         self.busy_nanos.load(Ordering::Relaxed)
+    }
+
+    /// Whether work of this class is stopped.
+    pub(crate) fn is_shut(&self, whose: Whose) -> bool {
+        self.gate.is_shut(whose)
+    }
+
+    /// A pause point of a thread that works for all CPUs together, for a request of this class.
+    pub(crate) fn point_of(&self, whose: Whose) -> Go {
+        match self.gate.is_shut(whose) {
+            true => Go::Abandon,
+            false => self.thread_point(),
+        }
     }
 
     /// A pause point of a thread whose CPU time counts.
@@ -204,7 +260,7 @@ impl Pace for DutyPace {
     }
 
     fn is_over(&self) -> bool {
-        self.gate.is_shut()
+        self.gate.is_shut(self.serves())
     }
 
     fn charge(&self, busy_nanos: u64) {
@@ -225,6 +281,7 @@ impl TeamPace for DutyPace {
 
 #[cfg(test)]
 mod tests {
+    use super::super::gate::Rule;
     use super::*;
 
     const ONE: CoreTime = CoreTime {
@@ -233,8 +290,11 @@ mod tests {
     };
 
     fn rule(share: f64, gate: Arc<Gate>) -> PaceRule {
-        let clock = Clock::start();
-        PaceRule { share, gate, clock }
+        PaceRule {
+            shares: Each::of(|_| share),
+            gate,
+            clock: Clock::start(),
+        }
     }
 
     /// The pace of a CPU of one core.
@@ -335,5 +395,39 @@ mod tests {
         let (gpu, _cpu) = of_gpu(0.5);
         gpu.gate.stop();
         assert_eq!(gpu.point(Work::default()), Go::Abandon);
+    }
+
+    #[test]
+    fn a_step_of_the_owner_goes_by_the_owners_share_and_gate() {
+        let gate: Arc<Gate> = Arc::default();
+        let pace = of_cpu(1.0, Arc::clone(&gate));
+        let width = |guest: f64, owner: f64, whose| {
+            pace.set_shares(Each { owner, guest });
+            pace.serve(whose);
+            pace.duty.width()
+        };
+        assert_eq!(width(0.4, 1.0, Whose::Guest), 1);
+        assert_eq!(width(0.4, 1.0, Whose::Owner), 2);
+        assert_eq!(width(0.4, 0.4, Whose::Owner), 1);
+        // What is changed while it serves holds for whom it serves.
+        pace.set_shares(Each {
+            owner: 1.0,
+            guest: 0.1,
+        });
+        assert_eq!(pace.duty.width(), 2);
+        gate.rule(Rule {
+            shut: Each {
+                owner: false,
+                guest: true,
+            },
+            owner_first: true,
+            by_hand: false,
+            admits: true,
+        });
+        assert!(!pace.is_over());
+        pace.serve(Whose::Guest);
+        assert!(pace.is_over());
+        assert_eq!(pace.point_of(Whose::Guest), Go::Abandon);
+        assert_ne!(pace.point_of(Whose::Owner), Go::Abandon);
     }
 }

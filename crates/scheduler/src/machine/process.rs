@@ -102,7 +102,7 @@ impl Shown {
         PeerUse {
             pid: std::process::id(),
             memory_bytes: held.collect(),
-            is_busy: self.engines.is_busy() && !self.gate.is_shut(),
+            is_busy: self.engines.is_busy() && !self.gate.is_shut_to_all(),
             ..PeerUse::default()
         }
     }

@@ -1,7 +1,4 @@
-use std::sync::Arc;
-
 use axum::body::Body as HttpBody;
-use axum::extract::State;
 use axum::response::Response;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -9,10 +6,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use crate::body::{json_response, read_json};
+use crate::caller::Caller;
 use crate::embedding::{embed_texts, refuse_dimensions};
 use crate::error::ApiError;
 use crate::limits::TEXTS_MAX;
-use crate::shared::Shared;
 use crate::texts::texts;
 
 /// What `/v1/embeddings` takes. What is not named here is left out.
@@ -26,10 +23,7 @@ struct EmbeddingsBody {
 }
 
 /// `POST /v1/embeddings`.
-pub(crate) async fn embeddings(
-    State(shared): State<Arc<Shared>>,
-    body: HttpBody,
-) -> Result<Response, ApiError> {
+pub(crate) async fn embeddings(caller: Caller, body: HttpBody) -> Result<Response, ApiError> {
     let body: EmbeddingsBody = read_json(body).await?;
     let in_base64 = match body.encoding_format.as_deref() {
         None | Some("float") => false,
@@ -38,9 +32,11 @@ pub(crate) async fn embeddings(
     };
     refuse_dimensions(body.dimensions)?;
     let texts = texts(body.input.as_ref(), "input", TEXTS_MAX)?;
+    let terms = caller.terms(None)?;
+    let shared = &caller.shared;
     let name = shared.model_name(body.model.as_deref().unwrap_or_default());
     let model = shared.lend(&name).await?;
-    let embedded = embed_texts(&shared, &model, texts).await?;
+    let embedded = embed_texts(shared, &model, texts, &terms).await?;
     let data = embedded.vectors.iter().enumerate().map(|(index, vector)| {
         let value = match in_base64 {
             true => {

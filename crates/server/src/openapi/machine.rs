@@ -62,11 +62,17 @@ fn settings_request() -> SchemaRef {
 }
 
 fn ruling() -> SchemaRef {
+    let verdict = || words(["open", "limited", "shut"]);
+    let owner = answer_with(
+        [("verdict", verdict()), ("compute_share", number())],
+        [("reason", text())],
+    );
     answer_with(
         [
             ("profile", text()),
-            ("verdict", words(["open", "limited", "shut"])),
+            ("verdict", verdict()),
             ("compute_share", number()),
+            ("owner", owner),
             ("admits", flag()),
         ],
         [("reason", text())],

@@ -30,6 +30,8 @@ function drawRuling({ status, why, draining }) {
   const { ruling } = status;
   const reasons = why.join("; ");
   const there = ruling.profile === "away" ? "Nobody is there" : "Somebody is there, or may be";
+  const owner = ruling.owner.compute_share > ruling.compute_share
+    ? ` Requests of the machine's owner may take up to ${percent(ruling.owner.compute_share)}.` : "";
   const closed = draining || !ruling.admits ? " It takes no new requests." : "";
   const short = {
     open: `Open: up to ${percent(ruling.compute_share)}`,
@@ -40,7 +42,7 @@ function drawRuling({ status, why, draining }) {
   say(byId("state-words"), short[ruling.verdict]);
   byId("state").title = short[ruling.verdict];
   say(byId("has"), VERDICTS[ruling.verdict](ruling));
-  say(byId("why"), `${reasons ? `${reasons[0].toUpperCase()}${reasons.slice(1)}. ` : ""}${there}.${closed}`);
+  say(byId("why"), `${reasons ? `${reasons[0].toUpperCase()}${reasons.slice(1)}. ` : ""}${there}.${owner}${closed}`);
   const byHand = ruling.reason === "paused" || ruling.reason === "snoozed";
   byId("pause").disabled = ruling.reason === "paused";
   byId("resume").disabled = !byHand && ruling.admits;

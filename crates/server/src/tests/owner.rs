@@ -206,3 +206,57 @@ fn no_request_asks_for_more_haste_than_its_key_allows() {
         "what clients expect to read"
     );
 }
+
+/// Others have all of the memory that the policy leaves them, so guests' requests are stopped.
+fn stop_guests(rig: &Rig) {
+    let machine = rig.shared.models.machine();
+    let mut settings = machine.settings();
+    for limits in [&mut settings.limits, &mut settings.away] {
+        limits.enable_auto_throttle = true;
+    }
+    let memory = &mut settings.policy.memory;
+    (memory.available_min, memory.resume_available) = (1.0, 1.0);
+    rig.wait(machine.set_settings(settings)).expect("they hold");
+}
+
+#[test]
+fn a_key_says_whose_its_requests_are() {
+    use crate::keys::Keys;
+    for (line, status) in [("secret-key class=owner", 200), ("secret-key", 503)] {
+        let rig = Rig::with(ServeOptions {
+            keys: Some(Keys::parse(line).expect("keys")),
+            ..options()
+        });
+        rig.wait(rig.ask(shown(&chat(false, 1), "/v1/chat/completions")))
+            .json();
+        stop_guests(&rig);
+        let mut asked = shown(&chat(false, 4), "/v1/chat/completions");
+        let soon = "0.2".parse().expect("a header");
+        let patient = "60".parse().expect("a header");
+        let deadline = if status == 200 { patient } else { soon };
+        asked.headers_mut().insert("x-gogrid-deadline", deadline);
+        let answer = rig.wait(rig.ask(asked));
+        assert_eq!(answer.status.as_u16(), status, "{line}: {}", answer.text);
+        if status == 503 {
+            assert_eq!(answer.error().2.as_deref(), Some("memory_available"));
+        }
+    }
+}
+
+#[test]
+fn requests_without_a_key_are_a_guests_unless_the_server_was_told_otherwise() {
+    use corpgrid_scheduler::Whose;
+    let rig = Rig::with(ServeOptions {
+        without_key: Whose::Owner,
+        ..options()
+    });
+    open(&rig);
+    stop_guests(&rig);
+    rig.wait(rig.ask(with_deadline(&chat(false, 4), "60")))
+        .json();
+    let rig = Rig::new();
+    open(&rig);
+    stop_guests(&rig);
+    let answer = rig.wait(rig.ask(with_deadline(&chat(false, 4), "0.2")));
+    assert_eq!(answer.error().0, 503, "{}", answer.text);
+}

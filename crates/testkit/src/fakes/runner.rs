@@ -157,7 +157,7 @@ mod tests {
     use gogrid_lease::Ledger;
     use gogrid_model::{Model, OpenOptions};
     use gogrid_pipeline::{Backend, Opening, Positions, Rows, SequenceRows, Want};
-    use gogrid_units::{Bytes, FullSpeed, Span, WeightType};
+    use gogrid_units::{Bytes, FullSpeed, Span, WeightType, Whose};
 
     use super::*;
     use crate::fakes::{AcceleratorScript, FakeAccelerator, FakeModel, FakeStage, Faults};
@@ -250,6 +250,7 @@ mod tests {
                 }],
             }),
             rows: Rows::of_ids(ids.to_vec()),
+            whose: Whose::Guest,
         }
     }
 }

@@ -100,24 +100,28 @@ fn a_process_is_shown_with_what_it_holds_and_why() {
 
 #[test]
 fn the_reason_is_told_where_less_or_nothing_may_be_taken() {
-    let told = |verdict: Verdict| {
+    let told = |verdict: Verdict, owner: f64| {
         let mut seen = seen();
         let ruling = &mut seen.machine.as_mut().unwrap().ruling;
         (ruling.verdict, ruling.compute_share, ruling.admits) = (verdict, 0.3, false);
+        ruling.owner.compute_share = owner;
         let lines = lines(&seen, 80);
         (lines[1].tone, lines[1].text.clone(), lines[2].text.clone())
     };
     let why = vec![Reason::OthersCpu { others: 0.5 }, Reason::FullScreen];
-    let (tone, text, there) = told(Verdict::Limited { share: 0.3, why });
+    let (tone, text, there) = told(Verdict::Limited { share: 0.3, why }, 0.3);
     assert_eq!(tone, Tone::Limited);
     assert_eq!(
         text,
         "limited to 30 %: others use 50 % of the processor; an application is full screen"
     );
     assert_eq!(there, "somebody is there, or may be; accepts nothing more");
-    let (tone, text, _) = told(Verdict::Shut(Reason::Snoozed { left_s: 90 }));
+    let (tone, text, _) = told(Verdict::Shut(Reason::Snoozed { left_s: 90 }), 0.0);
     assert_eq!(tone, Tone::Problem);
     assert_eq!(text, "stopped: snoozed for another 90 s");
+    let others = Verdict::Shut(Reason::OthersCpu { others: 1.0 });
+    let (_, _, next) = told(others, 0.4);
+    assert_eq!(next, "the owner's own requests may take 40 %");
 }
 
 #[test]

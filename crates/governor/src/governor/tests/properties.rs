@@ -120,6 +120,7 @@ fn any_policy() -> impl Strategy<Value = Policy> {
                 others_cpu,
                 others_gpu,
                 memory,
+                owner_share_min: preset.owner_share_min,
                 exclusive: vec!["Game".into()],
                 ..preset
             };
@@ -192,19 +193,46 @@ fn certainly_shut(desk: &Desk) -> bool {
     by_hand || game || machine || schedule || desk.heeds_load && load
 }
 
+/// The owner's requests have no less than a guest's, and are stopped by nothing that somebody at the desk does.
+fn check_owner(decision: &Decision, cap: f64) -> Result<(), TestCaseError> {
+    let (owner, guests) = (&decision.owner, &decision.verdict);
+    let is_share = (0.0..=1.0).contains(&cap);
+    prop_assert!(
+        !is_share || owner.share(cap) >= guests.share(cap),
+        "{decision:?}"
+    );
+    if let Verdict::Shut(reason) = owner {
+        prop_assert_eq!(owner, guests);
+        let held_for = [
+            "paused",
+            "snoozed",
+            "schedule",
+            "exclusive",
+            "battery",
+            "charge",
+            "temperature",
+        ];
+        prop_assert!(held_for.contains(&reason.name()), "{:?}", reason);
+    }
+    Ok(())
+}
+
 fn check_decision(desk: &Desk, decision: &Decision) -> Result<(), TestCaseError> {
     let cap = match decision.profile {
         Profile::Present => desk.caps.present,
         Profile::Away => desk.caps.away,
     };
-    match &decision.verdict {
-        Verdict::Open => {}
-        Verdict::Limited { share, why } => {
-            prop_assert!(*share > 0.0 && *share < cap, "{decision:?} of {cap}");
-            prop_assert!(!why.is_empty());
+    for verdict in [&decision.verdict, &decision.owner] {
+        match verdict {
+            Verdict::Open => {}
+            Verdict::Limited { share, why } => {
+                prop_assert!(*share > 0.0 && *share < cap, "{decision:?} of {cap}");
+                prop_assert!(!why.is_empty());
+            }
+            Verdict::Shut(_) => prop_assert_eq!(verdict.share(cap), 0.0),
         }
-        Verdict::Shut(_) => prop_assert_eq!(decision.verdict.share(cap), 0.0),
     }
+    check_owner(decision, cap)?;
     if certainly_shut(desk) {
         prop_assert!(matches!(decision.verdict, Verdict::Shut(_)), "{decision:?}");
     }
@@ -278,6 +306,7 @@ proptest! {
         desk.observation = quiet();
         let decision = desk.run(recovery_s(&desk.governor.policy));
         prop_assert_eq!(decision.verdict, Verdict::Open);
+        prop_assert_eq!(decision.owner, Verdict::Open);
     }
 
     #[test]

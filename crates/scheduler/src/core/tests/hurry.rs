@@ -11,9 +11,9 @@ use super::world::beginning;
 use super::{MS, core, layout, limits, shape};
 use crate::core::{Action, Beginning, Core, Deadline, Ended, Hold, Input, Urgency};
 use crate::error::{GenerateError, Refusal};
-use crate::pause::Stop;
+use crate::pause::{Stop, Stops};
 use crate::request::Priority;
-use gogrid_units::Moment;
+use gogrid_units::{Each, Moment};
 
 const SECOND: u64 = 1000 * MS;
 
@@ -29,23 +29,23 @@ fn submit(id: u64, at: Moment, urgency: Urgency) -> Input {
 fn of(priority: Priority) -> Urgency {
     Urgency {
         priority,
-        deadline: None,
+        ..Urgency::default()
     }
 }
 
 fn due_after(ms: u64, at: Moment) -> Urgency {
     let after = Duration::from_millis(ms);
     Urgency {
-        priority: Priority::Normal,
         deadline: Some(Deadline {
             after,
             at: at.after(after),
         }),
+        ..Urgency::default()
     }
 }
 
 /// The requests that started, in order.
-fn started(actions: &[Action]) -> Vec<u64> {
+pub(super) fn started(actions: &[Action]) -> Vec<u64> {
     let start = |action: &Action| match action {
         Action::Started { id, .. } => Some(*id),
         _ => None,
@@ -208,11 +208,19 @@ fn a_deadline_passes_for_what_waits_and_for_what_runs_and_not_after_a_token() {
 fn a_deadline_passes_while_work_is_stopped_with_the_reason_and_the_time_left() {
     let stop = |reason: Reason, until: Option<Moment>| Input::Limits {
         limits: limits(0, 1),
-        stop: Some(Stop { reason, until }),
+        stops: Stops {
+            each: Each::of(|_| {
+                Some(Stop {
+                    reason: reason.clone(),
+                    until,
+                })
+            }),
+            owner_first: false,
+        },
     };
     let check = |stop: Option<Input>, hold: Hold, expected: (Option<Reason>, Duration)| {
         let mut core = Core::new(shape(), layout(10_000), &limits(0, 1));
-        core.hold_back(hold);
+        core.hold_back(Each::of(|_| hold));
         let begin = Moment(0);
         core.tick(
             begin,
@@ -249,7 +257,7 @@ fn a_deadline_passes_while_work_is_stopped_with_the_reason_and_the_time_left() {
 fn a_clock_that_goes_back_puts_no_deadline_further_off() {
     let mut core = core(0, 1);
     let begin = Moment(1000 * SECOND);
-    core.hold_back(Hold::ByHand);
+    core.hold_back(Each::of(|_| Hold::ByHand));
     core.tick(begin, [submit(0, begin, due_after(50, begin))]);
     core.tick(Moment(0), []);
     assert_eq!(core.wake(), Some(Moment(50 * MS)));

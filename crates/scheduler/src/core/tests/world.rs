@@ -7,8 +7,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use gogrid_lease::{Kind, Permits};
-use gogrid_pipeline::{BLOCK_TOKENS, BlockId};
-use gogrid_units::{Bytes, Moment};
+use gogrid_pipeline::{BLOCK_TOKENS, BlockId, Step};
+use gogrid_units::{Bytes, Each, Moment, Whose};
 
 use super::fake::{
     Alone, BORDER, Dice, Extras, Letters, Told, VOCAB, Wish, alone, any_sample, any_wish,
@@ -20,7 +20,7 @@ use crate::core::{
 use crate::error::{GenerateError, Refusal};
 use crate::generation::Finish;
 use crate::limits::ROWS_IN_STEP_MAX;
-use crate::pause::Stop;
+use crate::pause::{Stop, Stops};
 use crate::request::{Priority, PromptRows};
 use crate::resource_manager::ResourceConfig;
 use crate::sampling::{Sampler, StopWatch};
@@ -98,6 +98,8 @@ pub(super) struct Tally {
     pub(super) hits: u32,
     pub(super) kept: u32,
     pub(super) late: u32,
+    /// Sequences of guests that were parked.
+    pub(super) parked: u32,
     /// Tokens that were due before it was known which may be chosen.
     pub(super) due: u32,
 }
@@ -111,6 +113,7 @@ impl AddAssign for Tally {
         self.hits += more.hits;
         self.kept += more.kept;
         self.late += more.late;
+        self.parked += more.parked;
         self.due += more.due;
     }
 }
@@ -121,7 +124,9 @@ pub(super) struct World {
     spice: Spice,
     now: Moment,
     limits: ResourceConfig,
-    advances: bool,
+    stops: Stops,
+    /// Whether some of the requests are the owner's.
+    has_owners: bool,
     places: Permits,
     pub(super) memories: Memories,
     /// The memories that the accounts of the core's room are of.
@@ -166,7 +171,8 @@ impl World {
             spice,
             now: Moment(0),
             limits,
-            advances: true,
+            stops: Stops::default(),
+            has_owners: spice.hurry,
             places: Permits::new(1000),
             memories,
             accounts,
@@ -238,7 +244,7 @@ impl World {
     /// Lets everything end; time passes only when nothing else can.
     pub(super) fn drain(&mut self) {
         self.spice = Spice::default();
-        self.advances = true;
+        self.stops = Stops::default();
         self.done.push(self.order());
         loop {
             (0..self.rig.len()).for_each(|stage| self.advance(stage));
@@ -263,10 +269,12 @@ impl World {
         if !self.spice.hurry {
             return Urgency::default();
         }
+        let whose = [Whose::Owner, Whose::Guest, Whose::Guest][self.dice.below(3) as usize];
         let classes = [Priority::Low, Priority::Normal, Priority::High];
         let after = Duration::from_millis(self.dice.below(600));
         let at = self.now.after(after);
         Urgency {
+            whose,
             priority: classes[self.dice.below(3) as usize],
             deadline: self.dice.chance(30).then_some(Deadline { after, at }),
         }
@@ -327,7 +335,15 @@ impl World {
             let memory = self.dice.below(self.memories.ledgers().len() as u64) as usize;
             let cap = Bytes(60 + self.dice.below(600));
             self.memories.ledgers()[memory].set_cap(cap);
-            self.advances = self.dice.chance(70);
+            let (guest, owner) = (!self.dice.chance(60), !self.dice.chance(90));
+            self.stops = Stops {
+                // What stops the owner stops all.
+                each: Each {
+                    owner: owner.then(Stop::by_hand),
+                    guest: (guest || owner).then(Stop::by_hand),
+                },
+                owner_first: self.dice.chance(40),
+            };
             inputs.push(self.order());
         }
         inputs
@@ -360,8 +376,18 @@ impl World {
     fn order(&self) -> Input {
         Input::Limits {
             limits: self.limits.clone(),
-            stop: (!self.advances).then(Stop::by_hand),
+            stops: self.stops.clone(),
         }
+    }
+
+    /// Whether work of a class is stopped, once the core has heard of it.
+    fn is_stopped(&self, whose: Whose) -> bool {
+        let owner_runs = || {
+            let mut running = self.core.running.iter();
+            running.any(|s| s.whose() == Whose::Owner)
+        };
+        let waits = whose == Whose::Guest && self.stops.owner_first && owner_runs();
+        waits || self.stops.each.its(whose).is_some()
     }
 
     /// Devices go and stages move; what has begun ends soon where nothing else is to happen.
@@ -448,6 +474,8 @@ impl World {
         for action in actions {
             self.act(action);
         }
+        let parked = self.core.running.iter().filter(|s| s.is_parked);
+        self.tally.parked += parked.count() as u32;
         self.check_is_given_back();
         self.check_blocks();
         self.check_leases();
@@ -462,7 +490,12 @@ impl World {
         for (position, id) in ids.iter().enumerate() {
             assert_eq!(self.records[id].position, Some(position));
         }
-        let order = |id: &u64| (Reverse(self.records[id].urgency.priority), *id);
+        let order = |id: &u64| {
+            let Urgency {
+                whose, priority, ..
+            } = self.records[id].urgency;
+            (whose, Reverse(priority), *id)
+        };
         assert!(ids.is_sorted_by_key(order), "{ids:?}");
     }
 
@@ -484,14 +517,14 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Run { id, step, rows } => {
+            Action::Run {
+                id,
+                step,
+                rows,
+                whose,
+            } => {
                 assert_eq!(rows.len(), step.rows());
-                assert!(self.advances, "a step begins though work is stopped");
-                assert!(self.moving.is_none(), "a step begins though stages move");
-                assert!(!self.has_failed, "a step begins though nothing can run it");
-                assert!(step.rows() <= ROWS_IN_STEP_MAX);
-                assert!(step.sequences.len() <= self.limits.max_batch_size);
-                assert!(self.core.steps.len() <= self.rig.len());
+                self.check_step(id, &step, whose);
                 self.rig.run(Run { id, step, rows });
             }
             Action::Release { group, blocks } => {
@@ -545,6 +578,21 @@ impl World {
             }
             Action::Reuse(_) => {}
         }
+    }
+
+    fn check_step(&self, id: u64, step: &Step, whose: Whose) {
+        assert!(
+            !self.is_stopped(whose),
+            "a step begins though it is stopped"
+        );
+        let sequences = &self.core.steps[&id].sequences;
+        let its = sequences.iter().map(|id| self.records[id].urgency.whose);
+        assert_eq!(its.max(), Some(whose));
+        assert!(self.moving.is_none(), "a step begins though stages move");
+        assert!(!self.has_failed, "a step begins though nothing can run it");
+        assert!(step.rows() <= ROWS_IN_STEP_MAX);
+        assert!(step.sequences.len() <= self.limits.max_batch_size);
+        assert!(self.core.steps.len() <= self.rig.len());
     }
 
     fn record(&mut self, id: u64) -> &mut Record {
@@ -653,7 +701,7 @@ impl World {
             }
         };
         let here = (&self.core.layout.room, &self.accounts[..]);
-        for sequence in &self.core.running {
+        for sequence in self.core.running.iter().filter(|s| !s.is_parked) {
             add(here, sequence.rows_at_most());
         }
         for waiting in &self.core.queue {
@@ -684,8 +732,11 @@ impl World {
     /// A sequence that decodes is in a step again after a bounded number of steps.
     fn check_nobody_starves(&self) {
         let running = self.core.running.len() as u64;
+        // Guests go where the owner leaves a place.
+        let is_bound = |whose| whose == Whose::Owner || !self.has_owners;
         let places = self.core.running.iter().enumerate();
-        for candidate in places.filter_map(|(i, s)| s.candidate(i)) {
+        let candidates = places.filter_map(|(i, s)| s.candidate(i));
+        for candidate in candidates.filter(|candidate| is_bound(candidate.whose)) {
             let waited = self.core.steps_begun - candidate.last_step;
             let bound = running.max(20) + self.rig.len() as u64;
             assert!(

@@ -103,7 +103,7 @@ impl State {
     /// Not while the stages are on their way somewhere, nor while work is stopped.
     pub(super) fn may_go_back(&self) -> bool {
         let is_on_its_way = self.runner.is_none() && !self.inbox.placement().spans.is_empty();
-        !is_on_its_way && !self.hardware.gate.is_shut()
+        !is_on_its_way && !self.hardware.gate.is_shut_to_all()
     }
 
     /// Gives the stages to the thread that moves them, once no step is in flight and the sequences
