@@ -5,7 +5,7 @@
 
 Commands: disconnects (clients that go away at random moments), slow (clients that hardly read), idle (streams that
 wait), overload (ten times as many requests as places), changes (limits that change ten times a second), ends (SIGTERM
-under load), turns (the second turn of a long chat), cost (one stream beside `gogrid generate`), speed (tokens a second at 1, 4 and 16 clients; with --peer URL
+under load), turns (the second turn of a long chat), speed (tokens a second at 1, 4 and 16 clients; with --peer URL
 llama-server's in turn). Prints a line of JSON; exits with 1 where a check fails. Nothing but Python's own library."""
 
 import argparse
@@ -393,63 +393,13 @@ async def speed(arguments):
     return True, found
 
 
-async def cost(arguments):
-    """One stream through the server, and the same through the library in a process of its own, in turn."""
-    prompt, tokens = "Tell me a story.", 256
-    library = [GOGRID, "generate", prompt, "--max-tokens", str(tokens), "--ignore-eos", "--temperature", "0",
-               "--mode", "aggressive", "--json"]
-    with Server(arguments.port, "--mode", "aggressive") as server:
-        # A client that costs little: it shares the cores.
-        client = ["curl", "-sN", "-o", "/tmp/gogrid-cost", f"http://127.0.0.1:{server.port}/v1/chat/completions",
-                  "-d", json.dumps(chat(prompt, tokens, temperature=0))]
-
-        def step(figures, steps):
-            return figures["decode_s"] / steps
-
-        ratios = []
-        for number in range(arguments.count + 1):
-            alone = json.loads(subprocess.run(library, capture_output=True, check=True).stdout)
-            # Processes of one user share the time: the server has to hear that the other has ended.
-            await asyncio.sleep(3)
-            subprocess.run(client, check=True)
-            streamed = open("/tmp/gogrid-cost").read()
-            events = [line[6:] for line in streamed.splitlines() if line.startswith("data: {")]
-            usage = json.loads(events[-1])["usage"]
-            assert usage["completion_tokens"] == alone["generated_tokens"] == tokens
-            if number > 0:
-                steps = alone["decode_steps"]
-                ratios.append(step(usage["gogrid"], steps) / step(alone, steps))
-        firsts = []
-        for number in range(20 * arguments.count):
-            reader, writer = await opened(server.port, chat(f"{number}", 2))
-            began = time.perf_counter()
-            first = None
-            figures = None
-            async for raw in reader:
-                if raw.startswith(b"data: {"):
-                    event = json.loads(raw[6:])
-                    content = [c for c in event.get("choices") or [] if c["delta"].get("content")]
-                    first = first or (time.perf_counter() if content else None)
-                    figures = (event.get("usage") or {}).get("gogrid") or figures
-            writer.close()
-            if first:
-                firsts.append(first - began - figures["queue_s"] - figures["prefill_s"])
-        ratios.sort()
-        low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
-        added = statistics.median(firsts)
-        ratio = statistics.median(ratios)
-        return ratio <= 1.02 and added <= 0.001, {
-            "pairs": len(ratios), "step_time_ratio": rounded(ratio, 4), "quartiles": [rounded(low, 4), rounded(high, 4)],
-            "added_to_first_token_ms": rounded(1e3 * added, 3)}
-
-
 def rounded(value, digits=1):
     return round(value, digits)
 
 
 COMMANDS = {"disconnects": (disconnects, 10_000), "slow": (slow, 5_000), "idle": (idle, 1_000),
             "overload": (overload, 11_000), "changes": (changes, 64), "ends": (ends, 500),
-            "turns": (turns, 5), "cost": (cost, 21), "speed": (speed, 3)}
+            "turns": (turns, 5), "speed": (speed, 3)}
 
 
 def main():

@@ -35,6 +35,10 @@ impl TeamPace for StagePace {
         self.device.width()
     }
 
+    fn insists(&self) -> bool {
+        self.device.insists()
+    }
+
     fn gave_way(&self, nanos: u64) {
         self.device.gave_way(nanos);
     }

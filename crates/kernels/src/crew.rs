@@ -149,8 +149,9 @@ impl Crew {
         }
     }
 
-    pub(crate) fn begin_step(&mut self, width: usize) {
+    pub(crate) fn begin_step(&mut self, width: usize, insists: bool) {
         self.step += 1;
+        self.shared.demand.insist(insists);
         self.memory.policy.woke(&self.shared.demand);
         self.leader.0.active.store(true, Ordering::Relaxed);
         self.narrow_to(width);

@@ -84,7 +84,7 @@ impl Team {
         body: impl FnOnce(&mut Ops<'_>) -> Result<T, Abandoned>,
     ) -> Result<T, Abandoned> {
         let simd = Simd::expect(isa);
-        self.crew.begin_step(pace.width());
+        self.crew.begin_step(pace.width(), pace.insists());
         let done = body(&mut Ops::new(&mut self.crew, pace, simd));
         if done.is_ok() {
             self.crew.learn_neighbours(pace);

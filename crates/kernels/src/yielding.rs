@@ -52,9 +52,13 @@ pub(crate) const BURST_MAX: Nanos = 8_000_000;
 /// 120 a second, so a program that computes for all of `BURST_MAX` and rests for this long has all
 /// cores for three fifths of the time.
 const QUIET_MIN: Nanos = 5_000_000;
-/// The longest that a leader goes on offering, and then the longest that it does not: a program that
+/// The longest that a leader begins to offer, and as long as it did it then does not: a program that
 /// never rests and shares a core with the leader gets half of it.
 const TURN: Nanos = 4_000_000;
+/// A team that insists does not offer a core that a program kept for longer than a burst for so many times as
+/// long: a scheduler that knows priorities gives such a program nearly all of the core by itself, and after
+/// one offer of a thread of the lowest priority it has it for half a second.
+const INSISTS: Nanos = 16;
 /// How long another member stays away at first and at most: it doubles each time its core is still
 /// wanted when it comes back.
 const AWAY_MIN: Nanos = 500_000;
@@ -95,6 +99,8 @@ pub(crate) struct CoreDemand {
     /// Nanoseconds that members have slept or waited for other threads, since the last
     /// [`take_given`](Self::take_given).
     gave: CachePadded<Hint>,
+    /// 1 where the step is to go on beside programs that never rest.
+    insists: CachePadded<Hint>,
 }
 
 /// A member as the others know it.
@@ -114,6 +120,7 @@ impl CoreDemand {
             posts: (0..members).map(|_| CachePadded::default()).collect(),
             taken_at: CachePadded::default(),
             gave: CachePadded::default(),
+            insists: CachePadded::default(),
         }
     }
 
@@ -129,6 +136,16 @@ impl CoreDemand {
     /// How long members have given way since this was last called, summed over the members.
     pub(crate) fn take_given(&self) -> Nanos {
         self.gave.0.swap(0, Ordering::Relaxed)
+    }
+
+    /// Whether the step that begins is to go on beside programs that never rest.
+    pub(crate) fn insist(&self, insists: bool) {
+        let mark = u64::from(insists);
+        self.insists.0.store(mark, Ordering::Relaxed);
+    }
+
+    fn insists(&self) -> bool {
+        self.insists.0.load(Ordering::Relaxed) > 0
     }
 
     /// The member will not be on its core.
@@ -288,12 +305,13 @@ impl YieldPolicy {
             if let Some(core) = offer.core {
                 demand.system.keep_off(core);
             }
-            if is_burst || is_over() {
+            if is_burst || is_over() || self.insists_after(&offer, demand) {
                 return;
             }
             now = offer.back;
             if now - began > TURN {
-                self.offer_at = now + TURN;
+                // One offer may be taken for much longer.
+                self.offer_at = now + (now - began);
                 return;
             }
         }
@@ -330,7 +348,7 @@ impl YieldPolicy {
         }
         let is_burst = self.was_a_burst(&offer);
         self.wanted_at = offer.back;
-        if is_burst {
+        if is_burst || self.insists_after(&offer, demand) {
             self.away = 0;
             return Ok(());
         }
@@ -363,6 +381,16 @@ impl YieldPolicy {
         }
         self.clock.read(now, self.offer_at, SKIPS_MAX);
         None
+    }
+
+    /// Whether the step goes on though its core was taken for longer than a burst: it is not offered again
+    /// soon.
+    fn insists_after(&mut self, offer: &Offer, demand: &CoreDemand) -> bool {
+        let insists = offer.lasted() >= BURST_MAX && demand.insists();
+        if insists {
+            self.offer_at = offer.back + INSISTS * offer.lasted();
+        }
+        insists
     }
 
     /// Whether no other thread has wanted the core for a while.

@@ -46,6 +46,12 @@ pub trait TeamPace: Pace {
     /// Threads the next region may use, at least one; asked once a region.
     fn width(&self) -> usize;
 
+    /// Whether work is to go on, by turns, beside programs that never rest: asked at the beginning of each
+    /// step. Otherwise they get every core that they want.
+    fn insists(&self) -> bool {
+        false
+    }
+
     /// Called at the end of each step, with the nanoseconds for which the team's threads gave their
     /// cores to other programs since the end of the step before, summed over the threads.
     fn gave_way(&self, nanos: u64);

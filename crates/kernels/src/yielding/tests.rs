@@ -436,6 +436,53 @@ fn a_leader_whose_step_is_over_offers_no_longer() {
 }
 
 #[test]
+fn a_team_that_insists_goes_on_beside_a_program_that_takes_an_offer_for_long() {
+    let fake = Fake::default();
+    let demand = fake.demand();
+    let (mut leader, mut other) = (YieldPolicy::new(LEADER), YieldPolicy::new(1));
+    let taken = |policy: &mut dyn FnMut() -> bool| {
+        fake.want(500 * MILLISECOND);
+        let began = fake.now();
+        (policy(), fake.now() - began)
+    };
+    demand.insist(true);
+    // Not each look reads the clock.
+    let mut lead = || {
+        (0..=SKIPS_MAX).for_each(|_| leader.lead(&demand, &|| false));
+        true
+    };
+    assert_eq!(taken(&mut lead), (true, 500 * MILLISECOND));
+    fake.pass(INSISTS * 499 * MILLISECOND);
+    assert_eq!(taken(&mut lead), (true, 0), "it is not offered");
+    fake.pass(INSISTS * MILLISECOND);
+    let mut follow = || (0..=SKIPS_MAX).all(|_| other.follow(&demand).is_ok());
+    assert_eq!(taken(&mut follow), (true, 500 * MILLISECOND));
+    fake.pass(MILLISECOND);
+    assert_eq!(taken(&mut follow), (true, 0));
+    demand.insist(false);
+    fake.pass(INSISTS * 500 * MILLISECOND);
+    assert_eq!(taken(&mut follow), (false, 500 * MILLISECOND));
+}
+
+#[test]
+fn a_leader_works_for_as_long_as_an_offer_was_taken() {
+    let fake = Fake::default();
+    let (demand, mut leader) = (fake.demand(), YieldPolicy::new(LEADER));
+    fake.want(300 * MILLISECOND);
+    leader.lead(&demand, &|| false);
+    let offers = fake.0.offers.load(Ordering::Relaxed);
+    let back = fake.now();
+    while fake.now() - back < 299 * MILLISECOND {
+        leader.lead(&demand, &|| false);
+        fake.pass(MILLISECOND);
+    }
+    assert_eq!(fake.0.offers.load(Ordering::Relaxed), offers);
+    fake.pass(2 * MILLISECOND);
+    (0..=SKIPS_MAX).for_each(|_| leader.lead(&demand, &|| false));
+    assert_eq!(fake.0.offers.load(Ordering::Relaxed), offers + 1);
+}
+
+#[test]
 fn a_leader_shares_cores_that_are_always_wanted_by_turns() {
     let fake = Fake::default();
     let (demand, mut policy) = (fake.demand(), YieldPolicy::new(0));

@@ -274,6 +274,11 @@ impl TeamPace for DutyPace {
         self.duty.width()
     }
 
+    /// The owner's steps: somebody waits for them.
+    fn insists(&self) -> bool {
+        self.serves() == Whose::Owner
+    }
+
     fn gave_way(&self, nanos: u64) {
         self.gave_way_nanos.fetch_add(nanos, Ordering::Relaxed);
     }
