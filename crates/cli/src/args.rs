@@ -1,3 +1,4 @@
+use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -192,26 +193,42 @@ pub(crate) struct PlanArgs {
     pub(crate) json: JsonArgs,
 }
 
+/// How tokens are chosen where neither the command line nor the model says otherwise: varied, and not astray.
+const SAMPLING: Sampling = Sampling {
+    temperature: 0.7,
+    top_k: 0,
+    top_p: 0.9,
+    min_p: 0.05,
+    repetition_penalty: 1.1,
+    frequency_penalty: 0.0,
+    presence_penalty: 0.0,
+    last_n: 64,
+    seed: 0,
+    stop: Vec::new(),
+    ignore_eos: false,
+    logit_bias: BTreeMap::new(),
+};
+
 #[derive(Debug, Args)]
 pub(crate) struct SamplingArgs {
-    /// Tokens to generate at most
-    #[arg(long, value_name = "N", default_value_t = 256, value_parser = count(1, TOKENS_MAX))]
-    pub(crate) max_tokens: usize,
-    /// 0 takes the likeliest token each time
-    #[arg(long, value_name = "T", default_value_t = 0.0, value_parser = number(0.0, 100.0))]
-    pub(crate) temperature: f32,
-    /// Only the K likeliest tokens; 0 for all
-    #[arg(long, value_name = "K", default_value_t = 0, value_parser = count(0, TOKENS_MAX))]
-    pub(crate) top_k: usize,
-    /// Only the likeliest tokens that together reach this probability
-    #[arg(long, value_name = "P", default_value_t = 1.0, value_parser = number(0.0, 1.0))]
-    pub(crate) top_p: f32,
-    /// Only tokens at least this share as likely as the likeliest
-    #[arg(long, value_name = "P", default_value_t = 0.0, value_parser = number(0.0, 1.0))]
-    pub(crate) min_p: f32,
-    /// Divides the logits of tokens seen lately; 1 for none
-    #[arg(long, value_name = "R", default_value_t = 1.0, value_parser = number(0.01, 100.0))]
-    pub(crate) repetition_penalty: f32,
+    /// Tokens to generate at most [default: 256, in a chat 1024]
+    #[arg(long, value_name = "N", value_parser = count(1, TOKENS_MAX))]
+    pub(crate) max_tokens: Option<usize>,
+    /// 0 takes the likeliest token each time [default: 0.7]
+    #[arg(long, value_name = "T", value_parser = number(0.0, 100.0), allow_negative_numbers = true)]
+    pub(crate) temperature: Option<f32>,
+    /// Only the K likeliest tokens; 0 for all [default: 0]
+    #[arg(long, value_name = "K", value_parser = count(0, TOKENS_MAX))]
+    pub(crate) top_k: Option<usize>,
+    /// Only the likeliest tokens that together reach this probability [default: 0.9]
+    #[arg(long, value_name = "P", value_parser = number(0.0, 1.0), allow_negative_numbers = true)]
+    pub(crate) top_p: Option<f32>,
+    /// Only tokens at least this share as likely as the likeliest [default: 0.05]
+    #[arg(long, value_name = "P", value_parser = number(0.0, 1.0), allow_negative_numbers = true)]
+    pub(crate) min_p: Option<f32>,
+    /// Divides the logits of tokens seen lately; 1 for none [default: 1.1, with a temperature of 0 1]
+    #[arg(long, value_name = "R", value_parser = number(0.01, 100.0), allow_negative_numbers = true)]
+    pub(crate) repetition_penalty: Option<f32>,
     /// What the draws depend on [default: another one each time]
     #[arg(long, value_name = "S")]
     pub(crate) seed: Option<u64>,
@@ -226,17 +243,37 @@ pub(crate) struct SamplingArgs {
 impl SamplingArgs {
     /// What the library takes; `seed` is for when none was given.
     pub(crate) fn sampling(&self, seed: u64) -> Sampling {
+        let temperature = self.temperature.unwrap_or(SAMPLING.temperature);
+        // Greedy as it is known elsewhere: nothing but the likeliest token.
+        let penalty = match temperature == 0.0 {
+            true => 1.0,
+            false => SAMPLING.repetition_penalty,
+        };
         Sampling {
-            temperature: self.temperature,
-            top_k: self.top_k,
-            top_p: self.top_p,
-            min_p: self.min_p,
-            repetition_penalty: self.repetition_penalty,
+            temperature,
+            top_k: self.top_k.unwrap_or(SAMPLING.top_k),
+            top_p: self.top_p.unwrap_or(SAMPLING.top_p),
+            min_p: self.min_p.unwrap_or(SAMPLING.min_p),
+            repetition_penalty: self.repetition_penalty.unwrap_or(penalty),
             seed: self.seed.unwrap_or(seed),
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
-            ..Sampling::default()
+            ..SAMPLING
         }
+    }
+}
+
+/// How long an answer may be waited for.
+#[derive(Debug, Args)]
+pub(crate) struct PatienceArgs {
+    /// Seconds to wait for the first token; then it ends with exit code 4 [default: as long as it takes]
+    #[arg(long, value_name = "S", value_parser = number(0.0, 86_400.0))]
+    timeout: Option<f32>,
+}
+
+impl PatienceArgs {
+    pub(crate) fn deadline(&self) -> Option<Duration> {
+        self.timeout.map(Duration::from_secs_f32)
     }
 }
 
@@ -257,6 +294,8 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) whose: WhoseArgs,
     #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
+    #[command(flatten)]
     pub(crate) json: JsonArgs,
 }
 
@@ -271,6 +310,11 @@ pub(crate) struct ChatArgs {
     pub(crate) system: Option<String>,
     #[command(flatten)]
     pub(crate) whose: WhoseArgs,
+    #[command(flatten)]
+    pub(crate) patience: PatienceArgs,
+    /// No figures after an answer
+    #[arg(long)]
+    pub(crate) quiet: bool,
 }
 
 #[derive(Debug, Args)]

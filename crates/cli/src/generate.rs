@@ -11,6 +11,9 @@ use crate::open::PipelineSpec;
 use crate::out;
 use crate::stream::{self, Answer, Ended};
 
+/// Tokens of an answer at most, where nobody says how many.
+const TOKENS: usize = 256;
+
 #[derive(Serialize)]
 struct Report<'a> {
     text: &'a str,
@@ -62,7 +65,11 @@ fn request(args: &GenerateArgs) -> anyhow::Result<GenerateRequest> {
     Ok(GenerateRequest {
         sampling: args.sampling.sampling(stream::chance()),
         whose: args.whose.whose(),
-        ..GenerateRequest::new(prompt(args, text), args.sampling.max_tokens)
+        deadline: args.patience.deadline(),
+        ..GenerateRequest::new(
+            prompt(args, text),
+            args.sampling.max_tokens.unwrap_or(TOKENS),
+        )
     })
 }
 

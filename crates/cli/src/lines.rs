@@ -1,18 +1,68 @@
 //! The lines of a conversation: typed at a terminal, with its editing, or read from elsewhere.
 
 use std::io::{self, BufRead, IsTerminal, Read};
+use std::path::PathBuf;
+use std::{env, fs};
 
 use anyhow::Context;
-use rustyline::DefaultEditor;
 use rustyline::error::ReadlineError;
+use rustyline::history::FileHistory;
+use rustyline::{
+    Cmd, ConditionalEventHandler, Config, Editor, Event, EventContext, EventHandler,
+    ExternalPrinter, KeyCode, KeyEvent, Modifiers, Movement, RepeatCount,
+};
 
-use crate::exit::{BadInput, Interrupted};
+use crate::exit::BadInput;
 use crate::model_file::TEXT_BYTES_MAX;
+use crate::out;
 
 /// Where the lines come from.
 pub(crate) enum Lines {
-    Typed(Box<DefaultEditor>),
+    Typed(Box<Typed>),
     Read,
+}
+
+/// What comes next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Line {
+    /// A line without its end, or several that belong together.
+    Text(String),
+    /// Ctrl-C on an empty line.
+    Interrupted,
+    /// Nothing more.
+    Ended,
+}
+
+/// A line editor with what was typed before, in this conversation and others.
+pub(crate) struct Typed {
+    editor: Editor<(), FileHistory>,
+    /// `None` where the user has no folder for it: then nothing is kept.
+    history: Option<PathBuf>,
+}
+
+const PROMPT: &str = ">>> ";
+const PROMPT_WITHIN: &str = "... ";
+/// Around a text of several lines.
+const QUOTES: &str = "\"\"\"";
+/// The name of the file of the lines of all conversations.
+const HISTORY: &str = "chat-history";
+
+/// Ctrl-C: clears a line, and asks to leave from an empty one.
+struct ClearOrLeave;
+
+impl ConditionalEventHandler for ClearOrLeave {
+    fn handle(
+        &self,
+        _event: &Event,
+        _count: RepeatCount,
+        _positive: bool,
+        context: &EventContext<'_>,
+    ) -> Option<Cmd> {
+        Some(match context.line().is_empty() {
+            true => Cmd::Interrupt,
+            false => Cmd::Kill(Movement::WholeBuffer),
+        })
+    }
 }
 
 impl Lines {
@@ -20,30 +70,135 @@ impl Lines {
         if !io::stdin().is_terminal() {
             return Ok(Self::Read);
         }
-        let editor = DefaultEditor::new().context("cannot use the terminal")?;
-        Ok(Self::Typed(Box::new(editor)))
+        Ok(Self::Typed(Box::new(Typed::new()?)))
     }
 
-    /// The next line, without its end; `None` after the last.
-    pub(crate) fn next(&mut self) -> anyhow::Result<Option<String>> {
+    /// Whether somebody types them.
+    pub(crate) fn are_typed(&self) -> bool {
+        matches!(self, Self::Typed(_))
+    }
+
+    /// The next line, or text of several lines.
+    pub(crate) fn next(&mut self) -> anyhow::Result<Line> {
+        let mut text = match self.line(PROMPT)? {
+            Line::Text(line) => line,
+            other => return Ok(other),
+        };
+        if let Some(quoted) = text.trim_start().strip_prefix(QUOTES) {
+            text = match self.quoted(quoted)? {
+                Line::Text(quoted) => quoted,
+                other => return Ok(other),
+            };
+        } else {
+            while let Some(begun) = text.strip_suffix('\\') {
+                let begun = begun.to_owned();
+                match self.line(PROMPT_WITHIN)? {
+                    Line::Text(more) => text = format!("{begun}\n{more}"),
+                    Line::Ended => {
+                        text = begun;
+                        break;
+                    }
+                    Line::Interrupted => return Ok(Line::Interrupted),
+                }
+            }
+        }
+        if let Self::Typed(typed) = self {
+            typed.remember(&text);
+        }
+        Ok(Line::Text(text))
+    }
+
+    /// The rest of a text in quotes, whose first line is this.
+    fn quoted(&mut self, first: &str) -> anyhow::Result<Line> {
+        let mut text = first.to_owned();
+        loop {
+            if let Some(end) = text.find(QUOTES) {
+                text.truncate(end);
+                let inner = text.strip_prefix('\n').unwrap_or(&text);
+                let inner = inner.strip_suffix('\n').unwrap_or(inner);
+                return Ok(Line::Text(inner.to_owned()));
+            }
+            if text.len() as u64 > TEXT_BYTES_MAX {
+                return Err(too_long().into());
+            }
+            match self.line(PROMPT_WITHIN)? {
+                Line::Text(more) => text = format!("{text}\n{more}"),
+                Line::Ended => return Ok(Line::Text(text)),
+                Line::Interrupted => return Ok(Line::Interrupted),
+            }
+        }
+    }
+
+    fn line(&mut self, prompt: &str) -> anyhow::Result<Line> {
         match self {
-            Self::Typed(editor) => typed(editor),
-            Self::Read => read(&mut io::stdin().lock()),
+            Self::Typed(typed) => typed.line(prompt),
+            Self::Read => Ok(read(&mut io::stdin().lock())?.map_or(Line::Ended, Line::Text)),
         }
     }
 }
 
-fn typed(editor: &mut DefaultEditor) -> anyhow::Result<Option<String>> {
-    match editor.readline("> ") {
-        Ok(line) => {
-            // Only the convenience of the arrow keys is lost if it cannot be remembered.
-            let _ = editor.add_history_entry(&line);
-            Ok(Some(line))
+impl Typed {
+    fn new() -> anyhow::Result<Self> {
+        let config = Config::builder().auto_add_history(false).build();
+        let editor = Editor::with_config(config).context("cannot use the terminal")?;
+        let history = history_file();
+        let mut typed = Self { editor, history };
+        let (editor, history) = (&mut typed.editor, &typed.history);
+        let interrupt = EventHandler::Conditional(Box::new(ClearOrLeave));
+        editor.bind_sequence(KeyEvent::ctrl('C'), interrupt);
+        for enter in [KeyCode::Enter, KeyCode::Char('\r')] {
+            let newline = EventHandler::Simple(Cmd::Newline);
+            editor.bind_sequence(KeyEvent(enter, Modifiers::ALT), newline);
         }
-        Err(ReadlineError::Eof) => Ok(None),
-        Err(ReadlineError::Interrupted) => Err(Interrupted.into()),
-        Err(error) => Err(error).context("cannot read the line"),
+        if let Some(path) = history {
+            // Only the convenience of the arrow keys is lost without it.
+            let _ = editor.load_history(path);
+        }
+        Ok(typed)
     }
+
+    fn line(&mut self, prompt: &str) -> anyhow::Result<Line> {
+        if let Ok(mut printer) = self.editor.create_external_printer() {
+            let above = move |text: &str| printer.print(text.to_owned()).is_ok();
+            out::types(Some(Box::new(above)));
+        }
+        let line = self.editor.readline(prompt);
+        out::types(None);
+        match line {
+            Ok(line) => Ok(Line::Text(line)),
+            Err(ReadlineError::Eof) => Ok(Line::Ended),
+            Err(ReadlineError::Interrupted) => Ok(Line::Interrupted),
+            Err(error) => Err(error).context("cannot read the line"),
+        }
+    }
+
+    fn remember(&mut self, text: &str) {
+        let is_new = self.editor.add_history_entry(text).unwrap_or(false);
+        if let (Some(path), true) = (&self.history, is_new) {
+            let _ = self.editor.append_history(path);
+        }
+    }
+}
+
+/// Where the lines of all conversations are kept (XDG Base Directory Specification, `XDG_STATE_HOME`).
+fn history_file() -> Option<PathBuf> {
+    let folder = |name: &str| {
+        let folder = env::var_os(name).map(PathBuf::from);
+        folder.filter(|folder| folder.is_absolute())
+    };
+    let of_home = || Some(folder("HOME")?.join(".local/state"));
+    let state = folder("XDG_STATE_HOME")
+        .or_else(|| folder("LOCALAPPDATA"))
+        .or_else(of_home)?;
+    let state = state.join("gogrid");
+    fs::create_dir_all(&state).ok()?;
+    Some(state.join(HISTORY))
+}
+
+fn too_long() -> BadInput {
+    BadInput(format!(
+        "a line of over {TEXT_BYTES_MAX} bytes, the most that is taken"
+    ))
 }
 
 fn read(source: &mut dyn BufRead) -> anyhow::Result<Option<String>> {
@@ -54,8 +209,7 @@ fn read(source: &mut dyn BufRead) -> anyhow::Result<Option<String>> {
         return Ok(None);
     }
     if line.len() as u64 > TEXT_BYTES_MAX {
-        let problem = format!("a line of over {TEXT_BYTES_MAX} bytes, the most that is taken");
-        return Err(BadInput(problem).into());
+        return Err(too_long().into());
     }
     let line = String::from_utf8(line).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();

@@ -28,6 +28,8 @@ mod shelf;
 mod stream;
 mod tokenize;
 mod top;
+mod waiting;
+mod wrap;
 
 use std::panic::catch_unwind;
 use std::process::ExitCode;

@@ -7,15 +7,18 @@ use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
-use std::sync::LazyLock;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 use std::{backtrace, thread};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use indicatif::ProgressBar;
 use ratatui::crossterm::cursor::{Hide, Show};
 use ratatui::crossterm::execute;
 use ratatui::crossterm::terminal::{
-    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode,
+    EnterAlternateScreen, LeaveAlternateScreen, disable_raw_mode, enable_raw_mode, size,
 };
 use serde::Serialize;
 use tracing::{Event, Subscriber};
@@ -25,6 +28,7 @@ use tracing_subscriber::registry::LookupSpan;
 
 use crate::escape::escaped;
 use crate::notes::{Notes, write_error};
+use crate::wrap::Wrap;
 
 /// Why standard output did not take what was written.
 #[derive(Debug, thiserror::Error)]
@@ -91,6 +95,24 @@ pub(crate) fn close_screen() {
     }
 }
 
+/// Columns of standard output, where it is a terminal.
+pub(crate) fn columns() -> Option<usize> {
+    let (columns, _) = (*IS_TERMINAL).then(size)?.ok()?;
+    Some(usize::from(columns)).filter(|&columns| columns > 0)
+}
+
+/// Whether standard output is a terminal.
+pub(crate) fn is_terminal() -> bool {
+    *IS_TERMINAL
+}
+
+/// Has the terminal take `text` into the clipboard (OSC 52); some do not.
+pub(crate) fn to_clipboard(text: &str) -> io::Result<()> {
+    let mut stdout = io::stdout().lock();
+    write!(stdout, "\x1b]52;c;{}\x07", STANDARD.encode(text))?;
+    stdout.flush()
+}
+
 fn write(text: &str) -> io::Result<()> {
     let shown = if *IS_TERMINAL {
         escaped(text)
@@ -100,6 +122,40 @@ fn write(text: &str) -> io::Result<()> {
     let mut stdout = io::stdout().lock();
     stdout.write_all(shown.as_bytes())?;
     stdout.flush()
+}
+
+/// The line that is drawn again and again at the moment, if there is one. A lock, held while something else is
+/// written.
+static DRAWN: Mutex<Option<ProgressBar>> = Mutex::new(None);
+
+/// From here on this line is drawn on standard error, which all else is written above.
+pub(crate) fn draws(line: Option<ProgressBar>) {
+    *DRAWN.lock().unwrap_or_else(PoisonError::into_inner) = line;
+}
+
+/// Writes above the line that somebody is typing, while somebody is.
+type Above = Box<dyn FnMut(&str) -> bool + Send>;
+static ABOVE: Mutex<Option<Above>> = Mutex::new(None);
+
+/// From here on notes are written by `above`, which says whether it could; `None` when nobody types any more.
+pub(crate) fn types(above: Option<Above>) {
+    *ABOVE.lock().unwrap_or_else(PoisonError::into_inner) = above;
+}
+
+/// Writes to standard error, beside whatever is drawn or typed there.
+fn write_note(shown: &str) {
+    let mut above = ABOVE.lock().unwrap_or_else(PoisonError::into_inner);
+    if let Some(above) = &mut *above
+        && above(shown)
+    {
+        return;
+    }
+    drop(above);
+    let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
+    match &*drawn {
+        Some(line) => line.suspend(|| write_error(shown)),
+        None => write_error(shown),
+    }
 }
 
 /// What other threads than the foreground's have to say.
@@ -113,7 +169,7 @@ const FLUSH_MAX: Duration = Duration::from_millis(200);
 /// thread that the user waits for; any other takes [`note_aside`].
 pub(crate) fn note(line: impl Display) {
     flush();
-    write_error(&shown(&format!("{line}\n")));
+    write_note(&shown(&format!("{line}\n")));
 }
 
 /// Has `line` said on standard error and waits for nobody.
@@ -126,12 +182,15 @@ pub(crate) fn flush() {
     NOTES.flush(FLUSH_MAX);
 }
 
+/// What standard error is to show of a text: at a terminal, broken between words.
 fn shown(text: &str) -> Cow<'_, str> {
-    if *ERROR_IS_TERMINAL {
-        escaped(text)
-    } else {
-        text.into()
+    if !*ERROR_IS_TERMINAL {
+        return text.into();
     }
+    let columns = size().ok().map(|(columns, _)| usize::from(columns));
+    let mut wrap = Wrap::new(columns.filter(|&columns| columns > 0));
+    let shown = wrap.push(&escaped(text)) + &wrap.finish();
+    shown.into()
 }
 
 /// Whether events below an error are kept to themselves.
@@ -225,7 +284,7 @@ pub(crate) fn install() -> io::Result<()> {
         })
         .init();
     std::panic::set_hook(Box::new(note_panic));
-    NOTES.start(|text| write_error(&shown(text)))
+    NOTES.start(|text| write_note(&shown(text)))
 }
 
 /// The thread that panics must unwind whether this is read or not: others wait for its end.

@@ -12,6 +12,7 @@ use gogrid_units::Bytes;
 
 use crate::exit::Interrupted;
 use crate::interrupt::InterruptGuard;
+use crate::waiting::WaitingLine;
 
 /// A generation that came to its end.
 pub(crate) struct Answer {
@@ -38,11 +39,25 @@ pub(crate) fn run(
     watch: &InterruptGuard,
     on_text: &mut dyn FnMut(&str) -> anyhow::Result<()>,
 ) -> anyhow::Result<Ended> {
+    let mut waiting = Some(WaitingLine::begin(pipeline.machine(), request.whose));
     block_on(async {
         let Some(generation) = or_asked(watch, pipeline.generate(request)).await else {
             return Ok(Ended::Interrupted(String::new()));
         };
-        follow(pipeline, generation?, watch, on_text).await
+        follow(pipeline, generation?, watch, &mut |event| {
+            if let (Some(line), true) = (&waiting, !matches!(event, Event::Delta { .. })) {
+                line.hear(event);
+            }
+            match event {
+                Event::Delta { text, .. } if !text.is_empty() => {
+                    // Before the first text, which takes its place.
+                    drop(waiting.take());
+                    on_text(text)
+                }
+                _ => Ok(()),
+            }
+        })
+        .await
     })
 }
 
@@ -50,14 +65,17 @@ async fn follow(
     pipeline: &HeterogeneousPipeline,
     mut generation: Generation,
     watch: &InterruptGuard,
-    on_text: &mut dyn FnMut(&str) -> anyhow::Result<()>,
+    on_event: &mut dyn FnMut(&Event) -> anyhow::Result<()>,
 ) -> anyhow::Result<Ended> {
     let (mut ids, mut text, mut status) = (Vec::new(), String::new(), None);
     loop {
         let Some(event) = or_asked(watch, generation.next()).await else {
             return Ok(Ended::Interrupted(text));
         };
-        match event.ok_or_else(|| anyhow::anyhow!("the generation ended without a figure"))?? {
+        let event =
+            event.ok_or_else(|| anyhow::anyhow!("the generation ended without a figure"))??;
+        on_event(&event)?;
+        match event {
             Event::Delta {
                 ids: more,
                 text: delta,
@@ -68,7 +86,6 @@ async fn follow(
                 }
                 ids.extend(more);
                 text.push_str(&delta);
-                on_text(&delta)?;
             }
             Event::Finished {
                 reason: finish,

@@ -441,7 +441,7 @@ fn what_is_said_to_nobody_holds_up_no_limit() {
     drop(command);
     let mut said = BufReader::new(reader);
     let mut greeting = String::new();
-    while !greeting.contains("/exit ends") {
+    while !greeting.contains("/help lists") {
         greeting.clear();
         said.read_line(&mut greeting).unwrap();
     }

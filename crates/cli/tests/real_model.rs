@@ -74,6 +74,8 @@ fn generate_streams_text_and_then_says_how_it_went() {
         "--raw",
         "--max-tokens",
         "8",
+        "--temperature",
+        "0",
     ];
     let Some(mut command) = gogrid(SMOLLM2, &args) else {
         return;

@@ -65,6 +65,6 @@ pub use priority::{
 };
 pub use programs::running;
 pub use scratch::ScratchNote;
-pub use signals::{EndSignal, hear_signals, remember_terminal, tidy_up};
+pub use signals::{EndSignal, TypingHidden, hear_signals, hide_typing, remember_terminal, tidy_up};
 pub use socket::{Listener, SocketName, Stream};
 pub use thread::{ThreadId, current_thread, thread_cpu_time};

@@ -26,6 +26,24 @@ pub fn remember_terminal() {
     imp::remember_terminal();
 }
 
+/// While it is held, what is typed at the terminal is not shown, and is kept for whoever reads next. Dropped,
+/// the terminal is as it was [remembered](remember_terminal).
+#[derive(Debug)]
+pub struct TypingHidden(());
+
+/// Hides what is typed while a program writes. Not supported on Windows, where it does nothing.
+#[must_use]
+pub fn hide_typing() -> TypingHidden {
+    imp::hide_typing();
+    TypingHidden(())
+}
+
+impl Drop for TypingHidden {
+    fn drop(&mut self) {
+        imp::restore_terminal();
+    }
+}
+
 /// What a process that ends at once owes to others: the terminal is set as it was remembered, the
 /// programs that it started are ended, the names of sockets that it listened on are free, and its
 /// scratch folders are removed.

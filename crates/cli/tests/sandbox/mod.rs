@@ -48,7 +48,7 @@ impl Sandbox {
         let mut child = pipes.stderr(Stdio::piped()).spawn().unwrap();
         let mut said = BufReader::new(child.stderr.take().unwrap());
         let greeting = line(&mut said);
-        assert!(greeting.contains("/exit ends"), "{greeting}");
+        assert!(greeting.contains("/help lists"), "{greeting}");
         Chat { child, said }
     }
 }

@@ -45,6 +45,8 @@ pub(crate) fn hear_signals(_heard: Box<dyn FnMut(EndSignal) + Send>) -> Result<(
 
 pub(crate) fn remember_terminal() {}
 
+pub(crate) fn hide_typing() {}
+
 pub(crate) fn restore_terminal() {}
 
 /// The system frees the names itself.

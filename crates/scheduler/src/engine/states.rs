@@ -92,6 +92,10 @@ impl States {
         }
         if let Some(position) = self.queued.filter(|_| is_news) {
             self.told_queued = self.queued;
+            if stop_is_news {
+                // Finds the place taken, and asks to hear when it is free.
+                self.place.take();
+            }
             return Some(Event::Queued { position });
         }
         self.told_stop = self.stop.clone();
@@ -138,6 +142,24 @@ mod tests {
         assert_eq!(second, Event::Queued { position: 2 });
         assert!(!place.free(&second), "the caller knows the newest");
         assert_eq!(states.next(now), None);
+    }
+
+    #[test]
+    fn what_waits_behind_the_place_in_the_queue_is_told_once_that_is_taken() {
+        let place = StatePlace::default();
+        let mut states = States::new(place.clone());
+        let now = Moment(1_000_000_000);
+        states.stands(Some(0));
+        states.stops(Some(&paused(Reason::Schedule)));
+        let first = states.next(now).expect("it is news");
+        assert_eq!(first, Event::Queued { position: 0 });
+        assert!(
+            place.free(&first),
+            "a stop waits, and nothing else wakes the engine"
+        );
+        let second = states.next(now).expect("it is news");
+        assert!(matches!(second, Event::Paused { .. }), "{second:?}");
+        assert!(!place.free(&second));
     }
 
     #[test]

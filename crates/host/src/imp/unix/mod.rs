@@ -19,4 +19,4 @@ pub(super) use folder::socket_folder;
 pub(crate) use open_files::raise_open_files;
 pub(crate) use signals::hear_signals;
 pub(crate) use socket::{Listener, Stream, remove_sockets, socket_files, socket_is_alive};
-pub(crate) use terminal::{remember_terminal, restore_terminal};
+pub(crate) use terminal::{hide_typing, remember_terminal, restore_terminal};

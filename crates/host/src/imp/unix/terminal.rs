@@ -33,6 +33,21 @@ pub(crate) fn restore_terminal() {
     }
 }
 
+/// What is typed is kept for the next reader and not shown.
+pub(crate) fn hide_typing() {
+    let Some(mut asked) = settings() else { return };
+    // SAFETY: neither call has a requirement.
+    let is_ours = unsafe { libc::tcgetpgrp(INPUT) == libc::getpgrp() };
+    // A process in the background that sets the terminal would be stopped.
+    if is_ours {
+        asked.c_lflag &= !(libc::ECHO | libc::ECHONL);
+        // Nor does Ctrl-C throw it away.
+        asked.c_lflag |= libc::NOFLSH;
+        // SAFETY: the pointer is to a value that was filled.
+        unsafe { libc::tcsetattr(INPUT, libc::TCSANOW, &raw const asked) };
+    }
+}
+
 /// How the terminal is set; `None` where standard input is none.
 fn settings() -> Option<libc::termios> {
     let mut found = MaybeUninit::uninit();

@@ -1,0 +1,287 @@
+//! The conversation so far, and how its answers are made.
+
+use std::fmt::Write;
+
+use corpgrid_scheduler::{
+    Content, Conversation, Finish, GenerateRequest, HeterogeneousPipeline, Message, Prompt,
+    Refusal, Sampling,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::args::ChatArgs;
+use crate::live::Live;
+use crate::stream::{self, Answer};
+
+/// Tokens of an answer at most, where nobody says how many.
+const TOKENS: usize = 1024;
+
+/// As much of the context is kept for an answer at least, before the oldest turns go for it.
+const ANSWER_PART: usize = 4;
+
+pub(super) struct Talk<'a> {
+    pub(super) args: &'a ChatArgs,
+    pub(super) system: Option<String>,
+    /// Questions and answers in turn, the first a question.
+    said: Vec<String>,
+    sampling: Sampling,
+    /// The draws are others each time where this is not set.
+    seed: Option<u64>,
+    max_tokens: usize,
+    /// Whether it was said that turns are left out.
+    told_of_slide: bool,
+}
+
+/// A conversation in a file.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Saved {
+    model: String,
+    system: Option<String>,
+    messages: Vec<SavedMessage>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct SavedMessage {
+    role: Role,
+    content: String,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Role {
+    User,
+    Assistant,
+}
+
+impl Role {
+    /// That of the message of this number.
+    fn of(number: usize) -> Self {
+        match number.is_multiple_of(2) {
+            true => Self::User,
+            false => Self::Assistant,
+        }
+    }
+}
+
+impl<'a> Talk<'a> {
+    pub(super) fn new(args: &'a ChatArgs) -> Self {
+        Self {
+            args,
+            system: args.system.clone(),
+            said: Vec::new(),
+            sampling: args.sampling.sampling(0),
+            seed: args.sampling.seed,
+            max_tokens: args.sampling.max_tokens.unwrap_or(TOKENS),
+            told_of_slide: false,
+        }
+    }
+
+    pub(super) fn begin_again(&mut self) {
+        self.said.clear();
+        self.told_of_slide = false;
+    }
+
+    pub(super) fn ask(&mut self, question: String) {
+        self.said.push(question);
+    }
+
+    /// What the model said. An empty answer would be the example for the next one.
+    pub(super) fn answered(&mut self, text: String) {
+        match text.is_empty() {
+            true => drop(self.said.pop()),
+            false => self.said.push(text),
+        }
+    }
+
+    /// Takes the last question back, with its answer if there is one.
+    pub(super) fn take_last_question(&mut self) -> Option<String> {
+        if self.said.len().is_multiple_of(2) {
+            self.said.pop();
+        }
+        self.said.pop()
+    }
+
+    pub(super) fn last_answer(&self) -> Option<&str> {
+        let answers = self.said.len() / 2;
+        Some(&self.said[answers.checked_sub(1)? * 2 + 1])
+    }
+
+    fn conversation(&self) -> Conversation {
+        let system = self.system.iter().map(|text| Message::system(text.clone()));
+        let said = self.said.iter().enumerate();
+        let said = said.map(|(number, text)| match Role::of(number) {
+            Role::User => Message::user(text.clone()),
+            Role::Assistant => Message::assistant(text.clone()),
+        });
+        system.chain(said).collect::<Vec<_>>().into()
+    }
+
+    pub(super) fn request(&self) -> GenerateRequest {
+        let seed = self.seed.unwrap_or_else(stream::chance);
+        GenerateRequest {
+            sampling: Sampling {
+                seed,
+                ..self.sampling.clone()
+            },
+            whose: self.args.whose.whose(),
+            deadline: self.args.patience.deadline(),
+            ..GenerateRequest::new(Prompt::Chat(self.conversation()), self.max_tokens)
+        }
+    }
+
+    /// Leaves the oldest turns out until the rest and an answer fit the model's context; says whether that is
+    /// news.
+    ///
+    /// # Errors
+    /// A conversation that the model's template refuses.
+    pub(super) fn slide(&mut self, pipeline: &HeterogeneousPipeline) -> Result<bool, Refusal> {
+        let context = pipeline.model().decoder().context;
+        let answer = self.max_tokens.min(context / ANSWER_PART);
+        let mut slid = false;
+        while self.said.len() > 1 && self.tokens(pipeline)? + answer > context {
+            self.said.drain(..2);
+            slid = true;
+        }
+        Ok(slid && !std::mem::replace(&mut self.told_of_slide, true))
+    }
+
+    /// Tokens of the conversation, or as many bytes where that is enough to know.
+    fn tokens(&self, pipeline: &HeterogeneousPipeline) -> Result<usize, Refusal> {
+        let conversation = self.conversation();
+        let text = |message: &Message| match &message.content {
+            Content::Text(text) => text.len(),
+            Content::Parts(_) => 0,
+        };
+        let bytes: usize = conversation.messages.iter().map(text).sum();
+        // A token has a byte at least, and a template writes some hundreds of its own.
+        if bytes < pipeline.model().decoder().context / 2 {
+            return Ok(bytes);
+        }
+        let text = pipeline.render_chat(&conversation)?;
+        Ok(pipeline.tokenize(&text, true)?.len())
+    }
+
+    pub(super) fn set(&mut self, name: &str, value: &str) -> Result<String, String> {
+        let sampling = &mut self.sampling;
+        match name {
+            "temperature" => sampling.temperature = number(name, value, 0.0, 100.0)?,
+            "top-p" | "top_p" => sampling.top_p = number(name, value, 0.0, 1.0)?,
+            "min-p" | "min_p" => sampling.min_p = number(name, value, 0.0, 1.0)?,
+            "repetition-penalty" | "repeat_penalty" => {
+                sampling.repetition_penalty = number(name, value, 0.01, 100.0)?;
+            }
+            "top-k" | "top_k" => sampling.top_k = whole(name, value, 0, 1 << 24)?,
+            "max-tokens" | "num_predict" => self.max_tokens = whole(name, value, 1, 1 << 24)?,
+            "seed" if value == "none" => self.seed = None,
+            "seed" => {
+                let seed = value.parse();
+                self.seed = Some(seed.map_err(|_| {
+                    format!("seed is {value:?}, and must be a whole number, or none")
+                })?);
+            }
+            _ => {
+                return Err(format!(
+                    "there is no setting {name:?}; /set lists those there are"
+                ));
+            }
+        }
+        Ok(format!("{name} is {value} from here on"))
+    }
+
+    pub(super) fn settings(&self) -> String {
+        let Sampling {
+            temperature,
+            top_k,
+            top_p,
+            min_p,
+            repetition_penalty,
+            ..
+        } = self.sampling;
+        let seed = self
+            .seed
+            .map_or("another each time".to_owned(), |s| s.to_string());
+        format!(
+            "temperature {temperature}, top-p {top_p}, top-k {top_k}, min-p {min_p}, \
+             repetition-penalty {repetition_penalty}, seed {seed}, max-tokens {}",
+            self.max_tokens
+        )
+    }
+
+    pub(super) fn shown(&self, pipeline: &Live) -> String {
+        let model = pipeline.model();
+        let mut shown = format!("model {}, mode {}\n", model.name(), pipeline.mode.name());
+        let used = match self.said.is_empty() {
+            true => Ok(0),
+            false => pipeline
+                .render_chat(&self.conversation())
+                .and_then(|text| Ok(pipeline.tokenize(&text, true)?.len())),
+        };
+        let context = model.decoder().context;
+        let used = used.map_or("?".to_owned(), |used| used.to_string());
+        // Writing to a text cannot fail.
+        let _ = writeln!(shown, "context {used} of {context} tokens");
+        let _ = write!(shown, "{}", self.settings());
+        if let Some(system) = &self.system {
+            let _ = write!(shown, "\nsystem {system}");
+        }
+        shown
+    }
+
+    pub(super) fn saved(&self, model: &str) -> Saved {
+        let said = self.said.iter().enumerate();
+        Saved {
+            model: model.to_owned(),
+            system: self.system.clone(),
+            messages: said
+                .map(|(number, text)| SavedMessage {
+                    role: Role::of(number),
+                    content: text.clone(),
+                })
+                .collect(),
+        }
+    }
+
+    /// Goes on with a conversation that was saved; gives how many turns it has.
+    pub(super) fn load(&mut self, saved: Saved) -> Result<usize, String> {
+        let roles = saved.messages.iter().enumerate();
+        if !saved.messages.len().is_multiple_of(2)
+            || roles
+                .into_iter()
+                .any(|(number, message)| message.role != Role::of(number))
+        {
+            return Err("its messages are not questions and answers in turn".to_owned());
+        }
+        self.begin_again();
+        self.system = saved.system;
+        let texts = saved.messages.into_iter().map(|message| message.content);
+        self.said = texts.collect();
+        Ok(self.said.len() / 2)
+    }
+}
+
+/// What is said of an answer that did not end by itself.
+pub(super) fn cut_off(answer: &Answer, most: usize) -> Option<String> {
+    let generated = answer.figures.generated_tokens;
+    match answer.finish {
+        Finish::Length if generated >= most => Some(format!(
+            "cut off after {generated} tokens; /set max-tokens N allows more"
+        )),
+        Finish::Length => Some("cut off: the context is full".to_owned()),
+        _ => None,
+    }
+}
+
+fn number(name: &str, value: &str, least: f32, most: f32) -> Result<f32, String> {
+    let parsed = value.parse::<f32>().ok();
+    let allowed = parsed.filter(|parsed| (least..=most).contains(parsed));
+    allowed.ok_or_else(|| format!("{name} is {value:?}, and must be from {least} to {most}"))
+}
+
+fn whole(name: &str, value: &str, least: usize, most: usize) -> Result<usize, String> {
+    let parsed = value.parse::<usize>().ok();
+    let allowed = parsed.filter(|parsed| (least..=most).contains(parsed));
+    allowed.ok_or_else(|| {
+        format!("{name} is {value:?}, and must be a whole number from {least} to {most}")
+    })
+}
