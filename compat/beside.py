@@ -3,8 +3,9 @@
 
     GOGRID=target/release/gogrid python3 compat/beside.py --rounds 3
 
-One request after another runs for as long as the compiler does. Prints a line of JSON: the compiler's time beside each
-over that alone (median and range), and when the first token of the first request came, and its end. Nothing but
+A long request runs for as long as the compiler does. Prints a line of JSON: the compiler's time beside each over that
+alone (median and range), the words that were made meanwhile, and of an owner's request of 20 tokens when its first
+text came, and its end. Nothing but
 Python's own library and this repository's compiler."""
 
 import argparse
@@ -30,11 +31,16 @@ def compile_once(folder, package, jobs):
     return time.perf_counter() - began
 
 
-def request(whose):
-    """Seconds from the program's start to its first text and to its end."""
-    command = [GOGRID, "generate", "Name three colours.", "--max-tokens", "20", "--ignore-eos", "--as", whose]
+def request(whose, tokens):
+    return subprocess.Popen(
+        [GOGRID, "generate", "Name three colours.", "--max-tokens", str(tokens), "--ignore-eos", "--as", whose],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+
+
+def short(whose):
+    """Seconds from the program's start to its first text and to its end, and what it said."""
     began = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    process = request(whose, 20)
     process.stdout.read(1)
     first = time.perf_counter() - began
     process.stdout.read()
@@ -44,20 +50,27 @@ def request(whose):
 
 
 def beside(whose, arguments, folder):
-    over, found = threading.Event(), []
+    """The compiler's time, and what a request of 20 tokens came to beside it. A long one follows it until the compiler
+    is done; of a guest's there is the long one alone, which waits."""
+    found, long = [], []
 
     def ask():
         time.sleep(WARM_UP_S)
-        while not over.is_set():
-            found.append(request(whose))
+        if whose == "owner":
+            found.append(short(whose))
+        long.append(request(whose, 5000))
 
     asking = threading.Thread(target=ask)
     if whose:
         asking.start()
     took = compile_once(folder, arguments.package, arguments.jobs)
-    over.set()
     if whose:
         asking.join()
+        long[0].terminate()
+        text = long[0].stdout.read().decode(errors="replace")
+        said = long[0].stderr.read().decode(errors="replace")
+        long[0].wait()
+        found.append((None, len(text.split()), said))
     return took, found
 
 
@@ -82,17 +95,16 @@ def main():
     result = {"compile_alone_s": [round(took, 1) for took in times[None]]}
     for whose, all_ in answers.items():
         ratios = [took / alone for took, alone in zip(times[whose], times[None])]
-        firsts = [first for found in all_ for first, _, _ in found[:1]]
-        ends = [end for found in all_ for _, end, _ in found[:1]]
         result[whose] = {
             "compile_ratio": round(statistics.median(ratios), 3),
             "range": [round(min(ratios), 3), round(max(ratios), 3)],
-            "requests": [len(found) for found in all_],
-            "first_text_s": [round(first, 2) for first in firsts],
-            "end_s": [round(end, 2) for end in ends],
-            "says": sorted({line for found in all_ for _, _, said in found for line in said.splitlines()
+            "words_beside": [found[-1][1] for found in all_],
+            "says": sorted({line for found in all_ for *_, said in found for line in said.splitlines()
                             if "stopped" in line})[:2],
         }
+    shorts = [found[0] for found in answers["owner"]]
+    result["owner"]["first_text_s"] = [round(first, 2) for first, _, _ in shorts]
+    result["owner"]["end_s"] = [round(end, 2) for _, end, _ in shorts]
     print(json.dumps(result))
 
 

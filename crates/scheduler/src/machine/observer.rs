@@ -31,6 +31,9 @@ use crate::status::{OwnerRuling, Ruling};
 /// Between two looks while there is work, and while there is none.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 const LOOK_EVERY_IDLE: Duration = Duration::from_secs(1);
+/// A machine that was opened less than this ago is looked at as often as one that works: a model is being
+/// loaded, and others' load is to be known by when it answers.
+const BEGINS_FOR: Duration = Duration::from_secs(2);
 /// The same while work is stopped by hand: what the machine tells changes nothing then.
 const LOOK_EVERY_STOPPED: Duration = Duration::from_secs(10);
 
@@ -258,7 +261,8 @@ impl State {
     }
 
     fn look_every(&self) -> Duration {
-        match (self.manual, self.parts.hardware.engines.is_busy()) {
+        let begins = self.now() < Moment::default().after(BEGINS_FOR);
+        match (self.manual, begins || self.parts.hardware.engines.is_busy()) {
             (Manual::Paused | Manual::Snoozed { .. }, _) => LOOK_EVERY_STOPPED,
             (_, true) => LOOK_EVERY,
             (_, false) => LOOK_EVERY_IDLE,
