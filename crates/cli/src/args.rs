@@ -193,7 +193,7 @@ pub(crate) struct PlanArgs {
     pub(crate) json: JsonArgs,
 }
 
-/// How tokens are chosen where neither the command line nor the model says otherwise: varied, and not astray.
+/// How tokens are chosen where the command line does not say otherwise: varied, and not astray.
 const SAMPLING: Sampling = Sampling {
     temperature: 0.7,
     top_k: 0,
@@ -244,11 +244,7 @@ impl SamplingArgs {
     /// What the library takes; `seed` is for when none was given.
     pub(crate) fn sampling(&self, seed: u64) -> Sampling {
         let temperature = self.temperature.unwrap_or(SAMPLING.temperature);
-        // Greedy as it is known elsewhere: nothing but the likeliest token.
-        let penalty = match temperature == 0.0 {
-            true => 1.0,
-            false => SAMPLING.repetition_penalty,
-        };
+        let penalty = default_penalty(temperature);
         Sampling {
             temperature,
             top_k: self.top_k.unwrap_or(SAMPLING.top_k),
@@ -260,6 +256,15 @@ impl SamplingArgs {
             ignore_eos: self.ignore_eos,
             ..SAMPLING
         }
+    }
+}
+
+/// The penalty of repetition where nobody says one. Greedy as it is known elsewhere is nothing but the likeliest
+/// token.
+pub(crate) fn default_penalty(temperature: f32) -> f32 {
+    match temperature == 0.0 {
+        true => 1.0,
+        false => SAMPLING.repetition_penalty,
     }
 }
 

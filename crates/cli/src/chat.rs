@@ -43,20 +43,21 @@ pub(crate) fn run(args: &ChatArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
     };
     let (mut talk, mut leaves) = (Talk::new(args), false);
     loop {
-        match lines.next()? {
+        let order = match lines.next()? {
             Line::Ended => return Ok(()),
             Line::Interrupted if leaves => return Ok(()),
             Line::Interrupted => {
                 leaves = true;
                 out::note("Ctrl-C once more leaves; Ctrl-D and /bye do too");
+                continue;
             }
-            Line::Text(line) => {
-                leaves = false;
-                let order = order::parse(&line);
-                if chat.obey(order, &mut talk)? == Next::Leave {
-                    return Ok(());
-                }
-            }
+            Line::Dropped => Ok(Order::Nothing),
+            Line::Quoted(text) => Ok(Order::Say(text)),
+            Line::Text(line) => order::parse(&line),
+        };
+        leaves = false;
+        if chat.obey(order, &mut talk)? == Next::Leave {
+            return Ok(());
         }
     }
 }
@@ -97,8 +98,12 @@ impl Chat<'_> {
         match order {
             Order::Nothing | Order::Leave => {}
             Order::Say(question) => return self.ask(question, talk).map(Ok),
-            Order::Retry => match talk.take_last_question() {
-                Some(question) => return self.ask(question, talk).map(Ok),
+            Order::Retry => match talk.begin_retry() {
+                Some(question) => {
+                    let asked = self.ask(question, talk);
+                    talk.end_retry();
+                    return asked.map(Ok);
+                }
                 None => return Ok(Err("nothing was asked yet".to_owned())),
             },
             Order::Undo => match talk.take_last_question() {
@@ -133,11 +138,15 @@ impl Chat<'_> {
     /// One question and its answer. The text of an interrupted answer stays part of the conversation; a
     /// question that was refused does not.
     fn ask(&self, question: String, talk: &mut Talk<'_>) -> anyhow::Result<()> {
-        talk.ask(question);
-        if talk.slide(self.pipeline)? {
-            out::note("the context is full: from here on the oldest turns are left out");
-        }
         let watch = self.interrupt.watch();
+        talk.ask(question);
+        match talk.slide(self.pipeline) {
+            Ok(false) => {}
+            Ok(true) => {
+                out::note("the context is full: from here on the oldest turns are left out")
+            }
+            Err(refusal) => return self.refused(refusal.into(), talk),
+        }
         let hidden = self.is_typed.then(hide_typing);
         let mut wrap = Wrap::new(out::columns());
         let asked = talk.request();
@@ -164,13 +173,28 @@ impl Chat<'_> {
             Ok(Ended::Interrupted(text)) => {
                 out::line("")?;
                 talk.answered(text);
+                if !self.is_typed {
+                    return Err(Interrupted.into());
+                }
             }
-            Err(error) if error.is::<Refusal>() && self.is_typed => {
-                out::note(format!("error: {}", failure::message(&error)));
-                drop(talk.take_last_question());
-            }
-            Err(error) => return Err(error),
+            Err(error) => return self.refused(error, talk),
         }
+        match self.interrupt.go_on() {
+            true => Ok(()),
+            false => Err(Interrupted.into()),
+        }
+    }
+}
+
+impl Chat<'_> {
+    /// A question that was refused is no part of the conversation. Where nobody sits there it ends the program.
+    fn refused(&self, error: anyhow::Error, talk: &mut Talk<'_>) -> anyhow::Result<()> {
+        if !error.is::<Refusal>() || !self.is_typed {
+            return Err(error);
+        }
+        out::note(format!("error: {}", failure::message(&error)));
+        drop(talk.take_last_question());
+        // A Ctrl-C that came meanwhile was for this question.
         match self.interrupt.go_on() {
             true => Ok(()),
             false => Err(Interrupted.into()),

@@ -27,6 +27,10 @@ pub(crate) enum Lines {
 pub(crate) enum Line {
     /// A line without its end, or several that belong together.
     Text(String),
+    /// A text of several lines between quotes, which is no order.
+    Quoted(String),
+    /// Ctrl-C within a text of several lines.
+    Dropped,
     /// Ctrl-C on an empty line.
     Interrupted,
     /// Nothing more.
@@ -80,53 +84,51 @@ impl Lines {
 
     /// The next line, or text of several lines.
     pub(crate) fn next(&mut self) -> anyhow::Result<Line> {
-        let mut text = match self.line(PROMPT)? {
-            Line::Text(line) => line,
+        let line = match self.line(PROMPT)? {
+            Line::Text(first) => match first.trim_start().strip_prefix(QUOTES) {
+                Some(quoted) => self.quoted(quoted)?,
+                None => self.continued(first)?,
+            },
             other => return Ok(other),
         };
-        if let Some(quoted) = text.trim_start().strip_prefix(QUOTES) {
-            text = match self.quoted(quoted)? {
-                Line::Text(quoted) => quoted,
-                other => return Ok(other),
-            };
-        } else {
-            while let Some(begun) = text.strip_suffix('\\') {
-                let begun = begun.to_owned();
-                match self.line(PROMPT_WITHIN)? {
-                    Line::Text(more) => text = format!("{begun}\n{more}"),
-                    Line::Ended => {
-                        text = begun;
-                        break;
-                    }
-                    Line::Interrupted => return Ok(Line::Interrupted),
-                }
-            }
+        if let (Self::Typed(typed), Line::Text(text) | Line::Quoted(text)) = (self, &line) {
+            typed.remember(text);
         }
-        if let Self::Typed(typed) = self {
-            typed.remember(&text);
+        Ok(line)
+    }
+
+    /// A line, with those that follow where it ends with a backslash.
+    fn continued(&mut self, first: String) -> anyhow::Result<Line> {
+        let mut text = first;
+        while text.ends_with('\\') {
+            text.pop();
+            match self.line(PROMPT_WITHIN)? {
+                Line::Text(more) => add_line(&mut text, &more)?,
+                Line::Interrupted => return Ok(Line::Dropped),
+                _ => break,
+            }
         }
         Ok(Line::Text(text))
     }
 
-    /// The rest of a text in quotes, whose first line is this.
+    /// The rest of a text in quotes, whose first line begins with this.
     fn quoted(&mut self, first: &str) -> anyhow::Result<Line> {
-        let mut text = first.to_owned();
+        let (mut text, mut line) = (String::new(), first.to_owned());
         loop {
-            if let Some(end) = text.find(QUOTES) {
-                text.truncate(end);
-                let inner = text.strip_prefix('\n').unwrap_or(&text);
-                let inner = inner.strip_suffix('\n').unwrap_or(inner);
-                return Ok(Line::Text(inner.to_owned()));
+            if let Some((end, after)) = line.split_once(QUOTES) {
+                add_line(&mut text, end)?;
+                // What follows the quotes belongs to it too.
+                text.push_str(after);
+                break;
             }
-            if text.len() as u64 > TEXT_BYTES_MAX {
-                return Err(too_long().into());
-            }
+            add_line(&mut text, &line)?;
             match self.line(PROMPT_WITHIN)? {
-                Line::Text(more) => text = format!("{text}\n{more}"),
-                Line::Ended => return Ok(Line::Text(text)),
-                Line::Interrupted => return Ok(Line::Interrupted),
+                Line::Text(more) => line = more,
+                Line::Interrupted => return Ok(Line::Dropped),
+                _ => break,
             }
         }
+        Ok(Line::Quoted(text.trim_matches('\n').to_owned()))
     }
 
     fn line(&mut self, prompt: &str) -> anyhow::Result<Line> {
@@ -193,6 +195,16 @@ fn history_file() -> Option<PathBuf> {
     let state = state.join("gogrid");
     fs::create_dir_all(&state).ok()?;
     Some(state.join(HISTORY))
+}
+
+/// Appends a line to a text that is bounded as a line is.
+fn add_line(text: &mut String, line: &str) -> anyhow::Result<()> {
+    if (text.len() + line.len()) as u64 >= TEXT_BYTES_MAX {
+        return Err(too_long().into());
+    }
+    text.push('\n');
+    text.push_str(line);
+    Ok(())
 }
 
 fn too_long() -> BadInput {

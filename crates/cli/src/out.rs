@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use std::fmt::{self, Display};
 use std::io::{self, IsTerminal, Write};
 use std::panic::PanicHookInfo;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{LazyLock, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{LazyLock, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 use std::{backtrace, thread};
 
@@ -138,19 +138,33 @@ type Above = Box<dyn FnMut(&str) -> bool + Send>;
 static ABOVE: Mutex<Option<Above>> = Mutex::new(None);
 
 /// From here on notes are written by `above`, which says whether it could; `None` when nobody types any more.
+/// Waits for no note: one that is being written may wait for the next line to be typed.
 pub(crate) fn types(above: Option<Above>) {
-    *ABOVE.lock().unwrap_or_else(PoisonError::into_inner) = above;
+    *lock_above() = above;
+    LINES_TYPED.fetch_add(1, Ordering::SeqCst);
 }
+
+fn lock_above() -> MutexGuard<'static, Option<Above>> {
+    ABOVE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// How often somebody began to type, or ended.
+static LINES_TYPED: AtomicU64 = AtomicU64::new(0);
 
 /// Writes to standard error, beside whatever is drawn or typed there.
 fn write_note(shown: &str) {
-    let mut above = ABOVE.lock().unwrap_or_else(PoisonError::into_inner);
-    if let Some(above) = &mut *above
-        && above(shown)
-    {
-        return;
+    let typed = LINES_TYPED.load(Ordering::SeqCst);
+    let taken = lock_above().take();
+    if let Some(mut above) = taken {
+        let is_written = above(shown);
+        let mut place = lock_above();
+        if LINES_TYPED.load(Ordering::SeqCst) == typed {
+            *place = Some(above);
+        }
+        if is_written {
+            return;
+        }
     }
-    drop(above);
     let drawn = DRAWN.lock().unwrap_or_else(PoisonError::into_inner);
     match &*drawn {
         Some(line) => line.suspend(|| write_error(shown)),

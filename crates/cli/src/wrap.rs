@@ -54,14 +54,19 @@ impl Wrap {
             if self.line.len() < 16 {
                 self.line.push(char);
             }
-            match char == ' ' || char == '\t' {
-                true => {
-                    self.end_word(&mut shown);
-                    self.space.push(char);
-                }
-                false => self.word.push(char),
+            // Lines may break on either side of a wide character, such as an ideograph.
+            let is_wide = UnicodeWidthChar::width(char) == Some(2);
+            if char == ' ' || char == '\t' {
+                self.end_word(&mut shown);
+                self.space.push(char);
+            } else if is_wide {
+                self.end_word(&mut shown);
+                self.word.push(char);
+                self.end_word(&mut shown);
+            } else {
+                self.word.push(char);
             }
-            // A text without spaces goes out as it comes.
+            // A word that is longer than a line is broken where the line ends.
             if self.in_code || self.width_of_word() >= self.columns.unwrap_or(usize::MAX) {
                 self.end_word(&mut shown);
             }
@@ -139,6 +144,8 @@ mod tests {
 
     #[test]
     fn a_word_is_shown_when_its_end_has_come() {
+        let mut wrap = Wrap::new(Some(40));
+        assert_eq!(wrap.push("一二"), "一二");
         let mut wrap = Wrap::new(Some(40));
         assert_eq!(wrap.push("Hel"), "");
         assert_eq!(wrap.push("lo wor"), "Hello");

@@ -20,7 +20,7 @@ use crate::engine::{
 use crate::error::{OpenError, Refusal};
 use crate::generation::{Event, Figures, Finish, Generation};
 use crate::intake::{Intake, NoPrompt, Prepared, TextWorkers};
-use crate::limits::{ASKS_MAX, OPENING_BYTES, QUEUED_MAX, RETRY_AFTER_MIN};
+use crate::limits::{ASKS_MAX, OPENING_BYTES, OWNER_PLACES, QUEUED_MAX, RETRY_AFTER_MIN};
 use crate::log;
 use crate::machine::{Device, Machine, MachineOptions};
 use crate::opening::Opener;
@@ -196,13 +196,10 @@ impl HeterogeneousPipeline {
             .inbox()
     }
 
-    /// Whether a request would be taken now, before any work is done for it. Reserves nothing.
-    pub fn check_admits(&self) -> Result<(), Refusal> {
+    /// Whether a request of this class would be taken now, before any work is done for it. Reserves nothing.
+    pub fn check_admits(&self, whose: Whose) -> Result<(), Refusal> {
         self.check_accepts()?;
-        match self.places.available() {
-            0 => Err(self.too_many()),
-            _ => Ok(()),
-        }
+        self.place(whose).map(drop)
     }
 
     /// The whole way of a request: admits it or says why not, waits for its start, runs it, and
@@ -214,7 +211,7 @@ impl HeterogeneousPipeline {
         let (prompt, terms) = self.intake.terms(request, self.now())?;
         self.check_accepts()?;
         // From here on it counts among the requests that wait, with the text it holds.
-        let place = self.place()?;
+        let place = self.place(whose)?;
         let prompt = match self.intake.prompt(prompt, whose, &self.text_workers).await {
             Ok(prompt) => prompt,
             Err(NoPrompt::Refused(refusal)) => return Err(self.counted(refusal)),
@@ -357,8 +354,10 @@ impl HeterogeneousPipeline {
         }
     }
 
-    fn place(&self) -> Result<Permit, Refusal> {
-        self.places.take().ok_or_else(|| self.too_many())
+    fn place(&self, whose: Whose) -> Result<Permit, Refusal> {
+        let is_kept = whose == Whose::Guest && self.places.available() <= OWNER_PLACES;
+        let place = (!is_kept).then(|| self.places.take()).flatten();
+        place.ok_or_else(|| self.too_many())
     }
 
     fn now(&self) -> Moment {

@@ -20,6 +20,8 @@ pub(crate) const SEQUENCES_IN_STEP_MAX: usize = 64;
 
 /// Requests that wait for a start or for memory; the next one is refused.
 pub(crate) const QUEUED_MAX: usize = 1024;
+/// So many of them are left to the owner by guests, of places in the queue and of matchers.
+pub(crate) const OWNER_PLACES: u32 = 32;
 
 /// Callers in `throttle_if_needed` that have a place in the order of starts; others wait for one.
 pub(crate) const ASKS_MAX: usize = 256;

@@ -194,7 +194,7 @@ const AT_ONCE: Duration = Duration::from_millis(200);
 async fn admit(shared: Arc<Shared>, ask: Ask, began: Instant) -> Result<Answer, ApiError> {
     let model = shared.lend_for(&ask.model, &ask.terms).await?;
     // A request that would be refused has no work done for it.
-    model.pipeline.check_admits()?;
+    model.pipeline.check_admits(ask.terms.owner.whose)?;
     let (mut ask, bound) = bind(&shared, &model, ask).await?;
     ask.terms.deadline = ask.terms.deadline.saturating_sub(began.elapsed());
     let salt = shared.request_id();

@@ -11,7 +11,10 @@ use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
+use tokio::runtime::Handle;
+use tokio::runtime::RuntimeFlavor::MultiThread;
 use tokio::sync::{AcquireError, OwnedSemaphorePermit, Semaphore};
+use tokio::task::block_in_place;
 use tokio::time::timeout;
 
 use crate::error::ApiError;
@@ -175,6 +178,17 @@ async fn bytes_of(body: Body) -> Result<Bytes, ApiError> {
 }
 
 pub(crate) fn parse_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let is_large = bytes.len() as u64 > SMALL_BODY_BYTES;
+    let is_among_others =
+        || Handle::try_current().is_ok_and(|runtime| runtime.runtime_flavor() == MultiThread);
+    match is_large && is_among_others() {
+        // It takes a while, and the streams of others go on meanwhile.
+        true => block_in_place(|| parse_at_once(bytes)),
+        false => parse_at_once(bytes),
+    }
+}
+
+fn parse_at_once<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     // Fields in a list, without their names, would be taken in their order.
     let first = bytes.iter().find(|byte| !byte.is_ascii_whitespace());
     if first == Some(&b'[') {

@@ -8,7 +8,7 @@ use corpgrid_scheduler::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::args::ChatArgs;
+use crate::args::{ChatArgs, default_penalty};
 use crate::live::Live;
 use crate::stream::{self, Answer};
 
@@ -23,7 +23,13 @@ pub(super) struct Talk<'a> {
     pub(super) system: Option<String>,
     /// Questions and answers in turn, the first a question.
     said: Vec<String>,
+    /// The first of these that the model is told: what comes before it is left out.
+    told_from: usize,
+    /// The question and answer that another answer is being made for.
+    kept: Option<[String; 2]>,
     sampling: Sampling,
+    /// Of the repetition, where somebody set it.
+    penalty: Option<f32>,
     /// The draws are others each time where this is not set.
     seed: Option<u64>,
     max_tokens: usize,
@@ -70,6 +76,9 @@ impl<'a> Talk<'a> {
             args,
             system: args.system.clone(),
             said: Vec::new(),
+            told_from: 0,
+            kept: None,
+            penalty: args.sampling.repetition_penalty,
             sampling: args.sampling.sampling(0),
             seed: args.sampling.seed,
             max_tokens: args.sampling.max_tokens.unwrap_or(TOKENS),
@@ -79,7 +88,7 @@ impl<'a> Talk<'a> {
 
     pub(super) fn begin_again(&mut self) {
         self.said.clear();
-        self.told_of_slide = false;
+        (self.told_from, self.told_of_slide) = (0, false);
     }
 
     pub(super) fn ask(&mut self, question: String) {
@@ -99,7 +108,29 @@ impl<'a> Talk<'a> {
         if self.said.len().is_multiple_of(2) {
             self.said.pop();
         }
-        self.said.pop()
+        let question = self.said.pop();
+        self.told_from = self.told_from.min(self.said.len());
+        question
+    }
+
+    /// Takes the last question, for another answer; what was answered comes back where there is none.
+    pub(super) fn begin_retry(&mut self) -> Option<String> {
+        let answer = self.last_answer().map(str::to_owned);
+        let question = self.take_last_question()?;
+        self.kept = answer.map(|answer| [question.clone(), answer]);
+        Some(question)
+    }
+
+    /// The other answer has come, or not.
+    pub(super) fn end_retry(&mut self) {
+        let Some(kept) = self.kept.take() else { return };
+        if self
+            .said
+            .last_chunk::<2>()
+            .is_none_or(|[question, _]| *question != kept[0])
+        {
+            self.said.extend(kept);
+        }
     }
 
     pub(super) fn last_answer(&self) -> Option<&str> {
@@ -109,7 +140,7 @@ impl<'a> Talk<'a> {
 
     fn conversation(&self) -> Conversation {
         let system = self.system.iter().map(|text| Message::system(text.clone()));
-        let said = self.said.iter().enumerate();
+        let said = self.said.iter().enumerate().skip(self.told_from);
         let said = said.map(|(number, text)| match Role::of(number) {
             Role::User => Message::user(text.clone()),
             Role::Assistant => Message::assistant(text.clone()),
@@ -130,19 +161,28 @@ impl<'a> Talk<'a> {
         }
     }
 
-    /// Leaves the oldest turns out until the rest and an answer fit the model's context; says whether that is
-    /// news.
+    /// Leaves the oldest turns out where the rest and an answer do not fit the model's context: so many that the
+    /// turns to come have room, and find the beginning as it was. Says whether that is news.
     ///
     /// # Errors
-    /// A conversation that the model's template refuses.
+    /// A conversation that the model's template refuses, and a question that is too long by itself: then nothing
+    /// is left out for it.
     pub(super) fn slide(&mut self, pipeline: &HeterogeneousPipeline) -> Result<bool, Refusal> {
         let context = pipeline.model().decoder().context;
         let answer = self.max_tokens.min(context / ANSWER_PART);
-        let mut slid = false;
-        while self.said.len() > 1 && self.tokens(pipeline)? + answer > context {
-            self.said.drain(..2);
-            slid = true;
+        if self.tokens(pipeline)? + answer <= context {
+            return Ok(false);
         }
+        let (before, last) = (self.told_from, self.said.len() - 1);
+        while self.told_from < last && self.tokens(pipeline)? + answer > context * 3 / 4 {
+            self.told_from += 2;
+        }
+        let tokens = self.tokens(pipeline)?;
+        if tokens >= context {
+            self.told_from = before;
+            return Err(Refusal::PromptTooLong { tokens, context });
+        }
+        let slid = self.told_from > before;
         Ok(slid && !std::mem::replace(&mut self.told_of_slide, true))
     }
 
@@ -165,11 +205,16 @@ impl<'a> Talk<'a> {
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<String, String> {
         let sampling = &mut self.sampling;
         match name {
-            "temperature" => sampling.temperature = number(name, value, 0.0, 100.0)?,
+            "temperature" => {
+                sampling.temperature = number(name, value, 0.0, 100.0)?;
+                let penalty = default_penalty(sampling.temperature);
+                sampling.repetition_penalty = self.penalty.unwrap_or(penalty);
+            }
             "top-p" | "top_p" => sampling.top_p = number(name, value, 0.0, 1.0)?,
             "min-p" | "min_p" => sampling.min_p = number(name, value, 0.0, 1.0)?,
             "repetition-penalty" | "repeat_penalty" => {
                 sampling.repetition_penalty = number(name, value, 0.01, 100.0)?;
+                self.penalty = Some(sampling.repetition_penalty);
             }
             "top-k" | "top_k" => sampling.top_k = whole(name, value, 0, 1 << 24)?,
             "max-tokens" | "num_predict" => self.max_tokens = whole(name, value, 1, 1 << 24)?,
@@ -284,4 +329,82 @@ fn whole(name: &str, value: &str, least: usize, most: usize) -> Result<usize, St
     allowed.ok_or_else(|| {
         format!("{name} is {value:?}, and must be a whole number from {least} to {most}")
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::*;
+    use crate::args::{Cli, Command};
+
+    fn with_talk(check: impl FnOnce(&mut Talk<'_>)) {
+        let cli = Cli::parse_from(["gogrid", "chat", "--as", "guest"]);
+        let Command::Chat(args) = cli.command else {
+            panic!("it is one");
+        };
+        check(&mut Talk::new(&args));
+    }
+
+    fn texts(talk: &Talk<'_>) -> Vec<String> {
+        let messages = talk.conversation().messages.into_iter();
+        let text = |message: Message| match message.content {
+            Content::Text(text) => text,
+            Content::Parts(_) => panic!("there are none"),
+        };
+        messages.map(text).collect()
+    }
+
+    #[test]
+    fn a_retry_that_comes_to_nothing_leaves_what_was_answered() {
+        with_talk(|talk| {
+            assert_eq!(talk.begin_retry(), None);
+            talk.ask("a".to_owned());
+            talk.answered("b".to_owned());
+            for (answer, left) in [("", "b"), ("c", "c")] {
+                let question = talk.begin_retry().expect("there is one");
+                talk.ask(question);
+                talk.answered(answer.to_owned());
+                talk.end_retry();
+                assert_eq!(texts(talk), ["a", left]);
+            }
+            assert_eq!(talk.take_last_question().as_deref(), Some("a"));
+            assert_eq!(texts(talk), [""; 0]);
+        });
+    }
+
+    #[test]
+    fn greedy_has_no_penalty_unless_somebody_set_one() {
+        with_talk(|talk| {
+            let penalty = |talk: &mut Talk<'_>, name: &str, value: &str| {
+                talk.set(name, value).expect("it is one");
+                talk.sampling.repetition_penalty
+            };
+            assert_eq!(talk.sampling.repetition_penalty, 1.1);
+            assert_eq!(penalty(talk, "temperature", "0"), 1.0);
+            assert_eq!(penalty(talk, "temperature", "0.7"), 1.1);
+            assert_eq!(penalty(talk, "repetition-penalty", "1.3"), 1.3);
+            assert_eq!(penalty(talk, "temperature", "0"), 1.3);
+            assert!(talk.set("temperature", "-1").is_err());
+            assert!(talk.set("seed", "x").is_err() && talk.set("seed", "none").is_ok());
+        });
+    }
+
+    #[test]
+    fn what_was_saved_is_loaded_and_what_is_no_conversation_is_not() {
+        with_talk(|talk| {
+            talk.ask("a".to_owned());
+            talk.answered("b".to_owned());
+            let saved = serde_json::to_string(&talk.saved("m")).expect("plain data");
+            talk.begin_again();
+            let saved: Saved = serde_json::from_str(&saved).expect("it was saved");
+            assert_eq!(talk.load(saved), Ok(1));
+            assert_eq!(texts(talk), ["a", "b"]);
+            let odd =
+                r#"{"model":"m","system":null,"messages":[{"role":"assistant","content":"x"}]}"#;
+            let odd: Saved = serde_json::from_str(odd).expect("the shape of one");
+            assert!(talk.load(odd).is_err());
+            assert_eq!(texts(talk), ["a", "b"], "nothing is lost");
+        });
+    }
 }

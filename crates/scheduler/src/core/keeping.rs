@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use gogrid_lease::{Kind, Lease};
 use gogrid_pipeline::{BLOCK_TOKENS, BlockId};
-use gogrid_units::Bytes;
+use gogrid_units::{Bytes, Whose};
 
 use super::Core;
 use super::blocks::Left;
@@ -365,7 +365,9 @@ impl Core {
     /// Whether a request waits for room that somebody's cache could give back.
     pub(crate) fn wants_caches(&self) -> bool {
         let lacks_room = |first: &Waiting| self.has_place(first) && !first.is_ready();
-        let lacks_room = self.queue.front().is_some_and(lacks_room);
+        let mut parked = self.running.iter().filter(|s| s.is_parked);
+        let is_parked = parked.next().is_some() && !self.is_stopped(Whose::Guest);
+        let lacks_room = is_parked || self.queue.front().is_some_and(lacks_room);
         self.may_begin() && lacks_room && self.layout.room.has_caches()
     }
 }

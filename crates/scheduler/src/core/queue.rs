@@ -171,7 +171,7 @@ impl Core {
         self.layout.room.refuse_what_never_fits(rows)?;
         let whose = first.beginning.urgency.whose;
         let mut held = self.admit(rows, &chain);
-        while held.is_none() && whose == Whose::Owner && self.park_one() {
+        while held.is_none() && whose == Whose::Owner && self.park_one(rows) {
             held = self.admit(rows, &chain);
         }
         let ready = held.map(|held| Ready { held, since: now });
@@ -180,11 +180,18 @@ impl Core {
         Ok(())
     }
 
-    /// Takes the leases of a guest's sequence for a request of the owner: of the one that started last. It goes
-    /// on from where it was once there is room again. Says whether there was one.
-    fn park_one(&mut self) -> bool {
-        let is_free = |s: &&mut Sequence| s.whose() == Whose::Guest && !s.in_flight && !s.is_parked;
-        let Some(sequence) = self.running.iter_mut().rev().find(is_free) else {
+    /// Takes the leases of a guest's sequence for a request of the owner of so many rows: of the one that started
+    /// last. It begins again from its rows once there is room. Says whether there was one, and all of them have
+    /// enough.
+    fn park_one(&mut self, rows: usize) -> bool {
+        let is_free = |s: &Sequence| s.whose() == Whose::Guest && !s.in_flight && !s.is_parked;
+        let free = self.running.iter().filter(|s| is_free(s));
+        let theirs = free.map(Sequence::rows_at_most);
+        if !self.layout.room.fits_without(rows, theirs) {
+            return false;
+        }
+        let mut running = self.running.iter_mut().rev();
+        let Some(sequence) = running.find(|s| is_free(s)) else {
             return false;
         };
         sequence.is_parked = true;

@@ -78,6 +78,20 @@ impl Room {
         accounts.any(|account| account.ledger.used_by_all(Kind::Prefix) > Bytes::ZERO)
     }
 
+    /// Whether a sequence of `tokens` fits once others of so many tokens have given their leases back.
+    pub(crate) fn fits_without(&self, tokens: usize, others: impl Iterator<Item = usize>) -> bool {
+        let mut freed = vec![Bytes::ZERO; self.accounts.len()];
+        for other in others {
+            for (sum, bytes) in freed.iter_mut().zip(self.needed(other)) {
+                *sum += bytes;
+            }
+        }
+        let accounts = self.accounts.iter().zip(self.needed(tokens)).zip(freed);
+        accounts
+            .into_iter()
+            .all(|((account, needed), freed)| needed <= account.room() + freed)
+    }
+
     /// Refuses while more is held somewhere than a lowered cap allows.
     pub(crate) fn refuse_while_over(&self) -> Result<(), Refusal> {
         // What is kept for requests to come is given back.

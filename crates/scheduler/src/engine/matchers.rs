@@ -12,7 +12,7 @@ use gogrid_units::{Go, Pace, Whose, contain};
 use super::inbox::EngineInbox;
 use crate::constraint::{Allowed, Constraint, Matcher};
 use crate::error::Refusal;
-use crate::limits::{MATCHER_THREADS_MAX, MATCHERS_MAX};
+use crate::limits::{MATCHER_THREADS_MAX, MATCHERS_MAX, OWNER_PLACES};
 use crate::log;
 use crate::machine::{Crew, DutyPace, ThreadPlace};
 use crate::opening::Opener;
@@ -125,7 +125,8 @@ impl Matchers {
         constraint: Constraint,
         whose: Whose,
     ) -> Result<Option<Seat>, Refusal> {
-        let Some(place) = self.places.take() else {
+        let is_kept = whose == Whose::Guest && self.places.available() <= OWNER_PLACES;
+        let Some(place) = (!is_kept).then(|| self.places.take()).flatten() else {
             return Ok(None);
         };
         self.start_thread()?;
@@ -192,7 +193,7 @@ impl Shared {
             for _ in 0..JOBS_OF_A_THREAD {
                 match self.next() {
                     Job::Close => return,
-                    Job::Look => continue,
+                    Job::Look => {}
                     Job::Drop(held) => drop_contained(held),
                     Job::Next(next) => self.run(next),
                 }

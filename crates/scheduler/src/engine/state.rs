@@ -157,7 +157,15 @@ impl State {
             core,
             runner: Some(runner),
             paces: hardware.thread_paces.clone(),
-            owner_runs: OwnerRuns::none(&hardware.gate),
+            owner_runs: OwnerRuns::none(&hardware.gate, {
+                // Guests of every model go on.
+                let engines = Arc::downgrade(&hardware.engines);
+                move || {
+                    if let Some(engines) = engines.upgrade() {
+                        engines.ring();
+                    }
+                }
+            }),
             hardware,
             relocator,
             inbox,
@@ -199,10 +207,7 @@ impl State {
         self.tell_states(now);
         // Others that are rung look at what is published.
         self.publish();
-        if self.owner_runs.set(self.core.owners_running()) {
-            // Guests of every model go on.
-            self.hardware.engines.ring();
-        }
+        self.owner_runs.set(self.core.owners_running());
         self.tell_of_room(ends_one, gives_back);
         for look in std::mem::take(&mut self.looks) {
             look.answer(self.view());

@@ -29,7 +29,7 @@ impl HeterogeneousPipeline {
     /// What a request gives that only reads.
     async fn values(&self, prepared: Prepared) -> Result<Vec<f32>, GenerateError> {
         self.check_accepts()?;
-        let place = self.place()?;
+        let place = self.place(prepared.urgency.whose)?;
         // Dropped after the answer's receiver, so that the engine wakes to a closed channel.
         let _ring = RingOnDrop(self.engine().bell());
         let (values, answer) = caller::answer();

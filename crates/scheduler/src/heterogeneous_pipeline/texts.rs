@@ -5,6 +5,7 @@ use std::task::{Context, Poll, Waker};
 
 use futures_executor::block_on;
 use futures_util::StreamExt;
+use gogrid_governor::{Observation, Policy};
 use gogrid_lease::Kind;
 use gogrid_model::{Conversation, Ending, Message};
 use gogrid_testkit::fakes::Faults;
@@ -13,7 +14,7 @@ use super::tests::{collect, fake_cpu, free};
 use super::*;
 use crate::fixture::{TestMachine, model_claiming, model_that_chats};
 use crate::generation::{Event, Finish};
-use crate::limits::{PROMPT_BYTES_MAX, TEXT_INLINE_BYTES_MAX, TEXT_MEMORY_PER_BYTE};
+use crate::limits::{OWNER_PLACES, PROMPT_BYTES_MAX, TEXT_INLINE_BYTES_MAX, TEXT_MEMORY_PER_BYTE};
 use crate::request::Prompt;
 
 /// Room for the fewest tokens that [`long`] may have by its bytes, and not for those it has.
@@ -185,7 +186,7 @@ fn long_texts_are_cancelled_with_all_others_and_later_ones_are_not() {
 fn callers_with_long_texts_are_as_many_as_may_wait() {
     let pipeline = pipeline();
     let mut waiting = three_that_wait(&pipeline);
-    while waiting.len() < QUEUED_MAX {
+    while waiting.len() < QUEUED_MAX - OWNER_PLACES as usize {
         let mut text = Box::pin(pipeline.generate(long()));
         assert!(poll_once(text.as_mut()).is_pending());
         waiting.push(text);
@@ -197,9 +198,50 @@ fn callers_with_long_texts_are_as_many_as_may_wait() {
             "{refused:?}"
         );
     }
+    // Guests leave some places to the owner.
+    let owners = GenerateRequest {
+        whose: Whose::Owner,
+        ..text("ab cd".to_owned())
+    };
+    assert!(block_on(pipeline.generate(owners)).is_ok());
     drop(waiting);
     let mut text = pin!(pipeline.generate(long()));
     assert!(poll_once(text.as_mut()).is_pending(), "there is a place");
+}
+
+#[test]
+fn an_owners_long_text_waits_for_no_guests_that_are_stopped() {
+    let seen = Observation {
+        memory_available: Some(0.01),
+        ..Observation::default()
+    };
+    let options = Options {
+        policy: Policy::desktop(),
+        ..free()
+    };
+    let machine = TestMachine {
+        seen,
+        ..TestMachine::of(vec![fake_cpu(0, Faults::default())])
+    };
+    let machine = machine.open(&options);
+    let model = model_claiming(CONTEXT);
+    let pipeline = HeterogeneousPipeline::under(&machine, model, &options).expect("it opens");
+    let mut guests: Vec<_> = (0..4)
+        .map(|_| Box::pin(pipeline.generate(long())))
+        .collect();
+    for guest in &mut guests {
+        assert!(poll_once(guest.as_mut()).is_pending());
+    }
+    let owners = GenerateRequest {
+        whose: Whose::Owner,
+        ..long()
+    };
+    // It was tokenised: its tokens are too many.
+    let error = block_on(pipeline.generate(owners)).expect_err("it has too many tokens");
+    assert!(matches!(error, Refusal::PromptTooLong { .. }), "{error}");
+    for guest in &mut guests {
+        assert!(poll_once(guest.as_mut()).is_pending());
+    }
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use gogrid_lease::{Kind, Lease, Ledger};
 use gogrid_model::{EncodeLimit, Model};
-use gogrid_units::{Bytes, Go, Pace, Whose};
+use gogrid_units::{Bytes, Each, Go, Pace, Whose};
 
 use super::text::Written;
 use crate::caller::{self, Answerer, NoAnswer, WakerPanicked};
@@ -20,11 +20,12 @@ use crate::places::{Place, Places};
 const LOOK_EVERY: Duration = Duration::from_millis(20);
 
 /// Tokenises long prompts on threads of their own, at the priorities asked for, on the devices' cores
-/// and within the share of time: a caller's thread is free meanwhile. At most [`TEXT_WORKERS_MAX`] at
-/// a time, each with a lease for the memory it may take.
+/// and within the share of time: a caller's thread is free meanwhile. At most [`TEXT_WORKERS_MAX`] of
+/// each class at a time, each with a lease for the memory it may take.
 pub(crate) struct TextWorkers {
     shared: Arc<Shared>,
-    places: Places,
+    /// For each class, so that guests whose work is stopped keep none from the owner's texts.
+    places: Each<Places>,
     crew: Crew,
 }
 
@@ -99,7 +100,7 @@ impl TextWorkers {
         let crew = Crew::new("tokenizer", hardware.threads.clone(), place);
         Self {
             shared: Arc::new(shared),
-            places: Places::new(TEXT_WORKERS_MAX),
+            places: Each::of(|_| Places::new(TEXT_WORKERS_MAX)),
             crew: crew.on_cores(hardware.pinned()),
         }
     }
@@ -113,7 +114,7 @@ impl TextWorkers {
     ) -> Result<Vec<u32>, NoPrompt> {
         let cancels = self.shared.cancels.load(Ordering::SeqCst);
         let unheard = |WakerPanicked(problem)| Refusal::Waker(problem);
-        let place = self.places.take().await.map_err(unheard)?;
+        let place = self.places.its(whose).take().await.map_err(unheard)?;
         self.shared.check(cancels)?;
         let mut leased = self.shared.memory.lease(written.memory());
         if leased.is_err() {

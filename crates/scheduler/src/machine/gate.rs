@@ -110,26 +110,32 @@ pub(crate) struct Rule {
 }
 
 /// The owner's requests that run in one engine.
-#[derive(Debug)]
 pub(crate) struct OwnerRuns {
     gate: Arc<Gate>,
     counted: usize,
+    /// Called when guests that waited for them may go on.
+    goes_on: Box<dyn Fn() + Send>,
 }
 
 impl OwnerRuns {
-    pub(crate) fn none(gate: &Arc<Gate>) -> Self {
-        let gate = Arc::clone(gate);
-        Self { gate, counted: 0 }
+    pub(crate) fn none(gate: &Arc<Gate>, goes_on: impl Fn() + Send + 'static) -> Self {
+        Self {
+            gate: Arc::clone(gate),
+            counted: 0,
+            goes_on: Box::new(goes_on),
+        }
     }
 
-    /// Counts `running` from here on; says whether guests that waited may go on.
-    pub(crate) fn set(&mut self, running: usize) -> bool {
+    /// Counts `running` from here on.
+    pub(crate) fn set(&mut self, running: usize) {
         let waited = self.gate.is_owners();
         // First the new ones, so that the sum is at no moment less than it is to be.
         self.gate.owner_runs.fetch_add(running, Ordering::SeqCst);
         let before = std::mem::replace(&mut self.counted, running);
         self.gate.owner_runs.fetch_sub(before, Ordering::SeqCst);
-        waited && !self.gate.is_owners()
+        if waited && !self.gate.is_owners() {
+            (self.goes_on)();
+        }
     }
 }
 
@@ -159,11 +165,11 @@ mod tests {
     #[test]
     fn what_shuts_out_guests_is_open_to_the_owner_and_a_hand_stops_both() {
         let gate: Arc<Gate> = Arc::default();
-        let mut runs = OwnerRuns::none(&gate);
+        let mut runs = OwnerRuns::none(&gate, || ());
         gate.rule(rule(true, false, true));
         assert_eq!(is_shut(&gate), (false, true));
         assert!(gate.is_shut_to_all(), "nobody has work that may be done");
-        assert!(!runs.set(1));
+        runs.set(1);
         assert!(!gate.is_shut_to_all());
         gate.stop();
         assert_eq!(is_shut(&gate), (true, true));
@@ -178,18 +184,28 @@ mod tests {
     #[test]
     fn guests_wait_for_the_owner_where_they_may_take_less() {
         let gate: Arc<Gate> = Arc::default();
-        let (mut one, mut other) = (OwnerRuns::none(&gate), OwnerRuns::none(&gate));
+        let rung = Arc::new(AtomicUsize::new(0));
+        let runs = || {
+            let rung = Arc::clone(&rung);
+            OwnerRuns::none(&gate, move || {
+                rung.fetch_add(1, Ordering::SeqCst);
+            })
+        };
+        let rings = || rung.load(Ordering::SeqCst);
+        let (mut one, mut other) = (runs(), runs());
         gate.rule(rule(false, false, false));
-        assert!(!one.set(2));
+        one.set(2);
         assert_eq!(is_shut(&gate), (false, false));
         gate.rule(rule(false, false, true));
         assert_eq!(is_shut(&gate), (false, true));
         assert_eq!(gate.hold().guest, Hold::OwnerFirst);
-        assert!(!other.set(1));
-        assert!(!one.set(0), "the other's runs");
+        other.set(1);
+        one.set(0);
+        assert_eq!(rings(), 0, "the other's runs");
         drop(other);
-        assert_eq!(is_shut(&gate), (false, false));
-        assert!(!one.set(1));
-        assert!(one.set(0), "guests may go on");
+        assert_eq!((is_shut(&gate), rings()), ((false, false), 1));
+        one.set(1);
+        one.set(0);
+        assert_eq!(rings(), 2, "guests may go on");
     }
 }

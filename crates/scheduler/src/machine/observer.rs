@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use gogrid_governor::{Caps, Decision, Governor, Manual, Observation, Profile, Situation, Verdict};
-use gogrid_units::{Bytes, Each, LoopEnd, Moment, Renewal, Spawn, ThreadLoop, contain, start_loop};
+use gogrid_units::{
+    Bytes, Each, LoopEnd, Moment, Renewal, Spawn, ThreadLoop, Whose, contain, start_loop,
+};
 
 use super::gate::Rule;
 use super::hardware::Hardware;
@@ -244,8 +246,8 @@ impl State {
     /// due.
     fn look_after(&self) -> Duration {
         let now = self.now();
-        // While work is stopped no device is tried.
-        let is_shut = self.parts.hardware.gate.is_shut_to_all();
+        // While all work is stopped no device is tried.
+        let is_shut = self.parts.hardware.gate.is_shut(Whose::Owner);
         let due = self.recovery.due().filter(|_| !is_shut);
         let earlier = [self.changes_at, due].into_iter().flatten();
         let next = earlier.fold(self.look_at(), Moment::min);
@@ -368,7 +370,7 @@ impl State {
             Profile::Away => settings.away.clone(),
         };
         let renewal = self.hold(&decision, stops, limits);
-        if !self.parts.hardware.gate.is_shut_to_all() {
+        if !self.parts.hardware.gate.is_shut(Whose::Owner) {
             self.recovery.look(&self.parts.hardware);
         }
         renewal
@@ -384,12 +386,23 @@ impl State {
         let ruling = ruling(decision, &limits, self.seen_peers.sharers());
         let is_shut = || Each::of(|whose| hardware.gate.is_shut(whose));
         let was_shut = is_shut();
-        hardware.gate.rule(Rule {
+        let rule = Rule {
             shut: Each::of(|whose| stops.each.its(whose).is_some()),
             owner_first: stops.owner_first,
             by_hand: self.manual != Manual::Run,
             admits: decision.admits,
-        });
+        };
+        let before = self.holding.load_full();
+        let (shares, shares_before) = (shares(&ruling), shares(&before.ruling));
+        // A class that is shut goes by no share, so that none goes by another's for a moment.
+        if rule.shut.guest {
+            hardware.gate.rule(rule);
+        }
+        // A share that stays the same ends no rest.
+        if shares != shares_before {
+            hardware.set_shares(shares);
+        }
+        hardware.gate.rule(rule);
         // Others may have given some back at any moment, to which no look need have been witness.
         let mut room_changed = self.beside_others;
         for memory in &hardware.memories {
@@ -399,12 +412,6 @@ impl State {
             // Above a lowered cap, what is kept for requests to come goes.
             room_changed |= cap > memory.ledger.cap() || cap < memory.ledger.used();
             memory.ledger.set_cap(cap);
-        }
-        let before = self.holding.load_full();
-        let (shares, shares_before) = (shares(&ruling), shares(&before.ruling));
-        // A share that stays the same ends no rest.
-        if shares != shares_before {
-            hardware.set_shares(shares);
         }
         let is_news = before.limits != limits
             || !before.stops.are_as(&stops)

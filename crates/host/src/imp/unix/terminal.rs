@@ -43,6 +43,10 @@ pub(crate) fn hide_typing() {
         asked.c_lflag &= !(libc::ECHO | libc::ECHONL);
         // Nor does Ctrl-C throw it away.
         asked.c_lflag |= libc::NOFLSH;
+        // Whoever were left by these would find a terminal that shows nothing.
+        for key in [libc::VQUIT, libc::VSUSP] {
+            asked.c_cc[key] = libc::_POSIX_VDISABLE;
+        }
         // SAFETY: the pointer is to a value that was filled.
         unsafe { libc::tcsetattr(INPUT, libc::TCSANOW, &raw const asked) };
     }

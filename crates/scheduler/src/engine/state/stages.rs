@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use gogrid_units::Whose;
+
 use super::{Outgoing, State};
 use crate::core::{Ended, Input};
 use crate::engine::placement::Standing;
@@ -103,7 +105,7 @@ impl State {
     /// Not while the stages are on their way somewhere, nor while work is stopped.
     pub(super) fn may_go_back(&self) -> bool {
         let is_on_its_way = self.runner.is_none() && !self.inbox.placement().spans.is_empty();
-        !is_on_its_way && !self.hardware.gate.is_shut_to_all()
+        !is_on_its_way && !self.hardware.gate.is_shut(Whose::Owner)
     }
 
     /// Gives the stages to the thread that moves them, once no step is in flight and the sequences
