@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
+use clap_complete::Shell;
 use corpgrid_scheduler::{Mode, Sampling, SyntheticShape, Whose};
 use gogrid_control::StageAt;
 use gogrid_units::WeightType;
@@ -33,6 +34,17 @@ pub(crate) enum Command {
     Devices(DevicesArgs),
     /// Fetch a model of the catalogue into the cache
     Pull(PullArgs),
+    /// List the models of the catalogue, and which of them are here
+    List(ListArgs),
+    /// Remove models from the cache
+    Rm(RemoveArgs),
+    /// List the gogrids that run, with their models and what they hold
+    Ps(PsArgs),
+    /// Print a script by which a shell completes commands and options
+    Completions {
+        /// The shell: `source <(gogrid completions bash)`
+        shell: Shell,
+    },
     /// Show which layers would run where, and what each limit costs
     Plan(PlanArgs),
     /// Continue a prompt, streaming the text
@@ -178,6 +190,25 @@ pub(crate) struct DevicesArgs {
 pub(crate) struct PullArgs {
     /// A name of the catalogue
     pub(crate) name: String,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ListArgs {
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct RemoveArgs {
+    /// Names of the catalogue
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct PsArgs {
     #[command(flatten)]
     pub(crate) json: JsonArgs,
 }

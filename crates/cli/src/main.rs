@@ -16,12 +16,14 @@ mod generate;
 mod interrupt;
 mod limits;
 mod lines;
+mod list;
 mod live;
 mod model_file;
 mod notes;
 mod open;
 mod out;
 mod plan;
+mod ps;
 mod pull;
 mod serve;
 mod shelf;
@@ -35,7 +37,8 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::Parser;
+use clap::{CommandFactory, Parser};
+use clap_complete::{Shell, generate as generate_completions};
 use gogrid_host::RememberingAllocator;
 
 use crate::args::{Cli, Command};
@@ -74,6 +77,10 @@ fn run(command: Command) -> anyhow::Result<()> {
     match command {
         Command::Devices(args) => devices::run(&args),
         Command::Pull(args) => pull::run(&args, &interrupt),
+        Command::List(args) => list::run(&args),
+        Command::Rm(args) => list::remove(&args, &interrupt),
+        Command::Ps(args) => ps::run(&args),
+        Command::Completions { shell } => completions(shell),
         Command::Plan(args) => plan::run(&args, &interrupt),
         Command::Generate(args) => generate::run(&args, &interrupt),
         Command::Chat(args) => chat::run(&args, &interrupt),
@@ -86,4 +93,11 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Hog => gogrid_bench::spin(),
         Command::Foreground => bench::foreground(),
     }
+}
+
+/// A script by which a shell completes the program's commands and options.
+fn completions(shell: Shell) -> anyhow::Result<()> {
+    let mut script = Vec::new();
+    generate_completions(shell, &mut Cli::command(), "gogrid", &mut script);
+    Ok(out::text(&String::from_utf8(script)?)?)
 }

@@ -528,3 +528,19 @@ fn without_a_terminal_or_a_process_it_says_so() {
         "process 1 is no gogrid",
     );
 }
+
+#[test]
+fn what_runs_is_listed_with_its_model_and_what_it_holds() {
+    let sandbox = Sandbox::new();
+    let chat = sandbox.chat(&[]);
+    let output = sandbox.gogrid(&["ps", "--json"]).output().unwrap();
+    let rows: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let [row] = &rows.as_array().unwrap()[..] else {
+        panic!("{rows}");
+    };
+    assert_eq!(row["pid"], chat.child.id());
+    assert_eq!(row["models"].as_array().unwrap().len(), 1);
+    assert!(row["held_bytes"].as_u64().unwrap() > 0, "{row}");
+    assert_eq!((&row["queued"], &row["running"]), (&json!(0), &json!(0)));
+    chat.end();
+}

@@ -45,6 +45,10 @@ fn the_help_is_as_written_down() {
         "",
         "devices",
         "pull",
+        "list",
+        "rm",
+        "ps",
+        "completions",
         "plan",
         "generate",
         "chat",
@@ -336,4 +340,61 @@ fn a_reader_that_goes_away_is_no_failure() {
     let output = child.wait_with_output().unwrap();
     assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
     assert!(output.stderr.is_empty(), "{}", stderr(&output));
+}
+
+#[test]
+fn what_is_here_is_listed_and_removed() {
+    let folder = tempfile::tempdir().unwrap();
+    let run = |args: &[&str]| {
+        let mut command = gogrid(args);
+        command.env("GOGRID_CACHE", folder.path()).output().unwrap()
+    };
+    let list = || -> serde_json::Value {
+        serde_json::from_slice(&run(&["list", "--json"]).stdout).unwrap()
+    };
+    let models = list();
+    assert!(
+        models
+            .as_array()
+            .unwrap()
+            .iter()
+            .all(|row| row["path"].is_null())
+    );
+    assert_eq!(models[0]["name"], "smollm2-135m");
+    let nothing = run(&["rm", "smollm2-135m"]);
+    assert_eq!(nothing.status.code(), Some(3));
+    assert!(
+        stderr(&nothing).contains("is not in"),
+        "{}",
+        stderr(&nothing)
+    );
+    assert_eq!(run(&["rm", "no-such-model"]).status.code(), Some(3));
+    // As long as the model is, and nothing in it.
+    let file = folder.path().join("SmolLM2-135M-Instruct.Q4_1.gguf");
+    let bytes = models[0]["bytes"].as_u64().unwrap();
+    fs::File::create(&file).unwrap().set_len(bytes).unwrap();
+    assert_eq!(list()[0]["path"], path(&file));
+    assert_eq!(run(&["rm", "smollm2-135m"]).status.code(), Some(0));
+    assert!(!file.exists() && list()[0]["path"].is_null());
+}
+
+#[test]
+fn each_shell_has_its_completions_and_nothing_runs_where_nothing_does() {
+    for shell in ["bash", "zsh", "fish", "powershell", "elvish"] {
+        let output = gogrid(&["completions", shell]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0), "{shell}");
+        let script = String::from_utf8(output.stdout).unwrap();
+        assert!(
+            script.contains("generate") && script.contains("max-tokens"),
+            "{shell}"
+        );
+    }
+    let folder = tempfile::tempdir().unwrap();
+    let mut command = gogrid(&["ps"]);
+    for variable in ["XDG_RUNTIME_DIR", "HOME", "TMPDIR"] {
+        command.env(variable, folder.path());
+    }
+    let output = command.output().unwrap();
+    assert_eq!((output.status.code(), &*output.stdout), (Some(0), &b""[..]));
+    assert!(stderr(&output).contains("no gogrid is running"));
 }

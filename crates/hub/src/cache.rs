@@ -97,6 +97,27 @@ impl Cache {
         self.pull_with(&Network, entry, progress)
     }
 
+    /// Removes a model's file; gives where it was, or `None` where it was not here. Waits for another process
+    /// that fetches it.
+    ///
+    /// # Errors
+    /// When the file cannot be removed, or the caller gives up.
+    pub fn remove(
+        &self,
+        entry: &'static Entry,
+        progress: &mut dyn Progress,
+    ) -> Result<Option<PathBuf>, HubError> {
+        let path = self.folder.join(entry.file);
+        if !path.exists() {
+            return Ok(None);
+        }
+        let _lock = self.lock(entry, progress)?;
+        self.remove_leftovers(entry);
+        fs::remove_file(&path).map_err(failed_to("remove", &path))?;
+        Record::of(&self.folder, entry).forget();
+        Ok(Some(path))
+    }
+
     fn pull_with(
         &self,
         fetch: &dyn Fetch,

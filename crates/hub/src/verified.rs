@@ -53,6 +53,12 @@ impl Record {
             .is_ok_and(|bytes| bytes == line(entry, stamp).as_bytes())
     }
 
+    /// Remembers nothing.
+    pub(crate) fn forget(&self) {
+        // A record of a file that is not there says nothing.
+        let _ = fs::remove_file(&self.path);
+    }
+
     /// Remembers that a file with this stamp is right. Where that fails, it is hashed each time.
     pub(crate) fn write(&self, entry: &Entry, stamp: &Stamp) {
         let _ = replace_own(&self.path, line(entry, stamp).as_bytes());
