@@ -264,13 +264,28 @@ async def overload(arguments):
                 good.append(got)
 
         waves = [asyncio.create_task(one(number)) for number in range(arguments.count)]
+        while not refused:
+            await asyncio.sleep(0.05)
+        # The crowd has opened its connections by then: how soon one client more is refused.
+        await asyncio.sleep(3)
+        probes = []
+        for number in range(50):
+            sent = time.perf_counter()
+            got, _ = await answer(server.port, chat(f"probe {number}", 32))
+            if got.status == 429:
+                probes.append(time.perf_counter() - sent)
+            else:
+                break
         await asyncio.gather(*waves)
         rate = sum(got.tokens for got in good) / (time.perf_counter() - began)
         refused.sort()
         late = refused[int(len(refused) * 0.99)] if refused else None
         share = rate / calm_rate
         del alone
-        return share >= 0.9, {"requests": arguments.count, "answered": len(good), "refused": len(refused),
+        probe = statistics.median(probes) if probes else None
+        return share >= 0.9 and (probe is None or probe <= 0.05), {
+                              "probes_refused": len(probes), "probe_p50_ms": round(1e3 * probe, 1) if probe else None,
+                              "probe_max_ms": round(1e3 * max(probes), 1) if probes else None, "requests": arguments.count, "answered": len(good), "refused": len(refused),
                               "refused_p50_ms": round(1e3 * statistics.median(refused), 1) if refused else None,
                               "refused_p99_ms": round(1e3 * late, 1) if late else None,
                               "goodput": round(share, 3)}

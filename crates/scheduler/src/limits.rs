@@ -19,7 +19,7 @@ pub(crate) const POINTS_MAX: u32 = 8;
 pub(crate) const SEQUENCES_IN_STEP_MAX: usize = 64;
 
 /// Requests that wait for a start or for memory; the next one is refused.
-pub(crate) const QUEUED_MAX: usize = 1024;
+pub(crate) const QUEUED_MAX: usize = 1024 + OWNER_PLACES as usize;
 /// So many of them are left to the owner by guests, of places in the queue and of matchers.
 pub(crate) const OWNER_PLACES: u32 = 32;
 
