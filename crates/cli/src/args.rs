@@ -1,4 +1,3 @@
-use std::collections::BTreeMap;
 use std::io::{self, IsTerminal};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -224,21 +223,11 @@ pub(crate) struct PlanArgs {
     pub(crate) json: JsonArgs,
 }
 
-/// How tokens are chosen where the command line does not say otherwise: varied, and not astray.
-const SAMPLING: Sampling = Sampling {
-    temperature: 0.7,
-    top_k: 0,
-    top_p: 0.9,
-    min_p: 0.05,
-    repetition_penalty: 1.1,
-    frequency_penalty: 0.0,
-    presence_penalty: 0.0,
-    last_n: 64,
-    seed: 0,
-    stop: Vec::new(),
-    ignore_eos: false,
-    logit_bias: BTreeMap::new(),
-};
+// How tokens are chosen where the command line does not say otherwise: varied, and not astray.
+const TEMPERATURE: f32 = 0.7;
+const TOP_P: f32 = 0.9;
+const MIN_P: f32 = 0.05;
+const REPETITION_PENALTY: f32 = 1.1;
 
 #[derive(Debug, Args)]
 pub(crate) struct SamplingArgs {
@@ -274,18 +263,18 @@ pub(crate) struct SamplingArgs {
 impl SamplingArgs {
     /// What the library takes; `seed` is for when none was given.
     pub(crate) fn sampling(&self, seed: u64) -> Sampling {
-        let temperature = self.temperature.unwrap_or(SAMPLING.temperature);
+        let temperature = self.temperature.unwrap_or(TEMPERATURE);
         let penalty = default_penalty(temperature);
         Sampling {
             temperature,
-            top_k: self.top_k.unwrap_or(SAMPLING.top_k),
-            top_p: self.top_p.unwrap_or(SAMPLING.top_p),
-            min_p: self.min_p.unwrap_or(SAMPLING.min_p),
+            top_k: self.top_k.unwrap_or_default(),
+            top_p: self.top_p.unwrap_or(TOP_P),
+            min_p: self.min_p.unwrap_or(MIN_P),
             repetition_penalty: self.repetition_penalty.unwrap_or(penalty),
             seed: self.seed.unwrap_or(seed),
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
-            ..SAMPLING
+            ..Sampling::default()
         }
     }
 }
@@ -295,7 +284,7 @@ impl SamplingArgs {
 pub(crate) fn default_penalty(temperature: f32) -> f32 {
     match temperature == 0.0 {
         true => 1.0,
-        false => SAMPLING.repetition_penalty,
+        false => REPETITION_PENALTY,
     }
 }
 

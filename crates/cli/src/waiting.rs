@@ -42,14 +42,11 @@ impl WaitingLine {
         let (seen, machine) = (Arc::clone(&standing), Arc::clone(machine));
         let text = move |_: &ProgressState, line: &mut dyn std::fmt::Write| {
             let (standing, since) = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
-            let verdict = machine.ruling().verdict_of(whose).clone();
-            let share = match whose {
-                Whose::Owner => machine.ruling().owner.compute_share,
-                Whose::Guest => machine.ruling().compute_share,
-            };
+            let ruling = machine.ruling();
+            let (verdict, share) = (ruling.verdict_of(whose), ruling.share_of(whose));
             let now = Instant::now();
             if now.duration_since(began) >= SAYS_AFTER {
-                let said = says(&standing, (&verdict, share), since, now);
+                let said = says(&standing, (verdict, share), since, now);
                 // Nobody could be told that it failed.
                 let _ = line.write_str(&escaped(&said));
             }

@@ -20,12 +20,12 @@ use crate::engine::{
 use crate::error::{OpenError, Refusal};
 use crate::generation::{Event, Figures, Finish, Generation};
 use crate::intake::{Intake, NoPrompt, Prepared, TextWorkers};
-use crate::limits::{ASKS_MAX, OPENING_BYTES, OWNER_PLACES, QUEUED_MAX, RETRY_AFTER_MIN};
+use crate::limits::{ASKS_MAX, OPENING_BYTES, QUEUED_MAX, RETRY_AFTER_MIN};
 use crate::log;
 use crate::machine::{Device, Machine, MachineOptions};
 use crate::opening::Opener;
 use crate::options::Options;
-use crate::places::Places;
+use crate::places::{Places, take_for};
 use crate::request::GenerateRequest;
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 use crate::status::{Prediction, Status};
@@ -355,9 +355,7 @@ impl HeterogeneousPipeline {
     }
 
     fn place(&self, whose: Whose) -> Result<Permit, Refusal> {
-        let is_kept = whose == Whose::Guest && self.places.available() <= OWNER_PLACES;
-        let place = (!is_kept).then(|| self.places.take()).flatten();
-        place.ok_or_else(|| self.too_many())
+        take_for(whose, &self.places).ok_or_else(|| self.too_many())
     }
 
     fn now(&self) -> Moment {

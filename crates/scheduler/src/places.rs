@@ -3,7 +3,11 @@ use std::future::poll_fn;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+use gogrid_lease::{Permit, Permits};
+use gogrid_units::Whose;
+
 use crate::caller::{Fault, WakerPanicked, Wakers};
+use crate::limits::OWNER_PLACES;
 
 /// A number of places that callers take one each of. A caller that finds none waits; places go to
 /// callers in the order they came.
@@ -119,6 +123,14 @@ impl Drop for Wait<'_> {
         let gone = self.number.map(|n| self.places.row().waiting.remove(&n));
         drop(gone);
         self.places.wake_first();
+    }
+}
+
+/// One of the permits, of which guests leave some to the owner.
+pub(crate) fn take_for(whose: Whose, permits: &Permits) -> Option<Permit> {
+    match whose == Whose::Guest && permits.available() <= OWNER_PLACES {
+        true => None,
+        false => permits.take(),
     }
 }
 

@@ -187,6 +187,14 @@ impl Ruling {
         }
     }
 
+    /// The share of the machine's compute that requests of a class may take now.
+    pub fn share_of(&self, whose: Whose) -> f64 {
+        match whose {
+            Whose::Owner => self.owner.compute_share,
+            Whose::Guest => self.compute_share,
+        }
+    }
+
     /// The share that the owner's own requests may take, where it is more than guests'.
     pub fn owner_more(&self) -> Option<f64> {
         let share = self.owner.compute_share;

@@ -8,16 +8,6 @@ pub enum Whose {
     Guest,
 }
 
-impl Whose {
-    /// A name for logs and labels.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Owner => "owner",
-            Self::Guest => "guest",
-        }
-    }
-}
-
 /// Something of each: the owner's, and that of guests.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Each<T> {

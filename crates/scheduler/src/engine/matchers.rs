@@ -12,10 +12,11 @@ use gogrid_units::{Go, Pace, Whose, contain};
 use super::inbox::EngineInbox;
 use crate::constraint::{Allowed, Constraint, Matcher};
 use crate::error::Refusal;
-use crate::limits::{MATCHER_THREADS_MAX, MATCHERS_MAX, OWNER_PLACES};
+use crate::limits::{MATCHER_THREADS_MAX, MATCHERS_MAX};
 use crate::log;
 use crate::machine::{Crew, DutyPace, ThreadPlace};
 use crate::opening::Opener;
+use crate::places::take_for;
 
 /// While work of a class is stopped whose matchers have a token to take in, a thread looks so often whether
 /// they may.
@@ -125,8 +126,7 @@ impl Matchers {
         constraint: Constraint,
         whose: Whose,
     ) -> Result<Option<Seat>, Refusal> {
-        let is_kept = whose == Whose::Guest && self.places.available() <= OWNER_PLACES;
-        let Some(place) = (!is_kept).then(|| self.places.take()).flatten() else {
+        let Some(place) = take_for(whose, &self.places) else {
             return Ok(None);
         };
         self.start_thread()?;
