@@ -31,10 +31,13 @@ pub(crate) struct Cli {
 pub(crate) enum Command {
     /// List the devices that models can run on
     Devices(DevicesArgs),
-    /// Fetch a model of the catalogue into the cache
+    /// Fetch models of the catalogue or of the Hugging Face hub into the cache
     Pull(PullArgs),
-    /// List the models of the catalogue, and which of them are here
+    /// List the models that are here, other programs' too, and those of the catalogue
+    #[command(visible_alias = "ls")]
     List(ListArgs),
+    /// Show what a model is, and what it needs here
+    Show(ShowArgs),
     /// Remove models from the cache
     Rm(RemoveArgs),
     /// List the gogrids that run, with their models and what they hold
@@ -93,7 +96,8 @@ impl From<ModeArg> for Mode {
 
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
-    /// A GGUF file, a Hugging Face directory, or a name of the catalogue (fetched on first use)
+    /// A GGUF file, a Hugging Face directory, or a name: of the catalogue, of another program's model, or of the
+    /// hub as OWNER/NAME[:QUANTISATION] (fetched on first use)
     #[arg(long, default_value = "smollm2-135m", value_name = "MODEL")]
     pub(crate) model: String,
 }
@@ -187,8 +191,10 @@ pub(crate) struct DevicesArgs {
 #[derive(Debug, Args)]
 #[command(after_help = model_file::catalogue_help())]
 pub(crate) struct PullArgs {
-    /// A name of the catalogue
-    pub(crate) name: String,
+    /// Names of the catalogue, or of the hub: OWNER/NAME[:QUANTISATION], with or without hf.co/ before it. What
+    /// is here already is checked; what came of one before goes on from there
+    #[arg(required = true, value_name = "NAME")]
+    pub(crate) names: Vec<String>,
     #[command(flatten)]
     pub(crate) json: JsonArgs,
 }
@@ -200,8 +206,17 @@ pub(crate) struct ListArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct ShowArgs {
+    /// A GGUF file, a Hugging Face directory, or a name
+    #[arg(value_name = "MODEL")]
+    pub(crate) model: String,
+    #[command(flatten)]
+    pub(crate) json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
-    /// Names of the catalogue
+    /// Names of the catalogue, or of the hub
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
 }

@@ -2,39 +2,55 @@
 
 use gogrid_hub::{Attempt, Progress};
 use gogrid_units::Bytes;
-use indicatif::{ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
 use crate::escape::escaped;
 use crate::interrupt::InterruptGuard;
 use crate::out;
 
-pub(crate) struct Bar<'a> {
-    bar: ProgressBar,
-    watch: &'a InterruptGuard,
-}
+/// The place of all bars: each has a line of its own, under what is said meanwhile.
+pub(crate) struct Bars(MultiProgress);
 
-impl<'a> Bar<'a> {
-    pub(crate) fn new(watch: &'a InterruptGuard) -> Self {
-        let template = "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes}";
+impl Bars {
+    pub(crate) fn new() -> Self {
+        Self(MultiProgress::new())
+    }
+
+    /// One more.
+    pub(crate) fn bar<'a>(&self, watch: &'a InterruptGuard) -> Bar<'a> {
+        let template = "{msg} [{bar:20}] {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
         let style = ProgressStyle::with_template(template).expect("the template is well-formed");
-        Self {
-            bar: ProgressBar::no_length().with_style(style.progress_chars("=> ")),
+        let bar = ProgressBar::no_length().with_style(style.progress_chars("=> "));
+        Bar {
+            bar: self.0.add(bar),
+            bars: self.0.clone(),
             watch,
         }
     }
 
-    fn say(&self, line: &str) {
-        if self.bar.is_hidden() {
-            out::note(line);
-        } else {
-            self.bar.println(escaped(line));
-        }
+    /// Writes a line above them.
+    pub(crate) fn say(&self, line: &str) {
+        say(&self.0, line);
     }
+}
+
+fn say(bars: &MultiProgress, line: &str) {
+    // Where nothing is drawn, nothing is drawn over.
+    if bars.is_hidden() || bars.println(escaped(line)).is_err() {
+        out::note(line);
+    }
+}
+
+/// One of them.
+pub(crate) struct Bar<'a> {
+    bar: ProgressBar,
+    bars: MultiProgress,
+    watch: &'a InterruptGuard,
 }
 
 impl Progress for Bar<'_> {
     fn phase(&mut self, label: &str, total: Option<Bytes>) {
-        if self.bar.is_hidden() {
+        if self.bars.is_hidden() {
             let total = total.map(|total| format!(" ({total})")).unwrap_or_default();
             out::note(format!("{label}{total}"));
             return;
@@ -49,11 +65,14 @@ impl Progress for Bar<'_> {
     }
 
     fn failed(&mut self, attempt: &Attempt) {
-        self.say(&format!("{attempt}"));
+        say(&self.bars, &attempt.to_string());
     }
 
     fn waiting(&mut self) {
-        self.say("another process is fetching this model; waiting for it");
+        say(
+            &self.bars,
+            "another process is fetching this model; waiting for it",
+        );
     }
 
     fn keep_going(&self) -> bool {

@@ -27,6 +27,7 @@ mod ps;
 mod pull;
 mod serve;
 mod shelf;
+mod show;
 mod stream;
 mod tokenize;
 mod top;
@@ -78,6 +79,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Devices(args) => devices::run(&args),
         Command::Pull(args) => pull::run(&args, &interrupt),
         Command::List(args) => list::run(&args),
+        Command::Show(args) => show::run(&args, &interrupt),
         Command::Rm(args) => list::remove(&args, &interrupt),
         Command::Ps(args) => ps::run(&args),
         Command::Completions { shell } => completions(shell),

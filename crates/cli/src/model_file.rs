@@ -4,56 +4,105 @@ use std::io::Read;
 use std::path::{Path, PathBuf};
 
 use gogrid_host::open_regular;
-use gogrid_hub::{Cache, Entry, catalogue, find};
+use gogrid_hub::{Cache, Name, Program, Pulled, catalogue, elsewhere, find};
 
-use crate::bar::Bar;
+use crate::bar::Bars;
 use crate::exit::BadInput;
 use crate::interrupt::Interrupt;
 use crate::out;
 
-/// The path of a model given by path or by a name of the catalogue, fetched if it is not here.
-/// A catalogue name wins over a file of the same name; `./name` is always the file.
-pub(crate) fn resolve(model: &str, interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
-    match find(model) {
-        Ok(entry) => {
-            let cache = Cache::of_user()?;
-            let watch = interrupt.watch();
-            match cache.find_verified(entry, &mut Bar::new(&watch))? {
-                Some(path) => Ok(path),
-                None => fetch(&cache, entry, interrupt),
-            }
-        }
-        Err(_) if Path::new(model).exists() => Ok(PathBuf::from(model)),
-        Err(unknown) => {
-            let problem = format!("no file or folder {model:?}, and {unknown}");
-            Err(BadInput(problem).into())
-        }
-    }
+/// A model that is on this machine.
+pub(crate) struct Local {
+    pub(crate) path: PathBuf,
+    /// The program whose it is, if it is another's.
+    pub(crate) program: Option<Program>,
 }
 
-/// Fetches `entry`, showing how far it is.
+/// The path of a model given by path or by a name, fetched if it is not here. A name of the catalogue goes before
+/// a file of the same name; `./name` is always the file.
+pub(crate) fn resolve(model: &str, interrupt: &Interrupt) -> anyhow::Result<PathBuf> {
+    if let Some(local) = local(model, interrupt)? {
+        if let Some(program) = local.program {
+            out::note(format!(
+                "{model}: {}'s, {}",
+                program.name(),
+                local.path.display()
+            ));
+        }
+        return Ok(local.path);
+    }
+    let pulled = fetch(&Cache::of_user()?, &named(model)?, &Bars::new(), interrupt)?;
+    let first = pulled.files.into_iter().next();
+    first
+        .map(|file| file.path)
+        .ok_or_else(|| anyhow::anyhow!("{model} has no file"))
+}
+
+/// The model of this path or name, where it is on this machine: in the cache, or in another program's.
+pub(crate) fn local(model: &str, interrupt: &Interrupt) -> anyhow::Result<Option<Local>> {
+    let own = |path| Local {
+        path,
+        program: None,
+    };
+    let name = Name::parse(model);
+    let is_file = !matches!(name, Ok(Name::Entry(_))) && find(model).is_err();
+    if is_file && Path::new(model).exists() {
+        return Ok(Some(own(PathBuf::from(model))));
+    }
+    if let Ok(name) = &name {
+        let (cache, watch) = (Cache::of_user()?, interrupt.watch());
+        if let Some(path) = cache.find_verified(name, &mut Bars::new().bar(&watch))? {
+            return Ok(Some(own(path)));
+        }
+    }
+    let others = elsewhere();
+    let other = gogrid_hub::named(&others, model);
+    Ok(other.map(|(program, held)| Local {
+        path: held.path.clone(),
+        program: Some(*program),
+    }))
+}
+
+/// The model of this name.
+pub(crate) fn named(model: &str) -> anyhow::Result<Name> {
+    Name::parse(model).map_err(|unknown| {
+        let problem = format!("no file or folder {model:?}, and {unknown}");
+        BadInput(problem).into()
+    })
+}
+
+/// Fetches a model, showing how far it is.
 pub(crate) fn fetch(
     cache: &Cache,
-    entry: &'static Entry,
+    name: &Name,
+    bars: &Bars,
     interrupt: &Interrupt,
-) -> anyhow::Result<PathBuf> {
-    out::note(format!(
-        "{}: {}, {}, licence: {}",
-        entry.name, entry.file, entry.bytes, entry.licence
-    ));
-    if let Some(notice) = entry.notice {
-        out::note(notice);
+) -> anyhow::Result<Pulled> {
+    if let Name::Entry(entry) = name {
+        bars.say(&format!(
+            "{}: {}, licence: {}",
+            entry.name, entry.bytes, entry.licence
+        ));
+        if let Some(notice) = entry.notice {
+            bars.say(notice);
+        }
     }
     let watch = interrupt.watch();
-    Ok(cache.pull(entry, &mut Bar::new(&watch))?)
+    let pulled = cache.pull(name, &mut bars.bar(&watch))?;
+    if let Some(licence) = &pulled.licence {
+        bars.say(&format!("{name}: licence: {licence}"));
+    }
+    Ok(pulled)
 }
 
 /// The catalogue, for the help text.
 pub(crate) fn catalogue_help() -> String {
     let lines = catalogue().iter().map(|entry| {
         format!(
-            "  {:<14} {:>10}  {}\n",
-            entry.name, entry.bytes, entry.licence
+            "  {:<19} {:>9}  {}\n",
+            entry.name,
+            entry.bytes.to_string(),
+            entry.good_for
         )
     });
     format!("Catalogue:\n{}", lines.collect::<String>())

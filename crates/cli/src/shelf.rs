@@ -7,7 +7,7 @@ use std::time::UNIX_EPOCH;
 
 use anyhow::Context;
 use corpgrid_scheduler::{HeterogeneousPipeline, Machine, Options};
-use gogrid_hub::{Cache, catalogue, find};
+use gogrid_hub::{Cache, Name, catalogue, elsewhere, find};
 use gogrid_server::{ModelCard, NotOpened, Shelf};
 
 use crate::exit::BadInput;
@@ -62,15 +62,21 @@ impl Models {
     }
 
     /// Every name with its file, where that is here: those of the command line go before a catalogue's,
-    /// and these before a folder's.
+    /// then come a folder's, the hub's in the cache, and other programs'.
     fn files(&self) -> Vec<(String, Option<PathBuf>)> {
         let named = self.named.iter().cloned();
         let mut files: Vec<_> = named.map(|(name, path)| (name, Some(path))).collect();
         let entries = catalogue().iter();
-        let of_catalogue = entries.map(|entry| (entry.name.to_owned(), self.cache.find(entry)));
+        let of_catalogue = entries.map(|entry| {
+            let path = self.cache.find(&Name::of(entry));
+            (entry.name.to_owned(), path)
+        });
         let in_folder = self.folder.iter().flat_map(|folder| models_in(folder));
         let in_folder = in_folder.map(|path| (name_of(&path), Some(path)));
-        for (name, path) in of_catalogue.chain(in_folder) {
+        let others = elsewhere().into_iter().map(|(_, held)| held);
+        let held = self.cache.hub_models().into_iter().chain(others);
+        let held = held.map(|held| (held.name, Some(held.path)));
+        for (name, path) in of_catalogue.chain(in_folder).chain(held) {
             if !files.iter().any(|(other, _)| *other == name) {
                 files.push((name, path));
             }
@@ -130,7 +136,10 @@ impl Shelf for Models {
         let Some((_, path)) = files.iter().find(|(other, _)| other == name) else {
             return Err(NotOpened::Unknown {
                 name: name.to_owned(),
-                known: files.into_iter().map(|(name, _)| name).collect(),
+                known: files
+                    .into_iter()
+                    .filter_map(|(name, path)| path.map(|_| name))
+                    .collect(),
             });
         };
         let Some(path) = path else {

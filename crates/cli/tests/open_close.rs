@@ -13,7 +13,7 @@ use futures_executor::block_on;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
 use gogrid_host::{resident, unmap_freed_blocks};
-use gogrid_hub::{Cache, find};
+use gogrid_hub::{Cache, Name, find};
 
 const MODELS: [&str; 2] = ["smollm2-135m", "gemma3-270m"];
 /// How far resident bytes may be from those before anything was open.
@@ -61,7 +61,7 @@ fn resident_bytes_after_closing_are_those_before_opening() {
     let required = std::env::var_os("GOGRID_REQUIRE_MODELS").is_some();
     let machine = machine();
     for name in MODELS {
-        let Some(path) = cache.find(find(name).unwrap()) else {
+        let Some(path) = cache.find(&Name::of(find(name).unwrap())) else {
             assert!(!required, "{name} is not in the cache");
             eprintln!("skipped: {name} is not in the cache; `gogrid pull {name}` brings it");
             continue;

@@ -13,7 +13,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::LazyLock;
 
-use gogrid_hub::{Cache, find};
+use gogrid_hub::{Cache, Name, find};
 use gogrid_testkit::Golden;
 use serde_json::Value;
 
@@ -24,7 +24,7 @@ const GEMMA3: &str = "gemma3-270m";
 /// the model is not in the cache.
 fn gogrid(model: &str, args: &[&str]) -> Option<Command> {
     let cache = Cache::of_user().ok()?;
-    if cache.find(find(model).unwrap()).is_none() {
+    if cache.find(&Name::of(find(model).unwrap())).is_none() {
         let required = std::env::var_os("GOGRID_REQUIRE_MODELS").is_some();
         assert!(!required, "{model} is not in the cache");
         eprintln!("skipped: {model} is not in the cache; `gogrid pull {model}` brings it");

@@ -6,6 +6,8 @@ use std::fs::{self, File, Metadata, OpenOptions};
 use std::io::{self, Read, Write};
 use std::path::Path;
 
+use gogrid_units::Bytes;
+
 use crate::imp;
 
 /// Opens a file for reading. Anything but a regular file, or a link to one, is refused.
@@ -24,6 +26,11 @@ pub fn open_regular(path: &Path) -> io::Result<File> {
 /// when the system last noted a change, which no program can set.
 pub fn change_mark(found: &Metadata) -> String {
     imp::change_mark(found)
+}
+
+/// The bytes that this user may still write on the disk of `folder`; `None` where the system does not say.
+pub fn free_space(folder: &Path) -> Option<Bytes> {
+    imp::free_space(folder).map(Bytes)
 }
 
 /// All of a regular file; an error where it has more than `bytes_max`.

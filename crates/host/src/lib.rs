@@ -49,7 +49,7 @@ pub use cores::{
     pin_thread, processor,
 };
 pub use error::HostError;
-pub use files::{change_mark, open_own, open_regular, read_regular, replace_own};
+pub use files::{change_mark, free_space, open_own, open_regular, read_regular, replace_own};
 pub use gpu::{GpuProbe, GpuSample, may_have_gpu, quiet_drivers};
 pub use load::{CpuProbe, CpuSample, Pressure, PressureProbe};
 pub use local_time::{LocalDate, LocalTime, local_date, local_time};

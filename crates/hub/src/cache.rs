@@ -5,13 +5,17 @@ use std::path::{Path, PathBuf};
 use std::thread;
 use std::time::Duration;
 
-use gogrid_host::{ScratchNote, open_own};
+use gogrid_host::{ScratchNote, free_space, open_own};
 use gogrid_units::Bytes;
 
-use crate::catalogue::Entry;
-use crate::error::{Attempt, HubError};
+use crate::catalogue::Source;
+use crate::error::{Attempt, HubError, SourceError};
 use crate::fetch::{Fetch, Network};
+use crate::folders::{files_under, folders_in};
+use crate::item::{Item, beside};
+use crate::name::{HUB_FOLDER, HubName, Name};
 use crate::progress::Progress;
+use crate::quant::{self, Listed};
 use crate::sink::{Fault, Sink, sha256_of};
 use crate::verified::{Record, Stamp};
 
@@ -56,91 +60,236 @@ impl Cache {
         &self.folder
     }
 
-    /// The model's file, if it is here with the right length. Never touches the network, and reads
-    /// nothing of the file.
-    pub fn find(&self, entry: &Entry) -> Option<PathBuf> {
-        let path = self.folder.join(entry.file);
-        let data = fs::metadata(&path).ok()?;
-        (data.is_file() && Bytes(data.len()) == entry.bytes).then_some(path)
+    /// The model's file, or its first part, if it is here with the right length. Never touches the network, and
+    /// reads nothing of the file.
+    pub fn find(&self, name: &Name) -> Option<PathBuf> {
+        let items = self.items_here(name)?;
+        items.first().map(|item| self.path(item))
     }
 
-    /// The model's file, if it is here and right. It is hashed unless it was found right before and has
-    /// not changed since. Never touches the network.
+    /// The model's file, or its first part, if it is here and right. A file is hashed unless it was found right
+    /// before and has not changed since. Never touches the network.
     ///
     /// # Errors
-    /// When the file cannot be read, or the caller gives up.
+    /// When a file cannot be read, or the caller gives up.
     pub fn find_verified(
         &self,
-        entry: &Entry,
+        name: &Name,
         progress: &mut dyn Progress,
     ) -> Result<Option<PathBuf>, HubError> {
-        let Some(path) = self.find(entry) else {
+        let Some(items) = self.items_here(name) else {
             return Ok(None);
         };
-        let stamp = Stamp::of(&path).map_err(failed_to("read", &path))?;
-        match Record::of(&self.folder, entry).holds(entry, &stamp) {
-            true => Ok(Some(path)),
-            false => self.find_hashed(entry, progress),
+        for item in &items {
+            let path = self.path(item);
+            let stamp = Stamp::of(&path).map_err(failed_to("read", &path))?;
+            let is_known = Record::of(&path).holds(&item.sha256, &stamp);
+            if !is_known && self.find_hashed(item, progress)?.is_none() {
+                return Ok(None);
+            }
         }
+        Ok(items.first().map(|item| self.path(item)))
     }
 
-    /// The model's file, fetched if it is not here. A file that is here is hashed first, and
-    /// fetched again if it is not the catalogue's. Of two calls at once, one waits for the other.
+    /// The model's files, fetched if they are not here. A file that is here is hashed first, and
+    /// fetched again if it is another. Of two calls at once, one waits for the other.
     ///
     /// # Errors
-    /// See [`HubError`]; whatever it is, no part of a file stays behind.
-    pub fn pull(
-        &self,
-        entry: &'static Entry,
-        progress: &mut dyn Progress,
-    ) -> Result<PathBuf, HubError> {
-        self.pull_with(&Network, entry, progress)
+    /// See [`HubError`]; whatever it is, no part of a file has the file's name. What came of one is kept beside
+    /// for the next call.
+    pub fn pull(&self, name: &Name, progress: &mut dyn Progress) -> Result<Pulled, HubError> {
+        self.pull_with(&Network, name, progress)
     }
 
-    /// Removes a model's file; gives where it was, or `None` where it was not here. Waits for another process
-    /// that fetches it.
+    /// Removes a model's files, and what came of them; gives the bytes that became free, or `None` where none was
+    /// here. Waits for another process that fetches it.
     ///
     /// # Errors
-    /// When the file cannot be removed, or the caller gives up.
+    /// When a file cannot be removed, or the caller gives up.
     pub fn remove(
         &self,
-        entry: &'static Entry,
+        name: &Name,
         progress: &mut dyn Progress,
-    ) -> Result<Option<PathBuf>, HubError> {
-        let path = self.folder.join(entry.file);
-        if !path.exists() {
-            return Ok(None);
+    ) -> Result<Option<Bytes>, HubError> {
+        let items = match name {
+            Name::Entry(entry) => Item::of(entry).into_iter().collect(),
+            Name::Hub(_) => self.items_here(name).unwrap_or_default(),
+        };
+        let mut freed = None;
+        for item in &items {
+            let path = self.path(item);
+            let Ok(found) = fs::symlink_metadata(&path) else {
+                continue;
+            };
+            let _lock = self.lock(item, progress)?;
+            self.remove_leftovers(item, None);
+            fs::remove_file(&path).map_err(failed_to("remove", &path))?;
+            Record::of(&path).forget();
+            *freed.get_or_insert(Bytes::ZERO) += Bytes(found.len());
         }
-        let _lock = self.lock(entry, progress)?;
-        self.remove_leftovers(entry);
-        fs::remove_file(&path).map_err(failed_to("remove", &path))?;
-        Record::of(&self.folder, entry).forget();
-        Ok(Some(path))
+        Ok(freed)
+    }
+
+    /// The models of the hub that are here, in order of their names.
+    pub fn hub_models(&self) -> Vec<Held> {
+        let top = self.folder.join(HUB_FOLDER);
+        let mut held = Vec::new();
+        for owner in folders_in(&top) {
+            for repository in folders_in(&top.join(&owner)) {
+                let Some(name) = HubName::parse(&format!("{owner}/{repository}")) else {
+                    continue;
+                };
+                for model in quant::models(self.listed_here(&name)) {
+                    let name = name.with_quant(Some(model.label()));
+                    held.push(Held {
+                        bytes: Bytes(model.bytes()),
+                        path: self.folder.join(name.folder()).join(&model.files[0].path),
+                        name: name.to_string(),
+                    });
+                }
+            }
+        }
+        held
+    }
+
+    /// The files of a model that is here whole, as far as lengths tell.
+    fn items_here(&self, name: &Name) -> Option<Vec<Item>> {
+        match name {
+            Name::Entry(entry) => {
+                let item = Item::of(entry)?;
+                let data = fs::metadata(self.path(&item)).ok()?;
+                let is_here = data.is_file() && Bytes(data.len()) == item.bytes;
+                is_here.then(|| vec![item])
+            }
+            Name::Hub(name) => {
+                let models = quant::models(self.listed_here(name));
+                let model = quant::choose(models, name.quant()).ok()?;
+                let files = model.files.into_iter();
+                Some(files.map(|file| Item::listed(name, file, None)).collect())
+            }
+        }
+    }
+
+    /// The files of a repository that came here whole, by the records beside them.
+    fn listed_here(&self, name: &HubName) -> Vec<Listed> {
+        let top = self.folder.join(name.folder());
+        let mut listed = Vec::new();
+        for path in files_under(&top) {
+            let Some(sha256) = Record::of(&path).sha256() else {
+                continue;
+            };
+            let below = path.strip_prefix(&top).ok();
+            let names = below.map(|below| below.iter().map(|part| part.to_str()));
+            let names: Option<Vec<_>> = names.and_then(Iterator::collect);
+            if let (Some(names), Ok(data)) = (names, fs::metadata(&path)) {
+                listed.push(Listed {
+                    path: names.join("/"),
+                    bytes: data.len(),
+                    sha256,
+                });
+            }
+        }
+        listed
+    }
+
+    fn path(&self, item: &Item) -> PathBuf {
+        self.folder.join(&item.place)
     }
 
     fn pull_with(
         &self,
         fetch: &dyn Fetch,
-        entry: &'static Entry,
+        name: &Name,
         progress: &mut dyn Progress,
-    ) -> Result<PathBuf, HubError> {
-        fs::create_dir_all(&self.folder).map_err(|error| match is_full(&error) {
-            true => self.full(entry),
-            false => failed_to("make the folder", &self.folder)(error),
-        })?;
-        let _lock = self.lock(entry, progress)?;
-        if let Some(path) = self.find_hashed(entry, progress)? {
-            return Ok(path);
+    ) -> Result<Pulled, HubError> {
+        if let Some(items) = self.items_here(name) {
+            let mut are_right = true;
+            for item in &items {
+                are_right &= self.find_hashed(item, progress)?.is_some();
+            }
+            if are_right {
+                return Ok(self.pulled(&items, None));
+            }
         }
-        self.remove_leftovers(entry);
+        let (items, licence) = match name {
+            Name::Entry(entry) => (Item::of(entry).into_iter().collect(), None),
+            Name::Hub(name) => Self::items_of_hub(fetch, name, progress)?,
+        };
+        for item in &items {
+            self.pull_item(fetch, item, progress)?;
+        }
+        Ok(self.pulled(&items, licence))
+    }
+
+    fn pulled(&self, items: &[Item], licence: Option<String>) -> Pulled {
+        let files = items.iter().map(|item| PulledFile {
+            path: self.path(item),
+            bytes: item.bytes,
+            sha256: item.sha256.clone(),
+        });
+        Pulled {
+            files: files.collect(),
+            licence,
+        }
+    }
+
+    /// The files that the hub's repository has of a model, and its licence.
+    fn items_of_hub(
+        fetch: &dyn Fetch,
+        name: &HubName,
+        progress: &mut dyn Progress,
+    ) -> Result<(Vec<Item>, Option<String>), HubError> {
+        let failed = |fault| match fault {
+            Fault::Source(SourceError::NotShown(problem)) => HubError::NotShown {
+                name: name.to_string(),
+                problem,
+            },
+            Fault::Source(error) => HubError::AllSourcesFailed {
+                name: name.to_string(),
+                attempts: vec![Attempt {
+                    source: "hugging face hub".to_owned(),
+                    error,
+                }],
+            },
+            Fault::Cancelled => HubError::Cancelled {
+                name: name.to_string(),
+            },
+            Fault::Local(error) => failed_to("read", Path::new("the hub's answer"))(error),
+        };
+        let repository = fetch.repository(&name.repository(), progress);
+        let repository = repository.map_err(failed)?;
+        let models = quant::models(repository.files);
+        let model = quant::choose(models, name.quant()).map_err(|choice| HubError::NoChoice {
+            repository: name.repository(),
+            choice,
+        })?;
+        let revision = Some(repository.revision.as_str());
+        let files = model.files.into_iter();
+        let items = files.map(|file| Item::listed(name, file, revision));
+        Ok((items.collect(), repository.licence))
+    }
+
+    fn pull_item(
+        &self,
+        fetch: &dyn Fetch,
+        item: &Item,
+        progress: &mut dyn Progress,
+    ) -> Result<(), HubError> {
+        let path = self.path(item);
+        let folder = path.parent().unwrap_or(&self.folder);
+        fs::create_dir_all(folder).map_err(|error| match is_full(&error) {
+            true => self.full(item, item.bytes),
+            false => failed_to("make the folder", folder)(error),
+        })?;
+        let _lock = self.lock(item, progress)?;
+        if self.find_hashed(item, progress)?.is_some() {
+            return Ok(());
+        }
+        self.remove_leftovers(item, Some(&item.partial()));
         let mut attempts = Vec::new();
-        for source in entry.sources {
-            match self.pull_from(
-                &|scratch, sink| fetch.fetch(source, scratch, sink),
-                entry,
-                progress,
-            ) {
-                Ok(path) => return Ok(path),
+        for source in &item.sources {
+            match self.pull_from(&Way { fetch, source }, item, progress) {
+                Ok(()) => return Ok(()),
                 Err(Fault::Source(error)) => {
                     let attempt = Attempt {
                         source: source.to_string(),
@@ -149,65 +298,83 @@ impl Cache {
                     progress.failed(&attempt);
                     attempts.push(attempt);
                 }
-                Err(Fault::Cancelled) => return Err(HubError::Cancelled { name: entry.name }),
-                Err(Fault::Local(error)) => return Err(self.local(entry, error)),
+                Err(Fault::Cancelled) => return Err(item.cancelled()),
+                Err(Fault::Local(error)) => return Err(self.local(item, error)),
             }
             if !progress.keep_going() {
-                return Err(HubError::Cancelled { name: entry.name });
+                return Err(item.cancelled());
             }
         }
         Err(HubError::AllSourcesFailed {
-            name: entry.name,
+            name: item.name.clone(),
             attempts,
         })
     }
 
-    /// Fetches into a scratch folder, and gives the file its name when it has proved right. The
-    /// scratch folder goes when this returns, whatever happens.
+    /// Fetches into a file beside, and gives it its name when it has proved right. Until then it stays there, and
+    /// the next fetch goes on with it; the folder for all else goes when this returns.
     fn pull_from(
         &self,
-        fetch: &dyn Fn(&Path, &mut Sink<'_>) -> Result<(), Fault>,
-        entry: &'static Entry,
+        way: &Way<'_>,
+        item: &Item,
         progress: &mut dyn Progress,
-    ) -> Result<PathBuf, Fault> {
+    ) -> Result<(), Fault> {
+        let path = self.path(item);
+        let folder = path.parent().unwrap_or(&self.folder);
         let scratch = tempfile::Builder::new()
-            .prefix(&scratch_prefix(entry))
-            .tempdir_in(&self.folder)
+            .prefix(&item.scratch_prefix())
+            .tempdir_in(folder)
             .map_err(Fault::Local)?;
         let _note = ScratchNote::new(scratch.path());
-        let partial = scratch.path().join(entry.file);
-        let mut sink =
-            Sink::create(&partial, (entry.bytes, entry.sha256), progress).map_err(Fault::Local)?;
-        fetch(scratch.path(), &mut sink)?;
-        sink.finish()?;
-        let path = self.folder.join(entry.file);
+        let partial = folder.join(item.partial());
+        let fetched =
+            Sink::open(&partial, (item.bytes, &item.sha256), progress).and_then(|mut sink| {
+                let left = item.bytes.saturating_sub(Bytes(sink.written()));
+                has_room(folder, left + way.source.room_beside())?;
+                way.fetch.fetch(way.source, scratch.path(), &mut sink)?;
+                sink.finish()
+            });
+        if let Err(fault) = fetched {
+            // Bytes that are known to be wrong, and a file without any, are of no use to anybody.
+            let is_wrong = matches!(
+                fault,
+                Fault::Source(SourceError::WrongHash { .. } | SourceError::WrongLength { .. })
+            );
+            let is_empty = fs::metadata(&partial).is_ok_and(|data| data.len() == 0);
+            if is_wrong || is_empty {
+                let _ = fs::remove_file(&partial);
+            }
+            return Err(fault);
+        }
         fs::rename(&partial, &path).map_err(Fault::Local)?;
         let stamp = Stamp::of(&path).map_err(Fault::Local)?;
-        Record::of(&self.folder, entry).write(entry, &stamp);
+        Record::of(&path).write(&item.sha256, &stamp);
         // So that the name survives a power cut; not every platform can open a folder.
-        if let Ok(folder) = File::open(&self.folder) {
+        if let Ok(folder) = File::open(folder) {
             let _ = folder.sync_all();
         }
-        Ok(path)
+        Ok(())
     }
 
     fn find_hashed(
         &self,
-        entry: &Entry,
+        item: &Item,
         progress: &mut dyn Progress,
     ) -> Result<Option<PathBuf>, HubError> {
-        let Some(path) = self.find(entry) else {
-            return Ok(None);
-        };
+        let path = self.path(item);
+        match fs::metadata(&path) {
+            Ok(data) if data.is_file() && Bytes(data.len()) == item.bytes => {}
+            _ => return Ok(None),
+        }
         let stamp = || Stamp::of(&path).map_err(failed_to("read", &path));
         let before = stamp()?;
-        progress.phase("checking the file in the cache", Some(entry.bytes));
+        progress.phase("checking the file in the cache", Some(item.bytes));
         match sha256_of(&path, progress).map_err(failed_to("read", &path))? {
-            None => Err(HubError::Cancelled { name: entry.name }),
-            Some(hash) if hash == entry.sha256 => {
+            None => Err(item.cancelled()),
+            Some(hash) if hash == item.sha256 => {
                 // A file that changed meanwhile is not remembered as right.
                 if stamp()? == before {
-                    Record::of(&self.folder, entry).write(entry, &before);
+                    Record::of(&path).write(&item.sha256, &before);
                 }
                 Ok(Some(path))
             }
@@ -217,11 +384,11 @@ impl Cache {
 
     /// The lock lies in a file of its own, since the model's file is replaced; the operating
     /// system frees it when the process ends, however it ends.
-    fn lock(&self, entry: &Entry, progress: &mut dyn Progress) -> Result<File, HubError> {
-        let path = self.folder.join(format!(".{}.lock", entry.file));
+    fn lock(&self, item: &Item, progress: &mut dyn Progress) -> Result<File, HubError> {
+        let path = beside(&self.path(item), ".lock");
         let failed = failed_to("lock", &path);
         let file = open_own(&path).map_err(|error| match is_full(&error) {
-            true => self.full(entry),
+            true => self.full(item, item.bytes),
             false => failed(error),
         })?;
         let mut told = false;
@@ -234,42 +401,95 @@ impl Cache {
             }
             told = true;
             if !progress.keep_going() {
-                return Err(HubError::Cancelled { name: entry.name });
+                return Err(item.cancelled());
             }
         }
     }
 
-    /// Removes the files that a killed process left. Under the lock, so none of them is in use.
-    fn remove_leftovers(&self, entry: &Entry) {
-        let Ok(files) = fs::read_dir(&self.folder) else {
+    /// Removes what a killed process left, and beginnings of other versions of the file than `kept`. Under the
+    /// lock, so none of them is in use.
+    fn remove_leftovers(&self, item: &Item, kept: Option<&str>) {
+        let path = self.path(item);
+        let folder = path.parent().unwrap_or(&self.folder);
+        let Ok(files) = fs::read_dir(folder) else {
             return;
         };
         for file in files.flatten() {
-            if file
-                .file_name()
-                .to_string_lossy()
-                .starts_with(&scratch_prefix(entry))
-            {
-                // A file that cannot be removed costs room, and harms nothing.
+            let name = file.file_name().to_string_lossy().into_owned();
+            // What cannot be removed costs room, and harms nothing.
+            if name.starts_with(&item.scratch_prefix()) {
                 let _ = fs::remove_dir_all(file.path());
+            } else if item.is_partial(&name) && kept != Some(&name) {
+                let _ = fs::remove_file(file.path());
             }
         }
     }
 
-    fn local(&self, entry: &Entry, error: io::Error) -> HubError {
+    fn local(&self, item: &Item, error: io::Error) -> HubError {
+        let partial = self.path(item).with_file_name(item.partial());
+        let there = fs::metadata(partial).map_or(0, |data| data.len());
         match is_full(&error) {
-            true => self.full(entry),
+            true => self.full(item, item.bytes.saturating_sub(Bytes(there))),
             false => failed_to("write to", &self.folder)(error),
         }
     }
 
-    fn full(&self, entry: &Entry) -> HubError {
+    fn full(&self, item: &Item, left: Bytes) -> HubError {
+        let path = self.path(item);
+        let folder = path.parent().unwrap_or(&self.folder);
+        // The rest of the file, and the largest package it may come in.
+        let beside = item.sources.iter().map(Source::room_beside).max();
         HubError::DiskFull {
-            name: entry.name,
+            name: item.name.clone(),
             path: self.folder.clone(),
-            // The file, and the largest package it may come in.
-            needed: entry.bytes.times(2),
+            needed: left + beside.unwrap_or_default(),
+            free: free_space(folder).or_else(|| free_space(&self.folder)),
         }
+    }
+}
+
+/// One of the ways to a file.
+struct Way<'a> {
+    fetch: &'a dyn Fetch,
+    source: &'a Source,
+}
+
+/// A model that was fetched, or was here.
+#[derive(Clone, Debug)]
+pub struct Pulled {
+    /// Its files in their order: the first is the one to open.
+    pub files: Vec<PulledFile>,
+    /// The licence that the hub names, where it was asked.
+    pub licence: Option<String>,
+}
+
+/// A file of a model.
+#[derive(Clone, Debug)]
+pub struct PulledFile {
+    /// Where it is.
+    pub path: PathBuf,
+    /// Its length.
+    pub bytes: Bytes,
+    /// Its SHA-256, in lower-case hexadecimal.
+    pub sha256: String,
+}
+
+/// A model of the hub's that is here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Held {
+    /// The name by which it is found again.
+    pub name: String,
+    /// Its file, or the first.
+    pub path: PathBuf,
+    /// The bytes of all its files.
+    pub bytes: Bytes,
+}
+
+/// Whether so much more fits on the disk of `folder`, as far as the system says.
+fn has_room(folder: &Path, needed: Bytes) -> Result<(), Fault> {
+    match free_space(folder) {
+        Some(free) if free < needed => Err(Fault::Local(io::ErrorKind::StorageFull.into())),
+        _ => Ok(()),
     }
 }
 
@@ -288,10 +508,6 @@ fn wait_for_lock() {
     thread::sleep(Duration::from_millis(100));
 }
 
-fn scratch_prefix(entry: &Entry) -> String {
-    format!(".{}.part-", entry.file)
-}
-
 fn failed_to(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> HubError + use<> {
     let path = path.to_owned();
     move |source| HubError::Cache {
@@ -303,40 +519,49 @@ fn failed_to(doing: &'static str, path: &Path) -> impl Fn(io::Error) -> HubError
 
 #[cfg(test)]
 mod tests {
+    use std::borrow::Cow;
     use std::cell::{Cell, RefCell};
 
     use super::*;
-    use crate::catalogue::Source;
-    use crate::error::SourceError;
+    use crate::catalogue::{Entry, KnownFile, Origin};
+    use crate::error::NotShown;
     use crate::progress::Silent;
+    use crate::repository::Repository;
 
     const CONTENT: &[u8] = b"hello world";
 
+    const SHA256: &str = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
+
+    const fn source(repo: &'static str) -> Source {
+        Source::Hub {
+            repo: Cow::Borrowed(repo),
+            revision: Cow::Borrowed("main"),
+            file: Cow::Borrowed("f"),
+        }
+    }
+
     static ENTRY: Entry = Entry {
         name: "greeting",
-        file: "greeting.gguf",
         bytes: Bytes(11),
-        sha256: "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9",
         licence: "none",
         notice: None,
-        sources: &[
-            Source::Hub {
-                repo: "first",
-                revision: "main",
-                file: "f",
-            },
-            Source::Hub {
-                repo: "second",
-                revision: "main",
-                file: "f",
-            },
-        ],
+        good_for: "saying hello",
+        talks: false,
+        kv_bytes_per_token: Bytes(1),
+        origin: Origin::File(KnownFile {
+            file: "greeting.gguf",
+            sha256: SHA256,
+            sources: &[source("first"), source("second")],
+        }),
     };
+    const NAME: Name = Name::Entry(&ENTRY);
 
     /// The answer of each source, by its repository's name; any other request fails the test.
     struct Fake {
         gives: Vec<(&'static str, Vec<u8>)>,
-        asked: RefCell<Vec<&'static str>>,
+        asked: RefCell<Vec<String>>,
+        /// The files that the hub lists.
+        lists: Vec<Listed>,
     }
 
     impl Fake {
@@ -348,16 +573,22 @@ mod tests {
             Self {
                 gives,
                 asked: RefCell::default(),
+                lists: Vec::new(),
             }
+        }
+
+        fn asked(&self) -> Vec<String> {
+            self.asked.borrow().clone()
         }
     }
 
     impl Fetch for Fake {
         fn fetch(&self, source: &Source, scratch: &Path, sink: &mut Sink<'_>) -> Result<(), Fault> {
-            let Source::Hub { repo, .. } = source else {
+            let Source::Hub { repo, file, .. } = source else {
                 panic!("the test has no wheels")
             };
-            self.asked.borrow_mut().push(repo);
+            let asked = if self.lists.is_empty() { repo } else { file };
+            self.asked.borrow_mut().push(asked.to_string());
             fs::write(scratch.join("rubbish"), "left in scratch").map_err(Fault::Local)?;
             let unreachable = SourceError::Unreachable {
                 detail: "no route".into(),
@@ -365,14 +596,30 @@ mod tests {
             let given = self
                 .gives
                 .iter()
-                .find(|(name, _)| name == repo)
+                .find(|(name, _)| name == asked)
                 .ok_or(unreachable)?;
-            sink.take_all(&mut given.1.as_slice(), &|after, error| {
-                SourceError::BrokeOff {
-                    after,
-                    detail: error.to_string(),
-                }
+            let beginning = usize::try_from(sink.written()).unwrap();
+            let mut rest = given.1.get(beginning..).unwrap_or_default();
+            sink.take_all(&mut rest, &|after, error| SourceError::BrokeOff {
+                after,
+                detail: error.to_string(),
             })
+        }
+
+        fn repository(
+            &self,
+            repository: &str,
+            _progress: &mut dyn Progress,
+        ) -> Result<Repository, Fault> {
+            self.asked.borrow_mut().push(repository.to_owned());
+            match self.lists.is_empty() {
+                true => Err(SourceError::NotShown(NotShown::Unknown).into()),
+                false => Ok(Repository {
+                    revision: "c0ffee".into(),
+                    licence: Some("mit".into()),
+                    files: self.lists.clone(),
+                }),
+            }
         }
     }
 
@@ -401,10 +648,14 @@ mod tests {
             .collect()
     }
 
-    fn pull(fake: &Fake) -> (tempfile::TempDir, Cache, Result<PathBuf, HubError>) {
+    fn path_of(pulled: Result<Pulled, HubError>) -> PathBuf {
+        pulled.unwrap().files[0].path.clone()
+    }
+
+    fn pull(fake: &Fake) -> (tempfile::TempDir, Cache, Result<Pulled, HubError>) {
         let folder = tempfile::tempdir().unwrap();
         let cache = Cache::at(folder.path().join("models"));
-        let result = cache.pull_with(fake, &ENTRY, &mut Silent);
+        let result = cache.pull_with(fake, &NAME, &mut Silent);
         (folder, cache, result)
     }
 
@@ -412,30 +663,30 @@ mod tests {
     fn the_first_source_that_has_the_file_gives_it() {
         let fake = Fake::giving(&[("second", CONTENT)]);
         let (_folder, cache, path) = pull(&fake);
-        assert_eq!(fs::read(path.unwrap()).unwrap(), CONTENT);
+        assert_eq!(fs::read(path_of(path)).unwrap(), CONTENT);
         assert_eq!(files(&cache), ["greeting.gguf"]);
-        assert_eq!(*fake.asked.borrow(), ["first", "second"]);
+        assert_eq!(fake.asked(), ["first", "second"]);
     }
 
     #[test]
     fn a_file_in_the_cache_is_not_fetched_again() {
         let fake = Fake::giving(&[("first", CONTENT)]);
         let (_folder, cache, path) = pull(&fake);
-        assert_eq!(cache.find(&ENTRY), path.ok());
-        cache.pull_with(&fake, &ENTRY, &mut Silent).unwrap();
-        assert_eq!(*fake.asked.borrow(), ["first"]);
+        assert_eq!(cache.find(&NAME), Some(path_of(path)));
+        cache.pull_with(&fake, &NAME, &mut Silent).unwrap();
+        assert_eq!(fake.asked(), ["first"]);
     }
 
     #[test]
     fn a_damaged_file_in_the_cache_is_fetched_again() {
         let fake = Fake::giving(&[("first", CONTENT)]);
         let (_folder, cache, path) = pull(&fake);
-        let path = path.unwrap();
+        let path = path_of(path);
         fs::write(&path, b"hellO world").unwrap();
-        cache.pull_with(&fake, &ENTRY, &mut Silent).unwrap();
+        cache.pull_with(&fake, &NAME, &mut Silent).unwrap();
         assert_eq!(fs::read(&path).unwrap(), CONTENT);
         fs::write(&path, b"short").unwrap();
-        assert_eq!(cache.find(&ENTRY), None);
+        assert_eq!(cache.find(&NAME), None);
     }
 
     /// Counts the times that a file is hashed.
@@ -457,9 +708,9 @@ mod tests {
     #[test]
     fn a_file_is_hashed_again_only_after_a_change() {
         let (_folder, cache, path) = pull(&Fake::giving(&[("first", CONTENT)]));
-        let path = path.unwrap();
+        let path = path_of(path);
         let mut hashed = Hashings::default();
-        let found = |hashed: &mut Hashings| cache.find_verified(&ENTRY, hashed).unwrap();
+        let found = |hashed: &mut Hashings| cache.find_verified(&NAME, hashed).unwrap();
         assert_eq!(found(&mut hashed).as_ref(), Some(&path));
         assert_eq!(hashed.0, 0, "it was checked when it was fetched");
 
@@ -495,8 +746,8 @@ mod tests {
         fs::write(folder.path().join("greeting.gguf"), CONTENT).unwrap();
         let mut hashed = Hashings::default();
         let fake = Fake::giving(&[]);
-        cache.pull_with(&fake, &ENTRY, &mut hashed).unwrap();
-        assert!(cache.find_verified(&ENTRY, &mut hashed).unwrap().is_some());
+        cache.pull_with(&fake, &NAME, &mut hashed).unwrap();
+        assert!(cache.find_verified(&NAME, &mut hashed).unwrap().is_some());
         assert_eq!((hashed.0, fake.asked.borrow().len()), (1, 0));
     }
 
@@ -519,19 +770,146 @@ mod tests {
     }
 
     #[test]
-    fn a_cancelled_fetch_leaves_nothing() {
-        for questions in 1..4 {
+    fn a_cancelled_fetch_leaves_a_beginning_at_most() {
+        for questions in 1..6 {
             let folder = tempfile::tempdir().unwrap();
             let cache = Cache::at(folder.path());
             let fake = Fake::giving(&[("second", CONTENT)]);
             let mut stop = StopAfter(Cell::new(questions));
-            let result = cache.pull_with(&fake, &ENTRY, &mut stop);
+            let result = cache.pull_with(&fake, &NAME, &mut stop);
             assert!(
                 matches!(result, Err(HubError::Cancelled { .. })),
                 "{questions}: {result:?}"
             );
-            assert!(files(&cache).is_empty(), "{:?}", files(&cache));
+            let left = files(&cache);
+            assert!(left.iter().all(|name| name.ends_with(".part")), "{left:?}");
         }
+    }
+
+    #[test]
+    fn a_fetch_goes_on_where_an_earlier_one_ended() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let other = ".greeting.gguf.0123456789ab.part";
+        fs::write(folder.path().join(other), "another version").unwrap();
+        // The beginning came from the source, and does not come again: its place is held by other letters.
+        let rest = Fake::giving(&[("first", b"xxxxxxworld")]);
+        fs::write(
+            folder.path().join(".greeting.gguf.b94d27b9934d.part"),
+            "hello ",
+        )
+        .unwrap();
+        let path = path_of(cache.pull_with(&rest, &NAME, &mut Silent));
+        assert_eq!(fs::read(path).unwrap(), CONTENT);
+        assert_eq!(files(&cache), ["greeting.gguf"]);
+    }
+
+    /// A repository with one model in two parts and another in one file.
+    fn repository() -> Fake {
+        let listed = |path: &str, sha256: &str, bytes| Listed {
+            path: path.into(),
+            bytes,
+            sha256: sha256.into(),
+        };
+        let hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
+        let parts = [
+            "q/m-Q8_0-00001-of-00002.gguf",
+            "q/m-Q8_0-00002-of-00002.gguf",
+        ];
+        let gives: [(_, &[u8]); 3] = [
+            (parts[0], b"hello"),
+            (parts[1], CONTENT),
+            ("m-Q4_0.gguf", CONTENT),
+        ];
+        Fake {
+            lists: vec![
+                listed(parts[0], hello, 5),
+                listed(parts[1], SHA256, 11),
+                listed("m-Q4_0.gguf", SHA256, 11),
+            ],
+            ..Fake::giving(&gives)
+        }
+    }
+
+    #[test]
+    fn a_model_of_the_hub_comes_with_all_its_parts_and_is_found_again_without_the_hub() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let name = |text: &str| Name::parse(text).unwrap();
+        let hub = repository();
+        let pulled = cache
+            .pull_with(&hub, &name("hf.co/some/Model:q8_0"), &mut Silent)
+            .unwrap();
+        let place = folder.path().join("hf.co/some/Model/q");
+        let expected = ["m-Q8_0-00001-of-00002.gguf", "m-Q8_0-00002-of-00002.gguf"];
+        let paths: Vec<_> = pulled.files.iter().map(|file| file.path.clone()).collect();
+        assert_eq!(paths, expected.map(|part| place.join(part)));
+        assert_eq!(pulled.licence.as_deref(), Some("mit"));
+
+        let nobody = Fake::giving(&[]);
+        for text in ["some/Model:Q8_0", "some/Model"] {
+            let found = cache.pull_with(&nobody, &name(text), &mut Silent).unwrap();
+            assert_eq!(found.files[0].path, paths[0], "{text}");
+            let found = cache.find_verified(&name(text), &mut Silent).unwrap();
+            assert_eq!(found.as_ref(), Some(&paths[0]), "{text}");
+        }
+        let held = Held {
+            name: "some/Model:Q8_0".into(),
+            path: paths[0].clone(),
+            bytes: Bytes(16),
+        };
+        assert_eq!(cache.hub_models(), [held]);
+        assert_eq!(nobody.asked(), Vec::<String>::new());
+
+        // A part that is gone or damaged is no model, and comes again alone.
+        fs::write(&paths[0], "hellO").unwrap();
+        assert_eq!(
+            cache
+                .find_verified(&name("some/Model"), &mut Silent)
+                .unwrap(),
+            None
+        );
+        let again = repository();
+        cache
+            .pull_with(&again, &name("some/Model:Q8_0"), &mut Silent)
+            .unwrap();
+        assert_eq!(
+            again.asked(),
+            ["some/Model", "q/m-Q8_0-00001-of-00002.gguf"]
+        );
+        let freed = cache.remove(&name("some/Model:Q8_0"), &mut Silent).unwrap();
+        assert_eq!((freed, cache.hub_models()), (Some(Bytes(16)), vec![]));
+    }
+
+    #[test]
+    fn what_the_hub_does_not_have_is_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let check = |hub: &Fake, text: &str, words: &str| {
+            let name = Name::parse(text).unwrap();
+            let error = cache
+                .pull_with(hub, &name, &mut Silent)
+                .unwrap_err()
+                .to_string();
+            assert!(error.contains(words), "{error}");
+        };
+        check(
+            &repository(),
+            "some/Model:Q2_K",
+            "no Q2_K; it has Q4_0, Q8_0",
+        );
+        check(&Fake::giving(&[]), "some/Model", "set HF_TOKEN");
+    }
+
+    #[test]
+    fn a_model_that_is_here_needs_no_place_to_write_to() {
+        let fake = Fake::giving(&[("first", CONTENT)]);
+        let (_folder, cache, pulled) = pull(&fake);
+        let path = path_of(pulled);
+        fs::remove_file(beside(&path, ".lock")).unwrap();
+        // What would be written cannot be: a folder stands in its place, for root too.
+        fs::create_dir(beside(&path, ".lock")).unwrap();
+        assert_eq!(path_of(cache.pull_with(&fake, &NAME, &mut Silent)), path);
     }
 
     #[test]
@@ -541,7 +919,7 @@ mod tests {
         fs::create_dir(folder.path().join(".greeting.gguf.part-x1")).unwrap();
         fs::write(folder.path().join("other.gguf"), "kept").unwrap();
         cache
-            .pull_with(&Fake::giving(&[("first", CONTENT)]), &ENTRY, &mut Silent)
+            .pull_with(&Fake::giving(&[("first", CONTENT)]), &NAME, &mut Silent)
             .unwrap();
         let mut left = files(&cache);
         left.sort();
@@ -557,7 +935,7 @@ mod tests {
                 .map(|_| {
                     scope.spawn(|| {
                         let fake = Fake::giving(&[("first", CONTENT)]);
-                        cache.pull_with(&fake, &ENTRY, &mut Silent).unwrap();
+                        cache.pull_with(&fake, &NAME, &mut Silent).unwrap();
                         fake.asked.into_inner().len()
                     })
                 })
@@ -572,7 +950,7 @@ mod tests {
         let file = tempfile::NamedTempFile::new().unwrap();
         let cache = Cache::at(file.path().join("models"));
         let error = cache
-            .pull_with(&Fake::giving(&[]), &ENTRY, &mut Silent)
+            .pull_with(&Fake::giving(&[]), &NAME, &mut Silent)
             .unwrap_err();
         let text = error.to_string();
         assert!(
@@ -583,12 +961,13 @@ mod tests {
 
     #[test]
     fn a_full_disk_is_told_apart() {
-        let error = Cache::at("models").local(&ENTRY, io::ErrorKind::StorageFull.into());
+        let item = Item::of(&ENTRY).unwrap();
+        let error = Cache::at("models").local(&item, io::ErrorKind::StorageFull.into());
         assert!(
             matches!(
                 error,
                 HubError::DiskFull {
-                    needed: Bytes(22),
+                    needed: Bytes(11),
                     ..
                 }
             ),

@@ -5,14 +5,29 @@ use std::path::PathBuf;
 use gogrid_units::Bytes;
 use thiserror::Error;
 
-/// A name that is not in the catalogue.
+/// A name that nothing has.
 #[derive(Clone, Debug, Error)]
-#[error("no model named {name:?} in the catalogue; it has {}", known.join(", "))]
+#[error(
+    "no model is named {name:?}{}; `gogrid list` shows the names there are, and a model of the hub is named as \
+     OWNER/NAME[:QUANTISATION]",
+    Alike(alike)
+)]
 pub struct UnknownModel {
     /// The name asked for.
     pub name: String,
-    /// The names there are.
-    pub known: Vec<&'static str>,
+    /// The names of the catalogue that are most like it.
+    pub alike: Vec<&'static str>,
+}
+
+struct Alike<'a>(&'a [&'static str]);
+
+impl fmt::Display for Alike<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            [] => Ok(()),
+            names => write!(f, ", but {}", names.join(", ")),
+        }
+    }
 }
 
 /// Why a model could not be had.
@@ -38,16 +53,26 @@ pub enum HubError {
     },
     /// The disk has no room.
     #[error(
-        "no room on the disk of {}: {name} needs about {needed} while it is fetched; free some, \
-         or set GOGRID_CACHE to a folder on another disk", path.display()
+        "no room on the disk of {}: {name} needs {needed} more while it is fetched{}; free some, \
+         or set GOGRID_CACHE to a folder on another disk", path.display(), Free(*free)
     )]
     DiskFull {
         /// The model.
-        name: &'static str,
+        name: String,
         /// The cache folder.
         path: PathBuf,
-        /// The most that the fetch takes at once.
+        /// The most that the rest of the fetch takes at once.
         needed: Bytes,
+        /// The bytes that are free there, where the system says.
+        free: Option<Bytes>,
+    },
+    /// The hub's repository does not have what was asked for.
+    #[error("{repository} on the hub has {choice}")]
+    NoChoice {
+        /// `owner/name`.
+        repository: String,
+        /// What it has instead.
+        choice: NoChoice,
     },
     /// No source gave the file.
     #[error(
@@ -57,16 +82,86 @@ pub enum HubError {
     )]
     AllSourcesFailed {
         /// The model.
-        name: &'static str,
+        name: String,
         /// The failure of each source, in the order tried.
         attempts: Vec<Attempt>,
     },
+    /// The hub has no such repository, or shows it to nobody with this token or none.
+    #[error("cannot fetch {name} from the hub: {problem}")]
+    NotShown {
+        /// The model.
+        name: String,
+        /// Why, and what to do.
+        problem: NotShown,
+    },
     /// [`Progress::keep_going`](crate::Progress::keep_going) said no.
-    #[error("fetching {name} was interrupted; nothing was kept")]
+    #[error(
+        "fetching {name} was interrupted; what came is kept, and the next pull goes on from there"
+    )]
     Cancelled {
         /// The model.
-        name: &'static str,
+        name: String,
     },
+}
+
+/// Why a repository is not shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Error)]
+pub enum NotShown {
+    /// The hub says the same of a repository that is not there and of one that is private.
+    #[error(
+        "there is no such repository or file, or it is private: check the name, or set HF_TOKEN to a token that may \
+         read it"
+    )]
+    Unknown,
+    /// Its owner lets only those have it who agreed to its terms.
+    #[error(
+        "its owner asks for agreement first: agree on its page, and set HF_TOKEN to a token of your account"
+    )]
+    Gated,
+    /// There is no token that looks like this.
+    #[error("HF_TOKEN, or the file with the hub's token, holds characters that no token has")]
+    BadToken,
+}
+
+/// What a repository has in place of what was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NoChoice {
+    pub(crate) problem: Problem,
+    /// What its models are told apart by.
+    pub(crate) has: Vec<String>,
+}
+
+/// See [`NoChoice`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Problem {
+    NoModel,
+    NoSuch(String),
+    Which,
+}
+
+impl fmt::Display for NoChoice {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let has = self.has.join(", ");
+        match &self.problem {
+            Problem::NoModel => f.write_str(
+                "no GGUF file that is a whole model; look for a repository of the same model whose name ends in \
+                 -GGUF",
+            ),
+            Problem::NoSuch(wanted) => write!(f, "no {wanted}; it has {has}: take one as OWNER/NAME:QUANTISATION"),
+            Problem::Which => write!(f, "{has}: say which is meant, as OWNER/NAME:QUANTISATION"),
+        }
+    }
+}
+
+struct Free(Option<Bytes>);
+
+impl fmt::Display for Free {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.0 {
+            Some(free) => write!(f, ", and {free} are free"),
+            None => Ok(()),
+        }
+    }
 }
 
 /// A source that was tried, and how it failed.
@@ -146,11 +241,20 @@ pub enum SourceError {
     /// Its file is another one.
     #[error("has a file with SHA-256 {found} instead of {expected}")]
     WrongHash {
-        /// The catalogue's.
-        expected: &'static str,
+        /// The catalogue's, or the one that the hub's list has.
+        expected: String,
         /// The source's.
         found: String,
     },
+    /// It answered with something else than it is asked for.
+    #[error("its answer is not the hub's: {detail}")]
+    Odd {
+        /// What is wrong with it.
+        detail: String,
+    },
+    /// The repository is not shown.
+    #[error(transparent)]
+    NotShown(#[from] NotShown),
     /// There is no Python to ask.
     #[error("cannot run python3 ({detail}); install Python 3 with pip")]
     NoPython {

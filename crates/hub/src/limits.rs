@@ -53,6 +53,18 @@ pub(crate) const REDIRECTS_MAX: u32 = 5;
 pub(crate) const URL_MAX: usize = 8 << 10;
 /// Bytes of what a server calls a version of a file.
 pub(crate) const ETAG_MAX: usize = 256;
+/// Bytes of a part of a model's name: an owner, a repository, a quantisation. The hub's own bound is 96.
+pub(crate) const NAME_MAX: usize = 128;
+/// Bytes of the hub's list of a repository's files.
+pub(crate) const LISTING_MAX: usize = 16 << 20;
+/// GGUF files of one repository: a few dozen are usual.
+pub(crate) const FILES_MAX: usize = 4096;
+/// Bytes of a file that another program keeps beside its models: a token, a manifest.
+pub(crate) const NOTE_MAX: usize = 256 << 10;
+/// Entries of the folders of one program's models that are looked at.
+pub(crate) const ENTRIES_MAX: usize = 100_000;
+/// Folders within folders of one program's models.
+pub(crate) const DEPTH_MAX: usize = 6;
 /// How often a wait is interrupted to ask whether to go on.
 pub(crate) const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// Bytes kept of pip's messages, from their end.

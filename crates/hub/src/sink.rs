@@ -2,7 +2,7 @@ use std::fs::File;
 use std::io::{self, Read, Seek, Write};
 use std::path::Path;
 
-use gogrid_host::open_regular;
+use gogrid_host::{open_own, open_regular};
 use gogrid_units::Bytes;
 use sha2::{Digest, Sha256};
 
@@ -17,7 +17,7 @@ pub(crate) struct Sink<'a> {
     hash: Sha256,
     written: u64,
     expected: u64,
-    sha256: &'static str,
+    sha256: &'a str,
     pub(crate) progress: &'a mut dyn Progress,
 }
 
@@ -39,21 +39,48 @@ impl From<SourceError> for Fault {
 }
 
 impl<'a> Sink<'a> {
-    /// An empty file at `path`, which is to become `expected` bytes with this SHA-256.
-    pub(crate) fn create(
+    /// The file at `path`, which is to become `expected` bytes with this SHA-256. What is there is its beginning,
+    /// as an earlier fetch left it.
+    pub(crate) fn open(
         path: &Path,
-        (expected, sha256): (Bytes, &'static str),
+        (expected, sha256): (Bytes, &'a str),
         progress: &'a mut dyn Progress,
-    ) -> io::Result<Self> {
-        let file = File::create(path)?;
-        Ok(Self {
-            file,
+    ) -> Result<Self, Fault> {
+        let mut sink = Self {
+            file: open_own(path).map_err(Fault::Local)?,
             hash: Sha256::new(),
             written: 0,
             expected: expected.0,
             sha256,
             progress,
-        })
+        };
+        sink.read_beginning()?;
+        Ok(sink)
+    }
+
+    /// Takes up what is in the file; more than it is to have is thrown away with the rest.
+    fn read_beginning(&mut self) -> Result<(), Fault> {
+        let there = self.file.metadata().map_err(Fault::Local)?.len();
+        if there > self.expected {
+            return self.restart().map_err(Fault::Local);
+        }
+        if there > 0 {
+            let label = "checking what came before";
+            self.progress.phase(label, Some(Bytes(there)));
+        }
+        let mut chunk = vec![0; CHUNK_BYTES];
+        loop {
+            if !self.progress.keep_going() {
+                return Err(Fault::Cancelled);
+            }
+            let read = self.file.read(&mut chunk).map_err(Fault::Local)?;
+            if read == 0 {
+                return Ok(());
+            }
+            self.hash.update(&chunk[..read]);
+            self.written += Bytes::of(read).0;
+            self.progress.advance(Bytes(self.written));
+        }
     }
 
     /// The bytes the whole file has.
@@ -82,7 +109,7 @@ impl<'a> Sink<'a> {
     /// That it is another file.
     pub(crate) fn wrong_hash(&self) -> SourceError {
         SourceError::WrongHash {
-            expected: self.sha256,
+            expected: self.sha256.to_owned(),
             found: self.found(),
         }
     }
@@ -169,6 +196,8 @@ mod tests {
     use super::*;
     use crate::progress::Silent;
 
+    const SHA256: &str = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
+
     #[test]
     fn a_full_disk_is_this_machines_fault_and_no_sources() {
         let full = Path::new("/dev/full");
@@ -176,7 +205,14 @@ mod tests {
             return eprintln!("skipped: this system has no disk that is always full");
         }
         let mut silent = Silent;
-        let mut sink = Sink::create(full, (Bytes(11), ""), &mut silent).unwrap();
+        let mut sink = Sink {
+            file: File::create(full).unwrap(),
+            hash: Sha256::new(),
+            written: 0,
+            expected: 11,
+            sha256: "",
+            progress: &mut silent,
+        };
         let taken = sink.take_all(&mut &b"hello world"[..], &|_, error| {
             panic!("reading was said to fail: {error}")
         });
@@ -189,9 +225,8 @@ mod tests {
     fn what_is_begun_anew_has_nothing_of_before() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("file");
-        let sha256 = "b94d27b9934d3e08a52e52d7da7dabfac484efe37a5380ee9088f7ace2efcde9";
         let mut silent = Silent;
-        let mut sink = Sink::create(&path, (Bytes(11), sha256), &mut silent).unwrap();
+        let mut sink = Sink::open(&path, (Bytes(11), SHA256), &mut silent).unwrap();
         let fails = |_, error: io::Error| panic!("{error}");
         sink.take_all(&mut &b"rubbish"[..], &fails).unwrap();
         assert!(!sink.is_right());
@@ -200,5 +235,25 @@ mod tests {
         assert!(sink.is_right());
         sink.finish().unwrap();
         assert_eq!(std::fs::read(&path).unwrap(), b"hello world");
+    }
+
+    #[test]
+    fn what_came_before_is_the_beginning() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("file");
+        let fails = |_, error: io::Error| panic!("{error}");
+        let check = |before: &[u8], written: u64| {
+            std::fs::write(&path, before).unwrap();
+            let mut silent = Silent;
+            let mut sink = Sink::open(&path, (Bytes(11), SHA256), &mut silent).unwrap();
+            assert_eq!(sink.written(), written);
+            sink.take_all(&mut &b"hello world"[written as usize..], &fails)
+                .unwrap();
+            sink.finish().unwrap();
+        };
+        check(b"", 0);
+        check(b"hello ", 6);
+        check(b"hello world", 11);
+        check(b"hello world and more", 0);
     }
 }

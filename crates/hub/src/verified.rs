@@ -7,7 +7,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use gogrid_host::{change_mark, read_regular, replace_own};
 
-use crate::catalogue::Entry;
+use crate::item::beside;
 
 /// Bytes of a record, more than any has.
 const RECORD_BYTES_MAX: usize = 4096;
@@ -41,16 +41,25 @@ impl Stamp {
 }
 
 impl Record {
-    /// That of `entry` in `folder`.
-    pub(crate) fn of(folder: &Path, entry: &Entry) -> Self {
-        let path = folder.join(format!(".{}.verified", entry.file));
-        Self { path }
+    /// That of the file at `path`.
+    pub(crate) fn of(path: &Path) -> Self {
+        Self {
+            path: beside(path, ".verified"),
+        }
     }
 
-    /// Whether a file with this stamp was found right before.
-    pub(crate) fn holds(&self, entry: &Entry, stamp: &Stamp) -> bool {
+    /// Whether a file with this hash and stamp was found right before.
+    pub(crate) fn holds(&self, sha256: &str, stamp: &Stamp) -> bool {
         read_regular(&self.path, RECORD_BYTES_MAX)
-            .is_ok_and(|bytes| bytes == line(entry, stamp).as_bytes())
+            .is_ok_and(|bytes| bytes == line(sha256, stamp).as_bytes())
+    }
+
+    /// The hash that was right.
+    pub(crate) fn sha256(&self) -> Option<String> {
+        let bytes = read_regular(&self.path, RECORD_BYTES_MAX).ok()?;
+        let (sha256, _) = std::str::from_utf8(&bytes).ok()?.split_once(' ')?;
+        let is_hash = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
+        is_hash.then(|| sha256.to_owned())
     }
 
     /// Remembers nothing.
@@ -60,11 +69,11 @@ impl Record {
     }
 
     /// Remembers that a file with this stamp is right. Where that fails, it is hashed each time.
-    pub(crate) fn write(&self, entry: &Entry, stamp: &Stamp) {
-        let _ = replace_own(&self.path, line(entry, stamp).as_bytes());
+    pub(crate) fn write(&self, sha256: &str, stamp: &Stamp) {
+        let _ = replace_own(&self.path, line(sha256, stamp).as_bytes());
     }
 }
 
-fn line(entry: &Entry, stamp: &Stamp) -> String {
-    format!("{} {}\n", entry.sha256, stamp.0)
+fn line(sha256: &str, stamp: &Stamp) -> String {
+    format!("{sha256} {}\n", stamp.0)
 }

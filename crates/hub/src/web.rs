@@ -2,14 +2,16 @@ use std::io::{self, ErrorKind, Read};
 use std::time::Duration;
 
 use gogrid_units::{Bytes, Moment};
+use ureq::http::uri::Scheme;
 use ureq::http::{Response, Uri};
 use ureq::tls::{RootCerts, TlsConfig};
 use ureq::{Agent, Body, Proxy, Timeout};
 
-use crate::error::SourceError;
+use crate::error::{NotShown, SourceError};
 use crate::limits::{
-    ETAG_MAX, LOOK_EVERY, PROGRESS_MIN, Patience, REDIRECTS_MAX, TRIES_MAX, URL_MAX,
+    ETAG_MAX, LISTING_MAX, LOOK_EVERY, PROGRESS_MIN, Patience, REDIRECTS_MAX, TRIES_MAX, URL_MAX,
 };
+use crate::progress::Progress;
 use crate::proxy::proxy_for;
 use crate::sink::{Fault, Sink};
 
@@ -29,6 +31,10 @@ pub(crate) trait Surroundings {
 pub(crate) struct Web<'a> {
     pub(crate) patience: Patience,
     pub(crate) around: &'a dyn Surroundings,
+    /// The hub's address.
+    pub(crate) endpoint: String,
+    /// What says to the hub, and to no other server, who asks.
+    pub(crate) token: Option<String>,
 }
 
 /// The hub's address, or a company's mirror of it as the hub's own tools name one.
@@ -81,15 +87,53 @@ struct Tries {
 }
 
 impl Web<'_> {
-    /// Writes the file at `path` under `endpoint` to `sink`. What fails and may go well later is tried again,
-    /// from where it broke off if the server can.
-    pub(crate) fn fetch(
-        &self,
-        endpoint: &str,
-        path: &str,
-        sink: &mut Sink<'_>,
-    ) -> Result<(), Fault> {
-        let url = format!("{}/{path}", endpoint.trim_end_matches('/'));
+    /// All that the hub answers at `path`, of which it has no length to be held to. What fails and may go well
+    /// later is tried again.
+    pub(crate) fn read(&self, path: &str, progress: &mut dyn Progress) -> Result<Vec<u8>, Fault> {
+        let url = self.url(path);
+        progress.phase("asking the hub", None);
+        let mut tries = Tries::default();
+        loop {
+            let (error, again) = match self.read_once(&url) {
+                Ok(answer) => return Ok(answer),
+                Err(Stop::Final(fault)) => return Err(fault),
+                Err(Stop::Again(error, again)) => (error, again),
+            };
+            let Some(pause) = self.pause(&mut tries, 0, again) else {
+                return Err(tries.given_up(error).into());
+            };
+            self.wait(pause, &error, progress)?;
+        }
+    }
+
+    fn read_once(&self, url: &str) -> Result<Vec<u8>, Stop> {
+        let response = self.follow(url, (0, None), None)?;
+        match response.status().as_u16() {
+            200 => {}
+            _ => return Err(refusal(&response)),
+        }
+        let mut answer = Vec::new();
+        let limit = Bytes::of(LISTING_MAX).0 + 1;
+        let read = self.watched(response).take(limit).read_to_end(&mut answer);
+        read.map_err(|error| {
+            let (after, detail) = (Bytes::of(answer.len()), error.to_string());
+            Stop::Again(SourceError::BrokeOff { after, detail }, Again::Soon)
+        })?;
+        if answer.len() > LISTING_MAX {
+            let detail = format!("it is over {}", Bytes::of(LISTING_MAX));
+            return Err(SourceError::Odd { detail }.into());
+        }
+        Ok(answer)
+    }
+
+    fn url(&self, path: &str) -> String {
+        format!("{}/{path}", self.endpoint.trim_end_matches('/'))
+    }
+
+    /// Writes the file at `path` to `sink`, after what that has of it already. What fails and may go well later is
+    /// tried again, from where it broke off if the server can.
+    pub(crate) fn fetch(&self, path: &str, sink: &mut Sink<'_>) -> Result<(), Fault> {
+        let url = self.url(path);
         sink.progress.phase("asking the hub", None);
         let mut tries = Tries::default();
         loop {
@@ -107,7 +151,7 @@ impl Web<'_> {
             let Some(pause) = self.pause(&mut tries, brought, again) else {
                 return Err(tries.given_up(error).into());
             };
-            self.wait(pause, &error, sink)?;
+            self.wait(pause, &error, sink.progress)?;
         }
     }
 
@@ -139,12 +183,17 @@ impl Web<'_> {
         }
     }
 
-    fn wait(&self, pause: Duration, error: &SourceError, sink: &mut Sink<'_>) -> Result<(), Fault> {
+    fn wait(
+        &self,
+        pause: Duration,
+        error: &SourceError,
+        progress: &mut dyn Progress,
+    ) -> Result<(), Fault> {
         let label = format!("trying again in {:.0} s: {error}", pause.as_secs_f64());
-        sink.progress.phase(&label, None);
+        progress.phase(&label, None);
         let mut left = pause;
         while !left.is_zero() {
-            if !sink.progress.keep_going() {
+            if !progress.keep_going() {
                 return Err(Fault::Cancelled);
             }
             let part = left.min(LOOK_EVERY);
@@ -162,7 +211,8 @@ impl Web<'_> {
         if sink.written() == sink.expected() {
             return Ok(true);
         }
-        let response = self.follow(url, (sink.written(), tries.version.as_deref()), sink)?;
+        let beginning_is = (sink.written(), tries.version.as_deref());
+        let response = self.follow(url, beginning_is, Some(sink.expected()))?;
         let from = match beginning(&response, (sink.written(), sink.expected())) {
             Ok(from) => from,
             Err(stop) => {
@@ -183,12 +233,7 @@ impl Web<'_> {
     }
 
     fn take(&self, response: Response<Body>, sink: &mut Sink<'_>) -> Result<(), Stop> {
-        let mut body = Watched {
-            body: response.into_body().into_reader(),
-            web: self,
-            since: self.around.now(),
-            came: 0,
-        };
+        let mut body = self.watched(response);
         let taken = sink.take_all(&mut body, &|after, error| SourceError::BrokeOff {
             after,
             detail: error.to_string(),
@@ -210,18 +255,30 @@ impl Web<'_> {
         }
     }
 
-    /// The answer at the end of all redirections, each by its own proxy.
+    fn watched(&self, response: Response<Body>) -> impl Read {
+        Watched {
+            body: response.into_body().into_reader(),
+            web: self,
+            since: self.around.now(),
+            came: 0,
+        }
+    }
+
+    /// The answer at the end of all redirections, each by its own proxy; a file is to have the length that is
+    /// expected.
     fn follow(
         &self,
         url: &str,
         beginning: (u64, Option<&str>),
-        sink: &Sink<'_>,
+        expected: Option<u64>,
     ) -> Result<Response<Body>, Stop> {
         let mut url = url.to_owned();
         for _ in 0..=REDIRECTS_MAX {
             let response = self.ask(&url, beginning)?;
             // The hub names a large file's length in a header of its own, beside the redirection to it.
-            check_length(header_u64(&response, "x-linked-size"), sink.expected())?;
+            if let Some(expected) = expected {
+                check_length(header_u64(&response, "x-linked-size"), expected)?;
+            }
             if !matches!(response.status().as_u16(), 301 | 302 | 303 | 307 | 308) {
                 return Ok(response);
             }
@@ -234,6 +291,13 @@ impl Web<'_> {
     fn ask(&self, url: &str, (from, version): (u64, Option<&str>)) -> Result<Response<Body>, Stop> {
         let agent = self.agent(url)?;
         let mut request = agent.get(url).header("accept-encoding", "identity");
+        if let Some(token) = self
+            .token
+            .as_ref()
+            .filter(|_| self.may_be_told_who_asks(url))
+        {
+            request = request.header("authorization", format!("Bearer {token}"));
+        }
         if from > 0 {
             request = request.header("range", format!("bytes={from}-"));
             if let Some(version) = version {
@@ -241,6 +305,18 @@ impl Web<'_> {
             }
         }
         request.call().map_err(|error| self.unreachable(error))
+    }
+
+    /// Whether an address is the hub's own, and what goes there is read by nobody on the way.
+    fn may_be_told_who_asks(&self, url: &str) -> bool {
+        let parts = |url: &str| url.parse::<Uri>().ok().map(Uri::into_parts);
+        let (Some(asked), Some(hub)) = (parts(url), parts(&self.endpoint)) else {
+            return false;
+        };
+        let host = asked.authority.as_ref().map(|authority| authority.host());
+        let is_here = host.is_some_and(|host| ["127.0.0.1", "[::1]", "localhost"].contains(&host));
+        let is_private = is_here || asked.scheme == Some(Scheme::HTTPS);
+        is_private && asked.scheme == hub.scheme && asked.authority == hub.authority
     }
 
     /// The certificates are the operating system's, so that a company's own authority counts.
@@ -358,11 +434,29 @@ fn beginning(response: &Response<Body>, (from, expected): (u64, u64)) -> Result<
                 false => Err(error.into()),
             }
         }
+        _ => Err(refusal(response)),
+    }
+}
+
+/// Why an answer is not what was asked for, by its status.
+fn refusal(response: &Response<Body>) -> Stop {
+    let status = response.status().as_u16();
+    match status {
+        // Without a token the hub answers so to a name that it has never heard, too.
+        401 | 404 => NotShown::Unknown.into(),
+        403 => NotShown::Gated.into(),
         408 | 425 | 429 | 500 | 502 | 503 | 504 => {
             let asked = header_u64(response, "retry-after").map(Duration::from_secs);
-            Err(Stop::Again(error, asked.map_or(Again::Soon, Again::After)))
+            let again = asked.map_or(Again::Soon, Again::After);
+            Stop::Again(SourceError::Status { status }, again)
         }
-        _ => Err(error.into()),
+        _ => SourceError::Status { status }.into(),
+    }
+}
+
+impl From<NotShown> for Stop {
+    fn from(problem: NotShown) -> Self {
+        SourceError::from(problem).into()
     }
 }
 

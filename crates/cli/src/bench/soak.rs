@@ -7,7 +7,7 @@ use std::time::Duration;
 use corpgrid_scheduler::Device;
 use gogrid_bench::SoakOptions;
 use gogrid_host::run_again_without_kept_blocks;
-use gogrid_hub::{Cache, find};
+use gogrid_hub::{Cache, Name, find};
 
 use crate::args::SoakArgs;
 use crate::exit::BadInput;
@@ -58,7 +58,7 @@ fn models(named: &[String], interrupt: &Interrupt) -> anyhow::Result<Vec<PathBuf
             .collect();
     }
     let cache = Cache::of_user()?;
-    let cached = |name| Ok::<_, anyhow::Error>(cache.find(find(name)?));
+    let cached = |name| Ok::<_, anyhow::Error>(cache.find(&Name::of(find(name)?)));
     let found: Vec<_> = USUAL.into_iter().map(cached).collect::<Result<_, _>>()?;
     let found: Vec<PathBuf> = found.into_iter().flatten().collect();
     match found.is_empty() {

@@ -50,11 +50,11 @@ pub(crate) use plain::{
     restore_terminal, runs, tie_to_this_process,
 };
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
-pub(crate) use system::{Listener, Stream, socket_files, socket_is_alive};
+pub(crate) use system::{Listener, Stream, free_space, socket_files, socket_is_alive};
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 pub(crate) use unix::{
-    Listener, Stream, change_mark, exit_when_out_of_memory, hear_signals, hide_typing, kill_group,
-    kind_of, open_to_own, open_to_read, raise_open_files, remember_terminal, remove_sockets,
+    Listener, Stream, change_mark, exit_when_out_of_memory, free_space, hear_signals, hide_typing,
+    kill_group, kind_of, open_to_own, open_to_read, raise_open_files, remember_terminal, remove_sockets,
     restore_terminal, runs, socket_files, socket_is_alive, tie_to_this_process,
 };
 

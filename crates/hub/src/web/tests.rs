@@ -146,11 +146,7 @@ fn check(acts: Vec<Act>) -> Outcome {
 fn check_with(patience: Patience, acts: Vec<Act>) -> Outcome {
     let (url, told) = hub(acts);
     let fake = Fake::default();
-    let web = Web {
-        patience,
-        around: &fake,
-    };
-    let content = fetched(&web, &url);
+    let content = fetched(&web(patience, &fake, &url));
     let value = |lines: &[String], name: &str| {
         let mut values = lines.iter().filter_map(|line| {
             let (key, value) = line.split_once(": ")?;
@@ -168,12 +164,21 @@ fn check_with(patience: Patience, acts: Vec<Act>) -> Outcome {
     }
 }
 
-fn fetched(web: &Web<'_>, url: &str) -> Result<String, Fault> {
+fn web<'a>(patience: Patience, around: &'a Fake, endpoint: &str) -> Web<'a> {
+    Web {
+        patience,
+        around,
+        endpoint: endpoint.to_owned(),
+        token: None,
+    }
+}
+
+fn fetched(web: &Web<'_>) -> Result<String, Fault> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("file");
     let mut silent = Silent;
-    let mut sink = Sink::create(&path, (Bytes(11), SHA256), &mut silent).unwrap();
-    web.fetch(url, "owner/name/resolve/main/file", &mut sink)?;
+    let mut sink = Sink::open(&path, (Bytes(11), SHA256), &mut silent).unwrap();
+    web.fetch("owner/name/resolve/main/file", &mut sink)?;
     sink.finish()?;
     Ok(std::fs::read_to_string(&path).unwrap())
 }
@@ -330,10 +335,7 @@ fn a_trickle_is_a_stall() {
         look_nanos: 4_000_000_000,
         ..Fake::default()
     };
-    let web = Web {
-        patience: QUICK,
-        around: &fake,
-    };
+    let web = web(QUICK, &fake, "http://hub.invalid");
     let trickle = |body| Watched {
         body,
         web: &web,
@@ -376,10 +378,12 @@ fn what_is_final_is_not_asked_again() {
     for status in [400, 401, 403, 404, 410, 418, 501] {
         let says = Say(answer(&format!("{status} No"), "content-length: 0\r\n", ""));
         let outcome = check(vec![says, whole()]);
-        assert_eq!(
-            outcome.error(),
-            format!("answered with HTTP status {status}")
-        );
+        let expected = match status {
+            401 | 404 => NotShown::Unknown.to_string(),
+            403 => NotShown::Gated.to_string(),
+            _ => format!("answered with HTTP status {status}"),
+        };
+        assert_eq!(outcome.error(), expected);
         assert_eq!((outcome.ranges.len(), outcome.waited), (1, Duration::ZERO));
     }
 }
@@ -390,13 +394,7 @@ fn a_port_where_nobody_listens_is_left_soon() {
     let url = format!("http://{}/", listener.local_addr().unwrap());
     drop(listener);
     let fake = Fake::default();
-    let content = fetched(
-        &Web {
-            patience: QUICK,
-            around: &fake,
-        },
-        &url,
-    );
+    let content = fetched(&web(QUICK, &fake, &url));
     let Err(Fault::Source(error)) = content else {
         panic!("{content:?}")
     };
@@ -407,10 +405,7 @@ fn a_port_where_nobody_listens_is_left_soon() {
 #[test]
 fn tries_are_bounded_however_much_each_brings() {
     let fake = Fake::default();
-    let web = Web {
-        patience: QUICK,
-        around: &fake,
-    };
+    let web = web(QUICK, &fake, "http://hub.invalid");
     let mut tries = Tries::default();
     let made = (0..).find(|_| web.pause(&mut tries, PROGRESS_MIN, Again::Soon).is_none());
     assert_eq!(made, Some(TRIES_MAX - 1));
@@ -438,19 +433,69 @@ fn a_request_goes_by_the_proxy_of_its_scheme() {
         tries_to_reach: 1,
         ..QUICK
     };
-    let content = fetched(
-        &Web {
-            patience,
-            around: &fake,
-        },
-        "https://hub.invalid/",
-    );
+    let content = fetched(&web(patience, &fake, "https://hub.invalid/"));
     assert!(matches!(content, Err(Fault::Source(_))), "{content:?}");
     let request = told.recv().unwrap();
     assert!(
         request[0].starts_with("CONNECT hub.invalid:443"),
         "{request:?}"
     );
+}
+
+#[test]
+fn a_list_is_read_whole_or_not_at_all() {
+    let check = |acts: Vec<Act>, expected: Result<&str, &str>| {
+        let (url, _told) = hub(acts);
+        let fake = Fake::default();
+        let answer = web(QUICK, &fake, &url).read("api/models/a/b", &mut Silent);
+        match (answer, expected) {
+            (Ok(answer), Ok(expected)) => assert_eq!(answer, expected.as_bytes()),
+            (Err(Fault::Source(error)), Err(words)) => {
+                assert!(error.to_string().contains(words), "{error}");
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    let moved = Say(answer("307 Moved", "location: /api/models/c/d\r\n", ""));
+    check(vec![moved, broken(), whole()], Ok("hello world"));
+    let unknown = Say(answer("401 No", "content-length: 0\r\n", ""));
+    check(vec![unknown], Err("no such repository or file"));
+    let endless = Say(answer("200 OK", "", &"x".repeat(LISTING_MAX + 1)));
+    check(vec![endless], Err("is over 16.0 MiB"));
+}
+
+#[test]
+fn a_token_is_shown_to_the_hub_alone() {
+    let (elsewhere, told_elsewhere) = hub(vec![whole()]);
+    let away = Say(answer(
+        "302 Found",
+        &format!("location: {elsewhere}x\r\n"),
+        "",
+    ));
+    let (url, told) = hub(vec![away]);
+    let fake = Fake::default();
+    let with_token = |endpoint: &str| Web {
+        token: Some("hf_secret".to_owned()),
+        ..web(QUICK, &fake, endpoint)
+    };
+    assert_eq!(fetched(&with_token(&url)).unwrap(), "hello world");
+    let has_token = |lines: Vec<String>| lines.iter().any(|line| line.contains("Bearer hf_secret"));
+    assert!(has_token(told.recv().unwrap()));
+    assert!(!has_token(told_elsewhere.recv().unwrap()));
+
+    let check = |endpoint: &str, url: &str, expected: bool| {
+        assert_eq!(
+            with_token(endpoint).may_be_told_who_asks(url),
+            expected,
+            "{url}"
+        );
+    };
+    check("https://hub.org", "https://hub.org/x", true);
+    check("https://hub.org", "https://hub.org:444/x", false);
+    check("https://hub.org", "https://hub.org.evil.org/x", false);
+    check("https://hub.org", "http://hub.org/x", false);
+    check("http://hub.org", "http://hub.org/x", false);
+    check("http://localhost:1", "http://localhost:1/x", true);
 }
 
 #[test]

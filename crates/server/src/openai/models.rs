@@ -14,6 +14,7 @@ pub(crate) async fn models(State(shared): State<Arc<Shared>>) -> Response {
     let cards = shared.models.cards();
     let values: Vec<_> = cards
         .iter()
+        .filter(|(card, _)| card.is_here)
         .map(|(card, open)| value(&shared, card, *open))
         .collect();
     json_response(&json!({"object": "list", "data": values}))
@@ -29,7 +30,8 @@ pub(crate) async fn model(
     match cards.iter().find(|(card, _)| card.name == name) {
         Some((card, open)) => Ok(json_response(&value(&shared, card, *open))),
         None => {
-            let known: Vec<_> = cards.into_iter().map(|(card, _)| card.name).collect();
+            let here = cards.into_iter().filter(|(card, _)| card.is_here);
+            let known: Vec<_> = here.map(|(card, _)| card.name).collect();
             Err(ApiError::no_model(&id, &known))
         }
     }

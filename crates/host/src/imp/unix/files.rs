@@ -1,5 +1,6 @@
 use std::fs::{FileType, Metadata, OpenOptions};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
+use std::path::Path;
 
 /// Opening a pipe is not to wait for its other end, nor a terminal to become the process's.
 pub(crate) fn open_to_read(options: &mut OpenOptions) {
@@ -15,6 +16,11 @@ pub(crate) fn change_mark(found: &Metadata) -> String {
     let (device, inode) = (found.dev(), found.ino());
     let (seconds, nanos) = (found.ctime(), found.ctime_nsec());
     format!("{device}:{inode} {seconds}.{nanos}")
+}
+
+pub(crate) fn free_space(folder: &Path) -> Option<u64> {
+    let found = rustix::fs::statvfs(folder).ok()?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// What a file is, in words.

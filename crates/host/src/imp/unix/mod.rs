@@ -14,7 +14,7 @@ mod terminal;
 
 pub(crate) use abort::exit_when_out_of_memory;
 pub(crate) use child::{kill_group, runs, tie_to_this_process};
-pub(crate) use files::{change_mark, kind_of, open_to_own, open_to_read};
+pub(crate) use files::{change_mark, free_space, kind_of, open_to_own, open_to_read};
 pub(super) use folder::socket_folder;
 pub(crate) use open_files::raise_open_files;
 pub(crate) use signals::hear_signals;

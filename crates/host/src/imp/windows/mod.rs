@@ -1,6 +1,7 @@
 //! Windows: system calls, whose errors are those of `GetLastError`.
 
 mod ability;
+mod disk;
 mod machine;
 mod pipe;
 mod presence;
@@ -13,6 +14,7 @@ use windows_sys::core::BOOL;
 use crate::error::HostError;
 
 pub(crate) use ability::abilities;
+pub(crate) use disk::free_space;
 pub(crate) use machine::{
     Gpus, IdleClock, MemoryFile, PowerMeter, PressureFiles, Thermometers, processor, resident,
     system_memory,

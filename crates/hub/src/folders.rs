@@ -1,0 +1,43 @@
+//! Files in folders and the folders below, within bounds.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::limits::{DEPTH_MAX, ENTRIES_MAX};
+
+/// The files in a folder and the folders below it, in order of their paths; hidden ones are left out. A link to a
+/// file counts as one, a link to a folder is not followed. A folder that cannot be read has none.
+pub(crate) fn files_under(folder: &Path) -> Vec<PathBuf> {
+    let (mut files, mut seen) = (Vec::new(), 0);
+    let mut folders = vec![(folder.to_owned(), DEPTH_MAX)];
+    while let Some((folder, depth)) = folders.pop() {
+        for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
+            seen += 1;
+            if seen > ENTRIES_MAX {
+                break;
+            }
+            if entry.file_name().to_string_lossy().starts_with('.') {
+                continue;
+            }
+            match entry.file_type() {
+                Ok(kind) if kind.is_dir() && depth > 0 => folders.push((entry.path(), depth - 1)),
+                Ok(kind) if !kind.is_dir() && entry.path().is_file() => files.push(entry.path()),
+                _ => {}
+            }
+        }
+    }
+    files.sort();
+    files
+}
+
+/// The names of the folders in a folder, in order; hidden ones, and those that are no text, are left out.
+pub(crate) fn folders_in(folder: &Path) -> Vec<String> {
+    let entries = fs::read_dir(folder).into_iter().flatten().flatten();
+    let folders = entries
+        .take(ENTRIES_MAX)
+        .filter(|entry| entry.path().is_dir());
+    let names = folders.filter_map(|entry| entry.file_name().into_string().ok());
+    let mut names: Vec<_> = names.filter(|name| !name.starts_with('.')).collect();
+    names.sort();
+    names
+}
