@@ -217,7 +217,7 @@ fn read_levels(ty: WeightType, block: &[u8], levels: &mut [u8; 256]) {
             };
             let rest = block[byte].wrapping_mul([1, 3, 9, 27, 81][digit]);
             // Below three.
-            (u16::from(rest) * 3 >> 8) as u8
+            ((u16::from(rest) * 3) >> 8) as u8
         }),
         T::Tq2_0 => fill(&|i| pair(&block[..64], i)),
         other => unreachable!("{other} has no levels"),

@@ -155,7 +155,7 @@ pub(super) fn read_tq1(block: &mut Block, stored: &[u8]) {
             // Bytes first: they end first, and no value is passed over.
             for (byte, value) in bytes.iter().zip(values.by_ref()) {
                 // Below three.
-                *value = (u16::from(byte.wrapping_mul(power)) * 3 >> 8) as u8;
+                *value = ((u16::from(byte.wrapping_mul(power)) * 3) >> 8) as u8;
             }
         }
     }

@@ -70,7 +70,7 @@ pub(crate) fn put_half(ty: WeightType, block: &mut [u8], index: usize, half: f16
         WeightType::Iq1M => {
             for nibble in 0..4 {
                 let byte = &mut block[49 + 2 * nibble];
-                *byte = *byte & 15 | (half.to_bits() >> (4 * nibble) & 15) as u8 * 16;
+                *byte = *byte & 15 | ((half.to_bits() >> (4 * nibble) & 15) as u8) << 4;
             }
             return;
         }
