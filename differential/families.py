@@ -32,7 +32,7 @@ from collections import defaultdict
 from pathlib import Path
 
 BOUNDS = {"f32": (2e-3, 2e-2), "f16": (4e-3, 4e-2), "bf16": (3e-2, 3e-1)}
-BLOCKS_OF_32 = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0"}
+BLOCKS_OF_32 = {"q4_0", "q4_1", "q5_0", "q5_1", "q8_0", "iq4_nl", "mxfp4"}
 BOUND_OF_32 = (3e-2, 3e-1)
 BOUND_OF_256 = (5e-2, 5e-1)
 
@@ -141,9 +141,9 @@ def main():
     keep = parser.parse_args().keep
     with tempfile.TemporaryDirectory() as scratch:
         counts, first = compare(keep or scratch)
-    print(f"{'type':6} {'same':>5} {'refused':>8} {'apart':>6} {'mean at most':>13} {'greatest':>9}")
+    print(f"{'type':7} {'same':>5} {'refused':>8} {'apart':>6} {'mean at most':>13} {'greatest':>9}")
     for weights, (run, refused, apart, mean, most) in counts.items():
-        print(f"{weights:6} {run - apart:5} {refused:8} {apart:6} {mean:13.5f} {most:9.5f}")
+        print(f"{weights:7} {run - apart:5} {refused:8} {apart:6} {mean:13.5f} {most:9.5f}")
     print(f"first difference: {first or 'none'}")
     sys.exit(1 if first else 0)
 

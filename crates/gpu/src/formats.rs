@@ -2,6 +2,8 @@
 //!
 //! A matrix is units of 32 columns, row after row, in up to four planes that begin at multiples of 16
 //! bytes, so that loads are wide and aligned. GGUF's blocks of 18 or 210 bytes allow neither.
+//!
+//! Codes of a code-book are looked up as they are put there, so each takes a byte.
 
 use gogrid_units::WeightType;
 
@@ -64,6 +66,11 @@ pub(crate) fn plane_words(ty: WeightType, units: usize) -> [usize; 4] {
         T::Q4K => [4 * units, 0, 4 * blocks, 0],
         T::Q5K => [4 * units, units, 4 * blocks, 0],
         T::Q6K => [4 * units, 2 * units, 4 * blocks, blocks.div_ceil(2)],
+        T::Iq4Nl | T::Mxfp4 => [8 * units, 0, units.div_ceil(2), 0],
+        T::Iq4Xs | T::Iq3Xxs | T::Iq3S | T::Iq2Xxs | T::Iq2Xs | T::Iq2S | T::Iq1S | T::Iq1M => {
+            [8 * units, 0, 4 * blocks, blocks.div_ceil(2)]
+        }
+        T::Tq1_0 | T::Tq2_0 => [2 * units, 0, 0, blocks.div_ceil(2)],
     }
 }
 
@@ -124,6 +131,13 @@ impl Code {
             T::Q4K => (1, true, Q4_K, FOUR),
             T::Q5K => (1, true, Q5_K, FIVE),
             T::Q6K => (2, true, Q6_K, SIX),
+            T::Iq4Nl => (1, false, Q8_0, EIGHT),
+            T::Mxfp4 => (1, false, MXFP4, EIGHT),
+            T::Iq4Xs | T::Iq3S => (1, false, WHOLE, EIGHT),
+            T::Iq3Xxs => (1, false, QUARTERS, EIGHT),
+            T::Iq2Xxs | T::Iq1S => (1, false, EIGHTHS, EIGHT),
+            T::Iq2Xs | T::Iq2S | T::Iq1M => (2, false, EIGHTHS_OF_16, EIGHT),
+            T::Tq1_0 | T::Tq2_0 => (1, true, TQ, TWO),
         };
         Self {
             halves,
@@ -139,6 +153,10 @@ pub(crate) const FUNCTIONS: &str = "
 fn half_at(plane: u32, index: u32) -> f32 {
     let pair = unpack2x16float(w1[plane + (index >> 1u)]);
     return select(pair.x, pair.y, (index & 1u) == 1u);
+}
+fn upper_half_at(plane: u32, index: u32) -> f32 {
+    let pair = w1[plane + (index >> 1u)];
+    return bitcast<f32>(select(pair << 16u, pair & 0xffff0000u, (index & 1u) == 1u));
 }
 fn signed_byte(word: u32, at: u32) -> f32 {
     return f32(bitcast<i32>(word << (24u - at)) >> 24u);
@@ -216,6 +234,24 @@ const Q6_K: &str =
     let d#0 = t# * signed_byte(s#, 0u); let m#0 = -32.0 * d#0;
     let d#1 = t# * signed_byte(s#, 8u); let m#1 = -32.0 * d#1;";
 
+const MXFP4: &str = "let d#0 = upper_half_at(p.scales, g#); let m#0 = 0.0;";
+/// Groups of 32 whole numbers, or of parts of the block's half.
+const WHOLE: &str = "let d#0 = half_at(p.blocks, g# >> 3u)
+        * signed_byte(two_scales(g# >> 3u, g# & 7u), 0u);
+    let m#0 = 0.0;";
+const QUARTERS: &str = "let d#0 = 0.25 * half_at(p.blocks, g# >> 3u)
+        * signed_byte(two_scales(g# >> 3u, g# & 7u), 0u);
+    let m#0 = 0.0;";
+const EIGHTHS: &str = "let d#0 = 0.125 * half_at(p.blocks, g# >> 3u)
+        * signed_byte(two_scales(g# >> 3u, g# & 7u), 0u);
+    let m#0 = 0.0;";
+const EIGHTHS_OF_16: &str = "let s# = two_scales(g# >> 3u, g# & 7u);
+    let t# = 0.125 * half_at(p.blocks, g# >> 3u);
+    let d#0 = t# * signed_byte(s#, 0u); let m#0 = 0.0;
+    let d#1 = t# * signed_byte(s#, 8u); let m#1 = 0.0;";
+const TQ: &str = "let b# = vec2<u32>(w1[2u * g#], w1[2u * g# + 1u]);
+    let d#0 = half_at(p.blocks, g# >> 3u); let m#0 = -d#0;";
+
 const FOUR: &str = "{ let w = b#[@]; qa = vec4<f32>(unpack4xU8(w & 0x0f0f0f0fu));
     qb = vec4<f32>(unpack4xU8((w >> 4u) & 0x0f0f0f0fu)); }";
 const FIVE: &str = "{ let w = b#[@]; let h = e# >> (8u * @);
@@ -231,3 +267,22 @@ const THREE: &str = "{ let h = b#[@ >> 1u] >> (16u * (@ & 1u)); let k = e# >> (8
     qb = vec4<f32>(pairs(h >> 8u) | (ones(k >> 4u) << vec4<u32>(2u))); }";
 const EIGHT: &str = "{ qa = vec4<f32>(unpack4xI8(w1[8u * g# + 2u * @]));
     qb = vec4<f32>(unpack4xI8(w1[8u * g# + 2u * @ + 1u])); }";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use gogrid_kernels::WholeNumbers;
+
+    #[test]
+    fn scales_stand_for_the_part_that_the_code_book_says() {
+        for ty in WeightType::ALL {
+            let load = Code::of(ty).load("_");
+            let factor = match WholeNumbers::part(ty) {
+                Some(0.25) => "0.25 *",
+                Some(0.125) => "0.125 *",
+                _ => "let",
+            };
+            assert!(load.contains(factor), "{ty}: {load}");
+        }
+    }
+}

@@ -1,5 +1,6 @@
 //! From the blocks of a GGUF file to the planes of [`formats`](crate::formats).
 
+use gogrid_kernels::WholeNumbers;
 use gogrid_units::WeightType;
 
 use crate::formats::{Planes, UNIT};
@@ -25,13 +26,36 @@ impl Repack<'_> {
         let blocks = bytes.chunks_exact(self.ty.block_bytes());
         let units = self.ty.block_len() / UNIT;
         for (index, block) in blocks.enumerate() {
-            read_levels(self.ty, block, &mut levels);
             let unit = first + index * units;
+            if WholeNumbers::part(self.ty).is_some() {
+                self.put_whole_numbers(unit, &WholeNumbers::of(self.ty, block));
+                continue;
+            }
+            read_levels(self.ty, block, &mut levels);
             for (unit, levels) in (unit..unit + units).zip(levels.chunks_exact(UNIT)) {
                 self.put_levels(unit, levels);
             }
             self.put_scales(unit, block);
         }
+    }
+
+    /// A block of codes that were looked up.
+    fn put_whole_numbers(&mut self, unit: usize, block: &WholeNumbers) {
+        let [_, _, scales, blocks] = self.planes.starts();
+        let units = self.ty.block_len() / UNIT;
+        let bytes = |numbers: &[i8]| {
+            numbers
+                .iter()
+                .map(|n| n.cast_unsigned())
+                .collect::<Vec<_>>()
+        };
+        self.put_words(8 * unit, &bytes(&block.values[..units * UNIT]));
+        let half = block.half.to_le_bytes();
+        if units == 1 {
+            return self.put_half(scales, unit, &half);
+        }
+        self.put_words(scales + 4 * (unit / 8), &bytes(&block.scales));
+        self.put_half(blocks, unit / 8, &half);
     }
 
     /// A row of floats begins a unit of its own.
@@ -58,7 +82,7 @@ impl Repack<'_> {
                     *word = u32::from_le_bytes([levels[0], levels[1], levels[2], levels[3]]);
                 }
             }
-            T::Q2K | T::Q3K => {
+            T::Q2K | T::Q3K | T::Tq1_0 | T::Tq2_0 => {
                 for (word, levels) in self.words[2 * unit..]
                     .iter_mut()
                     .zip(levels.chunks_exact(16))
@@ -112,7 +136,9 @@ impl Repack<'_> {
                 self.put_words(four, &block[192..208]);
                 self.put_half(blocks, index, &block[208..]);
             }
-            T::F32 | T::F16 | T::Bf16 => {}
+            T::Tq1_0 => self.put_half(blocks, index, &block[52..]),
+            T::Tq2_0 => self.put_half(blocks, index, &block[64..]),
+            other => unreachable!("{other} has no levels"),
         }
     }
 
@@ -183,6 +209,17 @@ fn read_levels(ty: WeightType, block: &[u8], levels: &mut [u8; 256]) {
             let low = block[64 * (i / 128) + within % 64] >> (4 * (within / 64)) & 15;
             low | pair(&block[128..192], i) << 4
         }),
-        T::F32 | T::F16 | T::Bf16 => {}
+        T::Tq1_0 => fill(&|i| {
+            let (byte, digit) = match i {
+                0..160 => (i % 32, i / 32),
+                160..240 => (32 + i % 16, (i - 160) / 16),
+                _ => (48 + i % 4, (i - 240) / 4),
+            };
+            let rest = block[byte].wrapping_mul([1, 3, 9, 27, 81][digit]);
+            // Below three.
+            ((u16::from(rest) * 3) >> 8) as u8
+        }),
+        T::Tq2_0 => fill(&|i| pair(&block[..64], i)),
+        other => unreachable!("{other} has no levels"),
     }
 }

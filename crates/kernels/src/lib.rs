@@ -53,7 +53,7 @@ pub use norm::RmsNorm;
 pub use ops::{Embed, KvRows, Ops, RopeRows};
 pub use packed::{PackError, Packed, Packing, ReadRows};
 pub use pointwise::GateKind;
-pub use quant::{CannotKeep, kept_row};
+pub use quant::{CannotKeep, WholeNumbers, kept_row};
 pub use region::Abandoned;
 pub use rope::{Rotary, RotaryPairs, Rotations, TurnedRow};
 pub use simd::Isa;

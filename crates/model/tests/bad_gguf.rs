@@ -298,8 +298,8 @@ const WRONG_TENSORS: &[Case] = &[
     ),
     (
         "type not built",
-        |f| f.tensors[0].ty = 20,
-        &["weight type iq4_nl is not supported"],
+        |f| f.tensors[0].ty = 40,
+        &["weight type nvfp4 is not supported"],
     ),
     (
         "integers",

@@ -119,7 +119,19 @@ const fn type_id(stored: WeightType) -> u32 {
         WeightType::Q4K => 12,
         WeightType::Q5K => 13,
         WeightType::Q6K => 14,
+        WeightType::Iq2Xxs => 16,
+        WeightType::Iq2Xs => 17,
+        WeightType::Iq3Xxs => 18,
+        WeightType::Iq1S => 19,
+        WeightType::Iq4Nl => 20,
+        WeightType::Iq3S => 21,
+        WeightType::Iq2S => 22,
+        WeightType::Iq4Xs => 23,
+        WeightType::Iq1M => 29,
         WeightType::Bf16 => 30,
+        WeightType::Tq1_0 => 34,
+        WeightType::Tq2_0 => 35,
+        WeightType::Mxfp4 => 39,
     }
 }
 

@@ -15,6 +15,7 @@
 
 mod bytes;
 mod contain;
+pub mod grids;
 mod moment;
 mod out_of_memory;
 mod pace;

@@ -30,11 +30,35 @@ pub enum WeightType {
     Q5K,
     /// Blocks of 256: 16 groups of 6-bit values with 8-bit scales.
     Q6K,
+    /// Blocks of 32: f16 scale, 4-bit codes for 16 values that lie closer together near zero.
+    Iq4Nl,
+    /// Blocks of 256: 8 groups of the same codes with 6-bit scales.
+    Iq4Xs,
+    /// Blocks of 32: a power of two as scale, 4-bit floats (OCP Microscaling Formats 1.0).
+    Mxfp4,
+    /// Blocks of 256: 8 groups with 4-bit scales, four values at a time out of a grid of 256.
+    Iq3Xxs,
+    /// Blocks of 256: 8 groups with 4-bit scales, four values at a time out of a grid of 512.
+    Iq3S,
+    /// Blocks of 256: 8 groups with 4-bit scales, eight values at a time out of a grid of 256.
+    Iq2Xxs,
+    /// Blocks of 256: 16 groups with 4-bit scales, eight values at a time out of a grid of 512.
+    Iq2Xs,
+    /// Blocks of 256: 16 groups with 4-bit scales, eight values at a time out of a grid of 1,024.
+    Iq2S,
+    /// Blocks of 256: 8 groups with 3-bit scales, eight values at a time out of a grid of 2,048.
+    Iq1S,
+    /// Blocks of 256: 16 groups with 3-bit scales, and the same grid.
+    Iq1M,
+    /// Blocks of 256: f16 scale, values of -1, 0 and 1, five in a byte.
+    Tq1_0,
+    /// Blocks of 256: f16 scale, 2-bit values minus 1.
+    Tq2_0,
 }
 
 impl WeightType {
     /// Every supported type.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 25] = [
         Self::F32,
         Self::F16,
         Self::Bf16,
@@ -48,14 +72,46 @@ impl WeightType {
         Self::Q4K,
         Self::Q5K,
         Self::Q6K,
+        Self::Iq4Nl,
+        Self::Iq4Xs,
+        Self::Mxfp4,
+        Self::Iq3Xxs,
+        Self::Iq3S,
+        Self::Iq2Xxs,
+        Self::Iq2Xs,
+        Self::Iq2S,
+        Self::Iq1S,
+        Self::Iq1M,
+        Self::Tq1_0,
+        Self::Tq2_0,
     ];
 
     /// Values in one block; a row holds a whole number of blocks.
     pub const fn block_len(self) -> usize {
         match self {
             Self::F32 | Self::F16 | Self::Bf16 => 1,
-            Self::Q4_0 | Self::Q4_1 | Self::Q5_0 | Self::Q5_1 | Self::Q8_0 => 32,
-            Self::Q2K | Self::Q3K | Self::Q4K | Self::Q5K | Self::Q6K => 256,
+            Self::Q4_0
+            | Self::Q4_1
+            | Self::Q5_0
+            | Self::Q5_1
+            | Self::Q8_0
+            | Self::Iq4Nl
+            | Self::Mxfp4 => 32,
+            Self::Q2K
+            | Self::Q3K
+            | Self::Q4K
+            | Self::Q5K
+            | Self::Q6K
+            | Self::Iq4Xs
+            | Self::Iq3Xxs
+            | Self::Iq3S
+            | Self::Iq2Xxs
+            | Self::Iq2Xs
+            | Self::Iq2S
+            | Self::Iq1S
+            | Self::Iq1M
+            | Self::Tq1_0
+            | Self::Tq2_0 => 256,
         }
     }
 
@@ -74,6 +130,18 @@ impl WeightType {
             Self::Q4K => 144,
             Self::Q5K => 176,
             Self::Q6K => 210,
+            Self::Iq4Nl => 18,
+            Self::Iq4Xs => 136,
+            Self::Mxfp4 => 17,
+            Self::Iq3Xxs => 98,
+            Self::Iq3S => 110,
+            Self::Iq2Xxs => 66,
+            Self::Iq2Xs => 74,
+            Self::Iq2S => 82,
+            Self::Iq1S => 50,
+            Self::Iq1M => 56,
+            Self::Tq1_0 => 54,
+            Self::Tq2_0 => 66,
         }
     }
 
@@ -102,6 +170,18 @@ impl WeightType {
             Self::Q4K => "q4_k",
             Self::Q5K => "q5_k",
             Self::Q6K => "q6_k",
+            Self::Iq4Nl => "iq4_nl",
+            Self::Iq4Xs => "iq4_xs",
+            Self::Mxfp4 => "mxfp4",
+            Self::Iq3Xxs => "iq3_xxs",
+            Self::Iq3S => "iq3_s",
+            Self::Iq2Xxs => "iq2_xxs",
+            Self::Iq2Xs => "iq2_xs",
+            Self::Iq2S => "iq2_s",
+            Self::Iq1S => "iq1_s",
+            Self::Iq1M => "iq1_m",
+            Self::Tq1_0 => "tq1_0",
+            Self::Tq2_0 => "tq2_0",
         }
     }
 }

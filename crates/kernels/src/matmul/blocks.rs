@@ -1,16 +1,18 @@
+use std::marker::PhantomData;
+
+use super::floats::FloatFormat;
+use super::levels::Levels;
 use super::tile::{Input, STREAMING, TileKernel};
-use super::unit::unpack;
 use crate::activations::SmallRow;
 use crate::packed::TILE;
 use crate::simd::Dots;
 
 /// Formats of 32-value blocks: sum over blocks, in order, of (integer sum) × (weight scale ×
 /// input scale), then of minimum × (input scale × input sum); each step one fused multiply-add.
-pub(super) struct Blocks<const BITS: usize, const OFFSET: i32, const MINS: bool>;
+/// Scales and minima are of the float format `H`.
+pub(super) struct Blocks<L, H, const MINS: bool>(PhantomData<(L, H)>);
 
-impl<const BITS: usize, const OFFSET: i32, const MINS: bool> TileKernel
-    for Blocks<BITS, OFFSET, MINS>
-{
+impl<L: Levels, H: FloatFormat, const MINS: bool> TileKernel for Blocks<L, H, MINS> {
     #[inline(always)]
     fn outputs<S: Dots, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
         let mut rows = [input.x.small(input.token); T];
@@ -24,16 +26,16 @@ impl<const BITS: usize, const OFFSET: i32, const MINS: bool> TileKernel
                 s.fetch_ahead(scales);
                 s.fetch_ahead(unit);
             }
-            let weights = unpack::<S, BITS>(s, unit, half);
-            let d = s.f16s(&scales[2 * half * S::LANES..][..2 * S::LANES]);
+            let weights = L::unpack(s, unit, half);
+            let d = H::load(s, &scales[2 * half * S::LANES..][..2 * S::LANES]);
             for (sum, row) in sums.iter_mut().zip(&rows) {
-                let ints = dot_unit::<S, BITS, OFFSET, T>(s, &weights, row, block);
+                let ints = dot_unit::<S, L>(s, &weights, row, block);
                 let [scale, _] = row.scales[block];
                 let scale = s.mul(d, s.floats(scale));
                 *sum = s.mul_add(s.to_floats(ints), scale, *sum);
             }
             if MINS {
-                let m = s.f16s(&scales[2 * TILE + 2 * half * S::LANES..][..2 * S::LANES]);
+                let m = H::load(s, &scales[2 * TILE + 2 * half * S::LANES..][..2 * S::LANES]);
                 for (sum, row) in sums.iter_mut().zip(&rows) {
                     let [_, input_sum] = row.scales[block];
                     *sum = s.mul_add(m, s.floats(input_sum), *sum);
@@ -45,19 +47,18 @@ impl<const BITS: usize, const OFFSET: i32, const MINS: bool> TileKernel
 }
 
 #[inline(always)]
-fn dot_unit<S: Dots, const BITS: usize, const OFFSET: i32, const T: usize>(
+fn dot_unit<S: Dots, L: Levels>(
     s: S,
     weights: &[[S::Bytes; 4]; 2],
     row: &SmallRow<'_>,
     block: usize,
 ) -> S::Ints {
     let words = &row.words[block];
-    let sum = if OFFSET == 0 { 0 } else { row.sums[block] };
+    let sum = if L::OFFSET == 0 { 0 } else { row.sums[block] };
     let [first, last] = [
         [words[0], words[1], words[2], words[3]],
         [words[4], words[5], words[6], words[7]],
     ];
-    let begun = s.begin::<BITS, OFFSET>(sum);
-    let ints = s.dot::<BITS>(begun, &weights[0], &first);
-    s.dot::<BITS>(ints, &weights[1], &last)
+    let ints = L::dot(s, L::begin(s, sum), &weights[0], &first);
+    L::dot(s, ints, &weights[1], &last)
 }

@@ -6,6 +6,7 @@
 
 mod blocks;
 mod floats;
+mod levels;
 mod super_blocks;
 #[cfg(test)]
 mod tests;
@@ -26,7 +27,8 @@ use blocks::Blocks;
 pub(crate) use floats::PARTIALS as COLUMNS;
 
 use floats::{AsBf16, AsF16, AsF32, Floats};
-use super_blocks::{GroupMins, NibbleMins, Offset, SuperBlocks};
+use levels::{Coded, Even, Iq1, Iq2, Iq3S, Iq3Xxs, Iq4, Mxfp4};
+use super_blocks::{GroupMins, NibbleMins, NoMins, SuperBlocks};
 use tile::{Input, TileKernel, WholeTile};
 
 /// A part of a matrix product: some tokens by some tiles of 16 output rows.
@@ -89,16 +91,30 @@ pub(crate) unsafe fn matmul_tiles(
         WeightType::F32 => run::<Floats<AsF32>>(simd, &part),
         WeightType::F16 => run::<Floats<AsF16>>(simd, &part),
         WeightType::Bf16 => run::<Floats<AsBf16>>(simd, &part),
-        WeightType::Q4_0 => run::<Blocks<4, 8, false>>(simd, &part),
-        WeightType::Q4_1 => run::<Blocks<4, 0, true>>(simd, &part),
-        WeightType::Q5_0 => run::<Blocks<5, 16, false>>(simd, &part),
-        WeightType::Q5_1 => run::<Blocks<5, 0, true>>(simd, &part),
-        WeightType::Q8_0 => run::<Blocks<8, 128, false>>(simd, &part),
-        WeightType::Q2K => run::<SuperBlocks<2, 16, NibbleMins>>(simd, &part),
-        WeightType::Q3K => run::<SuperBlocks<3, 16, Offset<4>>>(simd, &part),
-        WeightType::Q4K => run::<SuperBlocks<4, 32, GroupMins>>(simd, &part),
-        WeightType::Q5K => run::<SuperBlocks<5, 32, GroupMins>>(simd, &part),
-        WeightType::Q6K => run::<SuperBlocks<6, 16, Offset<32>>>(simd, &part),
+        WeightType::Q4_0 => run::<Blocks<Even<4, 8>, AsF16, false>>(simd, &part),
+        WeightType::Q4_1 => run::<Blocks<Even<4, 0>, AsF16, true>>(simd, &part),
+        WeightType::Q5_0 => run::<Blocks<Even<5, 16>, AsF16, false>>(simd, &part),
+        WeightType::Q5_1 => run::<Blocks<Even<5, 0>, AsF16, true>>(simd, &part),
+        WeightType::Q8_0 => run::<Blocks<Even<8, 128>, AsF16, false>>(simd, &part),
+        WeightType::Q2K => run::<SuperBlocks<Even<2, 0>, 16, NibbleMins>>(simd, &part),
+        WeightType::Q3K => run::<SuperBlocks<Even<3, 4>, 16, NoMins>>(simd, &part),
+        WeightType::Q4K => run::<SuperBlocks<Even<4, 0>, 32, GroupMins>>(simd, &part),
+        WeightType::Q5K => run::<SuperBlocks<Even<5, 0>, 32, GroupMins>>(simd, &part),
+        WeightType::Q6K => run::<SuperBlocks<Even<6, 32>, 16, NoMins>>(simd, &part),
+        WeightType::Iq4Nl => run::<Blocks<Coded<4, Iq4>, AsF16, false>>(simd, &part),
+        WeightType::Iq4Xs => run::<SuperBlocks<Coded<4, Iq4>, 32, NoMins>>(simd, &part),
+        WeightType::Mxfp4 => run::<Blocks<Coded<4, Mxfp4>, AsBf16, false>>(simd, &part),
+        WeightType::Iq3Xxs => run::<SuperBlocks<Coded<4, Iq3Xxs>, 32, NoMins>>(simd, &part),
+        WeightType::Iq3S => run::<SuperBlocks<Coded<4, Iq3S>, 32, NoMins>>(simd, &part),
+        WeightType::Iq2Xxs => run::<SuperBlocks<Coded<3, Iq2>, 32, NoMins>>(simd, &part),
+        WeightType::Iq2Xs | WeightType::Iq2S => {
+            run::<SuperBlocks<Coded<3, Iq2>, 16, NoMins>>(simd, &part)
+        }
+        WeightType::Iq1S => run::<SuperBlocks<Coded<3, Iq1>, 32, NoMins>>(simd, &part),
+        WeightType::Iq1M => run::<SuperBlocks<Coded<3, Iq1>, 16, NoMins>>(simd, &part),
+        WeightType::Tq1_0 | WeightType::Tq2_0 => {
+            run::<SuperBlocks<Even<2, 1>, 32, NoMins>>(simd, &part)
+        }
     }
 }
 

@@ -1,20 +1,24 @@
+use std::marker::PhantomData;
+
+use super::levels::Levels;
 use super::tile::{Input, STREAMING, TileKernel};
-use super::unit::unpack;
 use crate::activations::{SuperBlock, SuperRow};
-use crate::packed::{QUARTERS, TILE, VECTOR, quarter_bytes};
+use crate::packed::{TILE, UNITS, VECTOR, stretch_bytes};
 use crate::simd::Dots;
 
 /// Formats of 256-value blocks with a small integer scale per `GROUP` values. All sums inside a
 /// block are integers; then one fused multiply-add with (weight scale × input scale), and one for
 /// the minima.
-pub(super) struct SuperBlocks<const BITS: usize, const GROUP: usize, C>(C);
+pub(super) struct SuperBlocks<L, const GROUP: usize, C>(PhantomData<(L, C)>);
 
 /// A correction of a block's sum for its groups: minima, or the offset of the values.
 pub(super) trait Correction {
-    /// A pair of groups: the two scales, and the factors of the two input sums.
-    fn pair<S: Dots>(s: S, line: Line<'_>, unit: usize) -> (S::Ints, S::Ints);
+    /// Whether groups have minima.
+    const MINS: bool;
+    /// Pair `index` of a line's groups: the two scales, and the factors of the two input sums.
+    fn pair<S: Dots>(s: S, line: Line<'_>, index: usize) -> (S::Ints, S::Ints);
     /// Adds a block to `sum`.
-    fn finish<S: Dots>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats;
+    fn finish<S: Dots, L: Levels>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats;
 }
 
 /// A line of group scales.
@@ -36,8 +40,8 @@ pub(super) struct Done<'a, S: Dots> {
     scale: f32,
 }
 
-/// Signed values stored `O` too high.
-pub(super) struct Offset<const O: i32>;
+/// None: what is taken off is the levels' offset.
+pub(super) struct NoMins;
 /// Minima in bytes of their own.
 pub(super) struct GroupMins;
 /// Minima in the high nibbles of the scales.
@@ -58,8 +62,8 @@ impl<S: Dots> Done<'_, S> {
     }
 
     #[inline(always)]
-    fn add_products(&self, s: S, products: S::Ints, sum: S::Floats) -> S::Floats {
-        let scale = s.mul(self.load(s, 0), s.floats(self.scale));
+    fn add_products(&self, s: S, products: S::Ints, (part, sum): (f32, S::Floats)) -> S::Floats {
+        let scale = s.mul(self.load(s, 0), s.floats(part * self.scale));
         s.mul_add(s.to_floats(products), scale, sum)
     }
 
@@ -70,23 +74,27 @@ impl<S: Dots> Done<'_, S> {
     }
 }
 
-impl<const O: i32> Correction for Offset<O> {
+impl Correction for NoMins {
+    const MINS: bool = false;
+
     #[inline(always)]
-    fn pair<S: Dots>(s: S, line: Line<'_>, unit: usize) -> (S::Ints, S::Ints) {
-        let scales = s.signed_pairs(line.pair::<S>(unit));
+    fn pair<S: Dots>(s: S, line: Line<'_>, index: usize) -> (S::Ints, S::Ints) {
+        let scales = s.signed_pairs(line.pair::<S>(index));
         (scales, scales)
     }
 
     #[inline(always)]
-    fn finish<S: Dots>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats {
-        let products = s.sub_times::<O>(block.products, block.correction);
-        block.add_products(s, products, sum)
+    fn finish<S: Dots, L: Levels>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats {
+        let products = L::centre(s, block.products, block.correction);
+        block.add_products(s, products, (L::PART, sum))
     }
 }
 
 impl Correction for GroupMins {
+    const MINS: bool = true;
+
     #[inline(always)]
-    fn pair<S: Dots>(s: S, line: Line<'_>, _unit: usize) -> (S::Ints, S::Ints) {
+    fn pair<S: Dots>(s: S, line: Line<'_>, _index: usize) -> (S::Ints, S::Ints) {
         // Six-bit numbers, so the sign bit is never set.
         let scales = s.signed_pairs(line.pair::<S>(0));
         let mins = s.signed_pairs(line.pair::<S>(1));
@@ -94,27 +102,27 @@ impl Correction for GroupMins {
     }
 
     #[inline(always)]
-    fn finish<S: Dots>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats {
-        let sum = block.add_products(s, block.products, sum);
+    fn finish<S: Dots, L: Levels>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats {
+        let sum = block.add_products(s, block.products, (L::PART, sum));
         block.sub_mins(s, sum)
     }
 }
 
 impl Correction for NibbleMins {
+    const MINS: bool = true;
+
     #[inline(always)]
-    fn pair<S: Dots>(s: S, line: Line<'_>, unit: usize) -> (S::Ints, S::Ints) {
-        s.nibble_pairs(line.pair::<S>(unit))
+    fn pair<S: Dots>(s: S, line: Line<'_>, index: usize) -> (S::Ints, S::Ints) {
+        s.nibble_pairs(line.pair::<S>(index))
     }
 
     #[inline(always)]
-    fn finish<S: Dots>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats {
-        GroupMins::finish(s, block, sum)
+    fn finish<S: Dots, L: Levels>(s: S, block: Done<'_, S>, sum: S::Floats) -> S::Floats {
+        GroupMins::finish::<S, L>(s, block, sum)
     }
 }
 
-impl<const BITS: usize, const GROUP: usize, C: Correction> TileKernel
-    for SuperBlocks<BITS, GROUP, C>
-{
+impl<L: Levels, const GROUP: usize, C: Correction> TileKernel for SuperBlocks<L, GROUP, C> {
     #[inline(always)]
     fn outputs<S: Dots, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
         let mut rows = [input.x.super_row(input.token); T];
@@ -128,8 +136,7 @@ impl<const BITS: usize, const GROUP: usize, C: Correction> TileKernel
                 s.fetch_ahead(halves);
             }
             let weights = Weights { body, half };
-            let (products, corrections) =
-                products::<S, BITS, GROUP, C, T>(s, &weights, &rows, block);
+            let (products, corrections) = products::<S, L, C, GROUP, T>(s, &weights, &rows, block);
             for (t, sum) in sums.iter_mut().enumerate() {
                 let done = Done {
                     products: products[t],
@@ -138,7 +145,7 @@ impl<const BITS: usize, const GROUP: usize, C: Correction> TileKernel
                     half,
                     scale: rows[t].blocks[block].scale,
                 };
-                *sum = C::finish(s, done, *sum);
+                *sum = C::finish::<S, L>(s, done, *sum);
             }
         }
         sums
@@ -152,7 +159,7 @@ struct Weights<'a> {
 }
 
 #[inline(always)]
-fn products<S: Dots, const BITS: usize, const GROUP: usize, C: Correction, const T: usize>(
+fn products<S: Dots, L: Levels, C: Correction, const GROUP: usize, const T: usize>(
     s: S,
     weights: &Weights<'_>,
     rows: &[SuperRow<'_>; T],
@@ -161,36 +168,38 @@ fn products<S: Dots, const BITS: usize, const GROUP: usize, C: Correction, const
     let Weights { body, half } = *weights;
     let mut products = [s.ints(0); T];
     let mut corrections = [s.ints(0); T];
-    for quarter in 0..QUARTERS {
-        let bytes = &body[quarter * quarter_bytes(BITS)..][..quarter_bytes(BITS)];
+    let units_in_line = const { if GROUP == 32 && !C::MINS { 4 } else { 2 } };
+    let bytes = stretch_bytes(units_in_line, L::BITS);
+    for stretch in 0..UNITS / units_in_line {
+        let bytes = &body[stretch * bytes..][..bytes];
         if T <= STREAMING {
             s.fetch_ahead(bytes);
         }
         let (line, units) = bytes.split_at(VECTOR);
         let line = Line { bytes: line, half };
-        for unit in 0..2 {
-            let index = 2 * quarter + unit;
-            let (scales, correction) = C::pair(s, line, unit);
-            // A pair of groups is one unit, or both.
-            let pair = if GROUP == 16 { index } else { quarter };
-            if GROUP == 16 || unit == 0 {
+        for unit in 0..units_in_line {
+            let index = units_in_line * stretch + unit;
+            // A pair of groups is one unit, or two.
+            let units_of_pair = if GROUP == 16 { 1 } else { 2 };
+            let (scales, correction) = C::pair(s, line, unit / units_of_pair);
+            if unit % units_of_pair == 0 {
                 for (sum, row) in corrections.iter_mut().zip(rows) {
-                    let input = pair_sum::<GROUP>(&row.blocks[block], pair);
+                    let input = pair_sum::<GROUP>(&row.blocks[block], index / units_of_pair);
                     *sum = s.pair_dot(*sum, correction, input);
                 }
             }
             let scales = [s.low(scales), s.high(scales)];
-            let weights =
-                unpack::<S, BITS>(s, &units[unit * BITS * VECTOR..][..BITS * VECTOR], half);
+            let unit_bytes = &units[unit * L::BITS * VECTOR..][..L::BITS * VECTOR];
+            let weights = L::unpack(s, unit_bytes, half);
             for (sum, row) in products.iter_mut().zip(rows) {
                 let words = row.words[block].as_chunks().0;
                 let (first, last) = (&words[2 * index], &words[2 * index + 1]);
-                let first = s.dot::<BITS>(s.ints(0), &weights[0], first);
+                let first = L::dot(s, s.ints(0), &weights[0], first);
                 if GROUP == 32 {
-                    let both = s.dot::<BITS>(first, &weights[1], last);
-                    *sum = s.add_product(*sum, both, scales[unit]);
+                    let both = L::dot(s, first, &weights[1], last);
+                    *sum = s.add_product(*sum, both, scales[unit % 2]);
                 } else {
-                    let last = s.dot::<BITS>(s.ints(0), &weights[1], last);
+                    let last = L::dot(s, s.ints(0), &weights[1], last);
                     *sum = s.add_product(*sum, first, scales[0]);
                     *sum = s.add_product(*sum, last, scales[1]);
                 }

@@ -3,7 +3,7 @@ use proptest::prelude::*;
 use super::{COLUMNS, Pieces, Product, matmul_tiles};
 use crate::activations::{Activations, Forms};
 use crate::packed::{Packed, Packing};
-use crate::quant::tests::{Noise, halves, plain};
+use crate::quant::tests::{Noise, halves, plain, put_half};
 use crate::shared_out::SharedOut;
 use crate::simd::{Isa, Simd};
 use gogrid_units::WeightType;
@@ -206,10 +206,10 @@ fn extremes_do_not_saturate() {
                 let mut case = Case::new(ty, [16, 512, 3], 1);
                 case.stored.fill(byte);
                 for block in case.stored.chunks_exact_mut(ty.block_bytes()) {
-                    for &at in halves(ty) {
-                        block[at..at + 2].copy_from_slice(&half::f16::from_f32(0.25).to_le_bytes());
+                    for half in 0..halves(ty) {
+                        put_half(ty, block, half, half::f16::from_f32(0.25));
                     }
-                    if halves(ty).is_empty() {
+                    if halves(ty) == 0 {
                         block.fill(0x3f);
                     }
                 }
@@ -228,10 +228,9 @@ fn hostile_bytes_do_not_panic() {
             let mut case = Case::new(ty, [17, 256, 5], seed);
             let mut noise = Noise(seed);
             case.stored.fill_with(|| noise.next().to_le_bytes()[7]);
-            for &at in halves(ty) {
+            for half in 0..halves(ty) {
                 let bad = [half::f16::NAN, half::f16::INFINITY, half::f16::MAX];
-                let bad = bad[(seed % 3) as usize].to_le_bytes();
-                case.stored[at..at + 2].copy_from_slice(&bad);
+                put_half(ty, &mut case.stored, half, bad[(seed % 3) as usize]);
             }
             case.x[3] = [f32::NAN, f32::INFINITY, f32::MAX, 1e-42][(seed % 4) as usize];
             case.x[256..512].fill(1e-40);

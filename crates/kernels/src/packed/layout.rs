@@ -19,13 +19,14 @@
 //! bandwidth. So a tile is chunks: a line with the halves of scale (and of minimum, where the
 //! format has one) of 16 rows, then the body of the block; where there is no minimum, the line
 //! holds the scales of two blocks and two bodies follow. The body of a block of 32 is its unit. The
-//! body of a block of 256 is four quarters, each a line of group scales, then two units. Group
-//! scales go in pairs of groups, 16 rows × two bytes: for groups of 16, the first unit's pair and
-//! the second's (2-bit blocks keep the minimum in the high nibble); for groups of 32, the pair of
-//! scales and the pair of minima.
+//! body of a block of 256 is stretches, each a line of group scales, then two units, or four where they
+//! have that many scales in all. Group scales go in pairs of groups, 16 rows × two bytes: for groups
+//! of 16, the first unit's pair and the second's (2-bit blocks keep the minimum in the high nibble);
+//! for groups of 32, the pair of scales and the pair of minima, or two pairs of scales.
+//!
+//! A value that is a code of a code-book is kept as the code.
 
 use gogrid_units::WeightType;
-use half::f16;
 
 use crate::quant::{Block, Format, ScaleOf};
 
@@ -33,8 +34,8 @@ use crate::quant::{Block, Format, ScaleOf};
 pub(crate) const TILE: usize = 16;
 /// Columns in a unit.
 const UNIT: usize = 32;
-/// Parts of a block of 256, each with a line of group scales.
-pub(crate) const QUARTERS: usize = 4;
+/// Units in a block of 256.
+pub(crate) const UNITS: usize = 8;
 /// Bytes of a vector: a tile's rows × four columns.
 pub(crate) const VECTOR: usize = 64;
 
@@ -101,7 +102,7 @@ impl Layout {
     /// Puts a block of `format`, the layout's own, into a place that holds zeros.
     pub(crate) fn put(&self, tile: &mut [u8], at: Place, (format, from): (Format, &Block)) {
         let (halves, body) = self.places(at.block);
-        let mut put_half = |at: usize, half: f16| {
+        let mut put_half = |at: usize, half: u16| {
             tile[at..at + 2].copy_from_slice(&half.to_le_bytes());
         };
         put_half(halves + 2 * at.row, from.d);
@@ -129,7 +130,7 @@ impl Layout {
     /// Gets back a block that `put` put.
     pub(crate) fn get(&self, tile: &[u8], at: Place, format: Format) -> Block {
         let (halves, body) = self.block(tile, at.block);
-        let half = |at: usize| f16::from_le_bytes([halves[at], halves[at + 1]]);
+        let half = |at: usize| u16::from_le_bytes([halves[at], halves[at + 1]]);
         let mut block = Block::EMPTY;
         block.d = half(2 * at.row);
         if format.mins {
@@ -161,13 +162,16 @@ impl Layout {
 const fn body_bytes(format: Format) -> usize {
     match format.scale_of {
         ScaleOf::Block => format.bits * VECTOR,
-        ScaleOf::Group(_) => QUARTERS * quarter_bytes(format.bits),
+        ScaleOf::Group(_) => {
+            let units = format.units_in_line();
+            UNITS / units * stretch_bytes(units, format.bits)
+        }
     }
 }
 
-/// Bytes of a quarter of a block of 256: a line of group scales and two units.
-pub(crate) const fn quarter_bytes(bits: usize) -> usize {
-    VECTOR + 2 * bits * VECTOR
+/// Bytes of a line of group scales and its units.
+pub(crate) const fn stretch_bytes(units: usize, bits: usize) -> usize {
+    VECTOR + units * bits * VECTOR
 }
 
 /// Where a unit begins in its block's body.
@@ -175,8 +179,9 @@ fn unit_at(format: Format, unit: usize) -> usize {
     match format.scale_of {
         ScaleOf::Block => 0,
         ScaleOf::Group(_) => {
-            let quarter = unit / 2 * quarter_bytes(format.bits);
-            quarter + VECTOR + unit % 2 * format.bits * VECTOR
+            let units = format.units_in_line();
+            let stretch = unit / units * stretch_bytes(units, format.bits);
+            stretch + VECTOR + unit % units * format.bits * VECTOR
         }
     }
 }
@@ -189,13 +194,22 @@ enum Min {
 
 /// Where a group's scale is in its block's body, and its minimum if it has one.
 fn group_at(format: Format, group: usize, row: usize) -> (usize, Option<Min>) {
-    let in_pair = 2 * row + group % 2;
-    if format.scale_of == ScaleOf::Group(32) {
-        let at = group / 2 * quarter_bytes(format.bits) + in_pair;
-        return (at, format.mins.then_some(Min::At(at + 2 * TILE)));
-    }
-    let at = group / 4 * quarter_bytes(format.bits) + group / 2 % 2 * 2 * TILE + in_pair;
-    (at, format.mins.then_some(Min::HighNibble))
+    let groups_of_unit = match format.scale_of {
+        ScaleOf::Group(16) => 2,
+        _ => 1,
+    };
+    let units = format.units_in_line();
+    let (stretch, in_line) = (
+        group / (units * groups_of_unit),
+        group % (units * groups_of_unit),
+    );
+    let pair = stretch * stretch_bytes(units, format.bits) + in_line / 2 * 2 * TILE;
+    let at = pair + 2 * row + group % 2;
+    let min = match groups_of_unit {
+        1 => Min::At(at + 2 * TILE),
+        _ => Min::HighNibble,
+    };
+    (at, format.mins.then_some(min))
 }
 
 /// A block of a row of a tile.

@@ -14,7 +14,7 @@ use crate::quant::{Block, CannotKeep, can_keep, kept_row, read_floats};
 
 use layout::Place;
 
-pub(crate) use layout::{Layout, QUARTERS, TILE, VECTOR, quarter_bytes};
+pub(crate) use layout::{Layout, TILE, UNITS, VECTOR, stretch_bytes};
 
 /// About as many bytes are asked of the reader at a time.
 const READ_BYTES: usize = 1 << 20;

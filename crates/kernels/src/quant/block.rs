@@ -1,18 +1,17 @@
 use gogrid_units::WeightType;
-use half::f16;
 
 use super::format::{Format, ScaleOf};
-use super::super_block;
+use super::{coded_block, super_block};
 
 /// One block of a quantised format, taken apart. Only the first [`Format::block_len`] values and
 /// the format's own scales and minima mean anything.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Block {
-    /// The block's scale.
-    pub(crate) d: f16,
-    /// The block's minimum, or the scale of its groups' minima.
-    pub(crate) m: f16,
-    /// The unsigned values, in order.
+    /// The bits of the block's scale, of the format's type of halves.
+    pub(crate) d: u16,
+    /// Those of the block's minimum, or of the scale of its groups' minima.
+    pub(crate) m: u16,
+    /// The unsigned values or codes, in order.
     pub(crate) values: [u8; 256],
     /// The scale of each group, in order.
     pub(crate) scales: [i8; 16],
@@ -22,8 +21,8 @@ pub(crate) struct Block {
 
 impl Block {
     pub(crate) const EMPTY: Self = Self {
-        d: f16::ZERO,
-        m: f16::ZERO,
+        d: 0,
+        m: 0,
         values: [0; 256],
         scales: [0; 16],
         mins: [0; 16],
@@ -35,7 +34,7 @@ impl Block {
         assert_eq!(stored.len(), ty.block_bytes(), "one block of {ty}");
         let mut block = Self::EMPTY;
         match ty {
-            WeightType::Q4_0 => block.read_small::<false>(4, stored),
+            WeightType::Q4_0 | WeightType::Iq4Nl => block.read_small::<false>(4, stored),
             WeightType::Q4_1 => block.read_small::<true>(4, stored),
             WeightType::Q5_0 => block.read_small::<false>(5, stored),
             WeightType::Q5_1 => block.read_small::<true>(5, stored),
@@ -51,13 +50,23 @@ impl Block {
             WeightType::Q4K => super_block::read_q4(&mut block, stored),
             WeightType::Q5K => super_block::read_q5(&mut block, stored),
             WeightType::Q6K => super_block::read_q6(&mut block, stored),
+            WeightType::Iq4Xs => coded_block::read_iq4_xs(&mut block, stored),
+            WeightType::Mxfp4 => coded_block::read_mxfp4(&mut block, stored),
+            WeightType::Iq3Xxs => coded_block::read_iq3_xxs(&mut block, stored),
+            WeightType::Iq3S => coded_block::read_iq3_s(&mut block, stored),
+            WeightType::Iq2Xxs => coded_block::read_iq2_xxs(&mut block, stored),
+            WeightType::Iq2Xs => coded_block::read_iq2_xs(&mut block, stored),
+            WeightType::Iq2S => coded_block::read_iq2_s(&mut block, stored),
+            WeightType::Iq1S => coded_block::read_iq1_s(&mut block, stored),
+            WeightType::Iq1M => coded_block::read_iq1_m(&mut block, stored),
+            WeightType::Tq1_0 => coded_block::read_tq1(&mut block, stored),
+            WeightType::Tq2_0 => coded_block::read_tq2(&mut block, stored),
             WeightType::F32 | WeightType::F16 | WeightType::Bf16 => unreachable!("no blocks"),
         }
         block
     }
 
-    /// Scale, minimum if any, four bytes of fifth bits if any, then 16 bytes of nibbles: values
-    /// 0..16 are the low ones, 16..32 the high ones.
+    /// Scale, minimum if any, four bytes of fifth bits if any, then 16 bytes of nibbles.
     fn read_small<const MINS: bool>(&mut self, bits: u8, stored: &[u8]) {
         self.d = half_at(stored, 0);
         let mut at = 2;
@@ -65,10 +74,8 @@ impl Block {
             self.m = half_at(stored, at);
             at += 2;
         }
-        for (i, &byte) in stored[stored.len() - 16..].iter().enumerate() {
-            self.values[i] = byte & 15;
-            self.values[i + 16] = byte >> 4;
-        }
+        let nibbles = stored.last_chunk().expect("16 bytes of nibbles");
+        read_nibbles_of_32(&mut self.values.as_chunks_mut().0[0], nibbles);
         if bits == 5 {
             for (i, value) in self.values[..32].iter_mut().enumerate() {
                 *value |= (stored[at + i / 8] >> (i % 8) & 1) << 4;
@@ -78,11 +85,10 @@ impl Block {
 
     /// The values as floats, in order; `out` is one block long.
     pub(crate) fn dequantise(&self, format: Format, out: &mut [f32]) {
-        let (d, m) = (self.d.to_f32(), self.m.to_f32());
-        let values = self.values.iter().map(|&v| i32::from(v) - format.offset);
-        for (i, (out, value)) in out.iter_mut().zip(values).enumerate() {
-            // Exact: at most eight bits.
-            let value = value as f32;
+        let d = format.half(self.d) * format.levels.part();
+        let m = format.half(self.m);
+        for (i, (out, &value)) in out.iter_mut().zip(&self.values).enumerate() {
+            let value = format.levels.value(value);
             *out = match format.scale_of {
                 ScaleOf::Block if format.mins => d * value + m,
                 ScaleOf::Block => d * value,
@@ -99,6 +105,14 @@ impl Block {
     }
 }
 
-pub(super) fn half_at(bytes: &[u8], at: usize) -> f16 {
-    f16::from_le_bytes([bytes[at], bytes[at + 1]])
+/// Low nibbles the first 16 values, high nibbles the rest.
+pub(super) fn read_nibbles_of_32(values: &mut [u8; 32], nibbles: &[u8; 16]) {
+    for (i, &byte) in nibbles.iter().enumerate() {
+        values[i] = byte & 15;
+        values[i + 16] = byte >> 4;
+    }
+}
+
+pub(super) fn half_at(bytes: &[u8], at: usize) -> u16 {
+    u16::from_le_bytes([bytes[at], bytes[at + 1]])
 }

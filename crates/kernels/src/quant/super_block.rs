@@ -63,7 +63,7 @@ pub(super) fn read_q6(block: &mut Block, stored: &[u8]) {
 }
 
 /// Each 32 bytes hold 128 values: bits 0..2 the first 32, bits 2..4 the next, and so on.
-fn read_crumbs(values: &mut [u8; 256], bytes: &[u8]) {
+pub(super) fn read_crumbs(values: &mut [u8; 256], bytes: &[u8]) {
     for (i, value) in values.iter_mut().enumerate() {
         let (part, j) = (i / 128, i % 128);
         *value = bytes[32 * part + j % 32] >> (j / 32 * 2) & 3;

@@ -4,7 +4,7 @@ use gogrid_units::WeightType;
 use half::{bf16, f16};
 use proptest::prelude::*;
 
-use super::{Block, Format, can_keep, quantise_row, read_floats};
+use super::{Block, Format, WholeNumbers, can_keep, quantise_row, read_floats};
 
 /// Bytes that look random, the same for a seed.
 pub(crate) struct Noise(pub(crate) u64);
@@ -35,9 +35,9 @@ impl Noise {
                     row[at..].copy_from_slice(&bf16::from_f32(self.unit()).to_le_bytes());
                 }
                 _ => {
-                    for half in halves(ty) {
-                        let scale = f16::from_f32(self.unit() * 0.1).to_le_bytes();
-                        row[at + half..][..2].copy_from_slice(&scale);
+                    for half in 0..halves(ty) {
+                        let scale = f16::from_f32(self.unit() * 0.1);
+                        put_half(ty, &mut row[at..], half, scale);
                     }
                 }
             }
@@ -46,21 +46,51 @@ impl Noise {
     }
 }
 
-/// Where a block's halves are.
-pub(crate) fn halves(ty: WeightType) -> &'static [usize] {
+/// How many halves a block has: none, a scale, or a scale and a minimum.
+pub(crate) fn halves(ty: WeightType) -> usize {
     match ty {
-        WeightType::F32 | WeightType::Bf16 => &[],
-        WeightType::F16 | WeightType::Q4_0 | WeightType::Q5_0 | WeightType::Q8_0 => &[0],
-        WeightType::Q4_1 | WeightType::Q5_1 | WeightType::Q4K | WeightType::Q5K => &[0, 2],
-        WeightType::Q2K => &[80, 82],
-        WeightType::Q3K => &[108],
-        WeightType::Q6K => &[208],
+        WeightType::F32 | WeightType::Bf16 => 0,
+        WeightType::Q4_1
+        | WeightType::Q5_1
+        | WeightType::Q2K
+        | WeightType::Q4K
+        | WeightType::Q5K => 2,
+        _ => 1,
     }
 }
 
-/// The values of stored bytes of any type, by their definition.
+/// Puts half `index` into a block, or what comes next to it.
+pub(crate) fn put_half(ty: WeightType, block: &mut [u8], index: usize, half: f16) {
+    let first = match ty {
+        WeightType::Mxfp4 => {
+            // The exponent.
+            block[0] = (half.to_f32().to_bits() >> 23) as u8;
+            return;
+        }
+        WeightType::Iq1M => {
+            for nibble in 0..4 {
+                let byte = &mut block[49 + 2 * nibble];
+                *byte = *byte & 15 | ((half.to_bits() >> (4 * nibble) & 15) as u8) << 4;
+            }
+            return;
+        }
+        WeightType::Q2K => 80,
+        WeightType::Q3K => 108,
+        WeightType::Q6K => 208,
+        WeightType::Tq1_0 => 52,
+        WeightType::Tq2_0 => 64,
+        _ => 0,
+    };
+    block[first + 2 * index..][..2].copy_from_slice(&half.to_le_bytes());
+}
+
+/// The values of stored bytes of any type, by their definition; of those with code-books and of three
+/// values as they are read, which is held against gguf-py's reading.
 pub(crate) fn plain(ty: WeightType, stored: &[u8]) -> Vec<f32> {
     let blocks = stored.chunks_exact(ty.block_bytes());
+    if is_golden(ty) {
+        return blocks.flat_map(|block| read(ty, block)).collect();
+    }
     blocks
         .flat_map(|b| {
             (0..ty.block_len())
@@ -68,6 +98,18 @@ pub(crate) fn plain(ty: WeightType, stored: &[u8]) -> Vec<f32> {
                 .collect::<Vec<_>>()
         })
         .collect()
+}
+
+/// Whether `crates/testkit/golden/weight_types.txt` has the type.
+fn is_golden(ty: WeightType) -> bool {
+    golden().any(|golden| golden.ty == ty)
+}
+
+fn read(ty: WeightType, block: &[u8]) -> Vec<f32> {
+    let format = Format::of(ty).expect("a quantised type");
+    let mut values = vec![0.0; ty.block_len()];
+    Block::read(ty, block).dequantise(format, &mut values);
+    values
 }
 
 fn plain_value(ty: WeightType, b: &[u8], i: usize) -> f32 {
@@ -145,14 +187,109 @@ pub(crate) fn quantised() -> impl Iterator<Item = (WeightType, Format)> {
 
 #[test]
 fn blocks_read_as_the_layouts_say() {
-    for (ty, format) in quantised() {
+    for (ty, _) in quantised().filter(|&(ty, _)| !is_golden(ty)) {
         for seed in 1..200 {
             let stored = Noise(seed).row(ty, ty.block_len());
-            let mut values = vec![0.0; ty.block_len()];
-            Block::read(ty, &stored).dequantise(format, &mut values);
-            assert_eq!(values, plain(ty, &stored), "{ty}, seed {seed}");
+            assert_eq!(read(ty, &stored), plain(ty, &stored), "{ty}, seed {seed}");
         }
     }
+}
+
+/// What gguf-py makes of seeded blocks: `crates/testkit/peers/weight_types.py` says how.
+struct Golden {
+    ty: WeightType,
+    block: Vec<u8>,
+    values: Vec<u8>,
+    hash: u64,
+}
+
+fn golden() -> impl Iterator<Item = Golden> {
+    let bytes = |text: &str| -> Vec<u8> {
+        let pairs = (0..text.len()).step_by(2).map(|at| &text[at..at + 2]);
+        pairs
+            .map(|pair| u8::from_str_radix(pair, 16).unwrap())
+            .collect()
+    };
+    let lines = include_str!("../../../testkit/golden/weight_types.txt").lines();
+    lines.map(move |line| {
+        let parts: Vec<_> = line.split(' ').collect();
+        Golden {
+            ty: parts[0].parse().unwrap(),
+            block: bytes(parts[1]),
+            values: bytes(parts[2]),
+            hash: u64::from_str_radix(parts[3], 16).unwrap(),
+        }
+    })
+}
+
+/// The bytes of the values, without a sign where they are zero.
+fn bytes_of(values: Vec<f32>) -> Vec<u8> {
+    let bytes = |value: f32| (value + 0.0).to_le_bytes();
+    values.into_iter().flat_map(bytes).collect()
+}
+
+#[test]
+fn blocks_with_code_books_mean_what_they_mean_to_gguf_py() {
+    for Golden {
+        ty, block, values, ..
+    } in golden()
+    {
+        assert_eq!(bytes_of(read(ty, &block)), values, "{ty}");
+    }
+}
+
+#[test]
+fn whole_numbers_are_the_block() {
+    for (ty, format) in quantised() {
+        let Some(part) = WholeNumbers::part(ty) else {
+            continue;
+        };
+        for seed in 1..20 {
+            let stored = Noise(seed).row(ty, ty.block_len());
+            let whole = WholeNumbers::of(ty, &stored);
+            let half = format.half(whole.half) * part;
+            let value =
+                |i: usize| half * f32::from(whole.scales[i / 16]) * f32::from(whole.values[i]);
+            let values: Vec<_> = (0..ty.block_len()).map(value).collect();
+            assert_eq!(values, read(ty, &stored), "{ty}, seed {seed}");
+        }
+    }
+}
+
+/// Every entry of every grid among them.
+#[test]
+fn many_blocks_with_code_books_mean_what_they_mean_to_gguf_py() {
+    for golden in golden() {
+        let ty = golden.ty;
+        let mut blocks = seeded_bytes(2048 * ty.block_bytes());
+        let mut hash = 0xcbf2_9ce4_8422_2325_u64;
+        for block in blocks.chunks_exact_mut(ty.block_bytes()) {
+            match ty {
+                WeightType::Mxfp4 => {}
+                WeightType::Iq1M => block[55] &= 0xbf,
+                WeightType::Tq1_0 => block[53] &= 0xbf,
+                WeightType::Tq2_0 => block[65] &= 0xbf,
+                _ => block[1] &= 0xbf,
+            }
+            for byte in bytes_of(read(ty, block)) {
+                hash = (hash ^ u64::from(byte)).wrapping_mul(0x100_0000_01b3);
+            }
+        }
+        assert_eq!(hash, golden.hash, "{ty}");
+    }
+}
+
+/// SplitMix64's words from seed 1 on.
+fn seeded_bytes(count: usize) -> Vec<u8> {
+    let word = |step: u64| {
+        let z = step.wrapping_mul(0x9e37_79b9_7f4a_7c15).wrapping_add(1);
+        let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        (z ^ (z >> 31)).to_le_bytes()
+    };
+    let mut bytes: Vec<u8> = (1..=count.div_ceil(8) as u64).flat_map(word).collect();
+    bytes.truncate(count);
+    bytes
 }
 
 /// The greatest error of a block, in parts of its greatest magnitude: half a level, plus what the

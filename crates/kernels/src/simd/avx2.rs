@@ -3,15 +3,15 @@ use std::arch::x86_64::{
     _mm_cvtss_f32, _mm_loadu_si128, _mm_max_epu32, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps,
     _mm_movehl_ps, _mm_packs_epi16, _mm_packs_epi32, _mm_shuffle_epi32, _mm_storeu_si128,
     _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_blendv_ps,
-    _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128,
-    _mm256_cmp_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16,
-    _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_div_ps,
-    _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_fnmadd_ps,
-    _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_epu32,
-    _mm256_max_ps, _mm256_mul_ps, _mm256_mullo_epi32, _mm256_or_si256, _mm256_set1_epi8,
-    _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_sign_epi8,
-    _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srai_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
-    _mm256_sub_epi32, _mm256_sub_ps, _mm256_xor_si256,
+    _mm256_broadcastsi128_si256, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
+    _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps,
+    _mm256_cvtepu8_epi16, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32,
+    _mm256_div_ps, _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps,
+    _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
+    _mm256_max_epu32, _mm256_max_ps, _mm256_mul_ps, _mm256_mullo_epi32, _mm256_or_si256,
+    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256,
+    _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srai_epi32,
+    _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps, _mm256_xor_si256,
 };
 
 use super::dots::{Dots, Word};
@@ -295,6 +295,14 @@ impl Dots for Avx2 {
     }
 
     #[inline(always)]
+    fn look_up(self, table: &[u8; 16], v: __m256i) -> __m256i {
+        avx2!({
+            let table = _mm_loadu_si128(table.as_ptr().cast());
+            _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(table), v)
+        })
+    }
+
+    #[inline(always)]
     fn or(self, a: __m256i, b: __m256i) -> __m256i {
         avx2!(_mm256_or_si256(a, b))
     }
@@ -344,10 +352,18 @@ impl Dots for Avx2 {
     }
 
     #[inline(always)]
-    fn sub_times<const OFFSET: i32>(self, a: __m256i, b: __m256i) -> __m256i {
+    fn centre<const BITS: usize, const OFFSET: i32>(
+        self,
+        products: __m256i,
+        inputs: __m256i,
+    ) -> __m256i {
+        if BITS == 8 {
+            // `dot` has taken it off.
+            return products;
+        }
         avx2!({
-            let times = _mm256_mullo_epi32(b, _mm256_set1_epi32(OFFSET));
-            _mm256_sub_epi32(a, times)
+            let times = _mm256_mullo_epi32(inputs, _mm256_set1_epi32(OFFSET));
+            _mm256_sub_epi32(products, times)
         })
     }
 

@@ -29,6 +29,8 @@ pub(crate) trait Dots: InstructionSet {
     fn field<const SHIFT: i32, const MASK: u8>(self, v: Self::Bytes) -> Self::Bytes;
     /// Each byte `<< SHIFT & MASK`, likewise.
     fn raised<const SHIFT: i32, const MASK: u8>(self, v: Self::Bytes) -> Self::Bytes;
+    /// Each byte, which is below 16, replaced by what the table has there.
+    fn look_up(self, table: &[u8; 16], v: Self::Bytes) -> Self::Bytes;
     /// Bitwise.
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
 
@@ -47,8 +49,13 @@ pub(crate) trait Dots: InstructionSet {
     fn ints(self, value: i32) -> Self::Ints;
     /// a + b × c.
     fn add_product(self, a: Self::Ints, b: Self::Ints, c: Self::Ints) -> Self::Ints;
-    /// a − b × OFFSET.
-    fn sub_times<const OFFSET: i32>(self, a: Self::Ints, b: Self::Ints) -> Self::Ints;
+    /// Takes the offset off sums of [`dot`](Dots::dot)s that began at zero: `inputs` are the sums of
+    /// their inputs.
+    fn centre<const BITS: usize, const OFFSET: i32>(
+        self,
+        products: Self::Ints,
+        inputs: Self::Ints,
+    ) -> Self::Ints;
     /// Two signed bytes a lane, as two 16-bit integers a lane.
     fn signed_pairs(self, from: &[u8]) -> Self::Ints;
     /// Two nibbles of two bytes a lane as 16-bit integers: the low ones, the high ones.

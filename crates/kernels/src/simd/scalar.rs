@@ -167,6 +167,10 @@ impl Dots for Scalar {
         each(v, |byte| byte << SHIFT & MASK)
     }
 
+    fn look_up(self, table: &[u8; 16], v: Self::Bytes) -> Self::Bytes {
+        each(v, |byte| table[usize::from(byte & 15)])
+    }
+
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes {
         std::array::from_fn(|i| a[i] | b[i])
     }
@@ -200,8 +204,12 @@ impl Dots for Scalar {
         lanes(|i| a[i].wrapping_add(b[i].wrapping_mul(c[i])))
     }
 
-    fn sub_times<const OFFSET: i32>(self, a: Self::Ints, b: Self::Ints) -> Self::Ints {
-        lanes(|i| a[i].wrapping_sub(b[i].wrapping_mul(OFFSET)))
+    fn centre<const BITS: usize, const OFFSET: i32>(
+        self,
+        products: Self::Ints,
+        inputs: Self::Ints,
+    ) -> Self::Ints {
+        lanes(|i| products[i].wrapping_sub(inputs[i].wrapping_mul(OFFSET)))
     }
 
     fn signed_pairs(self, from: &[u8]) -> Self::Ints {

@@ -32,7 +32,10 @@ impl Stretches {
             Some(blocks) => {
                 random.fill(&mut bytes);
                 let block_bytes = bytes.chunks_exact_mut(ty.block_bytes());
-                block_bytes.for_each(|block| blocks.scale(deviation, block));
+                block_bytes.for_each(|block| {
+                    blocks.scale(deviation, block);
+                    finish(ty, deviation / blocks.deviation, block);
+                });
             }
         }
         Self { bytes, len }
@@ -46,8 +49,8 @@ impl Stretches {
     }
 }
 
-/// How a block of random bytes becomes one of weights. All of its other bytes may be anything, in
-/// every type.
+/// How a block of random bytes becomes one of weights. All of its other bytes may be anything, but for
+/// the types of [`finish`].
 struct Blocks {
     /// The halves to set: where in the block, and how many times the block's scale.
     halves: &'static [(usize, f32)],
@@ -60,7 +63,7 @@ struct Blocks {
 
 impl Blocks {
     /// `None` for floats. The second half sets a mean of zero where values begin at zero; the deviations
-    /// follow from uniform integers, and a test measures them.
+    /// follow from uniform integers, or were measured, and a test measures them.
     fn of(ty: WeightType) -> Option<Self> {
         let of = |halves, small, deviation| {
             Some(Self {
@@ -81,6 +84,19 @@ impl Blocks {
             WeightType::Q4K => of(&[(0, 1.0), (2, 7.5)], 4..12, 63.5),
             WeightType::Q5K => of(&[(0, 1.0), (2, 15.5)], 4..12, 129.7),
             WeightType::Q6K => of(&[(208, 1.0)], 192..208, 162.6),
+            WeightType::Iq4Nl => of(&[(0, 1.0)], 0..0, 67.5),
+            WeightType::Iq4Xs => of(&[(0, 1.0)], 0..0, 1247.0),
+            WeightType::Iq3Xxs => of(&[(0, 1.0)], 0..0, 142.6),
+            WeightType::Iq3S => of(&[(0, 1.0)], 0..0, 139.9),
+            WeightType::Iq2Xxs => of(&[(0, 1.0)], 0..0, 53.4),
+            WeightType::Iq2Xs => of(&[(0, 1.0)], 0..0, 55.9),
+            WeightType::Iq2S => of(&[(0, 1.0)], 0..0, 56.3),
+            WeightType::Iq1S => of(&[(0, 1.0)], 0..0, 7.2),
+            WeightType::Tq1_0 => of(&[(52, 1.0)], 0..0, 0.82),
+            WeightType::Tq2_0 => of(&[(64, 1.0)], 0..0, 0.71),
+            // `finish` sets their scales.
+            WeightType::Mxfp4 => of(&[], 0..0, 5.85),
+            WeightType::Iq1M => of(&[], 0..0, 7.2),
         }
     }
 
@@ -93,6 +109,35 @@ impl Blocks {
         block[self.small.clone()]
             .iter_mut()
             .for_each(|byte| *byte &= 15);
+    }
+}
+
+/// What is left to do to a block of the types whose scale is no half, and of the one whose random values
+/// would not be around zero.
+fn finish(ty: WeightType, scale: f32, block: &mut [u8]) {
+    match ty {
+        WeightType::Mxfp4 => {
+            // One of the two powers of two about the scale, by the random byte that is there, such that
+            // the square is right in the mean.
+            let lower = scale.log2().floor();
+            let ratio = scale / lower.exp2();
+            let upper = 3.0 * f32::from(block[0]) < 256.0 * (ratio * ratio - 1.0);
+            // Far from both ends.
+            block[0] = (lower + 128.0) as u8 + u8::from(upper);
+        }
+        WeightType::Iq1M => {
+            let bits = f16::from_f32(scale).to_bits();
+            for (i, word) in block[48..].chunks_exact_mut(2).enumerate() {
+                // Four bits.
+                word[1] = word[1] & 15 | ((bits >> (4 * i) & 15) as u8) << 4;
+            }
+        }
+        // Two bits of 3 mean 2, which quantisers do not make.
+        WeightType::Tq2_0 => {
+            let values = block[..64].iter_mut();
+            values.for_each(|byte| *byte &= !((*byte & *byte >> 1 & 0x55) << 1));
+        }
+        _ => {}
     }
 }
 

@@ -6,12 +6,16 @@ use super::{DeviceContext, Subject, Tolerance};
 use crate::random::{Family, Spec};
 
 /// Pairs of types that the mixed recipes of llama.cpp put into one model.
-const MIXED: [(Family, [WeightType; 2]); 5] = [
+const MIXED: [(Family, [WeightType; 2]); 9] = [
     (Family::Llama, [WeightType::Q4K, WeightType::Q6K]),
     (Family::Gemma3, [WeightType::Q5_0, WeightType::Q8_0]),
     (Family::Qwen2, [WeightType::Q4K, WeightType::Q5_0]),
     (Family::Phi3, [WeightType::Q2K, WeightType::Q3K]),
     (Family::Llama, [WeightType::Q8_0, WeightType::F16]),
+    (Family::Llama, [WeightType::Iq4Xs, WeightType::Q6K]),
+    (Family::Qwen2, [WeightType::Iq4Nl, WeightType::Q5K]),
+    (Family::Phi3, [WeightType::Iq2Xxs, WeightType::Iq4Xs]),
+    (Family::Gemma3, [WeightType::Iq3Xxs, WeightType::Iq3S]),
 ];
 
 /// One stage's logits are the reference's, within the tolerance: every weight type on llama; every

@@ -4,6 +4,8 @@
 use gogrid_units::WeightType;
 use half::{bf16, f16};
 
+use super::coded;
+
 /// The values of `data`, which holds whole blocks of `stored`.
 pub fn dequantise(stored: WeightType, data: &[u8]) -> Vec<f32> {
     let value = match stored {
@@ -20,18 +22,30 @@ pub fn dequantise(stored: WeightType, data: &[u8]) -> Vec<f32> {
         WeightType::Q4K => q4_k,
         WeightType::Q5K => q5_k,
         WeightType::Q6K => q6_k,
+        WeightType::Iq4Nl => coded::iq4_nl,
+        WeightType::Iq4Xs => coded::iq4_xs,
+        WeightType::Mxfp4 => coded::mxfp4,
+        WeightType::Iq3Xxs => coded::iq3_xxs,
+        WeightType::Iq3S => coded::iq3_s,
+        WeightType::Iq2Xxs => coded::iq2_xxs,
+        WeightType::Iq2Xs => coded::iq2_xs,
+        WeightType::Iq2S => coded::iq2_s,
+        WeightType::Iq1S => coded::iq1_s,
+        WeightType::Iq1M => coded::iq1_m,
+        WeightType::Tq1_0 => coded::tq1_0,
+        WeightType::Tq2_0 => coded::tq2_0,
     };
     data.chunks_exact(stored.block_bytes())
         .flat_map(|block| (0..stored.block_len()).map(move |i| value(block, i)))
         .collect()
 }
 
-fn half_at(block: &[u8], at: usize) -> f32 {
+pub(super) fn half_at(block: &[u8], at: usize) -> f32 {
     f16::from_le_bytes([block[at], block[at + 1]]).to_f32()
 }
 
 /// Blocks of 32 keep value `i` in the low half of byte `i`, and value `16 + i` in its high half.
-fn nibble_of_32(bytes: &[u8], i: usize) -> u8 {
+pub(super) fn nibble_of_32(bytes: &[u8], i: usize) -> u8 {
     if i < 16 {
         bytes[i] & 15
     } else {
@@ -72,7 +86,7 @@ fn q8_0(block: &[u8], i: usize) -> f32 {
 
 /// Two-bit values of a block of 256: each 32 bytes hold 128 values, value `i` of them in byte
 /// `i % 32` at bit `2 (i / 32)`.
-fn pair_of_256(bytes: &[u8], i: usize) -> u8 {
+pub(super) fn pair_of_256(bytes: &[u8], i: usize) -> u8 {
     let (half, i) = (i / 128, i % 128);
     bytes[32 * half + i % 32] >> (2 * (i / 32)) & 3
 }

@@ -1,5 +1,6 @@
 //! The meaning of a model, in the plainest arithmetic.
 
+mod coded;
 mod dequantise;
 mod forward;
 mod math;
