@@ -29,6 +29,7 @@ mod json_values;
 mod limits;
 mod model;
 mod names;
+mod not_built;
 mod params;
 mod rope;
 mod source;
@@ -38,7 +39,7 @@ mod text;
 
 pub use decoder::{
     Activation, Attention, Decoder, Embedding, FeedForward, Head, KvGroup, Layer, Linear,
-    LongFrequencies, Rope, RopePairs, Vector, Weight,
+    LongFrequencies, Residual, Rope, RopePairs, Vector, Weight,
 };
 pub use error::ModelError;
 pub use model::{Model, ModelId, OpenOptions, Pooling};

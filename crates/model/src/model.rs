@@ -8,6 +8,7 @@ use gogrid_units::{Bytes, WeightType};
 use crate::assemble::Assembly;
 use crate::decoder::{Decoder, Weight};
 use crate::error::ModelError;
+use crate::family::Norms;
 use crate::files::Files;
 use crate::gguf::{self, Gguf};
 use crate::hugging_face::{self, Config, Shards};
@@ -261,10 +262,9 @@ impl Model {
         let family = params.family;
         let decoder = Assembly {
             params: &params,
-            names: if family.post_norms {
-                &HUGGING_FACE_POST_NORMS
-            } else {
-                &HUGGING_FACE
+            names: match family.norms {
+                Norms::Both => &HUGGING_FACE_POST_NORMS,
+                Norms::Before | Norms::After => &HUGGING_FACE,
             },
             source: &shards,
             content: &files,

@@ -399,8 +399,8 @@ const WRONG_VALUES: &[Case] = &[
         |f| _ = f.set("general.architecture", text("rwkv7")),
         &[
             "general.architecture at byte",
-            "architecture \"rwkv7\" is not supported",
-            "llama, qwen2, qwen3, gemma2, gemma3, phi3",
+            "architecture \"rwkv7\", a model with recurrent layers, is not supported",
+            "llama, qwen2, qwen3, gemma2, gemma3, phi3, olmo2, granite, smollm3",
         ],
     ),
     (
