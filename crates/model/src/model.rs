@@ -10,7 +10,7 @@ use crate::decoder::{Decoder, Weight};
 use crate::error::ModelError;
 use crate::family::Norms;
 use crate::files::Files;
-use crate::gguf::{self, Gguf};
+use crate::gguf::{self, GgufFiles};
 use crate::hugging_face::{self, Config, Shards};
 use crate::names::{GGUF, HUGGING_FACE, HUGGING_FACE_POST_NORMS};
 use crate::source::ModelSource;
@@ -63,8 +63,8 @@ pub enum Pooling {
 }
 
 impl Model {
-    /// Opens a GGUF file, or a Hugging Face directory with config.json and safetensors. Reads
-    /// headers and small vectors; matrices are read by [`read_rows`](Self::read_rows).
+    /// Opens a GGUF file, or any part of one that was split, or a Hugging Face directory with config.json
+    /// and safetensors. Reads headers and small vectors; matrices are read by [`read_rows`](Self::read_rows).
     ///
     /// # Errors
     /// Says which file, field and byte are wrong, missing or not supported.
@@ -216,9 +216,7 @@ impl Model {
     }
 
     fn open_gguf(path: &Path, options: &OpenOptions) -> Result<Self, ModelError> {
-        let mut files = Files::default();
-        let (_, header) = files.add(path)?;
-        let gguf = Gguf::open(path, &header)?;
+        let (gguf, files) = GgufFiles::open(path)?;
         let params = gguf::params(&gguf, options.context)?;
         let decoder = Assembly {
             params: &params,

@@ -132,7 +132,6 @@ const BELOW_ARCHITECTURE: &[(&str, Rule)] = &[
 /// describe the file: `general.*`, `quantize.*`, `imatrix.*` and vendors' own. What of `tokenizer.*`
 /// counts, the tokenizer's reader knows.
 const OUTSIDE: &[(&str, Rule)] = &[
-    ("split.count", Only(&[0.0, 1.0])),
     ("tokenizer.ggml.normalizer.lowercase", ZERO),
     ("tokenizer.ggml.normalizer.strip_accents", ZERO),
 ];
@@ -210,14 +209,12 @@ fn check_value(
     }
     let found = match value {
         Some(count) if key.ends_with(".expert_count") => format!("a mixture of {count} experts"),
-        Some(parts) if key == "split.count" => format!("a model in {parts} files"),
         Some(value) => format!("a {} model with {value} here", family.name),
         None => format!("a {} model with this key", family.name),
     };
     let allowed: Vec<String> = values.iter().map(f64::to_string).collect();
     let supported = match allowed.as_slice() {
         _ if key.ends_with(".expert_count") => "dense models".to_owned(),
-        _ if key == "split.count" => "one file; join them with llama-gguf-split --merge".to_owned(),
         [] => "models without it".to_owned(),
         allowed => format!("{}, and models without it", allowed.join(", ")),
     };

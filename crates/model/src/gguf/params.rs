@@ -13,10 +13,10 @@ use crate::tensors::TensorSource;
 
 use super::keys::{refuse_strangers, rule};
 use super::metadata::Metadata;
-use super::tensors::Gguf;
+use super::parts::GgufFiles;
 
 /// How one vector is made of a text, by a model that is for it.
-pub(crate) fn pooling(gguf: &Gguf) -> Result<Option<Pooling>, ModelError> {
+pub(crate) fn pooling(gguf: &GgufFiles) -> Result<Option<Pooling>, ModelError> {
     let metadata = gguf.metadata();
     let key = format!("{}.pooling_type", family(metadata)?.name);
     // Other numbers were refused with the rest of the keys.
@@ -31,7 +31,7 @@ pub(crate) fn pooling(gguf: &Gguf) -> Result<Option<Pooling>, ModelError> {
 
 /// Reads the sizes and switches of the decoder in `gguf`, opened for sequences of `context`
 /// tokens, or of as many as the model was made for.
-pub(crate) fn params(gguf: &Gguf, context: Option<usize>) -> Result<Params, ModelError> {
+pub(crate) fn params(gguf: &GgufFiles, context: Option<usize>) -> Result<Params, ModelError> {
     let metadata = gguf.metadata();
     let family = family(metadata)?;
     refuse_strangers(metadata, family)?;
@@ -251,7 +251,7 @@ impl Keys<'_> {
 /// Reads the rotations.
 struct Ropes<'a> {
     keys: &'a Keys<'a>,
-    gguf: &'a Gguf,
+    gguf: &'a GgufFiles,
     head_dim: usize,
     /// Tokens in the longest sequence that will be run.
     context: usize,
