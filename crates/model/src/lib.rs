@@ -32,6 +32,7 @@ mod names;
 mod not_built;
 mod params;
 mod rope;
+mod sampling;
 mod source;
 mod synthetic;
 mod tensors;
@@ -43,6 +44,7 @@ pub use decoder::{
 };
 pub use error::ModelError;
 pub use model::{Model, ModelId, OpenOptions, Pooling};
+pub use sampling::SamplingDefaults;
 pub use source::ModelSource;
 pub use synthetic::SyntheticShape;
 pub use text::{

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use gogrid_model::{Decoder, Model, OpenOptions, Residual};
+use gogrid_model::{Decoder, Model, OpenOptions, Residual, SamplingDefaults};
 use gogrid_testkit::{Family, RandomModel, Spec};
 use gogrid_units::WeightType;
 use serde_json::{Value, json};
@@ -280,6 +280,59 @@ fn layers_that_turn_are_listed_or_go_by_an_interval() {
     }
     let zero = json!({"no_rope_layers": null, "no_rope_layer_interval": 0});
     check_refused(Family::SmolLm3, &zero, &["no_rope_layer_interval"]);
+}
+
+/// What a folder with this generation_config.json suggests, and is warned of.
+fn suggested(generation: &str) -> (SamplingDefaults, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = Spec {
+        family: Family::Llama,
+        weights: WeightType::F32,
+        seed: 1,
+    };
+    let tiny = RandomModel::new(spec);
+    tiny.write_hugging_face(folder.path(), 1).unwrap();
+    std::fs::write(folder.path().join("generation_config.json"), generation).unwrap();
+    let model = Model::open(folder.path(), &OpenOptions::default()).unwrap();
+    (model.sampling_defaults(), model.warnings().to_vec())
+}
+
+#[test]
+fn generation_config_suggests_how_tokens_are_chosen() {
+    let qwen =
+        r#"{"do_sample": true, "temperature": 0.5, "top_p": 0.75, "top_k": 20, "min_p": null}"#;
+    let (found, warnings) = suggested(qwen);
+    let named = SamplingDefaults {
+        temperature: Some(0.5),
+        top_k: Some(20),
+        top_p: Some(0.75),
+        ..SamplingDefaults::default()
+    };
+    assert_eq!((found, warnings), (named, Vec::new()));
+    // What is left out says nothing: published files leave do_sample out for no reason.
+    assert_eq!(suggested("{}").0, SamplingDefaults::default());
+    let greedy = r#"{"do_sample": false, "temperature": 0.5, "repetition_penalty": 1.25}"#;
+    let likeliest = SamplingDefaults {
+        temperature: Some(0.0),
+        repetition_penalty: Some(1.25),
+        ..SamplingDefaults::default()
+    };
+    assert_eq!(suggested(greedy).0, likeliest);
+    for (field, value) in [
+        ("temperature", "1e300"),
+        ("top_p", "-0.5"),
+        ("top_k", "2.5"),
+        ("min_p", "\"0.1\""),
+        ("repetition_penalty", "[1.1]"),
+    ] {
+        let (found, warnings) = suggested(&format!("{{\"{field}\": {value}}}"));
+        assert_eq!(found, SamplingDefaults::default());
+        let [warning] = warnings.as_slice() else {
+            panic!("{field}: {warnings:?}")
+        };
+        let words = ["generation_config.json", field, "left out"];
+        assert!(words.iter().all(|word| warning.contains(word)), "{warning}");
+    }
 }
 
 #[test]

@@ -3,7 +3,7 @@
 
 mod support;
 
-use gogrid_model::{Decoder, Model, OpenOptions, Residual};
+use gogrid_model::{Decoder, Model, OpenOptions, Residual, SamplingDefaults};
 use support::{F32, Gguf, f32, i32s, text, u32, value};
 
 type Change = (&'static str, support::Value);
@@ -318,6 +318,52 @@ fn dimensions_of_one_change_no_tensor() {
         assert_eq!(padded.head.norm, plain.head.norm, "{tensor}");
         file.find(tensor).dims[3] = 2;
         assert!(open(&file).unwrap_err().contains(tensor), "{tensor}");
+    }
+}
+
+#[test]
+fn sampling_is_suggested_within_bounds_and_told_beyond() {
+    let mut file = Gguf::tiny("llama");
+    let none = open(&file).unwrap().sampling_defaults();
+    assert_eq!(none, SamplingDefaults::default());
+    file.set("general.sampling.temp", f32(0.5));
+    file.set("general.sampling.top_k", support::i32(20));
+    file.set("general.sampling.top_p", f32(0.75));
+    file.set("general.sampling.min_p", f32(0.0));
+    file.set("general.sampling.penalty_repeat", f32(1.25));
+    let model = open(&file).unwrap();
+    let all = SamplingDefaults {
+        temperature: Some(0.5),
+        top_k: Some(20),
+        top_p: Some(0.75),
+        min_p: Some(0.0),
+        repetition_penalty: Some(1.25),
+    };
+    assert_eq!(model.sampling_defaults(), all);
+    assert_eq!(model.warnings(), [""; 0]);
+    for (name, wrong) in [
+        ("temp", f32(-1.0)),
+        ("temp", f32(f32::NAN)),
+        ("top_k", support::i32(-1)),
+        ("top_k", f32(1.5)),
+        ("top_p", f32(1.5)),
+        ("min_p", text("x")),
+        ("penalty_repeat", f32(0.0)),
+        ("mirostat", support::i32(2)),
+        ("xtc_probability", f32(0.5)),
+    ] {
+        let mut file = Gguf::tiny("llama");
+        let key = format!("general.sampling.{name}");
+        file.set(&key, wrong);
+        let model = open(&file).unwrap();
+        assert_eq!(model.sampling_defaults(), none, "{name}");
+        let [warning] = model.warnings() else {
+            panic!("{name}: {:?}", model.warnings())
+        };
+        assert!(
+            warning.contains(&key) && warning.contains("left out"),
+            "{warning}"
+        );
     }
 }
 
