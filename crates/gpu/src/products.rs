@@ -395,10 +395,7 @@ impl MatMat {
             ),
             false => ("", ""),
         };
-        let store = match self.is_added {
-            true => "+= p.scale * (value + bias(at))",
-            false => "= value + bias(at)",
-        };
+        let store = self.store();
         format!(
             "{HEADER}{FUNCTIONS}
 @group(0) @binding(5) var<storage, read> rms: array<f32>;
@@ -457,6 +454,16 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
             code.load("_"),
             code.eight("_", "i"),
         )
+    }
+}
+
+impl MatMat {
+    /// What becomes of `value`.
+    fn store(&self) -> &'static str {
+        match self.is_added {
+            true => "+= p.scale * (value + bias(at))",
+            false => "= value + bias(at)",
+        }
     }
 }
 
