@@ -7,12 +7,13 @@ use std::time::Duration;
 use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
-use corpgrid_scheduler::{Mode, Sampling, SyntheticShape, Whose};
+use corpgrid_scheduler::{Mode, Sampling, SamplingDefaults, SyntheticShape, Whose};
 use gogrid_control::StageAt;
 use gogrid_units::WeightType;
 
 use crate::exit::EXIT_CODES;
 use crate::model_file;
+use crate::sampling::Choices;
 
 const THREADS_MAX: u64 = 1024;
 const STREAMS_MAX: u64 = 256;
@@ -238,30 +239,24 @@ pub(crate) struct PlanArgs {
     pub(crate) json: JsonArgs,
 }
 
-// How tokens are chosen where the command line does not say otherwise: varied, and not astray.
-const TEMPERATURE: f32 = 0.7;
-const TOP_P: f32 = 0.9;
-const MIN_P: f32 = 0.05;
-const REPETITION_PENALTY: f32 = 1.1;
-
 #[derive(Debug, Args)]
 pub(crate) struct SamplingArgs {
     /// Tokens to generate at most [default: 256, in a chat 1024]
     #[arg(long, value_name = "N", value_parser = count(1, TOKENS_MAX))]
     pub(crate) max_tokens: Option<usize>,
-    /// 0 takes the likeliest token each time [default: 0.7]
+    /// 0 takes the likeliest token each time [default: the model's, else 0.7]
     #[arg(long, value_name = "T", value_parser = number(0.0, 100.0), allow_negative_numbers = true)]
     pub(crate) temperature: Option<f32>,
-    /// Only the K likeliest tokens; 0 for all [default: 0]
+    /// Only the K likeliest tokens; 0 for all [default: the model's, else 0]
     #[arg(long, value_name = "K", value_parser = count(0, TOKENS_MAX))]
     pub(crate) top_k: Option<usize>,
-    /// Only the likeliest tokens that together reach this probability [default: 0.9]
+    /// Only the likeliest tokens that together reach this probability [default: the model's, else 0.9]
     #[arg(long, value_name = "P", value_parser = number(0.0, 1.0), allow_negative_numbers = true)]
     pub(crate) top_p: Option<f32>,
-    /// Only tokens at least this share as likely as the likeliest [default: 0.05]
+    /// Only tokens at least this share as likely as the likeliest [default: the model's, else 0.05]
     #[arg(long, value_name = "P", value_parser = number(0.0, 1.0), allow_negative_numbers = true)]
     pub(crate) min_p: Option<f32>,
-    /// Divides the logits of tokens seen lately; 1 for none [default: 1.1, with a temperature of 0 1]
+    /// Divides the logits of tokens seen lately; 1 for none [default: the model's, else 1.1, with a temperature of 0 1]
     #[arg(long, value_name = "R", value_parser = number(0.01, 100.0), allow_negative_numbers = true)]
     pub(crate) repetition_penalty: Option<f32>,
     /// What the draws depend on [default: another one each time]
@@ -276,30 +271,31 @@ pub(crate) struct SamplingArgs {
 }
 
 impl SamplingArgs {
-    /// What the library takes; `seed` is for when none was given.
-    pub(crate) fn sampling(&self, seed: u64) -> Sampling {
-        let temperature = self.temperature.unwrap_or(TEMPERATURE);
-        let penalty = default_penalty(temperature);
+    /// The values that were asked for.
+    pub(crate) fn asked(&self) -> SamplingDefaults {
+        SamplingDefaults {
+            temperature: self.temperature,
+            top_k: self.top_k,
+            top_p: self.top_p,
+            min_p: self.min_p,
+            repetition_penalty: self.repetition_penalty,
+        }
+    }
+
+    /// What the library takes, of what was asked for and what the model suggests; `seed` is for when none was
+    /// given.
+    pub(crate) fn sampling(&self, suggested: &SamplingDefaults, seed: u64) -> Sampling {
+        self.complete(&Choices::of(&self.asked(), suggested), seed)
+    }
+
+    /// The same of values that were chosen.
+    pub(crate) fn complete(&self, choices: &Choices, seed: u64) -> Sampling {
         Sampling {
-            temperature,
-            top_k: self.top_k.unwrap_or_default(),
-            top_p: self.top_p.unwrap_or(TOP_P),
-            min_p: self.min_p.unwrap_or(MIN_P),
-            repetition_penalty: self.repetition_penalty.unwrap_or(penalty),
             seed: self.seed.unwrap_or(seed),
             stop: self.stop.clone(),
             ignore_eos: self.ignore_eos,
-            ..Sampling::default()
+            ..choices.sampling()
         }
-    }
-}
-
-/// The penalty of repetition where nobody says one. Greedy as it is known elsewhere is nothing but the likeliest
-/// token.
-pub(crate) fn default_penalty(temperature: f32) -> f32 {
-    match temperature == 0.0 {
-        true => 1.0,
-        false => REPETITION_PENALTY,
     }
 }
 

@@ -41,7 +41,8 @@ pub(crate) fn run(args: &ChatArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
         interrupt,
         is_typed: lines.are_typed(),
     };
-    let (mut talk, mut leaves) = (Talk::new(args), false);
+    let suggested = pipeline.model().sampling_defaults();
+    let (mut talk, mut leaves) = (Talk::new(args, suggested), false);
     loop {
         let order = match lines.next()? {
             Line::Ended => return Ok(()),

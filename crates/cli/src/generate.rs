@@ -1,6 +1,8 @@
 use std::io::{self, IsTerminal};
 
-use corpgrid_scheduler::{Figures, Finish, GenerateRequest, Message, Mode, Prompt};
+use corpgrid_scheduler::{
+    Figures, Finish, GenerateRequest, Message, Mode, Prompt, SamplingDefaults,
+};
 use serde::Serialize;
 
 use crate::args::GenerateArgs;
@@ -31,9 +33,10 @@ struct Report<'a> {
 }
 
 pub(crate) fn run(args: &GenerateArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let request = request(args)?;
-    let seed = request.sampling.seed;
+    let text = prompt_text(args)?;
     let pipeline = PipelineSpec::new(&args.run, interrupt)?.open()?;
+    let request = request(args, text, &pipeline.model().sampling_defaults());
+    let seed = request.sampling.seed;
     let watch = interrupt.watch();
     let quiet = args.json.json;
     let mut in_line = false;
@@ -57,20 +60,23 @@ pub(crate) fn run(args: &GenerateArgs, interrupt: &Interrupt) -> anyhow::Result<
     Ok(())
 }
 
-fn request(args: &GenerateArgs) -> anyhow::Result<GenerateRequest> {
-    let text = match &args.prompt {
-        Some(prompt) => prompt.clone(),
-        None => read_prompt()?,
-    };
-    Ok(GenerateRequest {
-        sampling: args.sampling.sampling(stream::chance()),
+fn prompt_text(args: &GenerateArgs) -> anyhow::Result<String> {
+    match &args.prompt {
+        Some(prompt) => Ok(prompt.clone()),
+        None => read_prompt(),
+    }
+}
+
+fn request(args: &GenerateArgs, text: String, suggested: &SamplingDefaults) -> GenerateRequest {
+    GenerateRequest {
+        sampling: args.sampling.sampling(suggested, stream::chance()),
         whose: args.whose.whose(),
         deadline: args.patience.deadline(),
         ..GenerateRequest::new(
             prompt(args, text),
             args.sampling.max_tokens.unwrap_or(TOKENS),
         )
-    })
+    }
 }
 
 fn prompt(args: &GenerateArgs, text: String) -> Prompt {

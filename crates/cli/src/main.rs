@@ -25,6 +25,7 @@ mod out;
 mod plan;
 mod ps;
 mod pull;
+mod sampling;
 mod serve;
 mod shelf;
 mod show;

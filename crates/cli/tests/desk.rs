@@ -224,6 +224,36 @@ fn a_signal_ends_it_cleanly_whatever_it_does() {
 }
 
 #[test]
+fn a_chat_goes_by_what_its_model_suggests_and_says_so() {
+    let sandbox = Sandbox::new();
+    let model = RandomModel::new(Spec {
+        family: Family::SmolLm3,
+        weights: WeightType::F32,
+        seed: 1,
+    });
+    model.write_hugging_face(sandbox.folder.path(), 1).unwrap();
+    let suggested = r#"{"do_sample": true, "temperature": 0.6, "top_k": 20, "top_p": 7}"#;
+    fs::write(sandbox.path("generation_config.json"), suggested).unwrap();
+    let mut command = sandbox.gogrid(&["chat", "--top-k", "5", "--model"]);
+    command.arg(sandbox.folder.path()).stdin(Stdio::piped());
+    let pipes = command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut child = pipes.spawn().unwrap();
+    let mut typed = child.stdin.take().unwrap();
+    typed.write_all(b"/set min-p 0.25\n/show\n/bye\n").unwrap();
+    drop(typed);
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = stderr(&output);
+    let shown = "temperature 0.6 (the model's), top-p 0.9 (default), top-k 5, min-p 0.25, \
+                 repetition-penalty 1.1 (default)";
+    assert!(said.contains(shown), "{said}");
+    assert!(
+        said.contains("top_p is 7, and must be from 0 to 1"),
+        "{said}"
+    );
+}
+
+#[test]
 fn a_terminal_that_goes_away_does_not_end_what_was_started_to_outlive_it() {
     let sandbox = Sandbox::new();
     let mut command = Command::new("sh");

@@ -8,11 +8,11 @@ use gogrid_kernels::{
     Abandoned, Attention, AttentionRows, Embed, GateKind, KvBlock, KvRows, Ops, RmsNorm, RopeRows,
     RotaryPairs,
 };
-use gogrid_model::{Activation, RopePairs, Vector};
+use gogrid_model::{Activation, Residual, RopePairs, Vector};
 use gogrid_pipeline::{BLOCK_TOKENS, BlockId, RowFault, Rows, SequenceRows};
 use gogrid_units::Piece;
 
-use crate::buffers::Buffers;
+use crate::buffers::{Buffers, InputIndex};
 use crate::kv::{Pool, Taken};
 use crate::weights::{EmbeddingPart, FeedForwardPart, HalfLayer, LinearPart, MixerPart, Pieces};
 
@@ -73,7 +73,7 @@ impl Run<'_, '_> {
 
     fn mixer(&mut self, part: &MixerPart) -> Result<(), Abandoned> {
         let spec = &part.spec;
-        self.norm(&spec.norm)?;
+        self.quantise(spec.norm.as_ref(), part.normed)?;
         self.project(part)?;
         self.rotate(part)?;
         self.write_kv(part)?;
@@ -91,26 +91,19 @@ impl Run<'_, '_> {
         self.ops
             .matmul(input, &mut [(&part.o.weight.packed, output)])?;
         add_bias(self.ops, &part.o, output)?;
-        self.add_output(spec.post_norm.as_ref())
+        self.add_output(&spec.residual)
     }
 
-    /// Queries, keys and values of the normed rows, with their biases and norms.
+    /// Queries, keys and values of what was quantised, with their biases and norms.
     fn project(&mut self, part: &MixerPart) -> Result<(), Abandoned> {
         let spec = &part.spec;
         let Buffers {
-            normed,
-            q,
-            k,
-            v,
-            inputs,
-            ..
+            q, k, v, inputs, ..
         } = &mut *self.buffers;
         let q = &mut q[..self.rows * spec.heads * spec.head_dim];
         let k = &mut k[..self.rows * spec.kv_heads * spec.head_dim];
         let v = &mut v[..self.rows * spec.kv_heads * spec.head_dim];
-        let input = &mut inputs[part.normed.0];
-        self.ops
-            .quantise(&normed[..self.rows * self.width], input)?;
+        let input = &inputs[part.normed.0];
         let outputs = &mut [
             (&part.q.weight.packed, &mut *q),
             (&part.k.weight.packed, &mut *k),
@@ -122,6 +115,7 @@ impl Run<'_, '_> {
         }
         for (norm, heads) in [(&spec.q_norm, q), (&spec.k_norm, k)] {
             if let Some(norm) = norm {
+                // A head's, or a whole row's: it goes by the width of the norm.
                 self.ops.norm_heads(rms_norm(norm, self.epsilon), heads)?;
             }
         }
@@ -130,6 +124,9 @@ impl Run<'_, '_> {
 
     fn rotate(&mut self, part: &MixerPart) -> Result<(), Abandoned> {
         let spec = &part.spec;
+        if spec.rope.frequencies.is_empty() {
+            return Ok(());
+        }
         let Buffers {
             q, k, rotations, ..
         } = &mut *self.buffers;
@@ -267,9 +264,8 @@ impl Run<'_, '_> {
 
     fn feed_forward(&mut self, part: &FeedForwardPart) -> Result<(), Abandoned> {
         let spec = &part.spec;
-        self.norm(&spec.norm)?;
+        self.quantise(spec.norm.as_ref(), part.normed)?;
         let Buffers {
-            normed,
             gate,
             up,
             output,
@@ -279,9 +275,7 @@ impl Run<'_, '_> {
         let gate = &mut gate[..self.rows * spec.gate.rows];
         let up = &mut up[..self.rows * spec.up.rows];
         let output = &mut output[..self.rows * self.width];
-        let input = &mut inputs[part.normed.0];
-        self.ops
-            .quantise(&normed[..self.rows * self.width], input)?;
+        let input = &inputs[part.normed.0];
         let outputs = &mut [(&part.gate.packed, &mut *gate), (&part.up.packed, &mut *up)];
         self.ops.matmul(input, outputs)?;
         let kind = match spec.activation {
@@ -292,25 +286,35 @@ impl Run<'_, '_> {
         let input = &mut inputs[part.gated.0];
         self.ops.quantise(gate, input)?;
         self.ops.matmul(input, &mut [(&part.down.packed, output)])?;
-        self.add_output(spec.post_norm.as_ref())
+        self.add_output(&spec.residual)
     }
 
-    /// `normed = norm(x)`.
-    fn norm(&mut self, norm: &Vector) -> Result<(), Abandoned> {
+    /// `input = norm(x)`, or `x` where there is no norm.
+    fn quantise(&mut self, norm: Option<&Vector>, input: InputIndex) -> Result<(), Abandoned> {
         let len = self.rows * self.width;
-        let Buffers { x, normed, .. } = &mut *self.buffers;
-        self.ops
-            .rms_norm(rms_norm(norm, self.epsilon), &x[..len], &mut normed[..len])
+        let Buffers {
+            x, normed, inputs, ..
+        } = &mut *self.buffers;
+        let (x, normed) = (&x[..len], &mut normed[..len]);
+        let input = &mut inputs[input.0];
+        let Some(norm) = norm else {
+            return self.ops.quantise(x, input);
+        };
+        self.ops.rms_norm(rms_norm(norm, self.epsilon), x, normed)?;
+        self.ops.quantise(normed, input)
     }
 
-    /// `x += output`, through the norm after the half-layer where the family has one.
-    fn add_output(&mut self, post_norm: Option<&Vector>) -> Result<(), Abandoned> {
+    /// `x += output`, through what the half-layer has at its end.
+    fn add_output(&mut self, residual: &Residual) -> Result<(), Abandoned> {
         let len = self.rows * self.width;
         let Buffers { x, output, .. } = &mut *self.buffers;
         let (x, output) = (&mut x[..len], &output[..len]);
-        match post_norm {
-            Some(norm) => self.ops.add_normed(x, output, rms_norm(norm, self.epsilon)),
-            None => self.ops.add(x, output),
+        match residual {
+            Residual::Add => self.ops.add(x, output),
+            Residual::AddNormed(norm) => {
+                self.ops.add_normed(x, output, rms_norm(norm, self.epsilon))
+            }
+            Residual::AddScaled(scale) => self.ops.add_scaled(x, output, *scale),
         }
     }
 }

@@ -323,7 +323,8 @@ impl HeadRun<'_, '_> {
     /// Logits of at most [`HEAD_ROWS`] rows of the residual stream.
     fn logits(&mut self, rows: &[usize], logits: &mut [f32]) -> Result<(), Abandoned> {
         let HeadPart {
-            spec,
+            norm,
+            softcap,
             output,
             input,
         } = self.part;
@@ -341,12 +342,12 @@ impl HeadRun<'_, '_> {
         let len = rows.len() * width;
         let (gathered, normed) = (&gathered[..len], &mut normed[..len]);
         self.ops
-            .rms_norm(rms_norm(&spec.norm, self.shape.epsilon), gathered, normed)?;
+            .rms_norm(rms_norm(norm, self.shape.epsilon), gathered, normed)?;
         let input = &mut inputs[input.0];
         self.ops.quantise(normed, input)?;
         self.ops
             .matmul(input, &mut [(&output.packed, &mut *logits)])?;
-        match spec.softcap {
+        match *softcap {
             Some(cap) => self.ops.softcap(cap, logits),
             None => Ok(()),
         }

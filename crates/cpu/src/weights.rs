@@ -83,7 +83,9 @@ pub(crate) struct LinearPart {
 }
 
 pub(crate) struct HeadPart {
-    pub(crate) spec: Head,
+    /// With the scale of logits in its weights.
+    pub(crate) norm: Vector,
+    pub(crate) softcap: Option<f32>,
     pub(crate) output: Arc<Held>,
     /// What logits are made of.
     pub(crate) input: InputIndex,
@@ -213,7 +215,8 @@ impl Loader<'_> {
         Ok(HeadPart {
             output: self.matrix(&spec.output)?,
             input,
-            spec: spec.clone(),
+            norm: spec.scaled_norm(),
+            softcap: spec.softcap,
         })
     }
 

@@ -141,6 +141,10 @@ fn any_heads(rng: &mut Rng, file: &mut Gguf, architecture: &str) {
         file.find("blk.0.attn_q_norm.weight").dims[0] = head_dim;
         file.find("blk.0.attn_k_norm.weight").dims[0] = head_dim;
     }
+    if architecture == "olmo2" {
+        file.find("blk.0.attn_q_norm.weight").dims[0] = heads * head_dim;
+        file.find("blk.0.attn_k_norm.weight").dims[0] = kv_heads * head_dim;
+    }
 }
 
 fn any_file(rng: &mut Rng) -> Gguf {

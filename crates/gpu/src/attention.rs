@@ -19,11 +19,15 @@ impl<R: Recorder> Program<'_, R> {
         let pool = &self.pools[spec.kv_group];
         let slot = pool.shape.layers[part.kv_slot];
         let heads = spec.heads + 2 * spec.kv_heads;
+        let (q_norm, k_norm) = match part.is_normed_whole {
+            true => (None, None),
+            false => (part.q_norm, part.k_norm),
+        };
         for (index, (first_slab, slabs)) in self.slabs(spec.kv_group).into_iter().enumerate() {
             let at = |at: At| at.unwrap_or(NONE) as usize;
             let words = Words::of(self.rows, heads, 1)
                 .add([self.widths.qkv, spec.head_dim, spec.heads, spec.kv_heads])
-                .add([at(part.q_norm), at(part.k_norm)])
+                .add([at(q_norm), at(k_norm)])
                 .float(self.epsilon)
                 .add([self.info.turns[part.rotation], spec.pairs])
                 .add([usize::from(spec.are_halves), self.info.rows[spec.kv_group]])

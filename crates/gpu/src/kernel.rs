@@ -13,6 +13,7 @@ pub(crate) enum Kernel {
     Embed(WeightType),
     RootMeanSquare,
     AddNormed,
+    NormRows,
     /// Whether the activation is SiLU, else GELU.
     Gate(bool),
     TurnAndKeep,
@@ -39,6 +40,7 @@ impl Kernel {
             Self::Embed(ty) => passes::embed(ty),
             Self::RootMeanSquare => passes::root_mean_square(),
             Self::AddNormed => passes::add_normed(),
+            Self::NormRows => passes::norm_rows(),
             Self::Gate(is_silu) => passes::gate(is_silu),
             Self::TurnAndKeep => passes::turn_and_keep(),
             Self::Attend(kernel) => kernel.text(),
@@ -60,6 +62,7 @@ impl Kernel {
             Self::RootMeanSquare | Self::Merge | Self::Watch | Self::Checksum => &[false, true],
             Self::AddNormed | Self::Gather | Self::LogProbs => &[false, false, true],
             Self::Gate(_) | Self::Softcap => &[true],
+            Self::NormRows => &[true, false],
             Self::TurnAndKeep => &[true, false, false, true, true, true, true, true],
             Self::Attend(_) => &[false, false, true, false, false, false, false],
         }

@@ -3,7 +3,7 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use gogrid_model::{Attention, Decoder, FeedForward, Head, Model, Rope, Vector};
+use gogrid_model::{Attention, Decoder, FeedForward, Head, Model, Residual, Rope, Vector};
 use gogrid_pipeline::StageError;
 use gogrid_units::{Bytes, Piece, Span};
 
@@ -58,9 +58,20 @@ pub(crate) struct MixerPart<R: Recorder> {
     pub(crate) qkv_bias: At,
     pub(crate) q_norm: At,
     pub(crate) k_norm: At,
+    /// Whether the norms of queries and keys are over all heads of a row together.
+    pub(crate) is_normed_whole: bool,
     pub(crate) o: Arc<Matrix<R>>,
     pub(crate) o_bias: At,
-    pub(crate) post_norm: At,
+    pub(crate) residual: Onto,
+}
+
+/// How a product is added to the residual stream.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum Onto {
+    /// Multiplied.
+    Scaled(f32),
+    /// Through the norm that begins there in the buffer of vectors.
+    Normed(u32),
 }
 
 /// What attention's kernels need to know.
@@ -84,7 +95,7 @@ pub(crate) struct FeedForwardPart<R: Recorder> {
     pub(crate) gate_up: GateUp<R>,
     pub(crate) down: Arc<Matrix<R>>,
     pub(crate) is_silu: bool,
-    pub(crate) post_norm: At,
+    pub(crate) residual: Onto,
 }
 
 /// Gate and up: in one matrix where they have one type.
@@ -190,6 +201,16 @@ struct PieceVectors {
     post_norm: At,
 }
 
+impl PieceVectors {
+    fn onto(&self, residual: &Residual) -> Onto {
+        match (residual, self.post_norm) {
+            (Residual::AddScaled(scale), _) => Onto::Scaled(*scale),
+            (Residual::AddNormed(_), Some(at)) => Onto::Normed(at),
+            (Residual::Add | Residual::AddNormed(_), _) => Onto::Scaled(1.0),
+        }
+    }
+}
+
 impl Vectors {
     fn put(&mut self, vector: &Vector) -> At {
         self.put_values(&vector.values)
@@ -211,13 +232,13 @@ impl Vectors {
             Piece::FeedForward(layer) => {
                 let spec = &decoder.layers[layer].feed_forward;
                 PieceVectors {
-                    norm: self.put(&spec.norm),
-                    post_norm: spec.post_norm.as_ref().and_then(|norm| self.put(norm)),
+                    norm: spec.norm.as_ref().and_then(|norm| self.put(norm)),
+                    post_norm: spec.residual.norm().and_then(|norm| self.put(norm)),
                     ..PieceVectors::default()
                 }
             }
             Piece::Head => PieceVectors {
-                norm: self.put(&decoder.head.norm),
+                norm: self.put(&decoder.head.scaled_norm()),
                 ..PieceVectors::default()
             },
         }
@@ -232,13 +253,13 @@ impl Vectors {
             });
             each.collect::<Vec<_>>()
         });
-        let mut put = |vector: &Option<Vector>| vector.as_ref().and_then(|vector| self.put(vector));
+        let mut put = |vector: Option<&Vector>| vector.and_then(|vector| self.put(vector));
         PieceVectors {
-            q_norm: put(&spec.q_norm),
-            k_norm: put(&spec.k_norm),
-            o_bias: put(&spec.o.bias),
-            post_norm: put(&spec.post_norm),
-            norm: self.put(&spec.norm),
+            q_norm: put(spec.q_norm.as_ref()),
+            k_norm: put(spec.k_norm.as_ref()),
+            o_bias: put(spec.o.bias.as_ref()),
+            post_norm: put(spec.residual.norm()),
+            norm: put(spec.norm.as_ref()),
             bias: bias.and_then(|bias| self.put_values(&bias)),
         }
     }
@@ -305,8 +326,12 @@ impl<R: Recorder> Loader<'_, R> {
             qkv_bias: at.bias,
             q_norm: at.q_norm,
             k_norm: at.k_norm,
+            is_normed_whole: spec
+                .q_norm
+                .as_ref()
+                .is_some_and(|norm| norm.values.len() != spec.head_dim),
             o_bias: at.o_bias,
-            post_norm: at.post_norm,
+            residual: at.onto(&spec.residual),
             spec: MixerShape {
                 heads: spec.heads,
                 kv_heads: spec.kv_heads,
@@ -342,7 +367,7 @@ impl<R: Recorder> Loader<'_, R> {
             norm: at.norm,
             hidden: spec.gate.rows,
             is_silu: spec.activation == gogrid_model::Activation::Silu,
-            post_norm: at.post_norm,
+            residual: at.onto(&spec.residual),
         })
     }
 

@@ -123,6 +123,35 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
     )
 }
 
+/// Norms the first columns of rows, and those after them.
+pub(crate) fn norm_rows() -> String {
+    format!(
+        "
+struct P {{
+    base: u32, ld: u32, epsilon: f32, queries: u32,
+    q_norm: u32, keys: u32, k_norm: u32,
+}}
+var<immediate> p: P;
+@group(0) @binding(0) var<storage, read_write> x: array<f32>;
+@group(0) @binding(1) var<storage, read> vectors: array<f32>;
+{}
+@compute @workgroup_size(256)
+fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) lid: u32) {{
+    let is_keys = wg.y == 1u;
+    let cols = select(p.queries, p.keys, is_keys);
+    let norm = select(p.q_norm, p.k_norm, is_keys);
+    let begin = (wg.x + p.base) * p.ld + select(0u, p.queries, is_keys);
+    var squares = 0.0;
+    for (var i = lid; i < cols; i += 256u) {{ let v = x[begin + i]; squares += v * v; }}
+    let all = add_up(lid, squares);
+    let scale = inverseSqrt(all / f32(cols) + p.epsilon);
+    for (var i = lid; i < cols; i += 256u) {{ x[begin + i] *= scale * vectors[norm + i]; }}
+}}
+",
+        add_up(256)
+    )
+}
+
 /// The activation of gates, times what they let through: `[rows, 2 n]` with the gates first.
 pub(crate) fn gate(is_silu: bool) -> String {
     let activation = if is_silu { "silu" } else { "gelu" };

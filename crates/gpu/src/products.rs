@@ -20,7 +20,7 @@ pub enum Reduction {
 pub(crate) enum Output {
     /// It is stored, with the bias where there is one.
     Store,
-    /// It is added to what is there.
+    /// It is multiplied, and added to what is there.
     Add,
     /// The rows of a matrix are gates and then as many others: the gate's product goes through SiLU, and
     /// is multiplied by the other's.
@@ -363,7 +363,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
         let to = format!("result[{c} * p.ld_out + p.out + at]");
         text += &match self.output {
             Output::Store => format!("{to} = value + bias(at);"),
-            Output::Add => format!("{to} += value + bias(at);"),
+            Output::Add => format!("{to} += p.scale * (value + bias(at));"),
             Output::Silu => format!("{to} = silu(value) * other;"),
             Output::GeluTanh => format!("{to} = gelu(value) * other;"),
         };
@@ -395,7 +395,7 @@ impl MatMat {
             ),
             false => ("", ""),
         };
-        let store = if self.is_added { "+=" } else { "=" };
+        let store = self.store();
         format!(
             "{HEADER}{FUNCTIONS}
 @group(0) @binding(5) var<storage, read> rms: array<f32>;
@@ -445,7 +445,7 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
             if (c < p.batch && at < p.rows) {{
                 var value = sums[j][k];
                 {scale}
-                result[c * p.ld_out + p.out + at] {store} value + bias(at);
+                result[c * p.ld_out + p.out + at] {store};
             }}
         }}
     }}
@@ -454,6 +454,16 @@ fn main(@builtin(workgroup_id) wg: vec3<u32>, @builtin(local_invocation_index) l
             code.load("_"),
             code.eight("_", "i"),
         )
+    }
+}
+
+impl MatMat {
+    /// What becomes of `value`.
+    fn store(&self) -> &'static str {
+        match self.is_added {
+            true => "+= p.scale * (value + bias(at))",
+            false => "= value + bias(at)",
+        }
     }
 }
 
@@ -472,7 +482,7 @@ struct P {
     high: u32, scales: u32, blocks: u32, first: u32,
     ld_in: u32, ld_out: u32, out: u32, norm: u32,
     bias: u32, epsilon: f32, per_col: f32, from_: u32,
-    rms: u32,
+    rms: u32, scale: f32,
 }
 var<immediate> p: P;
 @group(0) @binding(0) var<storage, read> w4: array<vec4<u32>>;

@@ -14,7 +14,7 @@ use crate::kv::Pool;
 use crate::limits::{FEED_FORWARD_ROWS, VECTOR_ROWS};
 use crate::op::{Dispatch, Op};
 use crate::parts::{
-    At, EmbeddingPart, FeedForwardPart, GateUp, HalfLayer, HeadPart, MixerPart, Pieces,
+    At, EmbeddingPart, FeedForwardPart, GateUp, HalfLayer, HeadPart, MixerPart, Onto, Pieces,
 };
 use crate::passes::Attend;
 use crate::products::{MatMat, MatVec, Output, TILE};
@@ -58,6 +58,8 @@ struct Product<'a, R: Recorder> {
     /// The norm of the input.
     norm: At,
     bias: At,
+    /// What is added is multiplied by it.
+    scale: f32,
     output: Output,
 }
 
@@ -170,9 +172,13 @@ impl<'a, R: Recorder> Program<'a, R> {
                 rows: self.rows,
                 norm: part.norm,
                 bias: part.qkv_bias.map(|bias| bias + first as u32),
+                scale: 1.0,
                 output: Output::Store,
             });
             first += matrix.rows;
+        }
+        if part.is_normed_whole {
+            self.norm_rows(part);
         }
         self.turn_and_keep(part);
         self.attend(part, tiles);
@@ -187,15 +193,34 @@ impl<'a, R: Recorder> Program<'a, R> {
             rows: self.rows,
             norm: None,
             bias: part.o_bias,
+            scale: 1.0,
             output: Output::Add,
         };
-        self.add_to_stream(product, part.post_norm);
+        self.add_to_stream(product, part.residual);
     }
 
-    /// A product that is added to the residual stream, through a norm where there is one.
-    fn add_to_stream(&mut self, product: Product<'_, R>, post_norm: At) {
-        let Some(norm) = post_norm else {
-            return self.product(&product);
+    /// Norms the queries of a row, and its keys, over all heads.
+    fn norm_rows(&mut self, part: &MixerPart<R>) {
+        let spec = part.spec;
+        let (queries, keys) = (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
+        let at = |at: At| at.unwrap_or(NONE) as usize;
+        let words = Words::of(self.rows, 2, 1)
+            .add([self.widths.qkv])
+            .float(self.epsilon)
+            .add([queries, at(part.q_norm), keys, at(part.k_norm)]);
+        let parts = vec![
+            Part::all(&self.scratch.qkv),
+            Part::all(&self.pieces.vectors),
+        ];
+        let cost = pass(self.rows * (queries + keys) * 12);
+        self.push(Kernel::NormRows, parts, words.costing(cost));
+    }
+
+    /// A product that is added to the residual stream, multiplied or through a norm.
+    fn add_to_stream(&mut self, product: Product<'_, R>, residual: Onto) {
+        let norm = match residual {
+            Onto::Scaled(scale) => return self.product(&Product { scale, ..product }),
+            Onto::Normed(norm) => norm,
         };
         let scratch = self.scratch;
         let rows = product.rows;
@@ -243,9 +268,10 @@ impl<'a, R: Recorder> Program<'a, R> {
                 rows,
                 norm: None,
                 bias: None,
+                scale: 1.0,
                 output: Output::Add,
             };
-            self.add_to_stream(product, part.post_norm);
+            self.add_to_stream(product, part.residual);
         }
     }
 
@@ -264,6 +290,7 @@ impl<'a, R: Recorder> Program<'a, R> {
             rows,
             norm: part.norm,
             bias: None,
+            scale: 1.0,
             output,
         };
         match &part.gate_up {
@@ -415,6 +442,7 @@ impl<'a, R: Recorder> Program<'a, R> {
             // A width is far below 2^24.
             .float(1.0 / product.matrix.cols as f32)
             .add([product.from_at / 4, 0])
+            .float(product.scale)
     }
 
     fn product_parts(&self, product: &Product<'_, R>, weights: &Part<R>) -> Vec<Part<R>> {
@@ -467,6 +495,7 @@ impl<'a, R: Recorder> Program<'a, R> {
                 rows: VECTOR_ROWS.min(rows - first),
                 norm: head.norm,
                 bias: None,
+                scale: 1.0,
                 output: Output::Store,
             });
         }

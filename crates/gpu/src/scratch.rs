@@ -49,12 +49,12 @@ impl Widths {
                         (spec.heads * spec.head_dim, spec.kv_heads * spec.head_dim);
                     widths.qkv = widths.qkv.max(padded(queries + 2 * keys));
                     widths.attended = widths.attended.max(padded(queries));
-                    widths.has_post_norm |= spec.post_norm.is_some();
+                    widths.has_post_norm |= spec.residual.norm().is_some();
                 }
                 Piece::FeedForward(layer) => {
                     let spec = &decoder.layers[layer].feed_forward;
                     widths.hidden = widths.hidden.max(padded(spec.gate.rows));
-                    widths.has_post_norm |= spec.post_norm.is_some();
+                    widths.has_post_norm |= spec.residual.norm().is_some();
                 }
                 Piece::Head => widths.vocab = decoder.head.output.rows,
             }

@@ -213,7 +213,7 @@ impl<'a, R: Recorder> Test<'a, R> {
         let bindings = self.device.bindings(&pipeline, &parts)?;
         let [_, high, scales, blocks] = self.planes.starts();
         let units = COLS / UNIT;
-        let mut words = [0usize; 17];
+        let mut words = [0usize; 18];
         words[1..8].copy_from_slice(&[rows, units, batch, high, scales, blocks, 0]);
         words[8..11].copy_from_slice(&[COLS / 4, rows, 0]);
         // No bias.

@@ -58,7 +58,7 @@ pub struct AttentionShape {
     pub kv_heads: usize,
     /// Width of a head.
     pub head_dim: usize,
-    /// Pairs of a head that turn.
+    /// Pairs of a head that turn; none, where nothing does.
     pub pairs: usize,
     /// Positions a query sees, or all.
     pub window: Option<usize>,
@@ -77,7 +77,9 @@ pub fn attention(shape: &AttentionShape) -> Result<(), Beyond> {
         window,
     } = *shape;
     head_dim(width)?;
-    up_to("rotated pairs", pairs, width / 2)?;
+    if pairs > 0 {
+        up_to("rotated pairs", pairs, width / 2)?;
+    }
     up_to("a window", window.unwrap_or(1), usize::MAX)?;
     up_to("key and value heads", kv_heads, KEYS_MAX / width)?;
     up_to("query heads", heads, ROW_MAX / width)?;

@@ -18,7 +18,7 @@ use crate::disjoint::Disjoint;
 use crate::kv::KvBlock;
 use crate::log_prob::{log_prob, log_prob_work};
 use crate::norm::{NormRows, Normed, RmsNorm};
-use crate::pointwise::{Add, Gate, GateKind, Softcap};
+use crate::pointwise::{Add, AddScaled, Gate, GateKind, Softcap};
 use crate::region::{Abandoned, Chunk, Operation, Pauses};
 use crate::rope::{Rotary, RotaryPairs, Rotations, rotate_row};
 use crate::simd::Simd;
@@ -128,6 +128,16 @@ impl<'a> Ops<'a> {
         assert_eq!(x.len(), y.len(), "x and y to add");
         let simd = self.simd;
         self.rows(x, (1, 3), |from, x| simd.run(Add { x, y: &y[from..] }))
+    }
+
+    /// `x += scale y`, element by element.
+    pub fn add_scaled(&mut self, x: &mut [f32], y: &[f32], scale: f32) -> Result<(), Abandoned> {
+        assert_eq!(x.len(), y.len(), "x and y to add");
+        let simd = self.simd;
+        self.rows(x, (1, 3), |from, x| {
+            let y = &y[from..];
+            simd.run(AddScaled { x, y, scale });
+        })
     }
 
     /// `x += bias` in each row: `[rows, width]` and `[width]`.

@@ -58,6 +58,32 @@ impl Kernel for Add<'_> {
     }
 }
 
+/// `x += scale y`, rounded once.
+pub(crate) struct AddScaled<'a> {
+    pub(crate) x: &'a mut [f32],
+    pub(crate) y: &'a [f32],
+    pub(crate) scale: f32,
+}
+
+#[derive(Clone, Copy)]
+struct ScaledSum(f32);
+
+impl Pointwise for ScaledSum {
+    #[inline(always)]
+    fn of<S: Floats>(self, s: S, x: S::V, y: S::V) -> S::V {
+        s.fma(y, s.splat(self.0), x)
+    }
+}
+
+impl Kernel for AddScaled<'_> {
+    type Out = ();
+
+    #[inline(always)]
+    fn run<S: Floats>(self, s: S) {
+        map(s, self.x, self.y, ScaledSum(self.scale));
+    }
+}
+
 /// `gate = activation(gate) * up`.
 pub(crate) struct Gate<'a> {
     pub(crate) kind: GateKind,

@@ -100,6 +100,12 @@ fn sums_and_biases() {
         );
         let sum: Vec<_> = wide(&x).iter().zip(wide(&y)).map(|(a, b)| a + b).collect();
         check(&x, &sum, 1e-7, |ops, x| ops.add(x, &y));
+        let scaled: Vec<_> = wide(&x)
+            .iter()
+            .zip(wide(&y))
+            .map(|(a, b)| a + 0.22 * b)
+            .collect();
+        check(&x, &scaled, 1e-7, |ops, x| ops.add_scaled(x, &y, 0.22));
         let biased: Vec<_> = wide(&x)
             .iter()
             .zip(wide(&bias).iter().cycle())

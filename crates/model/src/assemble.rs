@@ -7,9 +7,10 @@ use gogrid_units::WeightType;
 
 use crate::decoder::{
     Attention, Decoder, Embedding, FeedForward, Head, KvGroup, Layer, Linear, LongFrequencies,
-    Rope, Vector, Weight,
+    Residual, Rope, Vector, Weight,
 };
 use crate::error::{ModelError, shown};
+use crate::family::{Norms, QueryKeyNorms};
 use crate::limits::VOCAB_MAX;
 use crate::names::Names;
 use crate::params::{Params, Tied};
@@ -74,15 +75,9 @@ impl Assembly<'_> {
             let what = format!("{rows} rows are over the limit of {VOCAB_MAX}");
             return Err(self.source.refuse(&tensor, what));
         }
-        // Rounded to f32 once, as llama.cpp does.
-        let root = (self.params.width as f32).sqrt();
         Ok(Embedding {
             table: self.matrix(&tensor, (rows, self.params.width))?,
-            scale: if self.params.family.scaled_embeddings {
-                root
-            } else {
-                1.0
-            },
+            scale: self.params.scales.embeddings,
         })
     }
 
@@ -104,6 +99,7 @@ impl Assembly<'_> {
         Ok(Head {
             norm: self.norm(self.names.final_norm, self.params.width)?,
             output,
+            scale: self.params.scales.logits,
             softcap: self.params.logit_softcap,
         })
     }
@@ -112,7 +108,8 @@ impl Assembly<'_> {
         let prefix = format!("{}{index}.", self.names.layer);
         let window = self.params.windows[index];
         let group = groups.iter().position(|group| group.window == window);
-        let mixer = self.attention(&prefix, ropes.of(window), (window, group.unwrap_or(0)))?;
+        let rope = ropes.of(window, self.params.turned[index]);
+        let mixer = self.attention(&prefix, rope, (window, group.unwrap_or(0)))?;
         let feed_forward = self.feed_forward(&prefix)?;
         Ok(Layer {
             mixer,
@@ -123,36 +120,40 @@ impl Assembly<'_> {
     fn attention(
         &self,
         prefix: &str,
-        rope: &Rope,
+        rope: Rope,
         (window, kv_group): (Option<usize>, usize),
     ) -> Result<Attention, ModelError> {
         let (params, names) = (self.params, self.names);
         let (width, head_dim) = (params.width, params.head_dim);
-        let family = params.family;
         let [q, k, v] = self.queries_keys_values(prefix)?;
         let o = self.linear(
             &at(prefix, names.o),
             (width, params.heads * head_dim),
             params.output_bias,
         )?;
-        let head_norm = |on: bool, name| {
+        let query_key_norm = |name, heads: usize| {
+            let len = match params.family.query_key_norms {
+                QueryKeyNorms::None => return Ok(None),
+                QueryKeyNorms::Heads => head_dim,
+                QueryKeyNorms::Whole => heads * head_dim,
+            };
             let name = at(prefix, name) + ".weight";
-            on.then(|| self.norm(&name, head_dim)).transpose()
+            self.norm(&name, len).map(Some)
         };
         Ok(Attention {
             heads: params.heads,
             kv_heads: params.kv_heads,
             head_dim,
-            norm: self.norm(&(at(prefix, names.norm) + ".weight"), width)?,
+            norm: self.norm_before(&at(prefix, names.norm))?,
             q,
             k,
             v,
             o,
-            q_norm: head_norm(family.head_norms, names.q_norm)?,
-            k_norm: head_norm(family.head_norms, names.k_norm)?,
-            post_norm: self.post_norm(&at(prefix, names.post_norm))?,
-            rope: rope.clone(),
-            scale: (1.0 / params.query_scalar.sqrt()) as f32,
+            q_norm: query_key_norm(names.q_norm, params.heads)?,
+            k_norm: query_key_norm(names.k_norm, params.kv_heads)?,
+            residual: self.residual(&at(prefix, names.post_norm))?,
+            rope,
+            scale: params.scales.scores,
             softcap: params.attention_softcap,
             window,
             kv_group,
@@ -197,21 +198,39 @@ impl Assembly<'_> {
             let gate = weight(names.gate, (hidden, width))?;
             (gate, weight(names.up, (hidden, width))?)
         };
-        let norm = at(prefix, names.feed_forward_norm) + ".weight";
         Ok(FeedForward {
-            norm: self.norm(&norm, width)?,
+            norm: self.norm_before(&at(prefix, names.feed_forward_norm))?,
             gate,
             up,
             down: weight(names.down, (width, hidden))?,
             activation: params.family.activation,
-            post_norm: self.post_norm(&at(prefix, names.feed_forward_post_norm))?,
+            residual: self.residual(&at(prefix, names.feed_forward_post_norm))?,
         })
     }
 
-    fn post_norm(&self, name: &str) -> Result<Option<Vector>, ModelError> {
-        let name = format!("{name}.weight");
-        let on = self.params.family.post_norms;
-        on.then(|| self.norm(&name, self.params.width)).transpose()
+    /// The norm of what a half-layer reads.
+    fn norm_before(&self, name: &str) -> Result<Option<Vector>, ModelError> {
+        match self.params.family.norms {
+            Norms::After => Ok(None),
+            Norms::Before | Norms::Both => {
+                let name = format!("{name}.weight");
+                self.norm(&name, self.params.width).map(Some)
+            }
+        }
+    }
+
+    /// What becomes of a half-layer's output; `name` is that of the norm that it may go through. No
+    /// family has a norm there and a multiplier too.
+    fn residual(&self, name: &str) -> Result<Residual, ModelError> {
+        let scale = self.params.scales.residuals;
+        match self.params.family.norms {
+            Norms::After | Norms::Both => {
+                let name = format!("{name}.weight");
+                self.norm(&name, self.params.width).map(Residual::AddNormed)
+            }
+            Norms::Before if scale == 1.0 => Ok(Residual::Add),
+            Norms::Before => Ok(Residual::AddScaled(scale)),
+        }
     }
 
     /// A matrix and its bias: one that must be there, or one that may (llama's `attention_bias`).
@@ -380,9 +399,19 @@ struct Ropes {
 }
 
 impl Ropes {
-    fn of(&self, window: Option<usize>) -> &Rope {
+    /// The rotation of a layer with this window, or that of one that turns nothing.
+    fn of(&self, window: Option<usize>, turns: bool) -> Rope {
         let windowed = self.windowed.as_ref().filter(|_| window.is_some());
-        windowed.unwrap_or(&self.global)
+        let rope = windowed.unwrap_or(&self.global);
+        match turns {
+            true => rope.clone(),
+            false => Rope {
+                pairs: rope.pairs,
+                frequencies: Vec::new(),
+                long: None,
+                magnitude: 1.0,
+            },
+        }
     }
 }
 

@@ -31,16 +31,16 @@ pub struct Decoder {
 pub struct Embedding {
     /// `[vocab, width]`.
     pub table: Weight,
-    /// What a row is multiplied by (Gemma: the root of the width, else 1).
+    /// What a row is multiplied by (Gemma: the root of the width; Granite: a constant; else 1).
     pub scale: f32,
 }
 
 /// One layer: two half-layers, each adding to the residual stream.
 #[derive(Clone, Debug)]
 pub struct Layer {
-    /// `x += post_norm(o(attention(norm(x))))`.
+    /// `x += residual(o(attention(norm(x))))`.
     pub mixer: Attention,
-    /// `x += post_norm(down(act(gate(norm(x))) * up(norm(x))))`.
+    /// `x += residual(down(act(gate(norm(x))) * up(norm(x))))`.
     pub feed_forward: FeedForward,
 }
 
@@ -53,8 +53,8 @@ pub struct Attention {
     pub kv_heads: usize,
     /// Width of one head, the same for queries, keys and values.
     pub head_dim: usize,
-    /// RMS norm before, `[width]`.
-    pub norm: Vector,
+    /// RMS norm before, `[width]`; none in OLMo 2.
+    pub norm: Option<Vector>,
     /// `[heads * head_dim, width]`.
     pub q: Linear,
     /// `[kv_heads * head_dim, width]`.
@@ -63,13 +63,14 @@ pub struct Attention {
     pub v: Linear,
     /// `[width, heads * head_dim]`.
     pub o: Linear,
-    /// RMS norm over each query head before the rotation, `[head_dim]`.
+    /// RMS norm of queries before the rotation: over each head, `[head_dim]`, or over all heads of a
+    /// row together, `[heads * head_dim]` (OLMo 2).
     pub q_norm: Option<Vector>,
-    /// RMS norm over each key head before the rotation, `[head_dim]`.
+    /// RMS norm of keys before the rotation: `[head_dim]` or `[kv_heads * head_dim]`.
     pub k_norm: Option<Vector>,
-    /// RMS norm of the output before the residual sum, `[width]`.
-    pub post_norm: Option<Vector>,
-    /// The rotation of queries and keys.
+    /// What becomes of the output.
+    pub residual: Residual,
+    /// The rotation of queries and keys; without frequencies in a layer that turns nothing (SmolLM3).
     pub rope: Rope,
     /// What scores are multiplied by.
     pub scale: f32,
@@ -85,8 +86,8 @@ pub struct Attention {
 /// The gated feed-forward.
 #[derive(Clone, Debug)]
 pub struct FeedForward {
-    /// RMS norm before, `[width]`.
-    pub norm: Vector,
+    /// RMS norm before, `[width]`; none in OLMo 2.
+    pub norm: Option<Vector>,
     /// `[hidden, width]`.
     pub gate: Weight,
     /// `[hidden, width]`.
@@ -95,8 +96,29 @@ pub struct FeedForward {
     pub down: Weight,
     /// What the gate goes through.
     pub activation: Activation,
-    /// RMS norm of the output before the residual sum, `[width]`.
-    pub post_norm: Option<Vector>,
+    /// What becomes of the output.
+    pub residual: Residual,
+}
+
+/// How the output of a half-layer is added to the residual stream.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Residual {
+    /// As it is.
+    Add,
+    /// Through an RMS norm, `[width]` (Gemma, OLMo 2).
+    AddNormed(Vector),
+    /// Multiplied (Granite).
+    AddScaled(f32),
+}
+
+impl Residual {
+    /// The norm that outputs go through.
+    pub const fn norm(&self) -> Option<&Vector> {
+        match self {
+            Self::AddNormed(norm) => Some(norm),
+            Self::Add | Self::AddScaled(_) => None,
+        }
+    }
 }
 
 /// The gate's nonlinearity.
@@ -115,8 +137,21 @@ pub struct Head {
     pub norm: Vector,
     /// `[vocab, width]`; the same extent as the embedding table when they are tied.
     pub output: Weight,
+    /// What logits are multiplied by, before their cap (Granite, else 1).
+    pub scale: f32,
     /// Logits become `cap * tanh(logit / cap)` (Gemma 2).
     pub softcap: Option<f32>,
+}
+
+impl Head {
+    /// The weights of the norm with [`scale`](Self::scale) in them: as only a product lies between norm
+    /// and logits, they may be multiplied before it.
+    pub fn scaled_norm(&self) -> Vector {
+        Vector {
+            name: self.norm.name.clone(),
+            values: self.norm.values.iter().map(|w| w * self.scale).collect(),
+        }
+    }
 }
 
 /// A matrix and, where the family has one, a bias.
@@ -163,7 +198,7 @@ pub struct Rope {
     /// Which two elements of a head turn together.
     pub pairs: RopePairs,
     /// Radians per position of each pair; twice as many leading elements of a head are turned and
-    /// the rest left as they are.
+    /// the rest left as they are. May be empty.
     pub frequencies: Vec<f32>,
     /// Other frequencies for long sequences (LongRoPE, Ding et al. 2024).
     pub long: Option<LongFrequencies>,
@@ -195,7 +230,7 @@ impl Rope {
 /// Which elements of a head turn together.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RopePairs {
-    /// `(2 i, 2 i + 1)`: llama in GGUF files.
+    /// `(2 i, 2 i + 1)`: llama, granite and smollm3 in GGUF files.
     Adjacent,
     /// `(i, i + n)` with `n` the number of pairs: everything else.
     Halves,

@@ -12,23 +12,61 @@ pub(crate) struct Family {
     pub(crate) activation: Activation,
     /// Queries, keys and values have biases.
     pub(crate) biases: bool,
-    /// Queries and keys are normed, head by head.
-    pub(crate) head_norms: bool,
-    /// Both halves of a layer are normed again before they are added.
-    pub(crate) post_norms: bool,
+    pub(crate) query_key_norms: QueryKeyNorms,
+    pub(crate) norms: Norms,
     /// Queries, keys and values are one tensor, gate and up another.
     pub(crate) fused: bool,
-    /// Embeddings are multiplied by the root of the width.
-    pub(crate) scaled_embeddings: bool,
+    pub(crate) scales: Scales,
     pub(crate) softcaps: Softcaps,
     pub(crate) windows: Windows,
-    /// The base of the rotation that layers with a window have of their own, for GGUF files that do
-    /// not name it; `None` where all layers have the same rotation. There was no key until late 2025;
-    /// llama.cpp's loader has 10000 in its code, and so do all of the models' configs
-    /// (`rope_local_base_freq`).
-    pub(crate) windowed_rope_base: Option<f64>,
+    pub(crate) windowed_rope: WindowedRope,
+    /// Each such layer turns nothing (NoPE), where a file does not list them.
+    pub(crate) unturned_period: Option<usize>,
     pub(crate) gguf: GgufRules,
     pub(crate) hugging_face: HuggingFaceRules,
+}
+
+/// How queries and keys are normed before they turn.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum QueryKeyNorms {
+    None,
+    /// Head by head.
+    Heads,
+    /// All heads of a row together.
+    Whole,
+}
+
+/// Where both halves of a layer are normed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Norms {
+    /// What they read.
+    Before,
+    /// What they add to the residual stream.
+    After,
+    Both,
+}
+
+/// What is multiplied by a constant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Scales {
+    None,
+    /// Embeddings, by the root of the width.
+    EmbeddingsByWidth,
+    /// Embeddings, scores, what is added to the residual stream, and logits, by what the file says.
+    Multipliers,
+}
+
+/// The rotation of layers that have a window.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) enum WindowedRope {
+    /// The same as of all others.
+    Same,
+    /// The same without its scaling.
+    Unscaled,
+    /// One of its own, with this base in GGUF files that do not name it. There was no key until late
+    /// 2025; llama.cpp's loader has 10000 in its code, and so do all of the models' configs
+    /// (`rope_local_base_freq`).
+    OfBase(f64),
 }
 
 /// Whether attention scores and logits are capped.
@@ -63,6 +101,8 @@ pub(crate) struct GgufRules {
     /// are divided by the root of a head's width. Gemma's configs give the divisor, no GGUF key
     /// does; llama.cpp too tells these models by their layers.
     pub(crate) scores_by_width_at_layers: Option<usize>,
+    /// `rope.scaling.finetuned` says whether anything turns at all.
+    pub(crate) finetuned_means_rope: bool,
 }
 
 /// How a family's own code reads config.json, and what its safetensors files hold.
@@ -90,6 +130,9 @@ pub(crate) struct HuggingFaceRules {
     pub(crate) use_sliding_window: bool,
     /// The base of the rotation where `rope_theta` is missing; without it the key is required.
     pub(crate) rope_theta: Option<f64>,
+    /// `no_rope_layers` lists the layers that turn, `no_rope_layer_interval` says that each such layer
+    /// does not, where there is no list.
+    pub(crate) no_rope_layers: bool,
 }
 
 const LLAMA: Family = Family {
@@ -97,17 +140,19 @@ const LLAMA: Family = Family {
     model_types: &["llama", "mistral"],
     activation: Activation::Silu,
     biases: false,
-    head_norms: false,
-    post_norms: false,
+    query_key_norms: QueryKeyNorms::None,
+    norms: Norms::Before,
     fused: false,
-    scaled_embeddings: false,
+    scales: Scales::None,
     softcaps: Softcaps::Never,
     windows: Windows::All,
-    windowed_rope_base: None,
+    windowed_rope: WindowedRope::Same,
+    unturned_period: None,
     gguf: GgufRules {
         pairs: RopePairs::Adjacent,
         has_window: false,
         scores_by_width_at_layers: None,
+        finetuned_means_rope: false,
     },
     hugging_face: HuggingFaceRules {
         norms_less_one: false,
@@ -121,6 +166,7 @@ const LLAMA: Family = Family {
         use_sliding_window: false,
         // LlamaConfig's default, for Llama 1 and 2, whose configs are older than the key.
         rope_theta: Some(10_000.0),
+        no_rope_layers: false,
     },
 };
 
@@ -145,8 +191,8 @@ const GEMMA2: Family = Family {
     name: "gemma2",
     model_types: &["gemma2"],
     activation: Activation::GeluTanh,
-    post_norms: true,
-    scaled_embeddings: true,
+    norms: Norms::Both,
+    scales: Scales::EmbeddingsByWidth,
     softcaps: Softcaps::Required,
     windows: Windows::AllButEach { period: 2 },
     gguf: GgufRules {
@@ -154,6 +200,7 @@ const GEMMA2: Family = Family {
         has_window: true,
         // Gemma 2 27B.
         scores_by_width_at_layers: Some(46),
+        ..LLAMA.gguf
     },
     hugging_face: HuggingFaceRules {
         norms_less_one: true,
@@ -166,19 +213,20 @@ const GEMMA2: Family = Family {
         layer_types: true,
         use_sliding_window: false,
         rope_theta: None,
+        no_rope_layers: false,
     },
     ..LLAMA
 };
 
 /// Every supported family.
-pub(crate) static FAMILIES: [Family; 6] = [
+pub(crate) static FAMILIES: [Family; 9] = [
     LLAMA,
     QWEN2,
     Family {
         name: "qwen3",
         model_types: &["qwen3"],
         biases: false,
-        head_norms: true,
+        query_key_norms: QueryKeyNorms::Heads,
         hugging_face: HuggingFaceRules {
             head_dim: true,
             ..QWEN2.hugging_face
@@ -189,10 +237,10 @@ pub(crate) static FAMILIES: [Family; 6] = [
     Family {
         name: "gemma3",
         model_types: &["gemma3_text"],
-        head_norms: true,
+        query_key_norms: QueryKeyNorms::Heads,
         softcaps: Softcaps::Optional,
         windows: Windows::AllButEach { period: 6 },
-        windowed_rope_base: Some(10_000.0),
+        windowed_rope: WindowedRope::OfBase(10_000.0),
         gguf: GgufRules {
             // Rnj-1 has no window, and so no layer with the other rotation.
             has_window: false,
@@ -215,6 +263,48 @@ pub(crate) static FAMILIES: [Family; 6] = [
             attention_bias: false,
             rope_theta: None,
             ..LLAMA.hugging_face
+        },
+        ..LLAMA
+    },
+    // OLMo 3 is the same with windows.
+    Family {
+        name: "olmo2",
+        model_types: &["olmo2", "olmo3"],
+        query_key_norms: QueryKeyNorms::Whole,
+        norms: Norms::After,
+        windows: Windows::AllButEach { period: 4 },
+        windowed_rope: WindowedRope::Unscaled,
+        gguf: QWEN2.gguf,
+        hugging_face: HuggingFaceRules {
+            without_window: &["olmo2"],
+            layer_types: true,
+            rope_theta: None,
+            ..LLAMA.hugging_face
+        },
+        ..LLAMA
+    },
+    Family {
+        name: "granite",
+        model_types: &["granite"],
+        scales: Scales::Multipliers,
+        gguf: GgufRules {
+            finetuned_means_rope: true,
+            ..LLAMA.gguf
+        },
+        hugging_face: HuggingFaceRules {
+            without_window: &["granite"],
+            rope_theta: None,
+            ..LLAMA.hugging_face
+        },
+        ..LLAMA
+    },
+    Family {
+        name: "smollm3",
+        model_types: &["smollm3"],
+        unturned_period: Some(4),
+        hugging_face: HuggingFaceRules {
+            no_rope_layers: true,
+            ..QWEN2.hugging_face
         },
         ..LLAMA
     },

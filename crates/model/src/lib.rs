@@ -29,8 +29,10 @@ mod json_values;
 mod limits;
 mod model;
 mod names;
+mod not_built;
 mod params;
 mod rope;
+mod sampling;
 mod source;
 mod synthetic;
 mod tensors;
@@ -38,10 +40,11 @@ mod text;
 
 pub use decoder::{
     Activation, Attention, Decoder, Embedding, FeedForward, Head, KvGroup, Layer, Linear,
-    LongFrequencies, Rope, RopePairs, Vector, Weight,
+    LongFrequencies, Residual, Rope, RopePairs, Vector, Weight,
 };
 pub use error::ModelError;
 pub use model::{Model, ModelId, OpenOptions, Pooling};
+pub use sampling::SamplingDefaults;
 pub use source::ModelSource;
 pub use synthetic::SyntheticShape;
 pub use text::{

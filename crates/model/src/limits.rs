@@ -22,6 +22,9 @@ pub(crate) const ALIGNMENT_MAX: u64 = 1 << 20;
 // Offsets into a header are kept in 32 bits.
 const _: () = assert!(HEADER_BYTES_MAX < u32::MAX as u64);
 
+/// Files that a GGUF model may be split into; all together are held to the limits of one.
+pub(crate) const PARTS_MAX: usize = 1024;
+
 /// Layers of a decoder.
 pub(crate) const LAYERS_MAX: usize = 1024;
 /// Rows of an embedding table.

@@ -8,10 +8,12 @@ use gogrid_units::{Bytes, WeightType};
 use crate::assemble::Assembly;
 use crate::decoder::{Decoder, Weight};
 use crate::error::ModelError;
+use crate::family::Norms;
 use crate::files::Files;
-use crate::gguf::{self, Gguf};
+use crate::gguf::{self, GgufFiles};
 use crate::hugging_face::{self, Config, Shards};
 use crate::names::{GGUF, HUGGING_FACE, HUGGING_FACE_POST_NORMS};
+use crate::sampling::SamplingDefaults;
 use crate::source::ModelSource;
 use crate::synthetic::{SyntheticShape, SyntheticWeights};
 use crate::tensors::{Content, Position};
@@ -48,6 +50,7 @@ pub struct Model {
     tokenizer: Tokenizer,
     chat_template: Option<ChatTemplate>,
     pooling: Option<Pooling>,
+    sampling: SamplingDefaults,
     warnings: Vec<String>,
     content: Box<dyn Content>,
 }
@@ -62,8 +65,8 @@ pub enum Pooling {
 }
 
 impl Model {
-    /// Opens a GGUF file, or a Hugging Face directory with config.json and safetensors. Reads
-    /// headers and small vectors; matrices are read by [`read_rows`](Self::read_rows).
+    /// Opens a GGUF file, or any part of one that was split, or a Hugging Face directory with config.json
+    /// and safetensors. Reads headers and small vectors; matrices are read by [`read_rows`](Self::read_rows).
     ///
     /// # Errors
     /// Says which file, field and byte are wrong, missing or not supported.
@@ -113,6 +116,7 @@ impl Model {
             tokenizer: Tokenizer::of_bytes(shape.vocab),
             chat_template: None,
             pooling: None,
+            sampling: SamplingDefaults::default(),
             content: Box::new(weights),
         })
     }
@@ -161,6 +165,12 @@ impl Model {
     /// How it makes one vector of a text, where it is a model for that.
     pub fn pooling(&self) -> Option<Pooling> {
         self.pooling
+    }
+
+    /// How its makers would have tokens chosen, where its files say so: `general.sampling.*` of a GGUF file,
+    /// or `generation_config.json`.
+    pub fn sampling_defaults(&self) -> SamplingDefaults {
+        self.sampling
     }
 
     /// All matrices as they are kept; a table that is also the head counts once.
@@ -215,9 +225,7 @@ impl Model {
     }
 
     fn open_gguf(path: &Path, options: &OpenOptions) -> Result<Self, ModelError> {
-        let mut files = Files::default();
-        let (_, header) = files.add(path)?;
-        let gguf = Gguf::open(path, &header)?;
+        let (gguf, files) = GgufFiles::open(path)?;
         let params = gguf::params(&gguf, options.context)?;
         let decoder = Assembly {
             params: &params,
@@ -237,7 +245,8 @@ impl Model {
             return Err(metadata.refuse("tokenizer.ggml.tokens", what));
         }
         let named = metadata.str("general.name")?;
-        let warnings = gguf::tokens_out_of_range(metadata, tokenizer.vocab())?;
+        let (sampling, mut warnings) = SamplingDefaults::of_gguf(metadata);
+        warnings.extend(gguf::tokens_out_of_range(metadata, tokenizer.vocab())?);
         let chat_template = ChatTemplate::from_gguf(metadata)?;
         let pooling = gguf::pooling(&gguf)?;
         files.check_unchanged()?;
@@ -249,6 +258,7 @@ impl Model {
             tokenizer,
             chat_template,
             pooling,
+            sampling,
             content: Box::new(files),
         })
     }
@@ -261,10 +271,9 @@ impl Model {
         let family = params.family;
         let decoder = Assembly {
             params: &params,
-            names: if family.post_norms {
-                &HUGGING_FACE_POST_NORMS
-            } else {
-                &HUGGING_FACE
+            names: match family.norms {
+                Norms::Both => &HUGGING_FACE_POST_NORMS,
+                Norms::Before | Norms::After => &HUGGING_FACE,
             },
             source: &shards,
             content: &files,
@@ -280,15 +289,17 @@ impl Model {
         // A tokenizer may name more tokens than the table has rows (Gemma 3's image token), so an
         // id is held against the table where it is used.
         let (tokenizer, chat_template) = read_directory(path)?;
+        let (sampling, warnings) = SamplingDefaults::of_directory(path)?;
         files.check_unchanged()?;
         Ok(Self {
-            warnings: Vec::new(),
+            warnings,
             id: ModelId::next(),
             name: file_name(path),
             decoder,
             tokenizer,
             chat_template,
             pooling: None,
+            sampling,
             content: Box::new(files),
         })
     }

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use crate::error::ModelError;
-use crate::family::Family;
+use crate::family::{Family, Scales};
 use crate::rope::RopeSpec;
 
 /// Everything about a decoder but where its tensors are.
@@ -26,16 +26,44 @@ pub(crate) struct Params {
     pub(crate) biases: bool,
     /// The attention's output must have a bias.
     pub(crate) output_bias: bool,
-    /// What scores are divided by the root of.
-    pub(crate) query_scalar: f64,
+    pub(crate) scales: Multipliers,
     pub(crate) attention_softcap: Option<f32>,
     pub(crate) logit_softcap: Option<f32>,
     /// One for each layer.
     pub(crate) windows: Vec<Option<usize>>,
+    /// The layers that turn; one for each layer.
+    pub(crate) turned: Vec<bool>,
     pub(crate) rope: RopeSpec,
     /// The rotation of layers with a window, where it is another.
     pub(crate) windowed_rope: Option<RopeSpec>,
     pub(crate) tied: Tied,
+}
+
+/// What values are multiplied by on their way.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(crate) struct Multipliers {
+    pub(crate) embeddings: f32,
+    pub(crate) scores: f32,
+    /// What half-layers add to the residual stream.
+    pub(crate) residuals: f32,
+    pub(crate) logits: f32,
+}
+
+impl Multipliers {
+    /// Those of families that have no multipliers in their files: scores are divided by the root of
+    /// `query_scalar`.
+    pub(crate) fn of(family: &Family, width: usize, query_scalar: f64) -> Self {
+        Self {
+            embeddings: match family.scales {
+                // Rounded to f32 once, as llama.cpp does.
+                Scales::EmbeddingsByWidth => (width as f32).sqrt(),
+                Scales::None | Scales::Multipliers => 1.0,
+            },
+            scores: (1.0 / query_scalar.sqrt()) as f32,
+            residuals: 1.0,
+            logits: 1.0,
+        }
+    }
 }
 
 /// Whether the head is the embedding table.
@@ -58,6 +86,12 @@ pub(crate) fn context(made_for: usize, asked: Option<usize>) -> Result<usize, Mo
             ),
         }),
     }
+}
+
+/// Which of so many layers turn: all but each of a period.
+pub(crate) fn all_but_each(period: Option<usize>, layers: usize) -> Vec<bool> {
+    let is_left_out = |layer: usize| period.is_some_and(|period| layer % period == period - 1);
+    (0..layers).map(|layer| !is_left_out(layer)).collect()
 }
 
 impl Params {

@@ -63,7 +63,7 @@ fn wrong_sizes_and_switches_of_a_config_are_refused() {
             json!({"model_type": "mamba"}),
             [
                 "model_type",
-                "\"mamba\" is not supported",
+                "\"mamba\", a model with recurrent layers, is not supported",
                 "llama, mistral, qwen2",
             ],
         ),

@@ -399,8 +399,8 @@ const WRONG_VALUES: &[Case] = &[
         |f| _ = f.set("general.architecture", text("rwkv7")),
         &[
             "general.architecture at byte",
-            "architecture \"rwkv7\" is not supported",
-            "llama, qwen2, qwen3, gemma2, gemma3, phi3",
+            "architecture \"rwkv7\", a model with recurrent layers, is not supported",
+            "llama, qwen2, qwen3, gemma2, gemma3, phi3, olmo2, granite, smollm3",
         ],
     ),
     (
@@ -414,9 +414,29 @@ const WRONG_VALUES: &[Case] = &[
         &["not UTF-8"],
     ),
     (
-        "one of several files",
+        "one of several files, and not which",
         |f| _ = f.set("split.count", u32(3)),
-        &["split.count", "3 files", "llama-gguf-split"],
+        &["split.no is missing"],
+    ),
+    (
+        "one of several files by another name",
+        |f| _ = f.set("split.count", u32(3)).set("split.no", u32(1)),
+        &[
+            "split.no at byte",
+            "part 2 of 3",
+            "-00002-of-00003.gguf",
+            "llama-gguf-split",
+        ],
+    ),
+    (
+        "a part past the last",
+        |f| _ = f.set("split.count", u32(3)).set("split.no", u32(3)),
+        &["split.no at byte", "3, counted from 0, of 3 parts"],
+    ),
+    (
+        "a million parts",
+        |f| _ = f.set("split.count", u32(1_000_000)),
+        &["split.count at byte", "over the limit of 1024"],
     ),
     (
         "zero layers",

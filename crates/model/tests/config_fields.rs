@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use gogrid_model::{Decoder, Model, OpenOptions};
+use gogrid_model::{Decoder, Model, OpenOptions, Residual, SamplingDefaults};
 use gogrid_testkit::{Family, RandomModel, Spec};
 use gogrid_units::WeightType;
 use serde_json::{Value, json};
@@ -73,6 +73,7 @@ fn fields_that_are_not_known_are_refused_by_name() {
         ("attention_multiplier", json!(0.0078)),
         ("logits_scaling", json!(8.0)),
         ("no_rope_layers", json!([1, 1, 0])),
+        ("no_rope_layer_interval", json!(4)),
         ("use_qk_norm", json!(true)),
         ("layer_norm_eps", json!(1e-5)),
     ] {
@@ -220,8 +221,118 @@ fn windows_are_where_the_models_own_code_has_them() {
     }
     let gemma2 = windows(Family::Gemma2, &json!({"sliding_window": 8}));
     assert_eq!(gemma2, [Some(8), None, Some(8), None]);
+    // OLMo 3: three layers of four, unless they are listed. OLMo 2 has no window.
+    let olmo3 = json!({"sliding_window": 8, "layer_types": null});
+    let of_layers = [Some(8), Some(8), Some(8), None, Some(8)];
+    assert_eq!(windows(Family::Olmo3, &olmo3), of_layers);
+    let no_window = json!({"sliding_window": null});
+    check_refused(Family::Olmo3, &no_window, &["sliding_window is missing"]);
+    assert_eq!(
+        windows(Family::Olmo2, &json!({"sliding_window": 8})),
+        none(3)
+    );
     let every = json!({"sliding_window_pattern": 1, "sliding_window": null});
     assert_eq!(windows(Family::Gemma3, &every), none(7));
+}
+
+#[test]
+fn granite_names_all_of_its_multipliers() {
+    for field in [
+        "embedding_multiplier",
+        "attention_multiplier",
+        "residual_multiplier",
+        "logits_scaling",
+    ] {
+        check_refused(
+            Family::Granite,
+            &json!({ field: null }),
+            &[field, "missing"],
+        );
+        for wrong in [0.0, -1.0, 1e39] {
+            let words = [field, "not above zero"];
+            check_refused(Family::Granite, &json!({ field: wrong }), &words);
+        }
+    }
+    // Where nothing is multiplied, nothing is kept.
+    let plain = open(Family::Granite, &json!({"residual_multiplier": 1.0})).unwrap();
+    assert_eq!(plain.layers[0].mixer.residual, Residual::Add);
+}
+
+#[test]
+fn layers_that_turn_are_listed_or_go_by_an_interval() {
+    let turned = |changes: &Value| -> Vec<bool> {
+        let layers = open(Family::SmolLm3, changes).unwrap().layers;
+        let ropes = layers.iter().map(|layer| &layer.mixer.rope);
+        ropes.map(|rope| !rope.frequencies.is_empty()).collect()
+    };
+    let listed = json!({"no_rope_layers": [0, 1, 1, 1, 0]});
+    assert_eq!(turned(&listed), [false, true, true, true, false]);
+    let interval = json!({"no_rope_layers": null, "no_rope_layer_interval": 2});
+    assert_eq!(turned(&interval), [true, false, true, false, true]);
+    let neither = json!({"no_rope_layers": null, "no_rope_layer_interval": null});
+    assert_eq!(turned(&neither), [true, true, true, false, true]);
+    for (list, words) in [
+        (json!([1, 1]), "2 entries for 5 layers"),
+        (json!([1, 1, 1, 2, 1]), "2 is neither 0 nor 1"),
+    ] {
+        let changes = json!({"no_rope_layers": list});
+        check_refused(Family::SmolLm3, &changes, &["no_rope_layers", words]);
+    }
+    let zero = json!({"no_rope_layers": null, "no_rope_layer_interval": 0});
+    check_refused(Family::SmolLm3, &zero, &["no_rope_layer_interval"]);
+}
+
+/// What a folder with this generation_config.json suggests, and is warned of.
+fn suggested(generation: &str) -> (SamplingDefaults, Vec<String>) {
+    let folder = tempfile::tempdir().unwrap();
+    let spec = Spec {
+        family: Family::Llama,
+        weights: WeightType::F32,
+        seed: 1,
+    };
+    let tiny = RandomModel::new(spec);
+    tiny.write_hugging_face(folder.path(), 1).unwrap();
+    std::fs::write(folder.path().join("generation_config.json"), generation).unwrap();
+    let model = Model::open(folder.path(), &OpenOptions::default()).unwrap();
+    (model.sampling_defaults(), model.warnings().to_vec())
+}
+
+#[test]
+fn generation_config_suggests_how_tokens_are_chosen() {
+    let qwen =
+        r#"{"do_sample": true, "temperature": 0.5, "top_p": 0.75, "top_k": 20, "min_p": null}"#;
+    let (found, warnings) = suggested(qwen);
+    let named = SamplingDefaults {
+        temperature: Some(0.5),
+        top_k: Some(20),
+        top_p: Some(0.75),
+        ..SamplingDefaults::default()
+    };
+    assert_eq!((found, warnings), (named, Vec::new()));
+    // What is left out says nothing: published files leave do_sample out for no reason.
+    assert_eq!(suggested("{}").0, SamplingDefaults::default());
+    let greedy = r#"{"do_sample": false, "temperature": 0.5, "repetition_penalty": 1.25}"#;
+    let likeliest = SamplingDefaults {
+        temperature: Some(0.0),
+        repetition_penalty: Some(1.25),
+        ..SamplingDefaults::default()
+    };
+    assert_eq!(suggested(greedy).0, likeliest);
+    for (field, value) in [
+        ("temperature", "1e300"),
+        ("top_p", "-0.5"),
+        ("top_k", "2.5"),
+        ("min_p", "\"0.1\""),
+        ("repetition_penalty", "[1.1]"),
+    ] {
+        let (found, warnings) = suggested(&format!("{{\"{field}\": {value}}}"));
+        assert_eq!(found, SamplingDefaults::default());
+        let [warning] = warnings.as_slice() else {
+            panic!("{field}: {warnings:?}")
+        };
+        let words = ["generation_config.json", field, "left out"];
+        assert!(words.iter().all(|word| warning.contains(word)), "{warning}");
+    }
 }
 
 #[test]

@@ -1,7 +1,9 @@
 //! Every family as testkit writes it: what the decoder says, that a GGUF file and a Hugging Face
 //! directory of the same values say the same.
 
-use gogrid_model::{Activation, Attention, Decoder, Model, OpenOptions, RopePairs, Weight};
+use gogrid_model::{
+    Activation, Attention, Decoder, Model, OpenOptions, Residual, RopePairs, Vector, Weight,
+};
 use gogrid_testkit::{Family, RandomModel, Spec};
 use gogrid_units::{Bytes, WeightType};
 
@@ -55,7 +57,11 @@ fn check_same(gguf: &Model, directory: &Model) {
     assert_eq!((a.vocab, a.width, a.context), (b.vocab, b.width, b.context));
     assert_eq!(a.kv_groups, b.kv_groups, "{name}");
     assert_eq!(a.embedding.scale, b.embedding.scale, "{name}");
-    assert_eq!(a.head.softcap, b.head.softcap, "{name}");
+    assert_eq!(
+        (a.head.softcap, a.head.scale),
+        (b.head.softcap, b.head.scale),
+        "{name}"
+    );
     assert_eq!(a.head.norm.values, b.head.norm.values, "{name}");
     assert_eq!(a.layers.len(), b.layers.len());
     assert_eq!(gguf.weight_bytes(), directory.weight_bytes(), "{name}");
@@ -63,12 +69,8 @@ fn check_same(gguf: &Model, directory: &Model) {
         check_same_attention(name, &a.mixer, &b.mixer);
         let (a, b) = (&a.feed_forward, &b.feed_forward);
         assert_eq!(a.activation, b.activation, "{name}");
-        assert_eq!(a.norm.values, b.norm.values, "{name}");
-        let post = (&a.post_norm, &b.post_norm);
-        assert_eq!(
-            post.0.as_ref().map(|v| &v.values),
-            post.1.as_ref().map(|v| &v.values)
-        );
+        assert_eq!(values(a.norm.as_ref()), values(b.norm.as_ref()), "{name}");
+        check_same_residual(name, &a.residual, &b.residual);
         for (a, b) in [(&a.gate, &b.gate), (&a.up, &b.up), (&a.down, &b.down)] {
             assert_eq!(bytes(gguf, a), bytes(directory, b), "{name} {}", a.name);
         }
@@ -80,22 +82,31 @@ fn check_same(gguf: &Model, directory: &Model) {
     assert!(halves, "{name}");
 }
 
+fn values(vector: Option<&Vector>) -> Option<&[f32]> {
+    vector.map(|vector| vector.values.as_slice())
+}
+
+fn check_same_residual(name: &str, a: &Residual, b: &Residual) {
+    let scale = |residual: &Residual| match residual {
+        Residual::AddScaled(scale) => Some(*scale),
+        Residual::Add | Residual::AddNormed(_) => None,
+    };
+    assert_eq!(scale(a), scale(b), "{name}");
+    assert_eq!(values(a.norm()), values(b.norm()), "{name}");
+}
+
 fn check_same_attention(name: &str, a: &Attention, b: &Attention) {
     let shape = |m: &Attention| (m.heads, m.kv_heads, m.head_dim, m.window, m.kv_group);
     assert_eq!(shape(a), shape(b), "{name}");
     assert_eq!((a.scale, a.softcap), (b.scale, b.softcap), "{name}");
-    assert_eq!(a.norm.values, b.norm.values, "{name}");
     for (a, b) in [
+        (&a.norm, &b.norm),
         (&a.q_norm, &b.q_norm),
         (&a.k_norm, &b.k_norm),
-        (&a.post_norm, &b.post_norm),
     ] {
-        assert_eq!(
-            a.as_ref().map(|v| &v.values),
-            b.as_ref().map(|v| &v.values),
-            "{name}"
-        );
+        assert_eq!(values(a.as_ref()), values(b.as_ref()), "{name}");
     }
+    check_same_residual(name, &a.residual, &b.residual);
     for (a, b) in [(&a.v, &b.v), (&a.k, &b.k), (&a.q, &b.q)] {
         assert_eq!(a.bias.is_some(), b.bias.is_some(), "{name}");
     }
@@ -139,6 +150,44 @@ fn gemma3_rotates_windowed_layers_at_a_base_of_10000_and_never_scales_them() {
     assert!((rope(0)[1] - local).abs() < 1e-6);
     assert_eq!(rope(0)[0], 1.0);
     assert_eq!(rope(5)[0], 0.125);
+}
+
+#[test]
+fn olmo_norms_all_heads_together_and_scales_full_layers_alone() {
+    let decoder = decoder(Family::Olmo3);
+    let mixer = |i: usize| &decoder.layers[i].mixer;
+    let (q, k) = (&mixer(0).q_norm, &mixer(0).k_norm);
+    let width = |norm: &Option<Vector>| norm.as_ref().map(|norm| norm.values.len());
+    let rows = mixer(0).heads * mixer(0).head_dim;
+    assert_eq!(width(q), Some(rows));
+    assert_eq!(width(k), Some(mixer(0).kv_heads * mixer(0).head_dim));
+    assert_eq!(windows(&decoder), [true, true, true, false, true]);
+    assert_eq!(mixer(0).rope.magnitude, 1.0);
+    assert!((mixer(3).rope.magnitude - 1.138_629_4).abs() < 1e-6);
+    let last = mixer(0).rope.frequencies.len() - 1;
+    let of = |i: usize| mixer(i).rope.frequencies[last];
+    assert!((of(3) / of(0) - 0.25).abs() < 1e-6, "{} {}", of(3), of(0));
+}
+
+#[test]
+fn granite_multiplies() {
+    let decoder = decoder(Family::Granite);
+    let layer = &decoder.layers[0];
+    assert_eq!(layer.mixer.scale, 0.0625);
+    assert_eq!(layer.mixer.residual, Residual::AddScaled(0.22));
+    assert_eq!(layer.feed_forward.residual, Residual::AddScaled(0.22));
+    assert_eq!(decoder.head.scale, 1.0 / 1.25);
+}
+
+#[test]
+fn every_fourth_layer_of_smollm3_turns_nothing() {
+    let decoder = decoder(Family::SmolLm3);
+    let turns = decoder.layers.iter().map(|layer| {
+        let rope = &layer.mixer.rope;
+        !rope.frequencies.is_empty()
+    });
+    let turns: Vec<_> = turns.collect();
+    assert_eq!(turns, [true, true, true, false, true]);
 }
 
 #[test]
@@ -194,18 +243,27 @@ fn families_differ_where_they_should() {
         let layer = &decoder.layers[0];
         let name = decoder.architecture;
         let gemma = name.starts_with("gemma");
+        let olmo = name == "olmo2";
         assert_eq!(layer.mixer.q.bias.is_some(), name == "qwen2", "{family:?}");
         assert_eq!(
             layer.mixer.q_norm.is_some(),
-            ["qwen3", "gemma3"].contains(&name)
+            ["qwen3", "gemma3", "olmo2"].contains(&name)
         );
-        assert_eq!(layer.mixer.post_norm.is_some(), gemma, "{family:?}");
+        assert_eq!(layer.mixer.norm.is_none(), olmo, "{family:?}");
+        let has_norm_after = layer.mixer.residual.norm().is_some();
+        assert_eq!(has_norm_after, gemma || olmo, "{family:?}");
         let gelu = layer.feed_forward.activation == Activation::GeluTanh;
         assert_eq!(gelu, gemma, "{family:?}");
         let root = (decoder.width as f32).sqrt();
-        assert_eq!(decoder.embedding.scale, if gemma { root } else { 1.0 });
+        let scale = match name {
+            "granite" => 3.0,
+            _ if gemma => root,
+            _ => 1.0,
+        };
+        assert_eq!(decoder.embedding.scale, scale);
         let adjacent = layer.mixer.rope.pairs == RopePairs::Adjacent;
-        assert_eq!(adjacent, name == "llama", "{family:?}");
+        let is_adjacent = ["llama", "granite", "smollm3"].contains(&name);
+        assert_eq!(adjacent, is_adjacent, "{family:?}");
         assert_eq!(
             layer.mixer.softcap.is_some(),
             name == "gemma2",

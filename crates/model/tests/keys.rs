@@ -3,7 +3,7 @@
 
 mod support;
 
-use gogrid_model::{Decoder, Model, OpenOptions};
+use gogrid_model::{Decoder, Model, OpenOptions, Residual, SamplingDefaults};
 use support::{F32, Gguf, f32, i32s, text, u32, value};
 
 type Change = (&'static str, support::Value);
@@ -170,12 +170,74 @@ fn two_names_of_one_thing_must_agree() {
 
 #[test]
 fn a_base_for_windowed_layers_is_refused_where_they_have_none_of_their_own() {
-    for architecture in ["llama", "qwen2", "qwen3", "gemma2", "phi3"] {
+    for architecture in ["llama", "qwen2", "qwen3", "gemma2", "phi3", "olmo2"] {
         for name in ["rope.freq_base_swa", "rope.local.freq_base"] {
             let error = open(&with(architecture, &[(name, f32(1e4))])).unwrap_err();
             assert!(error.contains(name), "{error}");
         }
     }
+}
+
+#[test]
+fn granites_multipliers_are_read_and_may_be_none() {
+    let scales = |changes: &[Change]| {
+        let decoder = decoder(&with("granite", changes));
+        let layer = &decoder.layers[0];
+        let residual = match layer.mixer.residual {
+            Residual::AddScaled(scale) => scale,
+            _ => 1.0,
+        };
+        let scale = layer.mixer.scale;
+        (decoder.embedding.scale, scale, residual, decoder.head.scale)
+    };
+    assert_eq!(scales(&[]), (1.0, 0.5, 1.0, 0.125));
+    let given = [
+        ("embedding_scale", f32(12.0)),
+        ("attention.scale", f32(0.25)),
+        ("residual_scale", f32(0.22)),
+        ("logit_scale", f32(4.0)),
+    ];
+    assert_eq!(scales(&given), (12.0, 0.25, 0.22, 0.25));
+    let none = ["embedding_scale", "attention.scale", "residual_scale"];
+    assert_eq!(scales(&none.map(|name| (name, f32(0.0)))), scales(&[]));
+    let mut missing = Gguf::tiny("granite");
+    missing.unset("granite.logit_scale");
+    let error = open(&missing).unwrap_err();
+    assert!(error.contains("granite.logit_scale is missing"), "{error}");
+    for name in [none[0], none[1], none[2], "logit_scale"] {
+        let error = open(&with("granite", &[(name, f32(-1.0))])).unwrap_err();
+        assert!(error.contains("not above zero"), "{error}");
+    }
+}
+
+#[test]
+fn a_granite_that_turns_nothing_is_refused() {
+    let key = "rope.scaling.finetuned";
+    open(&with("granite", &[(key, flag(true))])).unwrap();
+    let error = open(&with("granite", &[(key, flag(false))])).unwrap_err();
+    assert!(error.contains(key), "{error}");
+    open(&with("llama", &[(key, flag(false))])).unwrap();
+}
+
+#[test]
+fn a_magnitude_written_out_for_yarn_is_the_papers() {
+    let yarn = |magnitude| {
+        let changes = [
+            ("rope.scaling.type", text("yarn")),
+            ("rope.scaling.factor", f32(8.0)),
+            ("rope.scaling.original_context_length", u32(16)),
+            ("rope.scaling.yarn_attn_factor", f32(magnitude)),
+        ];
+        with("olmo2", &changes)
+    };
+    assert_eq!(ropes(&yarn(1.207_944_2)), ropes(&yarn(1.0)));
+    let error = open(&yarn(1.3)).unwrap_err();
+    assert!(
+        error.contains("yarn_attn_factor") && error.contains("1.3"),
+        "{error}"
+    );
+    let plain = with("olmo2", &[("rope.scaling.yarn_attn_factor", f32(1.2))]);
+    assert!(open(&plain).unwrap_err().contains("yarn_attn_factor"));
 }
 
 #[test]
@@ -256,6 +318,52 @@ fn dimensions_of_one_change_no_tensor() {
         assert_eq!(padded.head.norm, plain.head.norm, "{tensor}");
         file.find(tensor).dims[3] = 2;
         assert!(open(&file).unwrap_err().contains(tensor), "{tensor}");
+    }
+}
+
+#[test]
+fn sampling_is_suggested_within_bounds_and_told_beyond() {
+    let mut file = Gguf::tiny("llama");
+    let none = open(&file).unwrap().sampling_defaults();
+    assert_eq!(none, SamplingDefaults::default());
+    file.set("general.sampling.temp", f32(0.5));
+    file.set("general.sampling.top_k", support::i32(20));
+    file.set("general.sampling.top_p", f32(0.75));
+    file.set("general.sampling.min_p", f32(0.0));
+    file.set("general.sampling.penalty_repeat", f32(1.25));
+    let model = open(&file).unwrap();
+    let all = SamplingDefaults {
+        temperature: Some(0.5),
+        top_k: Some(20),
+        top_p: Some(0.75),
+        min_p: Some(0.0),
+        repetition_penalty: Some(1.25),
+    };
+    assert_eq!(model.sampling_defaults(), all);
+    assert_eq!(model.warnings(), [""; 0]);
+    for (name, wrong) in [
+        ("temp", f32(-1.0)),
+        ("temp", f32(f32::NAN)),
+        ("top_k", support::i32(-1)),
+        ("top_k", f32(1.5)),
+        ("top_p", f32(1.5)),
+        ("min_p", text("x")),
+        ("penalty_repeat", f32(0.0)),
+        ("mirostat", support::i32(2)),
+        ("xtc_probability", f32(0.5)),
+    ] {
+        let mut file = Gguf::tiny("llama");
+        let key = format!("general.sampling.{name}");
+        file.set(&key, wrong);
+        let model = open(&file).unwrap();
+        assert_eq!(model.sampling_defaults(), none, "{name}");
+        let [warning] = model.warnings() else {
+            panic!("{name}: {:?}", model.warnings())
+        };
+        assert!(
+            warning.contains(&key) && warning.contains("left out"),
+            "{warning}"
+        );
     }
 }
 

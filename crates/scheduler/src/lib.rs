@@ -69,8 +69,8 @@ pub use gogrid_governor::{
     TemperatureRule, TimeOfDay, Verdict, Weekday, Window,
 };
 pub use gogrid_model::{
-    Content, Conversation, Ending, Message, ModelError, ModelSource, Part, Pooling, SyntheticShape,
-    ToolCall,
+    Content, Conversation, Ending, Message, ModelError, ModelSource, Part, Pooling,
+    SamplingDefaults, SyntheticShape, ToolCall,
 };
 pub use gogrid_pipeline::{
     CostBook, CostBookError, EmbeddedRows, Objective, PlacedSpan, Positions, Rows,

@@ -6,8 +6,12 @@ const ALIGNMENT: usize = 32;
 /// A metadata value.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Meta {
+    /// `uint16`.
+    U16(u16),
     /// `uint32`.
     U32(u32),
+    /// `int32`.
+    I32(i32),
     /// `float32`.
     F32(f32),
     /// `bool`.
@@ -63,10 +67,52 @@ impl GgufWriter {
         self
     }
 
+    /// Gives a metadata entry another value, or adds it.
+    pub fn set(&mut self, key: &str, value: Meta) -> &mut Self {
+        match self.meta.iter_mut().find(|(known, _)| known == key) {
+            Some(entry) => entry.1 = value,
+            None => self.meta.push((key.to_owned(), value)),
+        }
+        self
+    }
+
+    /// Tensors in it.
+    pub fn tensors(&self) -> usize {
+        self.tensors.len()
+    }
+
+    /// Bytes before the data of its tensors.
+    pub fn header_bytes(&self) -> usize {
+        let data = self.tensors.iter().map(|tensor| tensor.data.len());
+        let data: usize = data.map(|len| len.next_multiple_of(ALIGNMENT)).sum();
+        self.bytes().len() - data
+    }
+
     /// Adds a tensor.
     pub fn tensor(&mut self, tensor: Tensor) -> &mut Self {
         self.tensors.push(tensor);
         self
+    }
+
+    /// The same model in so many files, as llama.cpp's `gguf-split` makes them: all metadata in the first, the
+    /// tensors shared out in order. Their names end in [`part_ending`].
+    pub fn split(&self, count: usize) -> Vec<Self> {
+        let each = self.tensors.len().div_ceil(count);
+        let part = |number: usize| {
+            let mut part = Self::new(self.version);
+            if number == 0 {
+                part.meta.clone_from(&self.meta);
+            }
+            // Tests write few parts and tensors.
+            part.meta("split.no", Meta::U16(number as u16));
+            part.meta("split.count", Meta::U16(count as u16));
+            let tensors = self.tensors.len() as i32;
+            part.meta("split.tensors.count", Meta::I32(tensors));
+            let tensors = self.tensors.iter().skip(number * each).take(each);
+            part.tensors.extend(tensors.cloned());
+            part
+        };
+        (0..count).map(part).collect()
     }
 
     /// The file's bytes.
@@ -91,6 +137,11 @@ impl GgufWriter {
         out.resize(out.len().next_multiple_of(ALIGNMENT), 0);
         out
     }
+}
+
+/// How the name of part `number` of `count`, counted from 0, ends.
+pub fn part_ending(number: usize, count: usize) -> String {
+    format!("-{:05}-of-{count:05}.gguf", number + 1)
 }
 
 fn put_tensor_info(out: &mut Vec<u8>, tensor: &Tensor, offset: usize) {
@@ -137,9 +188,17 @@ const fn type_id(stored: WeightType) -> u32 {
 
 fn put_meta(out: &mut Vec<u8>, value: &Meta) {
     match value {
+        Meta::U16(v) => {
+            put_u32(out, 2);
+            out.extend_from_slice(&v.to_le_bytes());
+        }
         Meta::U32(v) => {
             put_u32(out, 4);
             put_u32(out, *v);
+        }
+        Meta::I32(v) => {
+            put_u32(out, 5);
+            out.extend_from_slice(&v.to_le_bytes());
         }
         Meta::F32(v) => {
             put_u32(out, 6);

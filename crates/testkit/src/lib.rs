@@ -23,7 +23,7 @@ pub mod conformance;
 pub mod fakes;
 
 pub use campaign::{cases, in_time};
-pub use gguf_writer::{GgufWriter, Meta, Tensor};
+pub use gguf_writer::{GgufWriter, Meta, Tensor, part_ending};
 pub use golden::{Golden, GoldenDistance, GoldenText, GoldenTokens};
 pub use random::{
     FOREIGN_CHARS, Family, RandomModel, Spec, TokenizerCase, chat_template, control_message,

@@ -4,12 +4,13 @@ use std::fmt::Write;
 
 use corpgrid_scheduler::{
     Content, Conversation, Finish, GenerateRequest, HeterogeneousPipeline, Message, Prompt,
-    Refusal, Sampling,
+    Refusal, Sampling, SamplingDefaults,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::args::{ChatArgs, default_penalty};
+use crate::args::ChatArgs;
 use crate::live::Live;
+use crate::sampling::Choices;
 use crate::stream::{self, Answer};
 
 /// Tokens of an answer at most, where nobody says how many.
@@ -27,9 +28,9 @@ pub(super) struct Talk<'a> {
     told_from: usize,
     /// The question and answer that another answer is being made for.
     kept: Option<[String; 2]>,
-    sampling: Sampling,
-    /// Of the repetition, where somebody set it.
-    penalty: Option<f32>,
+    /// The values of sampling that the user named, and those that the model suggests.
+    asked: SamplingDefaults,
+    suggested: SamplingDefaults,
     /// The draws are others each time where this is not set.
     seed: Option<u64>,
     max_tokens: usize,
@@ -71,15 +72,15 @@ impl Role {
 }
 
 impl<'a> Talk<'a> {
-    pub(super) fn new(args: &'a ChatArgs) -> Self {
+    pub(super) fn new(args: &'a ChatArgs, suggested: SamplingDefaults) -> Self {
         Self {
             args,
             system: args.system.clone(),
             said: Vec::new(),
             told_from: 0,
             kept: None,
-            penalty: args.sampling.repetition_penalty,
-            sampling: args.sampling.sampling(0),
+            asked: args.sampling.asked(),
+            suggested,
             seed: args.sampling.seed,
             max_tokens: args.sampling.max_tokens.unwrap_or(TOKENS),
             told_of_slide: false,
@@ -150,11 +151,9 @@ impl<'a> Talk<'a> {
 
     pub(super) fn request(&self) -> GenerateRequest {
         let seed = self.seed.unwrap_or_else(stream::chance);
+        let sampling = self.args.sampling.complete(&self.choices(), seed);
         GenerateRequest {
-            sampling: Sampling {
-                seed,
-                ..self.sampling.clone()
-            },
+            sampling: Sampling { seed, ..sampling },
             whose: self.args.whose.whose(),
             deadline: self.args.patience.deadline(),
             ..GenerateRequest::new(Prompt::Chat(self.conversation()), self.max_tokens)
@@ -202,21 +201,20 @@ impl<'a> Talk<'a> {
         Ok(pipeline.tokenize(&text, true)?.len())
     }
 
+    fn choices(&self) -> Choices {
+        Choices::of(&self.asked, &self.suggested)
+    }
+
     pub(super) fn set(&mut self, name: &str, value: &str) -> Result<String, String> {
-        let sampling = &mut self.sampling;
+        let asked = &mut self.asked;
         match name {
-            "temperature" => {
-                sampling.temperature = number(name, value, 0.0, 100.0)?;
-                let penalty = default_penalty(sampling.temperature);
-                sampling.repetition_penalty = self.penalty.unwrap_or(penalty);
-            }
-            "top-p" | "top_p" => sampling.top_p = number(name, value, 0.0, 1.0)?,
-            "min-p" | "min_p" => sampling.min_p = number(name, value, 0.0, 1.0)?,
+            "temperature" => asked.temperature = Some(number(name, value, 0.0, 100.0)?),
+            "top-p" | "top_p" => asked.top_p = Some(number(name, value, 0.0, 1.0)?),
+            "min-p" | "min_p" => asked.min_p = Some(number(name, value, 0.0, 1.0)?),
             "repetition-penalty" | "repeat_penalty" => {
-                sampling.repetition_penalty = number(name, value, 0.01, 100.0)?;
-                self.penalty = Some(sampling.repetition_penalty);
+                asked.repetition_penalty = Some(number(name, value, 0.01, 100.0)?);
             }
-            "top-k" | "top_k" => sampling.top_k = whole(name, value, 0, 1 << 24)?,
+            "top-k" | "top_k" => asked.top_k = Some(whole(name, value, 0, 1 << 24)?),
             "max-tokens" | "num_predict" => self.max_tokens = whole(name, value, 1, 1 << 24)?,
             "seed" if value == "none" => self.seed = None,
             "seed" => {
@@ -235,20 +233,12 @@ impl<'a> Talk<'a> {
     }
 
     pub(super) fn settings(&self) -> String {
-        let Sampling {
-            temperature,
-            top_k,
-            top_p,
-            min_p,
-            repetition_penalty,
-            ..
-        } = self.sampling;
         let seed = self
             .seed
             .map_or("another each time".to_owned(), |s| s.to_string());
         format!(
-            "temperature {temperature}, top-p {top_p}, top-k {top_k}, min-p {min_p}, \
-             repetition-penalty {repetition_penalty}, seed {seed}, max-tokens {}",
+            "{}, seed {seed}, max-tokens {}",
+            self.choices(),
             self.max_tokens
         )
     }
@@ -343,7 +333,7 @@ mod tests {
         let Command::Chat(args) = cli.command else {
             panic!("it is one");
         };
-        check(&mut Talk::new(&args));
+        check(&mut Talk::new(&args, SamplingDefaults::default()));
     }
 
     fn texts(talk: &Talk<'_>) -> Vec<String> {
@@ -378,15 +368,29 @@ mod tests {
         with_talk(|talk| {
             let penalty = |talk: &mut Talk<'_>, name: &str, value: &str| {
                 talk.set(name, value).expect("it is one");
-                talk.sampling.repetition_penalty
+                talk.request().sampling.repetition_penalty
             };
-            assert_eq!(talk.sampling.repetition_penalty, 1.1);
+            assert_eq!(talk.request().sampling.repetition_penalty, 1.1);
             assert_eq!(penalty(talk, "temperature", "0"), 1.0);
             assert_eq!(penalty(talk, "temperature", "0.7"), 1.1);
             assert_eq!(penalty(talk, "repetition-penalty", "1.3"), 1.3);
             assert_eq!(penalty(talk, "temperature", "0"), 1.3);
             assert!(talk.set("temperature", "-1").is_err());
             assert!(talk.set("seed", "x").is_err() && talk.set("seed", "none").is_ok());
+        });
+    }
+
+    #[test]
+    fn what_is_set_goes_before_what_the_model_suggests() {
+        with_talk(|talk| {
+            talk.suggested.temperature = Some(0.6);
+            talk.suggested.top_k = Some(20);
+            talk.set("top-k", "0").expect("it is one");
+            let sampling = talk.request().sampling;
+            assert_eq!((sampling.temperature, sampling.top_k), (0.6, 0));
+            let settings = talk.settings();
+            let begins = "temperature 0.6 (the model's), top-p 0.9 (default), top-k 0, min-p";
+            assert!(settings.starts_with(begins), "{settings}");
         });
     }
 

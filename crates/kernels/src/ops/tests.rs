@@ -139,6 +139,9 @@ fn half_a_millisecond_of_elements() {
     let y = vec![1.0; VOCAB];
     let mut x = y.clone();
     check("sum", VOCAB, &mut |ops| ops.add(&mut x, &y));
+    check("scaled sum", VOCAB, &mut |ops| {
+        ops.add_scaled(&mut x, &y, 0.22)
+    });
     check("cap", VOCAB, &mut |ops| ops.softcap(30.0, &mut x));
     for kind in [GateKind::Silu, GateKind::GeluTanh] {
         check("gate", VOCAB, &mut |ops| ops.gate(kind, &mut x, &y));

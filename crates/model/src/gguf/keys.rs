@@ -2,7 +2,7 @@
 //! is refused: it could change what the model computes.
 
 use crate::error::{ModelError, shown};
-use crate::family::{FAMILIES, Family};
+use crate::family::{FAMILIES, Family, Scales, WindowedRope};
 
 use super::metadata::Metadata;
 
@@ -11,8 +11,8 @@ use super::metadata::Metadata;
 pub(super) enum Rule {
     /// The reader of the sizes and switches reads it.
     Read,
-    /// Read where layers with a window have a rotation of their own.
-    ReadWithWindowedRope,
+    /// Read, or harmless, in some families. In all others only these values.
+    ReadIn(fn(&Family) -> bool, &'static [f64]),
     /// Stands for something that no supported family has, except at one of these values; flags count
     /// as 0 and 1.
     Only(&'static [f64]),
@@ -20,7 +20,7 @@ pub(super) enum Rule {
     Harmless,
 }
 
-use Rule::{Harmless, Only, Read, ReadWithWindowedRope};
+use Rule::{Harmless, Only, Read, ReadIn};
 
 /// The values at which a key stands for nothing.
 const NEVER: Rule = Only(&[]);
@@ -28,6 +28,16 @@ const ZERO: Rule = Only(&[0.0]);
 const ONE: Rule = Only(&[1.0]);
 /// llama.cpp counts a factor of 0 as none.
 const NO_FACTOR: Rule = Only(&[0.0, 1.0]);
+/// A base of layers with a window.
+const WINDOWED_BASE: Rule = ReadIn(
+    |family| matches!(family.windowed_rope, WindowedRope::OfBase(_)),
+    &[],
+);
+const MULTIPLIER: Rule = ReadIn(has_multipliers, &[0.0, 1.0]);
+
+fn has_multipliers(family: &Family) -> bool {
+    family.scales == Scales::Multipliers
+}
 
 /// The keys below the architecture's name. Those of llama.cpp's converter and loader, and those that
 /// only Ollama's converter writes.
@@ -52,8 +62,8 @@ const BELOW_ARCHITECTURE: &[(&str, Rule)] = &[
     ("rope.freq_base", Read),
     // Ollama's names of the bases of layers without and with a window.
     ("rope.global.freq_base", Read),
-    ("rope.local.freq_base", ReadWithWindowedRope),
-    ("rope.freq_base_swa", ReadWithWindowedRope),
+    ("rope.local.freq_base", WINDOWED_BASE),
+    ("rope.freq_base_swa", WINDOWED_BASE),
     ("rope.scaling.type", Read),
     ("rope.scaling.factor", Read),
     // The factor's first name.
@@ -68,16 +78,20 @@ const BELOW_ARCHITECTURE: &[(&str, Rule)] = &[
     ("rope.scaling.yarn_ext_factor", ONE),
     // Ollama's name of the same.
     ("rope.scaling.extrapolation_factor", ONE),
-    ("rope.scaling.yarn_attn_factor", ONE),
+    ("rope.scaling.yarn_attn_factor", Read),
     ("rope.scaling.yarn_log_multiplier", ZERO),
     ("rope.scaling.alpha", NO_FACTOR),
-    // Whether the model was trained with its scaling; says nothing that the others do not.
-    ("rope.scaling.finetuned", Harmless),
+    // Whether the model was trained with its scaling, which says nothing that the others do not; in
+    // Granite, whether anything turns.
+    (
+        "rope.scaling.finetuned",
+        ReadIn(|family| !family.gguf.finetuned_means_rope, &[1.0]),
+    ),
     ("rope.dimension_count_swa", NEVER),
     ("rope.dimension_sections", NEVER),
     ("rope.mrope_section", NEVER),
     ("attention.causal", ONE),
-    ("attention.scale", NEVER),
+    ("attention.scale", ReadIn(has_multipliers, &[])),
     ("attention.output_scale", NO_FACTOR),
     ("attention.value_scale", NO_FACTOR),
     ("attention.temperature_length", ZERO),
@@ -95,9 +109,10 @@ const BELOW_ARCHITECTURE: &[(&str, Rule)] = &[
     ("attention.rope_pattern", NEVER),
     // The epsilon of a norm that no supported family has; Ollama writes it beside the other.
     ("attention.layer_norm_epsilon", Harmless),
-    ("embedding_scale", NO_FACTOR),
-    ("residual_scale", NO_FACTOR),
-    ("logit_scale", NO_FACTOR),
+    ("embedding_scale", MULTIPLIER),
+    ("residual_scale", MULTIPLIER),
+    ("logit_scale", MULTIPLIER),
+    ("deepstack_mapping", NEVER),
     ("embedding_length_out", ZERO),
     ("embedding_length_per_layer_input", ZERO),
     ("router_logit_softcapping", ZERO),
@@ -117,7 +132,6 @@ const BELOW_ARCHITECTURE: &[(&str, Rule)] = &[
 /// describe the file: `general.*`, `quantize.*`, `imatrix.*` and vendors' own. What of `tokenizer.*`
 /// counts, the tokenizer's reader knows.
 const OUTSIDE: &[(&str, Rule)] = &[
-    ("split.count", Only(&[0.0, 1.0])),
     ("tokenizer.ggml.normalizer.lowercase", ZERO),
     ("tokenizer.ggml.normalizer.strip_accents", ZERO),
 ];
@@ -174,8 +188,8 @@ fn check_below(
 ) -> Result<(), ModelError> {
     match rule(name) {
         Some(Read | Harmless) => Ok(()),
-        Some(ReadWithWindowedRope) if family.windowed_rope_base.is_some() => Ok(()),
-        Some(ReadWithWindowedRope) => check_value(metadata, family, (key, &[])),
+        Some(ReadIn(is_read, _)) if is_read(family) => Ok(()),
+        Some(ReadIn(_, values)) => check_value(metadata, family, (key, values)),
         Some(Only(values)) => check_value(metadata, family, (key, values)),
         None => {
             let what = "a key that is not known".to_owned();
@@ -195,14 +209,12 @@ fn check_value(
     }
     let found = match value {
         Some(count) if key.ends_with(".expert_count") => format!("a mixture of {count} experts"),
-        Some(parts) if key == "split.count" => format!("a model in {parts} files"),
         Some(value) => format!("a {} model with {value} here", family.name),
         None => format!("a {} model with this key", family.name),
     };
     let allowed: Vec<String> = values.iter().map(f64::to_string).collect();
     let supported = match allowed.as_slice() {
         _ if key.ends_with(".expert_count") => "dense models".to_owned(),
-        _ if key == "split.count" => "one file; join them with llama-gguf-split --merge".to_owned(),
         [] => "models without it".to_owned(),
         allowed => format!("{}, and models without it", allowed.join(", ")),
     };

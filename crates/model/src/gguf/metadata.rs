@@ -60,7 +60,7 @@ impl Metadata {
     }
 
     /// A number of any type, or a flag as 0 or 1; `None` for a key of another type.
-    pub(super) fn number(&self, key: &str) -> Option<f64> {
+    pub(crate) fn number(&self, key: &str) -> Option<f64> {
         let value = self.find(key)?;
         match value.ty {
             ValueType::Bool => Some(f64::from(self.header[value.at])),

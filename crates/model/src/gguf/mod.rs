@@ -9,6 +9,7 @@
 mod keys;
 mod metadata;
 mod params;
+mod parts;
 mod tensors;
 mod value;
 mod walk;
@@ -16,4 +17,6 @@ mod walk;
 pub(crate) use keys::tokens_out_of_range;
 pub(crate) use metadata::Metadata;
 pub(crate) use params::{params, pooling};
+pub(crate) use parts::GgufFiles;
+#[cfg(test)]
 pub(crate) use tensors::Gguf;

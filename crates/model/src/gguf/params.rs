@@ -1,21 +1,22 @@
 //! A decoder's sizes and switches from the keys of a GGUF file.
 
 use crate::error::{ModelError, shown};
-use crate::family::{FAMILIES, Family, Softcaps, Windows, capped_families};
+use crate::family::{FAMILIES, Family, Scales, Softcaps, WindowedRope, Windows, capped_families};
 use crate::limits::{
     CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, HIDDEN_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX,
 };
 use crate::model::Pooling;
-use crate::params::{self, Params, Tied};
+use crate::not_built::described;
+use crate::params::{self, Multipliers, Params, Tied};
 use crate::rope::{Divisors, LongDivisors, RopeSpec, Scaling, Yarn};
 use crate::tensors::TensorSource;
 
 use super::keys::{refuse_strangers, rule};
 use super::metadata::Metadata;
-use super::tensors::Gguf;
+use super::parts::GgufFiles;
 
 /// How one vector is made of a text, by a model that is for it.
-pub(crate) fn pooling(gguf: &Gguf) -> Result<Option<Pooling>, ModelError> {
+pub(crate) fn pooling(gguf: &GgufFiles) -> Result<Option<Pooling>, ModelError> {
     let metadata = gguf.metadata();
     let key = format!("{}.pooling_type", family(metadata)?.name);
     // Other numbers were refused with the rest of the keys.
@@ -30,7 +31,7 @@ pub(crate) fn pooling(gguf: &Gguf) -> Result<Option<Pooling>, ModelError> {
 
 /// Reads the sizes and switches of the decoder in `gguf`, opened for sequences of `context`
 /// tokens, or of as many as the model was made for.
-pub(crate) fn params(gguf: &Gguf, context: Option<usize>) -> Result<Params, ModelError> {
+pub(crate) fn params(gguf: &GgufFiles, context: Option<usize>) -> Result<Params, ModelError> {
     let metadata = gguf.metadata();
     let family = family(metadata)?;
     refuse_strangers(metadata, family)?;
@@ -39,7 +40,10 @@ pub(crate) fn params(gguf: &Gguf, context: Option<usize>) -> Result<Params, Mode
     let layers = keys.size("block_count", LAYERS_MAX)?;
     let heads = keys.size("attention.head_count", HEADS_MAX)?;
     let head_dim = keys.head_dim(width, heads)?;
-    let scores_by_width = family.gguf.scores_by_width_at_layers == Some(layers);
+    let query_scalar = match family.gguf.scores_by_width_at_layers {
+        Some(those) if those == layers => width as f64 / heads as f64,
+        _ => head_dim as f64,
+    };
     let context = params::context(keys.size("context_length", CONTEXT_MAX)?, context)?;
     let windows = keys.windows(layers)?;
     let rope = Ropes {
@@ -65,14 +69,11 @@ pub(crate) fn params(gguf: &Gguf, context: Option<usize>) -> Result<Params, Mode
         norm_epsilon: keys.positive("attention.layer_norm_rms_epsilon")? as f32,
         biases: family.biases,
         output_bias: false,
-        query_scalar: if scores_by_width {
-            width as f64 / heads as f64
-        } else {
-            head_dim as f64
-        },
+        scales: keys.scales(width, query_scalar)?,
         attention_softcap: keys.softcap("attn_logit_softcapping")?,
         logit_softcap: keys.softcap("final_logit_softcapping")?,
         windows,
+        turned: params::all_but_each(family.unturned_period, layers),
         rope: rope.global()?,
         windowed_rope: rope.windowed()?,
         // The format's rule: a file without `output.weight` uses the embedding table.
@@ -86,7 +87,7 @@ fn family(metadata: &Metadata) -> Result<&'static Family, ModelError> {
     let name = metadata.required(KEY, metadata.str(KEY))?;
     FAMILIES.iter().find(|f| f.name == name).ok_or_else(|| {
         let names = FAMILIES.each_ref().map(|f| f.name).join(", ");
-        metadata.unsupported(KEY, format!("architecture {:?}", shown(name)), names)
+        metadata.unsupported(KEY, described("architecture", name), names)
     })
 }
 
@@ -154,6 +155,26 @@ impl Keys<'_> {
                 .refuse(&key, format!("{number} is not above zero"))),
             number => Ok(number.map(f64::from)),
         }
+    }
+
+    /// What values are multiplied by. As in llama.cpp's loader, logits are divided by theirs, which must
+    /// be there, and of the others one that is missing or 0 is none.
+    fn scales(&self, width: usize, query_scalar: f64) -> Result<Multipliers, ModelError> {
+        let plain = Multipliers::of(self.family, width, query_scalar);
+        if self.family.scales != Scales::Multipliers {
+            return Ok(plain);
+        }
+        let given = |name| match self.metadata.number(&self.key(name)) {
+            Some(0.0) => Ok(None),
+            _ => self.optional_positive(name),
+        };
+        let or = |given: Option<f64>, plain: f32| given.map_or(plain, |scale| scale as f32);
+        Ok(Multipliers {
+            embeddings: or(given("embedding_scale")?, plain.embeddings),
+            scores: or(given("attention.scale")?, plain.scores),
+            residuals: or(given("residual_scale")?, plain.residuals),
+            logits: (1.0 / self.positive("logit_scale")?) as f32,
+        })
     }
 
     /// A cap of 0 is none, except where a cap is required.
@@ -230,7 +251,7 @@ impl Keys<'_> {
 /// Reads the rotations.
 struct Ropes<'a> {
     keys: &'a Keys<'a>,
-    gguf: &'a Gguf,
+    gguf: &'a GgufFiles,
     head_dim: usize,
     /// Tokens in the longest sequence that will be run.
     context: usize,
@@ -268,8 +289,10 @@ impl Ropes<'_> {
 
     /// The rotation of layers with a window, where the family has one for them: never scaled.
     fn windowed(&self) -> Result<Option<RopeSpec>, ModelError> {
-        let Some(base) = self.keys.family.windowed_rope_base else {
-            return Ok(None);
+        let base = match self.keys.family.windowed_rope {
+            WindowedRope::Same => return Ok(None),
+            WindowedRope::Unscaled => return self.plain().map(Some),
+            WindowedRope::OfBase(base) => base,
         };
         let mut rope = self.plain()?;
         let name = self
@@ -298,6 +321,33 @@ impl Ropes<'_> {
     }
 
     fn scaling(&self) -> Result<Scaling, ModelError> {
+        let scaling = self.named_scaling()?;
+        self.check_magnitude(&scaling)?;
+        Ok(scaling)
+    }
+
+    /// Converters copy the magnitude that configs write out for YaRN. llama.cpp puts the paper's in its
+    /// place, so no other means anything.
+    fn check_magnitude(&self, scaling: &Scaling) -> Result<(), ModelError> {
+        const KEY: &str = "rope.scaling.yarn_attn_factor";
+        let own = match scaling {
+            Scaling::Yarn(yarn) => yarn.magnitude,
+            _ => 1.0,
+        };
+        match self.keys.optional_positive(KEY)? {
+            Some(given) if given != 1.0 && (given - own).abs() > 1e-5 => {
+                // Both were stored as f32.
+                let [given, own] = [given, own].map(|magnitude| magnitude as f32);
+                let found = format!("a magnitude of {given}");
+                let supported = format!("1 and {own}, and models without it");
+                let key = self.keys.key(KEY);
+                Err(self.keys.metadata.unsupported(&key, found, supported))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn named_scaling(&self) -> Result<Scaling, ModelError> {
         let keys = self.keys;
         let key = keys.key("rope.scaling.type");
         match keys.metadata.str(&key)? {

@@ -2,11 +2,12 @@
 
 use crate::decoder::Activation;
 use crate::error::{ModelError, shown};
-use crate::family::{FAMILIES, Family, Softcaps, Windows, capped_families};
+use crate::family::{FAMILIES, Family, Scales, Softcaps, Windows, capped_families};
 use crate::limits::{
     CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, HIDDEN_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX,
 };
-use crate::params::{self, Params, Tied};
+use crate::not_built::described;
+use crate::params::{self, Multipliers, Params, Tied};
 
 use super::config::Config;
 use super::rope::Ropes;
@@ -53,7 +54,7 @@ pub(crate) fn params(config: &Config, context: Option<usize>) -> Result<Params, 
         norm_epsilon: config.positive("rms_norm_eps", keys.rms_norm_eps)? as f32,
         biases: family.biases || biased,
         output_bias: biased,
-        query_scalar: query_scalar(config, family, head_dim)?,
+        scales: scales(config, family, (width, head_dim))?,
         attention_softcap: softcap(
             config,
             family,
@@ -65,6 +66,7 @@ pub(crate) fn params(config: &Config, context: Option<usize>) -> Result<Params, 
             ("final_logit_softcapping", keys.final_logit_softcapping),
         )?,
         windows: windows(config, family, layers)?,
+        turned: turned(config, family, layers)?,
         rope: ropes.global()?,
         windowed_rope: ropes.windowed()?,
         // PretrainedConfig's default is `true`, and configs leave out what equals it.
@@ -116,7 +118,7 @@ fn family(config: &Config) -> Result<&'static Family, ModelError> {
     FAMILIES.iter().find(known).ok_or_else(|| {
         let types = FAMILIES.iter().flat_map(|f| f.model_types).copied();
         let types = types.collect::<Vec<_>>().join(", ");
-        config.unsupported(KEY, format!("model type {:?}", shown(name)), &types)
+        config.unsupported(KEY, described("model type", name), &types)
     })
 }
 
@@ -168,11 +170,80 @@ fn check_activation(config: &Config, family: &Family) -> Result<(), ModelError> 
     Err(config.unsupported(key, format!("activation {:?}", shown(name)), known))
 }
 
-fn query_scalar(config: &Config, family: &Family, head_dim: usize) -> Result<f64, ModelError> {
-    if family.hugging_face.query_pre_attn_scalar {
-        return config.positive("query_pre_attn_scalar", config.keys.query_pre_attn_scalar);
+fn scales(
+    config: &Config,
+    family: &Family,
+    (width, head_dim): (usize, usize),
+) -> Result<Multipliers, ModelError> {
+    let keys = &config.keys;
+    let multipliers = [
+        ("embedding_multiplier", keys.embedding_multiplier),
+        ("attention_multiplier", keys.attention_multiplier),
+        ("residual_multiplier", keys.residual_multiplier),
+        ("logits_scaling", keys.logits_scaling),
+    ];
+    if family.scales != Scales::Multipliers {
+        if let Some((key, value)) = multipliers.iter().find(|(_, value)| value.is_some()) {
+            let found = format!("{} here", value.unwrap_or_default());
+            return Err(config.unsupported(key, found, "it in granite, and models without it"));
+        }
+        let query_scalar = match family.hugging_face.query_pre_attn_scalar {
+            true => config.positive("query_pre_attn_scalar", keys.query_pre_attn_scalar)?,
+            false => head_dim as f64,
+        };
+        return Ok(Multipliers::of(family, width, query_scalar));
     }
-    Ok(head_dim as f64)
+    let mut values = [1.0; 4];
+    for (value, (key, given)) in values.iter_mut().zip(multipliers) {
+        *value = config.positive(key, given)?;
+    }
+    let [embeddings, scores, residuals, logits] = values;
+    Ok(Multipliers {
+        embeddings: embeddings as f32,
+        scores: scores as f32,
+        residuals: residuals as f32,
+        // Logits are divided by it.
+        logits: (1.0 / logits) as f32,
+    })
+}
+
+/// The layers that turn.
+fn turned(config: &Config, family: &Family, layers: usize) -> Result<Vec<bool>, ModelError> {
+    const LIST: &str = "no_rope_layers";
+    const INTERVAL: &str = "no_rope_layer_interval";
+    let keys = &config.keys;
+    if !family.hugging_face.no_rope_layers {
+        for (key, is_there) in [
+            (LIST, keys.no_rope_layers.is_some()),
+            (INTERVAL, keys.no_rope_layer_interval.is_some()),
+        ] {
+            if is_there {
+                let found = "this field".to_owned();
+                return Err(config.unsupported(key, found, "it in smollm3, and models without it"));
+            }
+        }
+        return Ok(params::all_but_each(None, layers));
+    }
+    // Of a layer that turns there is a 1 in the list, in spite of its name.
+    match &keys.no_rope_layers {
+        Some(list) if list.len() != layers => {
+            let what = format!("{} entries for {layers} layers", list.len());
+            Err(config.refuse(LIST, what))
+        }
+        Some(list) => match list.iter().find(|turns| **turns > 1) {
+            Some(other) => Err(config.refuse(LIST, format!("{other} is neither 0 nor 1"))),
+            None => Ok(list.iter().map(|turns| *turns == 1).collect()),
+        },
+        None => {
+            let interval =
+                config.optional_size(INTERVAL, keys.no_rope_layer_interval, LAYERS_MAX)?;
+            // The interval in the models' own code.
+            Ok(params::all_but_each(
+                interval.or(family.unturned_period),
+                layers,
+            ))
+        }
+    }
 }
 
 fn softcap(

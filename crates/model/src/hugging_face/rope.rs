@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use crate::decoder::RopePairs;
 use crate::error::{ModelError, shown};
-use crate::family::Family;
+use crate::family::{Family, WindowedRope};
 use crate::limits::CONTEXT_MAX;
 use crate::rope::{Divisors, Llama3, LongDivisors, RopeSpec, Scaling, Yarn, long_magnitude};
 
@@ -50,7 +50,7 @@ impl Ropes<'_> {
 
     /// The rotation of layers with a window, where the family has one for them.
     pub(super) fn windowed(&self) -> Result<Option<RopeSpec>, ModelError> {
-        if self.family.windowed_rope_base.is_none() {
+        if self.family.windowed_rope == WindowedRope::Same {
             return Ok(None);
         }
         if let Some(sliding) = self.by_layer(SLIDING)? {
@@ -58,6 +58,15 @@ impl Ropes<'_> {
             let mut rope = self.plain(Some(&sliding), base)?;
             self.scale(&mut rope, &sliding)?;
             return Ok(Some(rope));
+        }
+        if self.family.windowed_rope == WindowedRope::Unscaled {
+            let RopeSpec {
+                pairs,
+                rotated,
+                base,
+                ..
+            } = self.global()?;
+            return Ok(Some(RopeSpec::plain(pairs, rotated, base)));
         }
         let base = self.config.keys.rope_local_base_freq;
         let base = self.positive("rope_local_base_freq", base)?;

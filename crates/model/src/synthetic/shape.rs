@@ -10,7 +10,7 @@ use crate::family::FAMILIES;
 use crate::limits::{
     CONTEXT_MAX, HEAD_DIM_MAX, HEADS_MAX, HIDDEN_MAX, LAYERS_MAX, VOCAB_MAX, WIDTH_MAX,
 };
-use crate::params::{Params, Tied, context};
+use crate::params::{Multipliers, Params, Tied, context};
 use crate::rope::RopeSpec;
 use crate::text::BYTE_TOKENS;
 
@@ -146,13 +146,14 @@ impl SyntheticShape {
     /// frequency changes what a token costs.
     pub(crate) fn params(&self, asked: Option<usize>) -> Result<Params, ModelError> {
         let family = FAMILIES.iter().find(|family| family.name == "llama");
+        let family = family.expect("llama is a family");
         let tied = match self.tied {
             true => Tied::Yes,
             false => Tied::No,
         };
         Ok(Params {
             file: PathBuf::from(self.title()),
-            family: family.expect("llama is a family"),
+            family,
             vocab: Some(self.vocab),
             width: self.width,
             hidden: self.hidden,
@@ -163,10 +164,11 @@ impl SyntheticShape {
             norm_epsilon: 1e-5,
             biases: false,
             output_bias: false,
-            query_scalar: self.head_dim as f64,
+            scales: Multipliers::of(family, self.width, self.head_dim as f64),
             attention_softcap: None,
             logit_softcap: None,
             windows: vec![None; self.layers],
+            turned: vec![true; self.layers],
             rope: RopeSpec::plain(RopePairs::Adjacent, self.head_dim, 500_000.0),
             windowed_rope: None,
             tied,

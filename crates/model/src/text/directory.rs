@@ -107,7 +107,7 @@ impl Beside {
             config: read_json(&directory.join("tokenizer_config.json"), limits)?,
             map: read_json(&directory.join("special_tokens_map.json"), small)?,
             ids: [
-                read_json(&directory.join("generation_config.json"), small)?,
+                read_generation_config(directory)?,
                 read_json(&directory.join("config.json"), small)?,
             ],
         })
@@ -206,6 +206,14 @@ pub(crate) fn read_directory(
     };
     ends.into_iter().for_each(|id| parts.add_end(id));
     Ok((Tokenizer::new(built.encoder, parts), template))
+}
+
+/// What is wanted of `generation_config.json`, which may be missing.
+pub(crate) fn read_generation_config<T: DeserializeOwned + Default>(
+    directory: &Path,
+) -> Result<T, ModelError> {
+    let limits = (CONFIG_BYTES_MAX, CONFIG_VALUES_MAX);
+    read_json(&directory.join("generation_config.json"), limits)
 }
 
 fn template(directory: &Path, beside: &Beside) -> Result<Option<ChatTemplate>, ModelError> {

@@ -40,5 +40,5 @@ pub use template::{ChatTemplate, ChatText, CivilTime};
 pub use tokenizer::Tokenizer;
 
 pub(crate) use bytes::BYTE_TOKENS;
-pub(crate) use directory::read_directory;
+pub(crate) use directory::{read_directory, read_generation_config};
 pub(crate) use vocabulary::GgufVocabulary;

@@ -3,8 +3,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::error::ModelError;
-use crate::files::open_regular;
-use crate::gguf::Gguf;
+use crate::gguf::GgufFiles;
 
 use super::budget::{Budget, EncodeLimit};
 use super::directory::read_directory;
@@ -39,7 +38,7 @@ impl Tokenizer {
         if path.is_dir() {
             return read_directory(path).map(|(tokenizer, _)| tokenizer);
         }
-        let gguf = Gguf::open(path, &open_regular(path)?)?;
+        let (gguf, _) = GgufFiles::open(path)?;
         Self::from_gguf(&GgufVocabulary::read(gguf.metadata())?)
     }
 

@@ -92,7 +92,9 @@ pub(crate) fn string(bytes: &[u8]) -> Vec<u8> {
 }
 
 /// The architectures [`Gguf::tiny`] knows.
-pub(crate) const ARCHITECTURES: [&str; 6] = ["llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3"];
+pub(crate) const ARCHITECTURES: [&str; 9] = [
+    "llama", "qwen2", "qwen3", "gemma2", "gemma3", "phi3", "olmo2", "granite", "smollm3",
+];
 
 const TOKENS: [&str; 6] = ["<unk>", "<s>", "</s>", "a", "b", "ab"];
 const WIDTH: u64 = 8;
@@ -131,6 +133,9 @@ impl Gguf {
             file.set(&key("attn_logit_softcapping"), f32(50.0));
             file.set(&key("final_logit_softcapping"), f32(30.0));
         }
+        if architecture == "granite" {
+            file.set("granite.logit_scale", f32(8.0));
+        }
         file.vocabulary();
         file.layer(architecture);
         file
@@ -149,11 +154,13 @@ impl Gguf {
     }
 
     fn layer(&mut self, architecture: &str) {
-        let gemma = architecture.starts_with("gemma");
+        let olmo = architecture == "olmo2";
         self.tensor("token_embd.weight", &[WIDTH, TOKENS.len() as u64], F32);
         self.tensor("output_norm.weight", &[WIDTH], F32);
-        self.tensor("blk.0.attn_norm.weight", &[WIDTH], F32);
-        self.tensor("blk.0.ffn_norm.weight", &[WIDTH], F32);
+        if !olmo {
+            self.tensor("blk.0.attn_norm.weight", &[WIDTH], F32);
+            self.tensor("blk.0.ffn_norm.weight", &[WIDTH], F32);
+        }
         self.tensor("blk.0.attn_output.weight", &[8, WIDTH], F32);
         self.tensor("blk.0.ffn_down.weight", &[HIDDEN, WIDTH], F32);
         if architecture == "phi3" {
@@ -173,7 +180,11 @@ impl Gguf {
             self.tensor("blk.0.attn_q_norm.weight", &[4], F32);
             self.tensor("blk.0.attn_k_norm.weight", &[4], F32);
         }
-        if gemma {
+        if olmo {
+            self.tensor("blk.0.attn_q_norm.weight", &[8], F32);
+            self.tensor("blk.0.attn_k_norm.weight", &[4], F32);
+        }
+        if olmo || architecture.starts_with("gemma") {
             self.tensor("blk.0.post_attention_norm.weight", &[WIDTH], F32);
             self.tensor("blk.0.post_ffw_norm.weight", &[WIDTH], F32);
         }

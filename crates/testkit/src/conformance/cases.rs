@@ -22,6 +22,9 @@ pub(crate) const VARIED: &[(Family, [WeightType; 2])] = &[
     (Family::Gemma2, [WeightType::F16; 2]),
     (Family::Gemma3, [WeightType::Q4K, WeightType::Q5_0]),
     (Family::Phi3Long, [WeightType::Q4_0; 2]),
+    (Family::Olmo3, [WeightType::Q4K, WeightType::Q8_0]),
+    (Family::Granite, [WeightType::Q5_1; 2]),
+    (Family::SmolLm3, [WeightType::Bf16; 2]),
 ];
 
 /// A tiny model, opened.

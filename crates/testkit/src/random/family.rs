@@ -28,11 +28,19 @@ pub enum Family {
     /// Phi 3 with a set of factors for short contexts and one for long, and only a part of each
     /// head turned.
     Phi3Long,
+    /// No norms before half-layers, only after; norms over all query heads together, and all key heads.
+    Olmo2,
+    /// OLMo 2 with three windowed layers, whose rotation is not scaled, then a full one, whose is.
+    Olmo3,
+    /// Multipliers of embeddings, scores, what is added to the residual stream, and logits.
+    Granite,
+    /// Every fourth layer turns nothing.
+    SmolLm3,
 }
 
 impl Family {
     /// Every family.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Llama,
         Self::LlamaLinear,
         Self::Llama3,
@@ -44,6 +52,10 @@ impl Family {
         Self::Gemma3Scaled,
         Self::Phi3,
         Self::Phi3Long,
+        Self::Olmo2,
+        Self::Olmo3,
+        Self::Granite,
+        Self::SmolLm3,
     ];
 
     /// What files are called: `gemma3-scaled`.
@@ -60,6 +72,10 @@ impl Family {
             Self::Gemma3Scaled => "gemma3-scaled",
             Self::Phi3 => "phi3",
             Self::Phi3Long => "phi3-long",
+            Self::Olmo2 => "olmo2",
+            Self::Olmo3 => "olmo3",
+            Self::Granite => "granite",
+            Self::SmolLm3 => "smollm3",
         }
     }
 
@@ -72,6 +88,9 @@ impl Family {
             Self::Gemma2 => "gemma2",
             Self::Gemma3 | Self::Gemma3Scaled => "gemma3",
             Self::Phi3 | Self::Phi3Long => "phi3",
+            Self::Olmo2 | Self::Olmo3 => "olmo2",
+            Self::Granite => "granite",
+            Self::SmolLm3 => "smollm3",
         }
     }
 
@@ -84,19 +103,50 @@ impl Family {
         matches!(self, Self::Qwen3 | Self::Gemma3 | Self::Gemma3Scaled)
     }
 
+    pub(crate) const fn is_olmo(self) -> bool {
+        matches!(self, Self::Olmo2 | Self::Olmo3)
+    }
+
+    /// Norms on what half-layers read.
+    pub(crate) const fn has_norms_before(self) -> bool {
+        !self.is_olmo()
+    }
+
+    /// Norms on what half-layers add.
+    pub(crate) const fn has_norms_after(self) -> bool {
+        self.is_gemma() || self.is_olmo()
+    }
+
+    /// Neighbours in a head turn together in GGUF files, not halves.
+    pub(crate) const fn turns_neighbours(self) -> bool {
+        matches!(
+            self,
+            Self::Llama
+                | Self::LlamaLinear
+                | Self::Llama3
+                | Self::Mistral
+                | Self::Granite
+                | Self::SmolLm3
+        )
+    }
+
     pub(crate) const fn is_fused(self) -> bool {
         matches!(self, Self::Phi3 | Self::Phi3Long)
     }
 
     /// Whether the embedding is the head too.
     pub(crate) const fn is_tied(self) -> bool {
-        self.is_gemma() || matches!(self, Self::Qwen2 | Self::LlamaLinear)
+        self.is_gemma()
+            || matches!(
+                self,
+                Self::Qwen2 | Self::LlamaLinear | Self::Granite | Self::SmolLm3
+            )
     }
 
     /// The base of its rotation; Gemma 3's windowed layers have 10000 whatever this says.
     pub(crate) const fn rope_base(self) -> f32 {
         match self {
-            Self::Llama3 => 500_000.0,
+            Self::Llama3 | Self::Olmo2 | Self::Olmo3 => 500_000.0,
             Self::Qwen2 | Self::Qwen3 | Self::Gemma3 | Self::Gemma3Scaled => 1_000_000.0,
             _ => 10_000.0,
         }
@@ -105,7 +155,9 @@ impl Family {
     /// Tokens a windowed layer sees; short of a KV block, so that whole blocks leave it.
     pub(crate) const fn window(self) -> Option<usize> {
         match self {
-            Self::Mistral | Self::Gemma2 | Self::Gemma3 | Self::Gemma3Scaled => Some(24),
+            Self::Mistral | Self::Gemma2 | Self::Gemma3 | Self::Gemma3Scaled | Self::Olmo3 => {
+                Some(24)
+            }
             _ => None,
         }
     }
@@ -143,13 +195,14 @@ impl Shape {
         let layers = match family {
             Family::Gemma3 | Family::Gemma3Scaled => 7,
             Family::Gemma2 => 4,
+            Family::Olmo3 | Family::SmolLm3 => 5,
             _ => 3,
         };
         // Llama.cpp rounds contexts up to 256, so LongRoPE's short factors need an original one
         // of at least that.
         let is_long = matches!(family, Family::Phi3Long);
         let (original_context, context) = match family {
-            Family::Llama3 => (64, 512),
+            Family::Llama3 | Family::Olmo3 => (64, 512),
             Family::Phi3Long => (256, 1024),
             _ => (256, 256),
         };

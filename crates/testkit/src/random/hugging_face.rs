@@ -10,9 +10,12 @@ use safetensors::tensor::TensorView;
 use serde_json::{Value, json};
 
 use super::tokenizer_json::{tokenizer_config, tokenizer_json};
-use super::{Family, RandomModel};
+use super::{
+    ATTENTION_MULTIPLIER, EMBEDDING_MULTIPLIER, Family, LOGITS_DIVISOR, RESIDUAL_MULTIPLIER,
+    RandomModel,
+};
 use crate::gguf_writer::Tensor;
-use crate::random::rope::long_factors;
+use crate::random::rope::{YARN_FACTOR, long_factors, yarn_magnitude};
 use crate::reference::dequantise;
 
 impl RandomModel {
@@ -57,7 +60,7 @@ impl RandomModel {
                 // Gemma's norms are kept as the difference from one.
                 values.iter_mut().for_each(|v| *v -= 1.0);
             }
-            if self.spec.family.architecture() == "llama"
+            if self.spec.family.turns_neighbours()
                 && (name.contains("q_proj") || name.contains("k_proj"))
             {
                 values = self.halves(&values, tensor.shape[1]);
@@ -134,6 +137,12 @@ impl RandomModel {
                 let (long, short) = long_factors(self.shape.rotated / 2);
                 json!({"type": "longrope", "long_factor": long, "short_factor": short})
             }
+            (Family::Olmo3, _) => json!({
+                "rope_type": "yarn",
+                "factor": YARN_FACTOR,
+                "attention_factor": yarn_magnitude(),
+                "original_max_position_embeddings": self.shape.original_context,
+            }),
             _ => Value::Null,
         }
     }
@@ -164,8 +173,32 @@ impl RandomModel {
                 "partial_rotary_factor": 0.75,
                 "original_max_position_embeddings": shape.original_context,
             }),
+            Family::Olmo3 => json!({
+                "sliding_window": self.spec.family.window(),
+                "layer_types": self.of_layers(json!("sliding_attention"), &json!("full_attention")),
+            }),
+            Family::Granite => json!({
+                "embedding_multiplier": EMBEDDING_MULTIPLIER,
+                "attention_multiplier": ATTENTION_MULTIPLIER,
+                "residual_multiplier": RESIDUAL_MULTIPLIER,
+                "logits_scaling": LOGITS_DIVISOR,
+            }),
+            Family::SmolLm3 => json!({
+                "use_sliding_window": false,
+                "no_rope_layer_interval": 4,
+                "no_rope_layers": self.of_layers(json!(1), &json!(0)),
+            }),
             _ => json!({}),
         }
+    }
+
+    /// One value for each layer: every fourth has its own.
+    fn of_layers(&self, most: Value, fourth: &Value) -> Vec<Value> {
+        let mut values = vec![most; self.shape.layers];
+        for value in values.iter_mut().skip(3).step_by(4) {
+            value.clone_from(fourth);
+        }
+        values
     }
 }
 
@@ -179,6 +212,10 @@ const fn class(family: Family) -> (&'static str, &'static str) {
         Family::Gemma2 => ("Gemma2ForCausalLM", "gemma2"),
         Family::Gemma3 | Family::Gemma3Scaled => ("Gemma3ForCausalLM", "gemma3_text"),
         Family::Phi3 | Family::Phi3Long => ("Phi3ForCausalLM", "phi3"),
+        Family::Olmo2 => ("Olmo2ForCausalLM", "olmo2"),
+        Family::Olmo3 => ("Olmo3ForCausalLM", "olmo3"),
+        Family::Granite => ("GraniteForCausalLM", "granite"),
+        Family::SmolLm3 => ("SmolLM3ForCausalLM", "smollm3"),
     }
 }
 

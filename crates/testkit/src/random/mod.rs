@@ -180,6 +180,9 @@ impl RandomModel {
             _ if family.is_gemma() => self.vocabulary.sentence_piece_meta(),
             Family::Llama3 => self.vocabulary.byte_level_meta("llama-bpe"),
             Family::Qwen2 | Family::Qwen3 => self.vocabulary.byte_level_meta("qwen2"),
+            _ if family.is_olmo() => self.vocabulary.byte_level_meta("dbrx"),
+            Family::Granite => self.vocabulary.byte_level_meta("refact"),
+            Family::SmolLm3 => self.vocabulary.byte_level_meta("smaug-bpe"),
             _ => self.vocabulary.byte_level_meta("smollm"),
         });
         meta
@@ -229,6 +232,24 @@ impl RandomModel {
                     Meta::F32(rope::long_magnitude(&self.shape)),
                 ),
             ]),
+            Family::Olmo3 => meta.extend([
+                ("rope.scaling.type", Meta::Text("yarn".into())),
+                ("rope.scaling.factor", Meta::F32(rope::YARN_FACTOR)),
+                (
+                    "rope.scaling.original_context_length",
+                    count(self.shape.original_context),
+                ),
+                (
+                    "rope.scaling.yarn_attn_factor",
+                    Meta::F32(rope::yarn_magnitude()),
+                ),
+            ]),
+            Family::Granite => meta.extend([
+                ("embedding_scale", Meta::F32(EMBEDDING_MULTIPLIER)),
+                ("attention.scale", Meta::F32(ATTENTION_MULTIPLIER)),
+                ("residual_scale", Meta::F32(RESIDUAL_MULTIPLIER)),
+                ("logit_scale", Meta::F32(LOGITS_DIVISOR)),
+            ]),
             _ => {}
         }
         meta
@@ -242,6 +263,12 @@ impl RandomModel {
         }
     }
 }
+
+/// Granite's, so that each counts in a tiny model.
+const EMBEDDING_MULTIPLIER: f32 = 3.0;
+const ATTENTION_MULTIPLIER: f32 = 0.0625;
+const RESIDUAL_MULTIPLIER: f32 = 0.22;
+const LOGITS_DIVISOR: f32 = 1.25;
 
 /// Extents of a tiny model are far below 2^32.
 const fn count(n: usize) -> Meta {

@@ -26,6 +26,14 @@ pub(crate) fn llama3_factors(shape: &Shape, base: f32) -> Vec<f32> {
         .collect()
 }
 
+/// What YaRN stretches positions by, in OLMo 3's full layers.
+pub(crate) const YARN_FACTOR: f32 = 4.0;
+
+/// YaRN's magnitude (Peng et al. 2023): `0.1 ln(factor) + 1`.
+pub(crate) fn yarn_magnitude() -> f32 {
+    0.1 * YARN_FACTOR.ln() + 1.0
+}
+
 /// LongRoPE's factors for long contexts and for short, made up; both exact in an f16.
 pub(crate) fn long_factors(pairs: usize) -> (Vec<f32>, Vec<f32>) {
     let ramp = |to: f32| move |i: usize| 1.0 + (to * i as f32 / pairs as f32 * 64.0).round() / 64.0;

@@ -46,7 +46,9 @@ impl Draw {
 
     fn mixer(&mut self, family: Family, shape: &Shape, layer: usize) {
         let name = |part: &str| format!("blk.{layer}.{part}");
-        self.norm(&name("attn_norm.weight"), shape.width);
+        if family.has_norms_before() {
+            self.norm(&name("attn_norm.weight"), shape.width);
+        }
         if family.is_fused() {
             let rows = shape.q_rows() + 2 * shape.kv_rows();
             self.matrix(&name("attn_qkv.weight"), rows, shape.width);
@@ -66,15 +68,21 @@ impl Draw {
             self.norm(&name("attn_q_norm.weight"), shape.head_dim);
             self.norm(&name("attn_k_norm.weight"), shape.head_dim);
         }
+        if family.is_olmo() {
+            self.norm(&name("attn_q_norm.weight"), shape.q_rows());
+            self.norm(&name("attn_k_norm.weight"), shape.kv_rows());
+        }
         self.matrix(&name("attn_output.weight"), shape.width, shape.q_rows());
-        if family.is_gemma() {
+        if family.has_norms_after() {
             self.norm(&name("post_attention_norm.weight"), shape.width);
         }
     }
 
     fn feed_forward(&mut self, family: Family, shape: &Shape, layer: usize) {
         let name = |part: &str| format!("blk.{layer}.{part}");
-        self.norm(&name("ffn_norm.weight"), shape.width);
+        if family.has_norms_before() {
+            self.norm(&name("ffn_norm.weight"), shape.width);
+        }
         if family.is_fused() {
             self.matrix(&name("ffn_up.weight"), 2 * shape.hidden, shape.width);
         } else {
@@ -82,7 +90,7 @@ impl Draw {
             self.matrix(&name("ffn_up.weight"), shape.hidden, shape.width);
         }
         self.matrix(&name("ffn_down.weight"), shape.width, shape.hidden);
-        if family.is_gemma() {
+        if family.has_norms_after() {
             self.norm(&name("post_ffw_norm.weight"), shape.width);
         }
     }

@@ -92,7 +92,7 @@ fn pre_tokenizer(family: Family) -> Value {
                 "invert": false,
             });
         }
-        Family::Llama3 => split(LLAMA3_PATTERN),
+        Family::Llama3 | Family::Olmo2 | Family::Olmo3 | Family::SmolLm3 => split(LLAMA3_PATTERN),
         Family::Qwen2 | Family::Qwen3 => split(&LLAMA3_PATTERN.replace("{1,3}", "")),
         _ => json!({"type": "Digits", "individual_digits": true}),
     };

@@ -1,6 +1,8 @@
 //! A decoder's forward pass over a whole sequence at once. No cache, no blocks, no batch.
 
-use gogrid_model::{Attention, Decoder, FeedForward, Linear, Model, ModelError, Weight};
+use gogrid_model::{
+    Attention, Decoder, FeedForward, Linear, Model, ModelError, Residual, Vector, Weight,
+};
 use gogrid_pipeline::Rows;
 
 use super::dequantise::dequantise;
@@ -112,13 +114,16 @@ impl Reference {
         // q: [tokens, heads * head_dim]; k, v: [tokens, kv_heads * head_dim]
         let (mut q, mut k, mut v) = (Vec::new(), Vec::new(), Vec::new());
         for (&position, row) in positions.iter().zip(x) {
-            let normed = rms_norm(row, &mixer.norm.values, epsilon);
+            let normed = maybe_norm(row, mixer.norm.as_ref(), epsilon);
             let turned = |linear: &Linear, matrix: &Matrix, norm: Option<&[f32]>| {
                 let mut out = linear_out(linear, matrix, &normed);
-                for head in out.chunks_exact_mut(mixer.head_dim) {
-                    if let Some(norm) = norm {
-                        head.copy_from_slice(&rms_norm(head, norm, epsilon));
+                if let Some(norm) = norm {
+                    // Each head, or all heads together.
+                    for heads in out.chunks_exact_mut(norm.len()) {
+                        heads.copy_from_slice(&rms_norm(heads, norm, epsilon));
                     }
+                }
+                for head in out.chunks_exact_mut(mixer.head_dim) {
                     rotate(head, &mixer.rope, (position, length));
                 }
                 out
@@ -131,11 +136,8 @@ impl Reference {
         }
         let out = |position: usize| {
             let heads = attend(mixer, position, &q[position], (&k, &v));
-            let mut out = linear_out(&mixer.o, &m.o, &heads);
-            if let Some(norm) = &mixer.post_norm {
-                out = rms_norm(&out, &norm.values, epsilon);
-            }
-            out
+            let out = linear_out(&mixer.o, &m.o, &heads);
+            to_add(out, &mixer.residual, epsilon)
         };
         (0..x.len()).map(out).collect()
     }
@@ -144,7 +146,7 @@ impl Reference {
     fn feed_forward(&self, ff: &FeedForward, m: &LayerMatrices, x: &[Vec<f64>]) -> Vec<Vec<f64>> {
         let epsilon = self.decoder.norm_epsilon;
         let out = |row: &Vec<f64>| {
-            let normed = rms_norm(row, &ff.norm.values, epsilon);
+            let normed = maybe_norm(row, ff.norm.as_ref(), epsilon);
             // gate, up: [hidden]
             let (gate, up) = (m.gate.times(&normed), m.up.times(&normed));
             let gated: Vec<f64> = gate
@@ -152,11 +154,7 @@ impl Reference {
                 .zip(&up)
                 .map(|(&g, u)| activate(ff.activation, g) * u)
                 .collect();
-            let out = m.down.times(&gated);
-            match &ff.post_norm {
-                Some(norm) => rms_norm(&out, &norm.values, epsilon),
-                None => out,
-            }
+            to_add(m.down.times(&gated), &ff.residual, epsilon)
         };
         x.iter().map(out).collect()
     }
@@ -167,8 +165,28 @@ impl Reference {
         let normed = rms_norm(row, &head.norm.values, self.decoder.norm_epsilon);
         let logits = self.output.times(&normed);
         // The one rounding: logits are f32.
-        let capped = logits.iter().map(|&l| soft_cap(l, head.softcap) as f32);
+        let scale = f64::from(head.scale);
+        let capped = logits
+            .iter()
+            .map(|&l| soft_cap(l * scale, head.softcap) as f32);
         capped.collect()
+    }
+}
+
+/// What a half-layer reads: `[width] -> [width]`
+fn maybe_norm(row: &[f64], norm: Option<&Vector>, epsilon: f32) -> Vec<f64> {
+    match norm {
+        Some(norm) => rms_norm(row, &norm.values, epsilon),
+        None => row.to_vec(),
+    }
+}
+
+/// What a half-layer adds to the residual stream: `[width] -> [width]`
+fn to_add(out: Vec<f64>, residual: &Residual, epsilon: f32) -> Vec<f64> {
+    match residual {
+        Residual::Add => out,
+        Residual::AddNormed(norm) => rms_norm(&out, &norm.values, epsilon),
+        Residual::AddScaled(scale) => out.iter().map(|o| o * f64::from(*scale)).collect(),
     }
 }
 
