@@ -128,7 +128,13 @@ impl Cache {
             true => self.full(entry),
             false => failed_to("make the folder", &self.folder)(error),
         })?;
-        let _lock = self.lock(entry, progress)?;
+        let _lock = match self.lock(entry, progress) {
+            Err(error @ (HubError::Cache { .. } | HubError::DiskFull { .. })) => {
+                // Where nothing can be written, what is here and right needs nothing.
+                return self.find_hashed(entry, progress)?.ok_or(error);
+            }
+            lock => lock?,
+        };
         if let Some(path) = self.find_hashed(entry, progress)? {
             return Ok(path);
         }
@@ -406,6 +412,25 @@ mod tests {
         let cache = Cache::at(folder.path().join("models"));
         let result = cache.pull_with(fake, &ENTRY, &mut Silent);
         (folder, cache, result)
+    }
+
+    #[test]
+    fn a_file_that_is_here_is_given_where_nothing_can_be_locked() {
+        let fake = Fake::giving(&[("first", CONTENT)]);
+        let (_folder, cache, path) = pull(&fake);
+        let path = path.unwrap();
+        let lock = cache.folder().join(".greeting.gguf.lock");
+        fs::remove_file(&lock).unwrap();
+        // As a folder that cannot be written to has it: no lock is to be had.
+        fs::create_dir(&lock).unwrap();
+        let found = cache.pull_with(&Fake::giving(&[]), &ENTRY, &mut Silent);
+        assert_eq!(found.unwrap(), path);
+        fs::write(&path, "damaged").unwrap();
+        let refused = cache.pull_with(&Fake::giving(&[]), &ENTRY, &mut Silent);
+        assert!(
+            matches!(refused, Err(HubError::Cache { doing: "lock", .. })),
+            "{refused:?}"
+        );
     }
 
     #[test]
