@@ -17,8 +17,12 @@ impl<'a> Bar<'a> {
     pub(crate) fn new(watch: &'a InterruptGuard) -> Self {
         let template = "{msg} [{bar:30}] {binary_bytes}/{binary_total_bytes}";
         let style = ProgressStyle::with_template(template).expect("the template is well-formed");
+        let bar = match out::is_quiet() {
+            true => ProgressBar::hidden(),
+            false => ProgressBar::no_length(),
+        };
         Self {
-            bar: ProgressBar::no_length().with_style(style.progress_chars("=> ")),
+            bar: bar.with_style(style.progress_chars("=> ")),
             watch,
         }
     }

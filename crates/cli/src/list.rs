@@ -55,7 +55,10 @@ pub(crate) fn remove(args: &RemoveArgs, interrupt: &Interrupt) -> anyhow::Result
         match cache.remove(entry, &mut Bar::new(&watch))? {
             Some(path) => out::note(format!("removed {}: {} free", path.display(), entry.bytes)),
             None => {
-                let problem = format!("{name} is not in {}", cache.folder().display());
+                let problem = format!(
+                    "{name} is not in {}; `gogrid list` shows what is",
+                    cache.folder().display()
+                );
                 return Err(BadInput(problem).into());
             }
         }

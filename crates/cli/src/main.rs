@@ -10,6 +10,7 @@ mod costs;
 mod devices;
 mod escape;
 mod eval;
+mod examples;
 mod exit;
 mod failure;
 mod generate;
@@ -18,6 +19,7 @@ mod limits;
 mod lines;
 mod list;
 mod live;
+mod manual;
 mod model_file;
 mod notes;
 mod open;
@@ -30,6 +32,7 @@ mod shelf;
 mod stream;
 mod tokenize;
 mod top;
+mod version;
 mod waiting;
 mod wrap;
 
@@ -37,11 +40,9 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{CommandFactory, Parser};
-use clap_complete::{Shell, generate as generate_completions};
 use gogrid_host::RememberingAllocator;
 
-use crate::args::{Cli, Command};
+use crate::args::Command;
 use crate::interrupt::Interrupt;
 
 /// So that a process without memory ends with an error that says so.
@@ -62,7 +63,7 @@ fn main() -> ExitCode {
 /// The command of the command line, from its parsing to its exit code.
 fn command() -> ExitCode {
     let installed = out::install().context("cannot start a thread");
-    let ended = installed.and_then(|()| match Cli::try_parse() {
+    let ended = installed.and_then(|()| match manual::parsed() {
         Ok(cli) => run(cli.command),
         Err(instead) => failure::no_command(&instead),
     });
@@ -80,7 +81,8 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::List(args) => list::run(&args),
         Command::Rm(args) => list::remove(&args, &interrupt),
         Command::Ps(args) => ps::run(&args),
-        Command::Completions { shell } => completions(shell),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man(args) => manual::pages(&args),
         Command::Plan(args) => plan::run(&args, &interrupt),
         Command::Generate(args) => generate::run(&args, &interrupt),
         Command::Chat(args) => chat::run(&args, &interrupt),
@@ -93,11 +95,4 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Hog => gogrid_bench::spin(),
         Command::Foreground => bench::foreground(),
     }
-}
-
-/// A script by which a shell completes the program's commands and options.
-fn completions(shell: Shell) -> anyhow::Result<()> {
-    let mut script = Vec::new();
-    generate_completions(shell, &mut Cli::command(), "gogrid", &mut script);
-    Ok(out::text(&String::from_utf8(script)?)?)
 }
