@@ -33,8 +33,9 @@ def compile_once(folder, package, jobs):
 
 def request(whose, tokens):
     return subprocess.Popen(
-        [GOGRID, "generate", "Name three colours.", "--max-tokens", str(tokens), "--ignore-eos", "--as", whose],
-        stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+        [GOGRID, "generate", "Name three colours.", "--max-tokens", str(tokens), "--ignore-eos", "--figures",
+         "--as", whose],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
 
 def short(whose):

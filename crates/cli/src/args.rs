@@ -4,7 +4,6 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::builder::RangedU64ValueParser;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 use corpgrid_scheduler::{Mode, Sampling, SamplingDefaults, SyntheticShape, Whose};
@@ -12,8 +11,8 @@ use gogrid_control::StageAt;
 use gogrid_units::WeightType;
 
 use crate::exit::EXIT_CODES;
-use crate::model_file;
 use crate::sampling::Choices;
+use crate::{model_file, version};
 
 const THREADS_MAX: u64 = 1024;
 const STREAMS_MAX: u64 = 256;
@@ -22,7 +21,7 @@ const SNOOZE_SECONDS_MAX: u64 = 7 * 24 * 60 * 60;
 
 /// Language models on computers people already have, under limits that hold
 #[derive(Debug, Parser)]
-#[command(name = "gogrid", version, after_help = EXIT_CODES)]
+#[command(name = "gogrid", version, long_version = version::long(), after_help = EXIT_CODES)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -39,6 +38,8 @@ pub(crate) enum Command {
     List(ListArgs),
     /// Show what a model is, and what it needs here
     Show(ShowArgs),
+    /// Talk to a model, or have it answer one prompt; fetches it first if it is not here
+    Run(RunModelArgs),
     /// Remove models from the cache
     Rm(RemoveArgs),
     /// List the gogrids that run, with their models and what they hold
@@ -48,6 +49,8 @@ pub(crate) enum Command {
         /// The shell: `source <(gogrid completions bash)`
         shell: Shell,
     },
+    /// Write the manual page of each command into a folder
+    Man(ManArgs),
     /// Show which layers would run where, and what each limit costs
     Plan(PlanArgs),
     /// Continue a prompt, streaming the text
@@ -216,6 +219,70 @@ pub(crate) struct ShowArgs {
 }
 
 #[derive(Debug, Args)]
+pub(crate) struct RunModelArgs {
+    /// A GGUF file, a Hugging Face directory, or a name
+    #[arg(value_name = "MODEL")]
+    model: String,
+    /// What it is to answer, and standard input with it where that is no terminal; without either a conversation
+    /// begins
+    prompt: Option<String>,
+    /// Words after the prompt, which are a mistake: it was not quoted
+    #[arg(hide = true)]
+    more: Vec<String>,
+    #[command(flatten)]
+    machine: MachineArgs,
+    #[command(flatten)]
+    sampling: SamplingArgs,
+    /// What the model is told before the prompt
+    #[arg(long, value_name = "TEXT")]
+    system: Option<String>,
+    #[command(flatten)]
+    whose: WhoseArgs,
+    #[command(flatten)]
+    patience: PatienceArgs,
+    #[command(flatten)]
+    figures: FiguresArgs,
+}
+
+/// What `run` stands for.
+pub(crate) enum Meant {
+    Chat(ChatArgs),
+    Generate(GenerateArgs),
+}
+
+impl RunModelArgs {
+    pub(crate) fn meant(self) -> Meant {
+        let run = RunArgs {
+            model: ModelArgs { model: self.model },
+            machine: self.machine,
+        };
+        if self.prompt.is_none() && io::stdin().is_terminal() {
+            return Meant::Chat(ChatArgs {
+                run,
+                sampling: self.sampling,
+                system: self.system,
+                whose: self.whose,
+                patience: self.patience,
+                figures: self.figures,
+            });
+        }
+        Meant::Generate(GenerateArgs {
+            prompt: self.prompt,
+            more: self.more,
+            run,
+            sampling: self.sampling,
+            raw: false,
+            system: self.system,
+            whose: self.whose,
+            patience: self.patience,
+            figures: self.figures,
+            json: JsonArgs { json: false },
+            stream: false,
+        })
+    }
+}
+
+#[derive(Debug, Args)]
 pub(crate) struct RemoveArgs {
     /// Names of the catalogue, or of the hub
     #[arg(required = true, value_name = "NAME")]
@@ -226,6 +293,13 @@ pub(crate) struct RemoveArgs {
 pub(crate) struct PsArgs {
     #[command(flatten)]
     pub(crate) json: JsonArgs,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ManArgs {
+    /// The folder, which is made where it is not there
+    #[arg(value_name = "DIR")]
+    pub(crate) folder: PathBuf,
 }
 
 #[derive(Debug, Args)]
@@ -245,22 +319,22 @@ pub(crate) struct SamplingArgs {
     #[arg(long, value_name = "N", value_parser = count(1, TOKENS_MAX))]
     pub(crate) max_tokens: Option<usize>,
     /// 0 takes the likeliest token each time [default: the model's, else 0.7]
-    #[arg(long, value_name = "T", value_parser = number(0.0, 100.0), allow_negative_numbers = true)]
+    #[arg(long, value_name = "T", value_parser = number(0.0, 100.0))]
     pub(crate) temperature: Option<f32>,
     /// Only the K likeliest tokens; 0 for all [default: the model's, else 0]
     #[arg(long, value_name = "K", value_parser = count(0, TOKENS_MAX))]
     pub(crate) top_k: Option<usize>,
     /// Only the likeliest tokens that together reach this probability [default: the model's, else 0.9]
-    #[arg(long, value_name = "P", value_parser = number(0.0, 1.0), allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = number(0.0, 1.0))]
     pub(crate) top_p: Option<f32>,
     /// Only tokens at least this share as likely as the likeliest [default: the model's, else 0.05]
-    #[arg(long, value_name = "P", value_parser = number(0.0, 1.0), allow_negative_numbers = true)]
+    #[arg(long, value_name = "P", value_parser = number(0.0, 1.0))]
     pub(crate) min_p: Option<f32>,
     /// Divides the logits of tokens seen lately; 1 for none [default: the model's, else 1.1, with a temperature of 0 1]
-    #[arg(long, value_name = "R", value_parser = number(0.01, 100.0), allow_negative_numbers = true)]
+    #[arg(long, value_name = "R", value_parser = number(0.01, 100.0))]
     pub(crate) repetition_penalty: Option<f32>,
     /// What the draws depend on [default: another one each time]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = whole::<u64>(0, u64::MAX))]
     pub(crate) seed: Option<u64>,
     /// Text that ends the answer; repeat it for several
     #[arg(long, value_name = "TEXT")]
@@ -313,10 +387,32 @@ impl PatienceArgs {
     }
 }
 
+/// What is said beside an answer.
+#[derive(Debug, Args)]
+pub(crate) struct FiguresArgs {
+    /// Nothing beside an answer but errors: no figures, no notes, no log. What a chat's own commands say stays
+    #[arg(long, conflicts_with = "figures")]
+    pub(crate) quiet: bool,
+    /// A line of figures after an answer [default: at a terminal]
+    #[arg(long)]
+    figures: bool,
+}
+
+impl FiguresArgs {
+    /// Whether an answer is followed by its figures, which go to standard error.
+    pub(crate) fn are_shown(&self) -> bool {
+        self.figures || (!self.quiet && io::stderr().is_terminal())
+    }
+}
+
 #[derive(Debug, Args)]
 pub(crate) struct GenerateArgs {
-    /// The prompt [default: what standard input holds]
+    /// The prompt. What standard input holds, where that is no terminal, joins it after an empty line; without a
+    /// prompt, or with `-`, it is the prompt
     pub(crate) prompt: Option<String>,
+    /// Words after the prompt, which are a mistake: it was not quoted
+    #[arg(hide = true)]
+    pub(crate) more: Vec<String>,
     #[command(flatten)]
     pub(crate) run: RunArgs,
     #[command(flatten)]
@@ -332,7 +428,12 @@ pub(crate) struct GenerateArgs {
     #[command(flatten)]
     pub(crate) patience: PatienceArgs,
     #[command(flatten)]
+    pub(crate) figures: FiguresArgs,
+    #[command(flatten)]
     pub(crate) json: JsonArgs,
+    /// With --json: each event as it comes, a JSON value in a line, and the whole answer as the last
+    #[arg(long, requires = "json")]
+    pub(crate) stream: bool,
 }
 
 #[derive(Debug, Args)]
@@ -348,9 +449,8 @@ pub(crate) struct ChatArgs {
     pub(crate) whose: WhoseArgs,
     #[command(flatten)]
     pub(crate) patience: PatienceArgs,
-    /// No figures after an answer
-    #[arg(long)]
-    pub(crate) quiet: bool,
+    #[command(flatten)]
+    pub(crate) figures: FiguresArgs,
 }
 
 #[derive(Debug, Args)]
@@ -365,7 +465,7 @@ pub(crate) struct ServeArgs {
     #[command(flatten)]
     pub(crate) machine: MachineArgs,
     /// Where to listen; other machines reach it only with --api-key-file
-    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:11711")]
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:11711", value_parser = address)]
     pub(crate) listen: SocketAddr,
     /// A file with a key in each line, which clients must show; after a key may stand name=NAME,
     /// class=owner|guest and tier=flex|default|priority. Without it, the variable GOGRID_API_KEY may hold one key
@@ -374,7 +474,7 @@ pub(crate) struct ServeArgs {
     /// Whose requests are that need no key
     #[arg(long = "as", value_enum, value_name = "WHOSE", default_value_t = WhoseArg::Guest)]
     pub(crate) without_key: WhoseArg,
-    /// A chat template in Jinja for all models, instead of their own
+    /// A chat template in Jinja for all models, instead of their own; - for standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) chat_template_file: Option<PathBuf>,
     /// How long a model stays open after its last request: 90s, 30m, 2h; 0s closes it at once, -1 never
@@ -422,7 +522,7 @@ impl FromStr for KeepAlive {
             "0" | "0s" => Ok(Self(Some(Duration::ZERO))),
             text => match text.parse() {
                 Ok(Stretch(seconds)) => Ok(Self(Some(Duration::from_secs(seconds)))),
-                Err(problem) => Err(format!("{problem}; 0s or -1")),
+                Err(problem) => Err(format!("{problem}, 0s to close at once, or -1 for never")),
             },
         }
     }
@@ -434,7 +534,7 @@ pub(crate) struct TextArgs {
     pub(crate) run: RunArgs,
     #[command(flatten)]
     pub(crate) whose: WhoseArgs,
-    /// The text, taken exactly as the file has it
+    /// The text, taken exactly as the file has it; - for standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) text: PathBuf,
     #[command(flatten)]
@@ -445,7 +545,7 @@ pub(crate) struct TextArgs {
 pub(crate) struct TokenizeArgs {
     #[command(flatten)]
     pub(crate) model: ModelArgs,
-    /// The text, taken exactly as the file has it
+    /// The text, taken exactly as the file has it; - for standard input
     #[arg(long, value_name = "FILE")]
     pub(crate) text: PathBuf,
     #[command(flatten)]
@@ -505,7 +605,7 @@ pub(crate) struct SoakArgs {
     #[arg(long, value_name = "N", default_value_t = 2.0, value_parser = number(0.05, 10_000.0))]
     pub(crate) minutes: f32,
     /// Decides all choices [default: another one each time]
-    #[arg(long, value_name = "S")]
+    #[arg(long, value_name = "S", value_parser = whole::<u64>(0, u64::MAX))]
     pub(crate) seed: Option<u64>,
     #[command(flatten)]
     pub(crate) json: JsonArgs,
@@ -547,16 +647,19 @@ pub(crate) struct LimitsArgs {
     #[command(subcommand)]
     pub(crate) command: LimitsCommand,
     /// The process meant, where several gogrids run
-    #[arg(long, global = true, value_name = "P")]
+    #[arg(long, global = true, value_name = "P", value_parser = process)]
     pub(crate) pid: Option<u32>,
     #[command(flatten)]
     pub(crate) json: JsonEverywhereArgs,
+    /// After a change, all limits and what is held, as `get` shows them, instead of one line
+    #[arg(long, global = true)]
+    pub(crate) verbose: bool,
 }
 
 #[derive(Debug, Args)]
 pub(crate) struct TopArgs {
     /// The process meant, where several gogrids run
-    #[arg(long, value_name = "P")]
+    #[arg(long, value_name = "P", value_parser = process)]
     pub(crate) pid: Option<u32>,
     /// Print what it would show as text, once
     #[arg(long)]
@@ -583,6 +686,7 @@ pub(crate) enum LimitsCommand {
     /// Stop for a time
     Snooze {
         /// How long: 90s, 30m, 2h, up to a week
+        #[arg(allow_hyphen_values = true)]
         time: Stretch,
     },
     /// Accept nothing more; what was accepted runs to its end
@@ -642,7 +746,7 @@ pub(crate) struct SetArgs {
     pub(crate) mode: Option<ModeArg>,
     /// What a file of settings may say: max_batch_size=4, away.max_batch_size=8,
     /// policy.presence.away_after_s=60
-    #[arg(value_name = "KEY=VALUE", required_unless_present = "mode")]
+    #[arg(value_name = "KEY=VALUE")]
     pub(crate) changes: Vec<String>,
 }
 
@@ -665,8 +769,28 @@ impl FromStr for Stretch {
     }
 }
 
-fn count(least: u64, most: u64) -> RangedU64ValueParser<usize> {
-    RangedU64ValueParser::new().range(least..=most)
+fn count(least: u64, most: u64) -> impl Fn(&str) -> Result<usize, String> + Clone {
+    whole(least, most)
+}
+
+fn whole<T: TryFrom<u64>>(least: u64, most: u64) -> impl Fn(&str) -> Result<T, String> + Clone {
+    move |text: &str| {
+        let value = text.parse().ok();
+        let allowed = value.filter(|value| (least..=most).contains(value));
+        let value = allowed.and_then(|value| T::try_from(value).ok());
+        value.ok_or_else(|| format!("must be a whole number in {least}..={most}"))
+    }
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let wrong =
+        |_| "must be an address and a port, such as 127.0.0.1:11711 or 0.0.0.0:11711".to_owned();
+    text.parse().map_err(wrong)
+}
+
+fn process(text: &str) -> Result<u32, String> {
+    let wrong = |_| "must be the number of a process; `gogrid ps` lists those that run".to_owned();
+    text.parse().map_err(wrong)
 }
 
 fn number(least: f32, most: f32) -> impl Fn(&str) -> Result<f32, String> + Clone {

@@ -20,9 +20,12 @@ impl Bars {
     pub(crate) fn bar<'a>(&self, watch: &'a InterruptGuard) -> Bar<'a> {
         let template = "{msg} [{bar:20}] {binary_bytes}/{binary_total_bytes}, {binary_bytes_per_sec}, {eta} left";
         let style = ProgressStyle::with_template(template).expect("the template is well-formed");
-        let bar = ProgressBar::no_length().with_style(style.progress_chars("=> "));
+        let bar = match out::is_quiet() {
+            true => ProgressBar::hidden(),
+            false => ProgressBar::no_length(),
+        };
         Bar {
-            bar: self.0.add(bar),
+            bar: self.0.add(bar.with_style(style.progress_chars("=> "))),
             bars: self.0.clone(),
             watch,
         }

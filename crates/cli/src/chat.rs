@@ -7,7 +7,7 @@ use std::fs;
 use std::path::Path;
 
 use anyhow::Context;
-use corpgrid_scheduler::Refusal;
+use corpgrid_scheduler::{Event, Refusal};
 use gogrid_host::hide_typing;
 
 use crate::args::ChatArgs;
@@ -25,6 +25,9 @@ use order::{HELP, Order};
 use talk::{Saved, Talk};
 
 pub(crate) fn run(args: &ChatArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
+    if args.figures.quiet {
+        out::log_errors_only();
+    }
     let pipeline = PipelineSpec::new(&args.run, interrupt)?.open()?;
     if pipeline.model().chat_template().is_none() {
         let name = pipeline.model().name();
@@ -35,7 +38,9 @@ pub(crate) fn run(args: &ChatArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
         return Err(BadInput(problem).into());
     }
     let mut lines = Lines::new()?;
-    out::note("/help lists what there is; /bye leaves, as Ctrl-D does");
+    if !args.figures.quiet {
+        out::note("/help lists what there is; /bye leaves, as Ctrl-D does");
+    }
     let chat = Chat {
         pipeline: &pipeline,
         interrupt,
@@ -105,11 +110,11 @@ impl Chat<'_> {
                     talk.end_retry();
                     return asked.map(Ok);
                 }
-                None => return Ok(Err("nothing was asked yet".to_owned())),
+                None => return Ok(Err("nothing was asked yet; ask something first".to_owned())),
             },
             Order::Undo => match talk.take_last_question() {
                 Some(question) => out::note(format!("taken back: {}", first_line(&question))),
-                None => return Ok(Err("nothing was asked yet".to_owned())),
+                None => return Ok(Err("nothing was asked yet; ask something first".to_owned())),
             },
             Order::Help => out::note(HELP),
             Order::New => {
@@ -152,8 +157,9 @@ impl Chat<'_> {
         let mut wrap = Wrap::new(out::columns());
         let asked = talk.request();
         let most = asked.max_tokens;
-        let ended = stream::run(self.pipeline, asked, &watch, &mut |delta| {
-            Ok(out::text(&wrap.push(delta))?)
+        let ended = stream::run(self.pipeline, asked, &watch, &mut |event| match event {
+            Event::Delta { text, .. } if !text.is_empty() => Ok(out::text(&wrap.push(text))?),
+            _ => Ok(()),
         });
         let rest = wrap.finish();
         if !rest.is_empty() {
@@ -163,10 +169,11 @@ impl Chat<'_> {
         match ended {
             Ok(Ended::Answered(answer)) => {
                 out::line("")?;
-                if let Some(cut) = talk::cut_off(&answer, most) {
+                let cut = talk::cut_off(&answer, most);
+                if let Some(cut) = cut.filter(|_| !talk.args.figures.quiet) {
                     out::note(cut);
                 }
-                if !talk.args.quiet {
+                if talk.args.figures.are_shown() {
                     out::note(stream::figures_line(&answer, self.pipeline.mode));
                 }
                 talk.answered(answer.text);

@@ -21,7 +21,8 @@ pub(crate) fn run(args: &TextArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
     let ids = pipeline.tokenize(&text, true)?;
     if ids.len() < 2 {
         let (path, count) = (args.text.display(), ids.len());
-        let problem = format!("{path}: {count} tokens, and perplexity needs at least 2");
+        let problem =
+            format!("{path}: {count} tokens, and perplexity needs at least 2; give a longer text");
         return Err(BadInput(problem).into());
     }
     let scored = pipeline.score(ids.clone(), args.whose.whose());

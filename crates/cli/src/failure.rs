@@ -1,12 +1,14 @@
 //! How a failed command ends: the fault, a remedy, and an exit code by class.
 
-use std::io;
+use std::error::Error;
 use std::process::ExitCode;
+use std::{fmt, io};
 
 use corpgrid_scheduler::{GenerateError, OpenError, Refusal};
 use gogrid_control::{Cause, ClientError, Refused};
-use gogrid_hub::{HubError, UnknownModel};
+use gogrid_hub::{Cache, HubError, UnknownModel};
 use gogrid_model::ModelError;
+use gogrid_server::ServeError;
 
 use crate::exit::{
     BadInput, DEVICE, INPUT, INTERNAL, INTERRUPTED, Interrupted, LIMIT, NETWORK, NOT_RUNNING,
@@ -23,9 +25,9 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
     let code = exit_code(error);
     let is_told = error.is::<NoCommand>() || code == INTERRUPTED;
     if !is_told {
-        out::note(format!("error: {}", message(error)));
-        if let Some(remedy) = remedy(error) {
-            out::note(format!("  help: {remedy}"));
+        out::error(format!("error: {}", message(error)));
+        if let Some(remedy) = advice(error) {
+            out::error(format!("  help: {remedy}"));
         }
     }
     ExitCode::from(code)
@@ -36,7 +38,7 @@ pub(crate) fn report(error: &anyhow::Error) -> ExitCode {
 pub(crate) fn no_command(instead: &clap::Error) -> anyhow::Result<()> {
     let text = instead.render().to_string();
     if instead.use_stderr() {
-        out::note(text.trim_end());
+        out::error(text.trim_end());
         return Err(NoCommand.into());
     }
     Ok(out::text(&text)?)
@@ -61,6 +63,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             .or_else(|| cause.downcast_ref().map(of_generate))
             .or_else(|| cause.downcast_ref().map(of_hub))
             .or_else(|| cause.downcast_ref().map(of_client))
+            .or_else(|| cause.downcast_ref().map(of_serve))
             .or_else(|| cause.downcast_ref().and_then(of_io))
             .or_else(|| cause.is::<NotRunning>().then_some(NOT_RUNNING))
             .or_else(|| cause.is::<NoCommand>().then_some(USAGE))
@@ -118,6 +121,14 @@ fn of_io(error: &io::Error) -> Option<u8> {
     refused.contains(&error.kind()).then_some(LIMIT)
 }
 
+fn of_serve(error: &ServeError) -> u8 {
+    match error {
+        ServeError::Listen { .. } | ServeError::Open(_) => USAGE,
+        ServeError::Thread(_) => LIMIT,
+        _ => INTERNAL,
+    }
+}
+
 fn of_client(error: &ClientError) -> u8 {
     match error {
         ClientError::Refused(refused) => match refused.cause {
@@ -128,43 +139,119 @@ fn of_client(error: &ClientError) -> u8 {
     }
 }
 
+/// An error with a remedy that depends on how the program was called.
+#[derive(Debug)]
+pub(crate) struct Advised {
+    pub(crate) error: anyhow::Error,
+    pub(crate) advice: String,
+}
+
+impl fmt::Display for Advised {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.error.fmt(f)
+    }
+}
+
+impl Error for Advised {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(self.error.as_ref())
+    }
+}
+
 /// The remedy, where the message does not give one itself.
+fn advice(error: &anyhow::Error) -> Option<String> {
+    let advised = error.chain().find_map(|cause| {
+        let advised = cause.downcast_ref::<Advised>()?;
+        Some(advised.advice.clone())
+    });
+    let of_model = || {
+        let mut models = error
+            .chain()
+            .filter_map(|cause| match cause.downcast_ref() {
+                Some(OpenError::Model(model)) => Some(model),
+                _ => cause.downcast_ref(),
+            });
+        of_model_file(models.next()?)
+    };
+    advised
+        .or_else(of_model)
+        .or_else(|| remedy(error).map(str::to_owned))
+}
+
+/// What to do about a model's file. One of the catalogue's can be had again.
+fn of_model_file(error: &ModelError) -> Option<String> {
+    let (ModelError::Malformed { file, field, .. } | ModelError::Missing { file, field, .. }) =
+        error
+    else {
+        return None;
+    };
+    let cached = Cache::of_user().ok().and_then(|cache| cache.name_of(file));
+    if let Some(name) = cached {
+        return Some(format!(
+            "the file in the cache is damaged: `gogrid pull {name}` fetches it again"
+        ));
+    }
+    let is_gguf = matches!(error, ModelError::Malformed { .. })
+        && file.extension().is_none_or(|kind| kind != "json");
+    is_gguf.then(|| match field.as_str() {
+        "no GGUF file" | "magic" => "--model takes a GGUF file, a folder with config.json, safetensors and tokenizer.json, or a name of \
+             `gogrid list`".to_owned(),
+        _ => "the file is damaged, or was not fetched whole: fetch it again from where it came".to_owned(),
+    })
+}
+
+/// The remedy that is the same however the program was called.
 fn remedy(error: &anyhow::Error) -> Option<&'static str> {
     error.chain().find_map(|cause| {
         let open = cause.downcast_ref().and_then(|error| match error {
-            OpenError::DoesNotFit(_) => Some(
-                "take a smaller model, add a --device, lower --context, or raise the cap with \
-                 --mode default or aggressive",
-            ),
+            OpenError::DoesNotFit(_) => {
+                Some("take a smaller model, add a --device, lower --context, or raise max_vram_usage_percent")
+            }
             OpenError::NoThread { .. } => {
                 Some("the system has no room for more threads, in memory or in number: `ulimit -a`")
             }
-            OpenError::BadDevice(_) => Some("`gogrid devices` lists what there is"),
+            OpenError::BadDevice(_) => Some("`gogrid devices` lists what there is; each core may be named once"),
             _ => None,
         });
-        let refusal = cause.downcast_ref().and_then(|error| match error {
-            Refusal::PromptTooLong { .. } => Some("shorten the prompt"),
+        let refusal = match cause.downcast_ref() {
+            Some(GenerateError::Refused(refusal)) => Some(refusal),
+            _ => cause.downcast_ref(),
+        };
+        let refusal = refusal.and_then(|refusal| match refusal {
+            Refusal::PromptTooLong { .. } => Some("shorten the prompt, or raise --context"),
             Refusal::Finishing => Some("`gogrid limits resume` lets it accept again"),
             Refusal::OverCap { .. } => Some("try again when the requests that run have ended"),
             Refusal::MemoryCap { .. } => {
-                Some("lower --max-tokens, shorten the prompt, or raise the cap with --mode")
+                Some("lower --max-tokens, shorten the prompt, or raise max_vram_usage_percent")
             }
             _ => None,
         });
-        let refused = cause
-            .downcast_ref()
-            .and_then(|refused: &Refused| match refused.cause {
-                Cause::Stages => Some(
-                    "`gogrid limits get` shows devices and pieces; stages follow one another from \
-                 piece 0 to the last",
-                ),
-                _ => None,
-            });
-        let not_running = cause.is::<NotRunning>().then_some(
-            "start one, such as `gogrid chat`, under the same user; each one that runs a model \
-             listens",
-        );
-        open.or(refusal).or(refused).or(not_running)
+        let refused = match cause.downcast_ref() {
+            Some(ClientError::Refused(refused)) => Some(refused),
+            _ => cause.downcast_ref::<Refused>(),
+        };
+        let refused = refused.and_then(|refused| match refused.cause {
+            Cause::Stages => Some(
+                "`gogrid limits get` shows devices and pieces; stages follow one another from piece 0 to the last",
+            ),
+            _ => None,
+        });
+        let not_running = cause.downcast_ref().map(|error| match error {
+            NotRunning::None => {
+                "start one, such as `gogrid chat`, under the same user; each one that runs a model listens"
+            }
+            NotRunning::Not(_) => "`gogrid ps` lists those that run",
+        });
+        let output = cause.downcast_ref().and_then(|error| match error {
+            OutputError::Failed(_) => Some("make room there, or write elsewhere"),
+            OutputError::Gone => None,
+        });
+        let serve = cause.downcast_ref().and_then(|error| match error {
+            ServeError::Listen { .. } => Some("name another address or port with --listen"),
+            _ => None,
+        });
+        let told = open.or(refusal).or(refused).or(not_running);
+        told.or(output).or(serve)
     })
 }
 

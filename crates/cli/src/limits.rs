@@ -3,7 +3,7 @@
 use std::fmt::Write;
 
 use anyhow::Context;
-use corpgrid_scheduler::{Changes, MachineStatus, Status};
+use corpgrid_scheduler::{Changes, MachineStatus, Mode, Settings, SettingsError, Status};
 use gogrid_control::{Request, View, ask, is_running, running};
 
 use crate::args::{LimitsArgs, LimitsCommand, SetArgs};
@@ -22,10 +22,14 @@ pub(crate) fn run(args: &LimitsArgs) -> anyhow::Result<()> {
     if args.json.json {
         return out::json(&view);
     }
-    if matches!(&args.command, LimitsCommand::Get(get) if get.prometheus) {
-        return Ok(out::text(&prometheus(&view)?)?);
+    match &args.command {
+        LimitsCommand::Get(get) if get.prometheus => Ok(out::text(&prometheus(&view)?)?),
+        LimitsCommand::Get(_) => Ok(out::text(&table::table(pid, &view)?)?),
+        _ if args.verbose => Ok(out::text(&table::table(pid, &view)?)?),
+        LimitsCommand::Set(set) => Ok(out::line(&table::changed(pid, set, &view)?)?),
+        LimitsCommand::Move(_) => Ok(out::line(&table::standing(pid, &view)?)?),
+        _ => Ok(out::line(&table::ruling(pid, &view)?)?),
     }
-    Ok(out::text(&table::table(pid, &view)?)?)
 }
 
 /// The processes that may be meant: the one named, or all there are. At least one.
@@ -78,33 +82,46 @@ fn request(command: &LimitsCommand) -> anyhow::Result<Request> {
 /// limits.
 fn changes(args: &SetArgs) -> anyhow::Result<Changes> {
     let mut text = String::new();
+    if args.changes.is_empty() && args.mode.is_none() {
+        let problem = "nothing to set: give KEY=VALUE, such as max_batch_size=4, or --mode MODE; `gogrid limits get` \
+                       shows the keys and what they are";
+        return Err(WrongUsage(problem.to_owned()).into());
+    }
     if let Some(mode) = args.mode {
-        writeln!(
-            text,
-            "mode = {:?}",
-            corpgrid_scheduler::Mode::from(mode).name()
-        )?;
+        writeln!(text, "mode = {:?}", Mode::from(mode).name())?;
     }
     for assignment in &args.changes {
         let wrong = |problem: &str| WrongUsage(format!("{assignment:?}: {problem}"));
         let (key, value) = assignment
             .split_once('=')
             .ok_or_else(|| wrong("must be KEY=VALUE, such as max_compute_usage_percent=0.3"))?;
-        let key = match key.trim() {
-            key if key.contains('.') => key.to_owned(),
-            key => format!("limits.{key}"),
-        };
+        if key.trim() == "mode" {
+            let value = value.trim();
+            let problem = format!("the mode is an option: gogrid limits set --mode {value}");
+            return Err(wrong(&problem).into());
+        }
+        let key = table::full_key(key);
         let line = format!("{key} = {value}\n");
         // A line end in it would let one assignment be several.
         if value.contains('\n') {
             return Err(wrong("must be one line").into());
         }
-        Changes::from_toml(&line).map_err(|error| wrong(error.message()))?;
+        Changes::from_toml(&line).map_err(|error| match misfit(&key, value) {
+            Some(misfit) => wrong(misfit.message()),
+            None => wrong(error.message()),
+        })?;
         text.push_str(&line);
     }
     let changes =
         Changes::from_toml(&text).map_err(|error| WrongUsage(error.message().to_owned()))?;
     Ok(changes)
+}
+
+/// What is wrong with a value that is no TOML, if it is wrong as a text too: most are numbers.
+fn misfit(key: &str, value: &str) -> Option<SettingsError> {
+    let text = format!("{key} = {:?}\n", value.trim());
+    let changes = Changes::from_toml(&text).ok()?;
+    changes.onto(&Settings::of(Mode::Conservative)).err()
 }
 
 /// Written here and not by the running process, which has better things to do.

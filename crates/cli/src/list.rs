@@ -145,7 +145,10 @@ pub(crate) fn remove(args: &RemoveArgs, interrupt: &Interrupt) -> anyhow::Result
             (None, None) => {
                 // A name that nobody knows is told as such.
                 model_file::named(text)?;
-                let problem = format!("{text} is not in {}", cache.folder().display());
+                let problem = format!(
+                    "{text} is not in {}; `gogrid list` shows what is",
+                    cache.folder().display()
+                );
                 return Err(BadInput(problem).into());
             }
         }

@@ -15,6 +15,7 @@ use gogrid_units::Bytes;
 use serde_json::Value;
 
 use crate::costs::CostsFile;
+use crate::failure::Advised;
 use crate::open::{MachineSpec, PipelineSpec};
 use crate::out;
 
@@ -45,10 +46,11 @@ impl Live {
     /// Opens the machine, and the model on it. Other gogrids are told what it holds from the moment
     /// on when it begins to load.
     pub(crate) fn open(spec: PipelineSpec) -> anyhow::Result<Self> {
+        let advice = spec.machine.advice();
         let house = LiveMachine::open(spec.machine)?;
         let machine = house.machine();
         let opened = HeterogeneousPipeline::open_on(machine, spec.model, &house.options);
-        let opened = opened.map_err(|error| with_peers(error, machine))?;
+        let opened = opened.map_err(|error| advised(error, machine, advice))?;
         let pipeline = house.handle.pipeline.get_or_init(|| Arc::new(opened));
         Ok(Self {
             mode: house.mode,
@@ -126,13 +128,15 @@ fn watch(file: SettingsFile, control: Arc<Control>) -> anyhow::Result<Watch> {
     Watch::start(file, control, report).context("cannot watch the file of --limits")
 }
 
-/// Names what other gogrids hold beside an error that this may explain.
-pub(crate) fn with_peers(error: OpenError, machine: &Machine) -> anyhow::Error {
+/// An error of opening a model on this machine; with this advice, and with what other gogrids hold, where it
+/// did not fit.
+pub(crate) fn advised(error: OpenError, machine: &Machine, advice: String) -> anyhow::Error {
     let is_full = matches!(error, OpenError::DoesNotFit(_));
     let error = anyhow::Error::from(error);
     if !is_full {
         return error;
     }
+    let error = anyhow::Error::from(Advised { error, advice });
     let memories = block_on(machine.status()).memories;
     let shared = memories.iter().filter(|memory| memory.peers_bytes > 0);
     let held = shared.map(|memory| {

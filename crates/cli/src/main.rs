@@ -10,6 +10,7 @@ mod costs;
 mod devices;
 mod escape;
 mod eval;
+mod examples;
 mod exit;
 mod failure;
 mod generate;
@@ -18,6 +19,7 @@ mod limits;
 mod lines;
 mod list;
 mod live;
+mod manual;
 mod model_file;
 mod notes;
 mod open;
@@ -32,6 +34,7 @@ mod show;
 mod stream;
 mod tokenize;
 mod top;
+mod version;
 mod waiting;
 mod wrap;
 
@@ -39,11 +42,9 @@ use std::panic::catch_unwind;
 use std::process::ExitCode;
 
 use anyhow::Context;
-use clap::{CommandFactory, Parser};
-use clap_complete::{Shell, generate as generate_completions};
 use gogrid_host::RememberingAllocator;
 
-use crate::args::{Cli, Command};
+use crate::args::{Command, Meant};
 use crate::interrupt::Interrupt;
 
 /// So that a process without memory ends with an error that says so.
@@ -64,7 +65,7 @@ fn main() -> ExitCode {
 /// The command of the command line, from its parsing to its exit code.
 fn command() -> ExitCode {
     let installed = out::install().context("cannot start a thread");
-    let ended = installed.and_then(|()| match Cli::try_parse() {
+    let ended = installed.and_then(|()| match manual::parsed() {
         Ok(cli) => run(cli.command),
         Err(instead) => failure::no_command(&instead),
     });
@@ -81,9 +82,14 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Pull(args) => pull::run(&args, &interrupt),
         Command::List(args) => list::run(&args),
         Command::Show(args) => show::run(&args, &interrupt),
+        Command::Run(args) => match args.meant() {
+            Meant::Chat(args) => chat::run(&args, &interrupt),
+            Meant::Generate(args) => generate::run(&args, &interrupt),
+        },
         Command::Rm(args) => list::remove(&args, &interrupt),
         Command::Ps(args) => ps::run(&args),
-        Command::Completions { shell } => completions(shell),
+        Command::Completions { shell } => manual::completions(shell),
+        Command::Man(args) => manual::pages(&args),
         Command::Plan(args) => plan::run(&args, &interrupt),
         Command::Generate(args) => generate::run(&args, &interrupt),
         Command::Chat(args) => chat::run(&args, &interrupt),
@@ -96,11 +102,4 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Hog => gogrid_bench::spin(),
         Command::Foreground => bench::foreground(),
     }
-}
-
-/// A script by which a shell completes the program's commands and options.
-fn completions(shell: Shell) -> anyhow::Result<()> {
-    let mut script = Vec::new();
-    generate_completions(shell, &mut Cli::command(), "gogrid", &mut script);
-    Ok(out::text(&String::from_utf8(script)?)?)
 }

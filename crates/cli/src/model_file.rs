@@ -1,6 +1,6 @@
 //! The files that `--model` and `--text` name.
 
-use std::io::Read;
+use std::io::{self, IsTerminal, Read};
 use std::path::{Path, PathBuf};
 
 use gogrid_host::open_regular;
@@ -31,7 +31,14 @@ pub(crate) fn resolve(model: &str, interrupt: &Interrupt) -> anyhow::Result<Path
         }
         return Ok(local.path);
     }
-    let pulled = fetch(&Cache::of_user()?, &named(model)?, &Bars::new(), interrupt)?;
+    let (cache, name) = (Cache::of_user()?, named(model)?);
+    if let Some(path) = cache.find(&name) {
+        let place = path.display();
+        out::note(format!(
+            "{place} is damaged, or another file: it is fetched again"
+        ));
+    }
+    let pulled = fetch(&cache, &name, &Bars::new(), interrupt)?;
     let first = pulled.files.into_iter().next();
     first
         .map(|file| file.path)
@@ -111,11 +118,29 @@ pub(crate) fn catalogue_help() -> String {
 /// Bytes of a text at most: the longest context of any supported model is far below.
 pub(crate) const TEXT_BYTES_MAX: u64 = 16 << 20;
 
-/// The text in the file at `path`, exactly as it is there.
+/// The name by which standard input stands for a file.
+pub(crate) const STANDARD_INPUT: &str = "-";
+
+/// All of standard input, as text. A person who sits there is told how it ends.
+pub(crate) fn read_standard_input() -> anyhow::Result<String> {
+    if io::stdin().is_terminal() {
+        out::note("reading standard input; end it with Ctrl-D");
+    }
+    read_bounded(io::stdin().lock(), "standard input")
+}
+
+/// The text in the file at `path`, exactly as it is there, or that of standard input.
 pub(crate) fn read_text(path: &Path) -> anyhow::Result<String> {
-    let name = format!("the text {}", path.display());
+    if path == Path::new(STANDARD_INPUT) {
+        return read_standard_input();
+    }
+    let name = path.display().to_string();
     let file = open_regular(path);
-    let file = file.map_err(|error| BadInput(format!("cannot read {name}: {error}")))?;
+    let file = file.map_err(|error| {
+        BadInput(format!(
+            "cannot read {name}: {error}; give the path of a text file"
+        ))
+    })?;
     read_bounded(file, &name)
 }
 
@@ -131,7 +156,9 @@ pub(crate) fn read_bounded(source: impl Read, name: &str) -> anyhow::Result<Stri
     }
     let text = String::from_utf8(bytes).map_err(|error| {
         let offset = error.utf8_error().valid_up_to();
-        BadInput(format!("{name} is not UTF-8 at byte {offset}"))
+        BadInput(format!(
+            "{name} is not UTF-8 at byte {offset}; only UTF-8 text is taken, so convert it first"
+        ))
     })?;
     Ok(text)
 }

@@ -1,5 +1,7 @@
 //! Opening a pipeline as the command line asks for it.
 
+use std::path::Path;
+
 use corpgrid_scheduler::{
     Device, Machine, MachineOptions, Mode, ModelSource, OpenError, Options, Peers, Settings,
     devices,
@@ -8,10 +10,11 @@ use gogrid_control::{PeerWatch, SettingsFile};
 
 use crate::args::{MachineArgs, RunArgs};
 use crate::costs::CostsFile;
-use crate::exit::BadInput;
+use crate::exit::{BadInput, WrongUsage};
 use crate::interrupt::Interrupt;
 use crate::live::{Live, PROGRAM};
-use crate::{model_file, out};
+use crate::model_file::{self, STANDARD_INPUT};
+use crate::out;
 
 /// Everything a pipeline is opened with.
 pub(crate) struct PipelineSpec {
@@ -81,6 +84,23 @@ impl MachineSpec {
         self.options.limits.max_compute_usage_percent
     }
 
+    /// What to do about a model that does not fit under the cap that was asked for.
+    pub(crate) fn advice(&self) -> String {
+        let raise = match (&self.file, self.mode) {
+            (Some(file), _) => {
+                let path = file.path().display();
+                format!(", or raise max_vram_usage_percent in {path}")
+            }
+            (None, Mode::Conservative) => {
+                ", or raise the cap with --mode default or aggressive".to_owned()
+            }
+            (None, Mode::Default) => ", or raise the cap with --mode aggressive".to_owned(),
+            // There is no higher cap.
+            (None, Mode::Aggressive) => String::new(),
+        };
+        format!("take a smaller model, add a --device, lower --context{raise}")
+    }
+
     /// The devices under their limits, which other gogrids of the user's share.
     pub(crate) fn machine(&self, costs: &CostsFile) -> anyhow::Result<Machine> {
         let peers = PeerWatch::start(PROGRAM).map_err(|error| {
@@ -122,8 +142,18 @@ fn settings(args: &MachineArgs) -> anyhow::Result<(Option<SettingsFile>, Mode, S
         let mode = asked.unwrap_or(Mode::Conservative);
         return Ok((None, mode, Settings::of(mode)));
     };
+    if path == Path::new(STANDARD_INPUT) {
+        let problem = "the limits in -: standard input cannot be watched for changes; give a file of settings";
+        return Err(WrongUsage(problem.to_owned()).into());
+    }
     let file = SettingsFile::new(path, asked);
     let read = file.read();
-    let (mode, settings) = read.map_err(|error| BadInput(format!("the limits in {error}")))?;
+    let (mode, settings) = read.map_err(|error| {
+        let remedy = match path.is_file() {
+            true => "",
+            false => "; --limits takes the path of a TOML file of settings",
+        };
+        BadInput(format!("the limits in {error}{remedy}"))
+    })?;
     Ok((Some(file), mode, settings))
 }

@@ -179,16 +179,44 @@ static NOTES: Notes = Notes::new();
 /// program's end.
 const FLUSH_MAX: Duration = Duration::from_millis(200);
 
-/// Says `line` on standard error, if anybody is there to read it, and waits for its reader. For the
-/// thread that the user waits for; any other takes [`note_aside`].
+/// Says `line` on standard error, if anybody is there to read it and nobody asked for quiet, and waits for
+/// its reader. For the thread that the user waits for; any other takes [`note_aside`].
 pub(crate) fn note(line: impl Display) {
+    if !is_quiet() {
+        error(line);
+    }
+}
+
+/// As [`note`], also where somebody asked for quiet: why the program fails.
+pub(crate) fn error(line: impl Display) {
     flush();
     write_note(&shown(&format!("{line}\n")));
 }
 
-/// Has `line` said on standard error and waits for nobody.
+/// Has `line` said on standard error, unless somebody asked for quiet, and waits for nobody.
 pub(crate) fn note_aside(line: impl Display) {
+    if !is_quiet() {
+        error_aside(line);
+    }
+}
+
+/// As [`note_aside`], also where somebody asked for quiet.
+fn error_aside(line: impl Display) {
     NOTES.push(format!("{line}\n"));
+}
+
+/// Whether nothing but errors is said.
+static IS_QUIET: AtomicBool = AtomicBool::new(false);
+
+/// From here on nothing but errors is said on standard error.
+pub(crate) fn be_quiet() {
+    IS_QUIET.store(true, Ordering::Relaxed);
+    log_errors_only();
+}
+
+/// Whether somebody asked for that.
+pub(crate) fn is_quiet() -> bool {
+    IS_QUIET.load(Ordering::Relaxed)
 }
 
 /// Waits a moment until what other threads had to say is written.
@@ -208,12 +236,12 @@ fn shown(text: &str) -> Cow<'_, str> {
 }
 
 /// Whether events below an error are kept to themselves.
-static IS_QUIET: AtomicBool = AtomicBool::new(false);
+static LOGS_ERRORS_ONLY: AtomicBool = AtomicBool::new(false);
 
 /// From here on only errors are logged, for a command that does again and again what is otherwise
 /// worth a line.
 pub(crate) fn log_errors_only() {
-    IS_QUIET.store(true, Ordering::Relaxed);
+    LOGS_ERRORS_ONLY.store(true, Ordering::Relaxed);
 }
 
 /// Standard error for the library's events, each of which comes in one write. Never fails.
@@ -247,7 +275,7 @@ impl<'a> tracing_subscriber::fmt::MakeWriter<'a> for Logs {
     fn make_writer_for(&'a self, event: &tracing::Metadata<'_>) -> Log {
         let is_error = *event.level() == tracing::Level::ERROR;
         Log {
-            is_shown: is_error || !IS_QUIET.load(Ordering::Relaxed),
+            is_shown: is_error || !LOGS_ERRORS_ONLY.load(Ordering::Relaxed),
         }
     }
 }
@@ -310,11 +338,11 @@ fn note_panic(panic: &PanicHookInfo<'_>) {
     let place = place.unwrap_or_default();
     let thread = thread::current();
     let thread = thread.name().unwrap_or("without a name");
-    note_aside(format_args!(
+    error_aside(format_args!(
         "bug: the thread `{thread}` panicked{place}: {problem}"
     ));
     let trace = backtrace::Backtrace::capture();
     if trace.status() == backtrace::BacktraceStatus::Captured {
-        note_aside(trace);
+        error_aside(trace);
     }
 }

@@ -6,7 +6,7 @@ use gogrid_units::Bytes;
 use crate::args::PlanArgs;
 use crate::costs::CostsFile;
 use crate::interrupt::Interrupt;
-use crate::live::with_peers;
+use crate::live::advised;
 use crate::open::PipelineSpec;
 use crate::out;
 
@@ -16,7 +16,7 @@ pub(crate) fn run(args: &PlanArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
     let machine = spec.machine.machine(&costs)?;
     let plan = HeterogeneousPipeline::plan_on(&machine, spec.model, &spec.machine.options);
     costs.keep(&machine.known_costs());
-    let plan = plan.map_err(|error| with_peers(error, &machine))?;
+    let plan = plan.map_err(|error| advised(error, &machine, spec.machine.advice()))?;
     if args.json.json {
         return out::json(&plan);
     }

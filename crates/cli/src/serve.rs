@@ -1,7 +1,7 @@
+use std::env;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
-use std::{env, fs};
 
 use anyhow::Context;
 use corpgrid_scheduler::Options;
@@ -82,9 +82,8 @@ pub(crate) fn run(args: &ServeArgs, interrupt: &Interrupt) -> anyhow::Result<()>
 fn keys(file: Option<&Path>) -> anyhow::Result<Option<Keys>> {
     let (text, place) = match (file, env::var(KEY_VARIABLE)) {
         (Some(path), _) => {
-            let text = fs::read_to_string(path);
             let place = format!("the keys in {}", path.display());
-            (text.with_context(|| format!("cannot read {place}"))?, place)
+            (model_file::read_text(path)?, place)
         }
         (None, Ok(key)) => (key, format!("the key in {KEY_VARIABLE}")),
         (None, Err(env::VarError::NotPresent)) => return Ok(None),

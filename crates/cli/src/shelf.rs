@@ -5,7 +5,6 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use anyhow::Context;
 use corpgrid_scheduler::{HeterogeneousPipeline, Machine, Options};
 use gogrid_hub::{Cache, Name, catalogue, elsewhere, find};
 use gogrid_server::{ModelCard, NotOpened, Shelf};
@@ -35,7 +34,12 @@ impl Models {
         interrupt: &Interrupt,
     ) -> anyhow::Result<(Self, Vec<String>)> {
         if let Some(folder) = folder {
-            fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
+            fs::read_dir(folder).map_err(|error| {
+                BadInput(format!(
+                    "cannot read the folder {}: {error}; --models takes a folder of models",
+                    folder.display()
+                ))
+            })?;
         }
         let (mut named, mut names) = (Vec::new(), Vec::<String>::new());
         for model in asked {
@@ -45,7 +49,10 @@ impl Models {
                 Err(_) => name_of(&path),
             };
             if names.contains(&name) {
-                return Err(BadInput(format!("two models are called {name:?}")).into());
+                return Err(BadInput(format!(
+                    "two models are called {name:?}; rename one of their files"
+                ))
+                .into());
             }
             if find(model).is_err() {
                 named.push((name.clone(), path));

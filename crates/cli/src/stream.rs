@@ -1,5 +1,6 @@
 //! A generation as the terminal sees it: text as it comes, an end, figures.
 
+use std::collections::BTreeSet;
 use std::hash::{BuildHasher, RandomState};
 
 use corpgrid_scheduler::{
@@ -31,13 +32,13 @@ pub(crate) enum Ended {
     Interrupted(String),
 }
 
-/// Runs `request`, giving each piece of text to `on_text` as it comes. A Ctrl-C, or an error of
-/// `on_text`, cancels it.
+/// Runs `request`, giving each event to `on_event` as it comes. A Ctrl-C, or an error of `on_event`,
+/// cancels it.
 pub(crate) fn run(
     pipeline: &HeterogeneousPipeline,
     request: GenerateRequest,
     watch: &InterruptGuard,
-    on_text: &mut dyn FnMut(&str) -> anyhow::Result<()>,
+    on_event: &mut dyn FnMut(&Event) -> anyhow::Result<()>,
 ) -> anyhow::Result<Ended> {
     let mut waiting = Some(WaitingLine::begin(pipeline.machine(), request.whose));
     block_on(async {
@@ -48,14 +49,11 @@ pub(crate) fn run(
             if let (Some(line), true) = (&waiting, !matches!(event, Event::Delta { .. })) {
                 line.hear(event);
             }
-            match event {
-                Event::Delta { text, .. } if !text.is_empty() => {
-                    // Before the first text, which takes its place.
-                    drop(waiting.take());
-                    on_text(text)
-                }
-                _ => Ok(()),
+            if matches!(event, Event::Delta { text, .. } if !text.is_empty()) {
+                // Before the first text, which takes its place.
+                drop(waiting.take());
             }
+            on_event(event)
         })
         .await
     })
@@ -172,17 +170,20 @@ pub(crate) fn figures_line(answer: &Answer, mode: Mode) -> String {
         mode.name(),
         held(&answer.status),
     );
-    // Each is a limit's name and, after a colon, the reason, which `--json` has in full.
-    let limits = &answer.status.not_enforced;
-    let names: Vec<_> = limits
-        .iter()
-        .filter_map(|limit| limit.split(':').next())
-        .collect();
+    let names = limits_not_held(&answer.status.not_enforced);
     if !names.is_empty() {
         line.push_str("; not held yet: ");
-        line.push_str(&names.join(", "));
+        line.push_str(&names);
     }
     line
+}
+
+/// The names of these limits, each once. A limit is its name and, after a colon, the reason, which `--json` has in
+/// full.
+fn limits_not_held(limits: &[String]) -> String {
+    let names = limits.iter().filter_map(|limit| limit.split(':').next());
+    let names: BTreeSet<_> = names.collect();
+    names.into_iter().collect::<Vec<_>>().join(", ")
 }
 
 /// A seed nobody chose.

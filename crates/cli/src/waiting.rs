@@ -52,7 +52,11 @@ impl WaitingLine {
             }
         };
         let style = ProgressStyle::with_template("{spinner} {why}").expect("it is well-formed");
-        let bar = ProgressBar::new_spinner().with_style(style.with_key("why", text));
+        let bar = match out::is_quiet() {
+            true => ProgressBar::hidden(),
+            false => ProgressBar::new_spinner(),
+        };
+        let bar = bar.with_style(style.with_key("why", text));
         bar.enable_steady_tick(DRAW_EVERY);
         out::draws(Some(bar.clone()));
         Self { bar, standing }

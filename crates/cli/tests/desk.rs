@@ -535,3 +535,103 @@ fn a_socket_counts_when_a_gogrid_answers_there() {
     check("something else");
     other.join().unwrap();
 }
+
+/// What a generation of the tiny model is told by standard input, and what it says.
+fn with_input(sandbox: &Sandbox, words: &[&str], input: &[u8]) -> Output {
+    let mut command = sandbox.command(&[&["generate"], words].concat());
+    command.args([
+        "--temperature",
+        "0",
+        "--max-tokens",
+        "2",
+        "--mode",
+        "aggressive",
+    ]);
+    let pipes = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut child = pipes.stderr(Stdio::piped()).spawn().unwrap();
+    child.stdin.take().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!(
+        output.status.code(),
+        Some(0),
+        "{words:?}: {}",
+        stderr(&output)
+    );
+    output
+}
+
+fn prompt_tokens(sandbox: &Sandbox, words: &[&str], input: &[u8]) -> u64 {
+    let output = with_input(sandbox, &[words, &["--raw", "--json"]].concat(), input);
+    let report: serde_json::Value = serde_json::from_slice(&output.stdout).unwrap();
+    report["prompt_tokens"].as_u64().unwrap()
+}
+
+#[test]
+fn standard_input_joins_the_prompt_or_is_it() {
+    let sandbox = Sandbox::new();
+    let tokens = |words: &[&str], input: &[u8]| prompt_tokens(&sandbox, words, input);
+    let joined = tokens(&["Summarise:\n\ndata"], b"");
+    assert!(joined > tokens(&["Summarise:"], b""));
+    assert_eq!(tokens(&["Summarise:"], b"data\n"), joined);
+    for words in [&[][..], &["-"]] {
+        assert_eq!(tokens(words, b"Summarise:\n\ndata"), joined, "{words:?}");
+    }
+    let text = sandbox.path("text");
+    fs::write(&text, "some data").unwrap();
+    let ids = |file: &str, input: &str| {
+        let mut command = sandbox.command(&["tokenize", "--json", "--text", file]);
+        let (reader, mut writer) = std::io::pipe().unwrap();
+        writer.write_all(input.as_bytes()).unwrap();
+        drop(writer);
+        command.stdin(reader).output().unwrap().stdout
+    };
+    let of_file = ids(text.to_str().unwrap(), "");
+    assert!(of_file.starts_with(b"{\"ids\":["));
+    assert_eq!(ids("-", "some data"), of_file);
+}
+
+#[test]
+fn figures_come_where_they_are_asked_for_and_quiet_leaves_nothing_but_the_answer() {
+    let sandbox = Sandbox::new();
+    let said = |words: &[&str]| {
+        let output = with_input(&sandbox, &[&["x", "--raw"], words].concat(), b"");
+        assert!(!output.stdout.is_empty(), "{words:?}");
+        let said = stderr(&output);
+        let lines = said.lines().filter(|line| !is_log(line));
+        lines.map(str::to_owned).collect::<Vec<_>>()
+    };
+    assert_eq!(said(&[]), [""; 0]);
+    let figures = said(&["--figures"]);
+    assert!(
+        matches!(&figures[..], [line] if line.contains(" tok/s, ")),
+        "{figures:?}"
+    );
+    let quiet = with_input(&sandbox, &["x", "--raw", "--quiet"], b"");
+    assert_eq!(stderr(&quiet), "");
+}
+
+#[test]
+fn events_are_told_as_they_come_and_the_last_is_the_whole_answer() {
+    let sandbox = Sandbox::new();
+    let output = with_input(&sandbox, &["x", "--raw", "--json", "--stream"], b"");
+    let text = String::from_utf8(output.stdout).unwrap();
+    let events: Vec<serde_json::Value> = text
+        .lines()
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect();
+    let is = |event: &serde_json::Value, name: &str| event["event"] == name;
+    assert!(events.iter().any(|event| is(event, "started")), "{text}");
+    let (last, before) = events.split_last().unwrap();
+    assert!(
+        is(last, "finished") && last["generated_tokens"] == 2,
+        "{text}"
+    );
+    let deltas = before.iter().filter(|event| is(event, "delta"));
+    let told: String = deltas
+        .clone()
+        .map(|delta| delta["text"].as_str().unwrap())
+        .collect();
+    assert_eq!(last["text"], *told);
+    let ids = deltas.flat_map(|delta| delta["ids"].as_array().unwrap().clone());
+    assert_eq!(*last["ids"].as_array().unwrap(), ids.collect::<Vec<_>>());
+}

@@ -101,13 +101,58 @@ fn limits_are_seen_and_changed_from_another_process() {
     check_fails(&wrong, 2, &["limits.max_batch is no key", "max_batch_size"]);
     assert_eq!(sandbox.view(&chat, &["get"])["settings"], *settings);
 
-    let table = sandbox.limits(&chat, &["set", "--mode", "aggressive", "max_batch_size=3"]);
+    let table = sandbox.limits(
+        &chat,
+        &[
+            "set",
+            "--mode",
+            "aggressive",
+            "max_batch_size=3",
+            "--verbose",
+        ],
+    );
     let table = String::from_utf8(table.stdout).unwrap();
     let row = table
         .lines()
         .find(|line| line.starts_with("max_batch_size"));
     let cells: Vec<_> = row.unwrap().split_whitespace().collect();
     assert_eq!(cells, ["max_batch_size", "3", "16", "3"], "{table}");
+    chat.end();
+}
+
+#[test]
+fn a_change_is_answered_with_a_line_of_what_holds_now() {
+    let sandbox = Sandbox::new();
+    let chat = sandbox.chat(&[]);
+    let pid = chat.child.id();
+    let answer = |args: &[&str]| {
+        let output = sandbox.limits(&chat, args);
+        assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let set = answer(&["set", "max_batch_size=3", "away.max_batch_size = 9"]);
+    let expected = "limits.max_batch_size is 3, away.max_batch_size is 9";
+    assert_eq!(set, format!("process {pid}: {expected}\n"));
+    let mode = answer(&["set", "--mode", "aggressive"]);
+    let expected = "the settings of the mode aggressive";
+    assert_eq!(mode, format!("process {pid}: {expected}\n"));
+    for (command, part) in [
+        (&["pause"][..], "stopped: paused by hand"),
+        (&["resume"], "of the processor"),
+        (&["snooze", "30m"], "stopped: "),
+        (&["resume"], "of the processor"),
+        (&["finish"], "accepts nothing more"),
+    ] {
+        let line = answer(command);
+        assert_eq!(line.lines().count(), 1, "{command:?}: {line}");
+        assert!(line.starts_with(&format!("process {pid}: ")), "{line}");
+        assert!(line.contains(part), "{command:?}: {line}");
+    }
+    let whole = answer(&["resume", "--verbose"]);
+    assert!(
+        whole.contains("max_batch_size") && whole.lines().count() > 8,
+        "{whole}"
+    );
     chat.end();
 }
 

@@ -49,6 +49,7 @@ fn the_help_is_as_written_down() {
         "rm",
         "ps",
         "completions",
+        "man",
         "plan",
         "generate",
         "chat",
@@ -56,16 +57,22 @@ fn the_help_is_as_written_down() {
         "tokenize",
         "bench",
         "bench desktop",
+        "bench pause",
+        "bench soak",
+        "serve",
         "limits",
         "limits get",
         "limits set",
+        "limits pause",
+        "limits resume",
         "limits snooze",
+        "limits finish",
         "limits move",
         "top",
     ];
     for command in commands {
         let args: Vec<_> = command.split_whitespace().chain(["--help"]).collect();
-        let output = gogrid(&args).output().unwrap();
+        let output = gogrid(&args).env("COLUMNS", "100").output().unwrap();
         assert_eq!(output.status.code(), Some(0));
         text += &String::from_utf8(output.stdout).unwrap();
         text += "\n";
@@ -79,6 +86,61 @@ fn the_help_is_as_written_down() {
         text == written,
         "the help changed; run with UPDATE_HELP=1 and look at the difference"
     );
+}
+
+#[test]
+fn the_help_breaks_between_words_where_the_terminal_ends() {
+    for columns in [60, 80] {
+        let mut command = gogrid(&["generate", "--help"]);
+        let output = command.env("COLUMNS", columns.to_string()).output();
+        let text = String::from_utf8(output.unwrap().stdout).unwrap();
+        let (options, examples) = text.split_once("Examples:").unwrap();
+        let longest = options.lines().map(|line| line.chars().count()).max();
+        assert!(longest <= Some(columns), "{columns}: {text}");
+        assert!(examples.lines().count() > 2, "{text}");
+    }
+}
+
+#[test]
+fn the_version_says_what_is_built_in_and_of_which_commit() {
+    let said = |option: &str| {
+        let output = gogrid(&[option]).output().unwrap();
+        assert_eq!(output.status.code(), Some(0));
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let short = concat!("gogrid ", env!("CARGO_PKG_VERSION"), "\n");
+    assert_eq!(said("-V"), short);
+    let long = said("--version");
+    let lines: Vec<_> = long.lines().collect();
+    let [version, commit, cpu, gpu] = lines[..] else {
+        panic!("{long}");
+    };
+    assert_eq!(version, short.trim_end());
+    let commit = commit.strip_prefix("commit: ").unwrap();
+    let is_hash = commit.len() == 12 && commit.bytes().all(|byte| byte.is_ascii_hexdigit());
+    assert!(is_hash || commit.starts_with("not known"), "{long}");
+    assert!(cpu.starts_with("CPU: built in, computes with "), "{long}");
+    assert!(gpu.starts_with("GPU: "), "{long}");
+}
+
+#[test]
+fn every_command_has_a_manual_page_with_its_options_and_examples() {
+    let folder = tempfile::tempdir().unwrap();
+    let into = folder.path().join("man1");
+    let output = gogrid(&["man", path(&into)]).output().unwrap();
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let page = |name: &str| fs::read_to_string(into.join(name)).unwrap();
+    assert!(page("gogrid.1").contains("Exit codes"));
+    let generate = page("gogrid-generate.1");
+    for part in ["temperature", "Examples", "git diff"] {
+        assert!(generate.contains(part), "{part}: {generate}");
+    }
+    assert!(page("gogrid-limits-set.1").contains("KEY=VALUE"));
+    let pages = fs::read_dir(&into)
+        .unwrap()
+        .map(|page| page.unwrap().file_name());
+    let hidden = pages.filter(|name| name.to_string_lossy().contains("hog"));
+    assert_eq!(hidden.count(), 0);
 }
 
 #[test]
@@ -145,13 +207,10 @@ fn wrong_usage_is_refused_before_anything_is_done() {
 
 #[test]
 fn a_model_that_is_nowhere_is_named_with_the_catalogue() {
-    for command in ["generate", "plan", "bench", "chat"] {
+    for command in [&["generate", "x"][..], &["plan"], &["bench"], &["chat"]] {
+        let words = [command, &["--model", "no/such/model.gguf"]].concat();
         let evidence = ["no/such/model.gguf", "smollm2-135m"];
-        check(
-            &mut gogrid(&[command, "--model", "no/such/model.gguf"]),
-            3,
-            &evidence,
-        );
+        check(&mut gogrid(&words), 3, &evidence);
     }
     check(
         &mut gogrid(&["pull", "no-such-model"]),

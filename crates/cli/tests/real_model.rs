@@ -76,6 +76,7 @@ fn generate_streams_text_and_then_says_how_it_went() {
         "8",
         "--temperature",
         "0",
+        "--figures",
     ];
     let Some(mut command) = gogrid(SMOLLM2, &args) else {
         return;
@@ -264,7 +265,7 @@ fn bench_reports_medians_under_their_names() {
 
 /// What a chat in which these lines are typed prints of its figures, where the model is at hand.
 fn chat(lines: &[u8]) -> Option<String> {
-    let mut command = gogrid(SMOLLM2, &["chat", "--max-tokens", "8"])?;
+    let mut command = gogrid(SMOLLM2, &["chat", "--max-tokens", "8", "--figures"])?;
     let pipes = command
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -50,6 +50,12 @@ pub(crate) const UNREST_MAX: usize = 100;
 /// for again.
 pub(crate) const UNWATCHED_LOOK_EVERY: Duration = Duration::from_secs(5);
 
+/// Links that may lead to a file: as many as Linux follows.
+pub(crate) const LINKS_MAX: usize = 40;
+
+/// How often the links that lead to a file are looked at again, where they changed before they were watched.
+pub(crate) const LINK_CHANGES_MAX: usize = 8;
+
 /// Callers in a row that could not be let in, after which that is noted.
 pub(crate) const REFUSED_IN_A_ROW: usize = 5;
 

@@ -1,10 +1,12 @@
-use std::io;
+use std::collections::{BTreeSet, VecDeque};
+use std::ffi::OsString;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::thread::{Builder, JoinHandle};
+use std::{fs, io};
 
 use corpgrid_scheduler::{Changes, Mode, Settings};
 use gogrid_host::read_regular;
@@ -12,7 +14,9 @@ use notify::event::{AccessKind, AccessMode};
 use notify::{Event, EventKind, RecommendedWatcher, RecursiveMode, Watcher};
 
 use crate::control::Control;
-use crate::limits::{QUIET, REQUEST_BYTES_MAX, UNREST_MAX, UNWATCHED_LOOK_EVERY};
+use crate::limits::{
+    LINK_CHANGES_MAX, LINKS_MAX, QUIET, REQUEST_BYTES_MAX, UNREST_MAX, UNWATCHED_LOOK_EVERY,
+};
 use crate::turns::take_turns;
 
 /// What the thread that follows a file is called in the status.
@@ -97,8 +101,8 @@ impl SettingsFile {
 }
 
 /// Puts a file's settings in force each time it changes, until the watch is dropped. The file may be
-/// written over, replaced, removed and made again; its folder must stay, and where the file is a
-/// link, the link is watched. While nothing changes in the folder, its threads sleep.
+/// written over, replaced, removed and made again; its folder must stay. Where the file is a link, the links and
+/// the file they lead to are watched. While nothing changes in these folders, its threads sleep.
 pub struct Watch {
     /// Whether it is over.
     is_over: Arc<AtomicBool>,
@@ -152,9 +156,12 @@ impl Drop for Watch {
     }
 }
 
-/// The system's watch on the file's folder, since an editor that replaces a file makes another one.
+/// The system's watch on the folders in which the file may become another: an editor that replaces a file makes
+/// another one, and a link may be made to lead elsewhere.
 struct FolderWatch {
     _watcher: RecommendedWatcher,
+    /// The names that are watched.
+    places: Vec<Place>,
     /// Whether the library's thread has ended.
     is_lost: Arc<AtomicBool>,
 }
@@ -174,21 +181,35 @@ impl Drop for Lost {
 
 impl FolderWatch {
     fn start(file: &SettingsFile, wake: SyncSender<()>) -> Result<Self, FileError> {
-        let Some(name) = file.path.file_name().map(ToOwned::to_owned) else {
-            return Err(file.error("is no name of a file".to_owned()));
-        };
-        let folder = match file.path.parent() {
-            Some(folder) if !folder.as_os_str().is_empty() => folder,
-            _ => Path::new("."),
-        };
-        let itself = folder.to_owned();
+        let mut places = places(file)?;
+        for _ in 0..LINK_CHANGES_MAX {
+            let watch = Self::on(file, places, wake.clone())?;
+            places = self::places(file)?;
+            // A link that was changed before it was watched is looked at again.
+            if watch.places == places {
+                return Ok(watch);
+            }
+        }
+        Err(file.error("cannot be watched: it is a link that changes all the time".to_owned()))
+    }
+
+    fn on(
+        file: &SettingsFile,
+        places: Vec<Place>,
+        wake: SyncSender<()>,
+    ) -> Result<Self, FileError> {
+        let folders: BTreeSet<_> = places.iter().map(|place| place.folder.clone()).collect();
         let is_lost = Arc::new(AtomicBool::new(false));
         let lost = Lost {
             is_lost: Arc::clone(&is_lost),
             wake,
         };
+        let (names, watched) = (places.clone(), folders.clone());
         let on_event = move |event: notify::Result<Event>| {
-            let concerns = |path: &PathBuf| path.file_name() == Some(&name) || *path == itself;
+            let concerns = |path: &PathBuf| {
+                let is_named = |place: &Place| path.file_name() == Some(&place.name);
+                names.iter().any(is_named) || watched.contains(path)
+            };
             // An error may be a change that was not seen.
             if event.is_ok_and(|event| !changes_file(&event, &concerns)) {
                 return;
@@ -198,13 +219,58 @@ impl FolderWatch {
         };
         let failed = |error: notify::Error| file.error(format!("cannot be watched: {error}"));
         let mut watcher = notify::recommended_watcher(on_event).map_err(failed)?;
-        let watched = watcher.watch(folder, RecursiveMode::NonRecursive);
-        watched.map_err(failed)?;
+        for folder in &folders {
+            let watched = watcher.watch(folder, RecursiveMode::NonRecursive);
+            watched.map_err(failed)?;
+        }
         Ok(Self {
             _watcher: watcher,
+            places,
             is_lost,
         })
     }
+}
+
+/// A name in a folder by which the file is found: its own, or that of a link on the way to it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Place {
+    folder: PathBuf,
+    name: OsString,
+}
+
+/// Where the file may become another: its name, and where that is a link, every link on the way that it leads, to the
+/// name of what is at the end or is not there.
+fn places(file: &SettingsFile) -> Result<Vec<Place>, FileError> {
+    let Some(name) = file.path.file_name() else {
+        return Err(file.error("is no name of a file".to_owned()));
+    };
+    let mut folder = match file.path.parent() {
+        Some(folder) if !folder.as_os_str().is_empty() => folder.to_owned(),
+        _ => PathBuf::from("."),
+    };
+    let mut places = Vec::new();
+    let mut way = VecDeque::from([name.to_owned()]);
+    while let Some(name) = way.pop_front() {
+        let at = folder.join(&name);
+        let target = fs::read_link(&at).ok();
+        let is_end = target.is_none() && (way.is_empty() || !at.exists());
+        if target.is_none() && !is_end {
+            folder = at;
+            continue;
+        }
+        let folder = folder.clone();
+        places.push(Place { folder, name });
+        if is_end {
+            return Ok(places);
+        }
+        if places.len() > LINKS_MAX {
+            return Err(file.error(format!("more than {LINKS_MAX} links lead to it")));
+        }
+        for part in target.iter().flat_map(|target| target.components().rev()) {
+            way.push_front(part.as_os_str().to_owned());
+        }
+    }
+    Ok(places)
 }
 
 /// Whether the file may be another after this. Reading it is an event too, and changes nothing.
@@ -263,32 +329,36 @@ impl Follower {
         ControlFlow::Continue(())
     }
 
-    /// Takes another watch on the folder where the one before was lost.
+    /// Takes another watch on the folders where the one before was lost, or a link leads elsewhere now.
     fn keep_watching(&mut self) {
-        let is_lost = |watch: &FolderWatch| watch.is_lost.load(Ordering::Relaxed);
-        if self
-            .folder_watch
-            .as_ref()
-            .is_some_and(|watch| !is_lost(watch))
-        {
-            return;
-        }
-        let had_one = self.folder_watch.take().is_some();
-        let lost = "the system's watch on its folder has ended";
+        let lost = match &self.folder_watch {
+            Some(watch) if watch.is_lost.load(Ordering::Relaxed) => {
+                Some("the system's watch on its folder has ended")
+            }
+            // What leads nowhere is told when it is read.
+            Some(watch) if places(&self.file).is_ok_and(|places| places != watch.places) => None,
+            Some(_) => return,
+            None => Some("the system's watch on its folder has ended"),
+        };
+        let had_one = self.folder_watch.is_some();
         match FolderWatch::start(&self.file, self.wake.clone()) {
             Ok(watch) => {
                 self.folder_watch = Some(watch);
-                let problem = format!("{lost}; another took over");
-                self.control.note_failure(FOLLOWER, &problem);
+                if let Some(lost) = lost {
+                    let problem = format!("{lost}; another took over");
+                    self.control.note_failure(FOLLOWER, &problem);
+                }
                 if !had_one {
                     // The file is taken anew, and the status says so.
                     self.last = None;
                 }
             }
             Err(error) if had_one => {
+                self.folder_watch = None;
                 let every = UNWATCHED_LOOK_EVERY.as_secs();
+                let lost = lost.unwrap_or("its link leads elsewhere");
                 let problem = format!(
-                    "{lost}, and there is no other: {}; it is looked at every {every} s",
+                    "{lost}, and there is no other watch: {}; it is looked at every {every} s",
                     error.problem
                 );
                 self.control.note_failure(FOLLOWER, &problem);

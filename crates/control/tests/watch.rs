@@ -28,8 +28,13 @@ impl Rig {
     /// Watches a file that has this text.
     fn watch(text: &str) -> Self {
         let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("limits.toml"), text).unwrap();
+        Self::on(folder)
+    }
+
+    /// Watches the file in this folder.
+    fn on(folder: TempDir) -> Self {
         let path = folder.path().join("limits.toml");
-        fs::write(&path, text).unwrap();
         let control = Arc::new(Control::new(Arc::new(Fake::new())));
         let (tell, news) = channel();
         let report = move |news: &News| tell.send(news.clone()).unwrap();
@@ -161,4 +166,76 @@ fn a_mode_is_named_in_one_place_only() {
         error.contains("the mode default, and aggressive is asked for"),
         "{error}"
     );
+}
+
+/// A link in the place of the file, to a file in another folder: what changes there counts, and so does
+/// another link.
+#[cfg(unix)]
+#[test]
+fn a_file_that_is_a_link_counts_when_what_it_leads_to_changes() {
+    use std::os::unix::fs::symlink;
+
+    let elsewhere = tempfile::tempdir().unwrap();
+    let (first, second) = (
+        elsewhere.path().join("first.toml"),
+        elsewhere.path().join("second.toml"),
+    );
+    fs::write(&first, batch(5)).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    symlink(&first, folder.path().join("limits.toml")).unwrap();
+    let rig = Rig::on(folder);
+    fs::write(&first, batch(6)).unwrap();
+    assert_eq!(rig.next_batch(), 6);
+    fs::remove_file(&first).unwrap();
+    assert_eq!(rig.next_problem(6), "it is not there");
+    fs::write(&first, batch(7)).unwrap();
+    assert_eq!(rig.next_batch(), 7);
+
+    fs::write(&second, batch(8)).unwrap();
+    let other = rig.folder.path().join("other");
+    symlink(&second, &other).unwrap();
+    fs::rename(&other, rig.file()).unwrap();
+    assert_eq!(rig.next_batch(), 8);
+    fs::write(&second, batch(9)).unwrap();
+    assert_eq!(rig.next_batch(), 9);
+}
+
+/// As Kubernetes puts files into containers: the file is a link through a link to a folder, which is put in the
+/// place of the one before.
+#[cfg(unix)]
+#[test]
+fn a_link_on_the_way_that_leads_elsewhere_counts() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    for size in [5, 6, 7] {
+        fs::create_dir(at(&size.to_string())).unwrap();
+        fs::write(at(&format!("{size}/limits.toml")), batch(size)).unwrap();
+    }
+    symlink("5", at("newest")).unwrap();
+    symlink("newest/limits.toml", at("limits.toml")).unwrap();
+    let (newest, other) = (at("newest"), at("other"));
+    let rig = Rig::on(folder);
+    for size in [6, 7] {
+        symlink(size.to_string(), &other).unwrap();
+        fs::rename(&other, &newest).unwrap();
+        assert_eq!(rig.next_batch(), size);
+    }
+    fs::write(rig.folder.path().join("7/limits.toml"), batch(8)).unwrap();
+    assert_eq!(rig.next_batch(), 8);
+}
+
+#[cfg(unix)]
+#[test]
+fn a_link_that_leads_round_is_refused() {
+    use std::os::unix::fs::symlink;
+
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("limits.toml");
+    symlink("limits.toml", &path).unwrap();
+    let control = Arc::new(Control::new(Arc::new(Fake::new())));
+    let refused = Watch::start(SettingsFile::new(&path, None), control, |_| {});
+    let problem = refused.map(drop).unwrap_err().to_string();
+    assert!(problem.contains("links lead to it"), "{problem}");
 }

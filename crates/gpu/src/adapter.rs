@@ -5,7 +5,7 @@ use gogrid_units::{Bytes, contain};
 
 use crate::driver_memory::driver_memory;
 use crate::limits::ADAPTERS_MAX;
-use crate::recorder::found_adapters;
+use crate::recorder::{built_in_interfaces, found_adapters};
 
 /// A GPU that the system's drivers offer for computing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,11 @@ pub enum AdapterKind {
     Software,
     /// The driver does not say.
     Unknown,
+}
+
+/// The interfaces to drivers that this build has: `Vulkan`, `Metal`, `DX12`, by operating system.
+pub fn interfaces() -> Vec<&'static str> {
+    built_in_interfaces()
 }
 
 /// The adapters of this machine; none where there is no driver.

@@ -38,6 +38,6 @@ mod stage;
 mod tests;
 mod weights;
 
-pub use adapter::{Adapter, AdapterKind, adapters};
+pub use adapter::{Adapter, AdapterKind, adapters, interfaces};
 pub use backend::{Gpu, GpuBackend, GpuOptions};
 pub use products::Reduction;

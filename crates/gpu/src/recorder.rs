@@ -9,7 +9,7 @@ use std::time::Duration;
 use gogrid_pipeline::StageError;
 use gogrid_units::{Bytes, OutOfMemory};
 
-pub(crate) use wgpu_recorder::{WgpuRecorder, found_adapters};
+pub(crate) use wgpu_recorder::{WgpuRecorder, built_in_interfaces, found_adapters};
 
 /// An open device. Its methods may be called from several threads at once. Dropping a buffer may wait for
 /// what the device does; nothing else waits for it. What is dropped while the device uses it is kept until it is done.

@@ -8,7 +8,7 @@ use std::time::Duration;
 use gogrid_host::{ScratchNote, free_space, open_own};
 use gogrid_units::Bytes;
 
-use crate::catalogue::Source;
+use crate::catalogue::{Entry, Source, catalogue};
 use crate::error::{Attempt, HubError, SourceError};
 use crate::fetch::{Fetch, Network};
 use crate::folders::{files_under, folders_in};
@@ -150,6 +150,23 @@ impl Cache {
             }
         }
         held
+    }
+
+    /// What a file of the cache is fetched as.
+    pub fn name_of(&self, file: &Path) -> Option<String> {
+        let place = file.strip_prefix(&self.folder).ok()?;
+        let is_this = |entry: &&Entry| {
+            let known = entry.known_file();
+            known.is_some_and(|known| place == Path::new(known.file))
+        };
+        if let Some(entry) = catalogue().iter().find(is_this) {
+            return Some(entry.name.to_owned());
+        }
+        let below: Vec<_> = place.strip_prefix(HUB_FOLDER).ok()?.iter().collect();
+        let (owner, repository, last) = (below.first()?, below.get(1)?, below.get(2..)?.last()?);
+        let [owner, repository, last] = [owner.to_str()?, repository.to_str()?, last.to_str()?];
+        let name = HubName::parse(&format!("{owner}/{repository}"))?;
+        Some(name.with_quant(quant::label(last).as_deref()).to_string())
     }
 
     /// The files of a model that is here whole, as far as lengths tell.
@@ -523,7 +540,7 @@ mod tests {
     use std::cell::{Cell, RefCell};
 
     use super::*;
-    use crate::catalogue::{Entry, KnownFile, Origin};
+    use crate::catalogue::{KnownFile, Origin};
     use crate::error::NotShown;
     use crate::progress::Silent;
     use crate::repository::Repository;
@@ -859,6 +876,10 @@ mod tests {
             bytes: Bytes(16),
         };
         assert_eq!(cache.hub_models(), [held]);
+        assert_eq!(cache.name_of(&paths[1]).as_deref(), Some("some/Model:Q8_0"));
+        let known = cache.folder().join("SmolLM2-135M-Instruct.Q4_1.gguf");
+        assert_eq!(cache.name_of(&known).as_deref(), Some("smollm2-135m"));
+        assert_eq!(cache.name_of(Path::new("/elsewhere/model.gguf")), None);
         assert_eq!(nobody.asked(), Vec::<String>::new());
 
         // A part that is gone or damaged is no model, and comes again alone.
@@ -910,6 +931,12 @@ mod tests {
         // What would be written cannot be: a folder stands in its place, for root too.
         fs::create_dir(beside(&path, ".lock")).unwrap();
         assert_eq!(path_of(cache.pull_with(&fake, &NAME, &mut Silent)), path);
+        fs::write(&path, "damaged").unwrap();
+        let refused = cache.pull_with(&fake, &NAME, &mut Silent);
+        assert!(
+            matches!(refused, Err(HubError::Cache { doing: "lock", .. })),
+            "{refused:?}"
+        );
     }
 
     #[test]

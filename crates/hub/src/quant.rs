@@ -137,6 +137,13 @@ pub(crate) fn choose(models: Vec<Model>, wanted: Option<&str>) -> Result<Model, 
     }
 }
 
+/// How the model of a file of this name is told from others of its repository.
+pub(crate) fn label(file: &str) -> Option<String> {
+    let stem = strip_gguf(file)?;
+    let (stem, _) = part(stem).unwrap_or((stem, (1, 1)));
+    Some(quant_of(stem).unwrap_or_else(|| stem.to_owned()))
+}
+
 fn strip_gguf(name: &str) -> Option<&str> {
     let at = name.len().checked_sub(".gguf".len())?;
     let ending = name.get(at..)?;

@@ -85,7 +85,7 @@ const WRONG_HEADERS: &[Case] = &[
     (
         "magic",
         |f| f.magic = *b"GGML",
-        &["magic at byte 0", "\"GGML\" is not \"GGUF\""],
+        &["no GGUF file: it begins with \"GGML\" instead of \"GGUF\""],
     ),
     (
         "version 0",

@@ -1,5 +1,6 @@
 //! A model, spread over devices, that answers requests.
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::hint::black_box;
 use std::sync::Arc;
@@ -445,10 +446,26 @@ fn open_model(source: &ModelSource, options: &Options) -> Result<Model, OpenErro
     if let Some(template) = &options.chat_template {
         model.set_chat_template(template.clone());
     }
+    if let Some(asked) = quantise
+        && let Some(stored) = kept_as_stored(&model)
+    {
+        let (name, asked) = (model.name(), asked.name());
+        log::warn(&format_args!(
+            "{name}: quantise {asked} changes nothing: its matrices are stored as {stored} and are kept so"
+        ));
+    }
     for warning in model.warnings().iter().chain(model.tokenizer().notices()) {
         log::warn(&format_args!("{}: {warning}", model.name()));
     }
     Ok(model)
+}
+
+/// What its matrices are stored as, where all of them are kept so.
+fn kept_as_stored(model: &Model) -> Option<String> {
+    let weights = model.decoder().weights();
+    let are_kept = weights.iter().all(|weight| weight.kept == weight.stored);
+    let names: BTreeSet<_> = weights.iter().map(|weight| weight.stored.name()).collect();
+    are_kept.then(|| names.into_iter().collect::<Vec<_>>().join(", "))
 }
 
 /// Asks for what a header and a tokenizer may take, and gives it back: they are made of many small

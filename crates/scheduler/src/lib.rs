@@ -78,8 +78,8 @@ pub use gogrid_pipeline::{
 pub use gogrid_units::{Bytes, Span, WeightType, Whose};
 pub use heterogeneous_pipeline::HeterogeneousPipeline;
 pub use machine::{
-    Device, DeviceKind, GpuKind, Machine, MachineOptions, PeerUse, Peers, SeenPeers, ThreadFailure,
-    devices, every_device,
+    BuiltIn, Device, DeviceKind, GpuKind, Machine, MachineOptions, PeerUse, Peers, SeenPeers,
+    ThreadFailure, devices, every_device,
 };
 pub use options::Options;
 pub use request::{

@@ -5,13 +5,15 @@ use std::fmt::Write;
 use anyhow::Context;
 use corpgrid_scheduler::status::{DeviceStatus, StageStatus};
 use corpgrid_scheduler::{
-    MemoryStatus, PeerUse, Profile, Ruling, Settings, ThreadFailure, Verdict,
+    MemoryStatus, Mode, PeerUse, Profile, Ruling, Settings, ThreadFailure, Verdict,
 };
 use gogrid_control::View;
 use gogrid_units::Bytes;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
+
+use crate::args::SetArgs;
 
 /// The limits, where the stages stand, and what is held, as text.
 pub(super) fn table(pid: u32, view: &View) -> anyhow::Result<String> {
@@ -55,6 +57,69 @@ pub(super) fn table(pid: u32, view: &View) -> anyhow::Result<String> {
     }
     write_standing(&mut text, status)?;
     Ok(text)
+}
+
+/// What the policy says after a command, in a line.
+pub(super) fn ruling(pid: u32, view: &View) -> anyhow::Result<String> {
+    Ok(format!(
+        "process {pid}: {}",
+        verdict(&view.status["ruling"])?
+    ))
+}
+
+/// What is in force of the keys that were set, in a line: that of a mode is all its settings.
+pub(super) fn changed(pid: u32, set: &SetArgs, view: &View) -> anyhow::Result<String> {
+    let settings = serde_json::to_value(&view.settings)?;
+    let mode = set
+        .mode
+        .map(|mode| format!("the settings of the mode {}", Mode::from(mode).name()));
+    let keys = set
+        .changes
+        .iter()
+        .filter_map(|change| change.split_once('='));
+    let keys = keys.map(|(key, _)| {
+        let key = full_key(key);
+        let value = key
+            .split('.')
+            .fold(&settings, |settings, part| &settings[part]);
+        format!("{key} is {}", shown(value))
+    });
+    let said: Vec<_> = mode.into_iter().chain(keys).collect();
+    let file = match &view.settings_file {
+        Some(file) => format!(
+            "; {} says otherwise, and counts again when it changes",
+            file.path.display()
+        ),
+        None => String::new(),
+    };
+    Ok(format!("process {pid}: {}{file}", said.join(", ")))
+}
+
+/// Where the stages stand, in a line.
+pub(super) fn standing(pid: u32, view: &View) -> anyhow::Result<String> {
+    let stages = list::<StageStatus>(&view.status["stages"])?;
+    let stages = stages.iter().map(|stage| {
+        let StageStatus {
+            device,
+            first_piece,
+            end_piece,
+            ..
+        } = stage;
+        format!("{device}={first_piece}-{end_piece}")
+    });
+    let stages: Vec<_> = stages.collect();
+    Ok(format!(
+        "process {pid}: stages stand on {}",
+        stages.join(" ")
+    ))
+}
+
+/// A key as a file of settings has it: one without a section is one of the limits.
+pub(super) fn full_key(key: &str) -> String {
+    match key.trim() {
+        key if key.contains('.') => key.to_owned(),
+        key => format!("limits.{key}"),
+    }
 }
 
 /// The verdict of the policy in words: `somebody may be there; limited to 0.3: others use 50 % of the

@@ -1,6 +1,6 @@
 //! A folder of a test's own, with a tiny model, in which sockets are made too.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 
@@ -61,6 +61,9 @@ pub(crate) struct Chat {
 impl Chat {
     pub(crate) fn end(mut self) {
         drop(self.child.stdin.take());
+        let mut rest = String::new();
+        self.said.read_to_string(&mut rest).unwrap();
+        assert!(!rest.contains("panicked"), "{rest}");
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
     }
 }

@@ -17,11 +17,27 @@ use super::{
 };
 use crate::limits::{IMMEDIATE_BYTES, SUBMISSIONS_OPEN_MAX};
 
+/// The interfaces that are used, each with its name.
+const INTERFACES: [(wgpu::Backends, &str); 3] = [
+    (wgpu::Backends::VULKAN, "Vulkan"),
+    (wgpu::Backends::METAL, "Metal"),
+    (wgpu::Backends::DX12, "DX12"),
+];
+
+/// The names of those of them that are there on this operating system.
+pub(crate) fn built_in_interfaces() -> Vec<&'static str> {
+    let built_in = wgpu::Instance::enabled_backend_features();
+    let there = INTERFACES
+        .into_iter()
+        .filter(|(backend, _)| built_in.contains(*backend));
+    there.map(|(_, name)| name).collect()
+}
+
 /// The adapters of this machine, with what is known of each.
 pub(crate) fn found_adapters() -> Vec<wgpu::Adapter> {
     let found = contain(|| {
         let descriptor = wgpu::InstanceDescriptor {
-            backends: wgpu::Backends::VULKAN | wgpu::Backends::METAL | wgpu::Backends::DX12,
+            backends: INTERFACES.into_iter().map(|(backend, _)| backend).collect(),
             ..wgpu::InstanceDescriptor::new_without_display_handle()
         };
         let instance = wgpu::Instance::new(descriptor);

@@ -54,8 +54,8 @@ pub(crate) use system::{Listener, Stream, free_space, socket_files, socket_is_al
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 pub(crate) use unix::{
     Listener, Stream, change_mark, exit_when_out_of_memory, free_space, hear_signals, hide_typing,
-    kill_group, kind_of, open_to_own, open_to_read, raise_open_files, remember_terminal, remove_sockets,
-    restore_terminal, runs, socket_files, socket_is_alive, tie_to_this_process,
+    kill_group, kind_of, open_to_own, open_to_read, raise_open_files, remember_terminal,
+    remove_sockets, restore_terminal, runs, socket_files, socket_is_alive, tie_to_this_process,
 };
 
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]

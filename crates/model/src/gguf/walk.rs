@@ -65,8 +65,14 @@ impl<'a, R: Read + Seek> Walk<'a, R> {
     fn magic(&mut self) -> Result<(), ModelError> {
         let magic = self.take::<4>()?;
         if &magic != b"GGUF" {
-            let what = format!("{:?} is not \"GGUF\"", magic.escape_ascii().to_string());
-            return Err(self.malformed(0, what));
+            let begins = magic.escape_ascii();
+            let what = format!("it begins with \"{begins}\" instead of \"GGUF\"");
+            return Err(ModelError::Malformed {
+                file: self.file.to_owned(),
+                field: "no GGUF file".to_owned(),
+                offset: None,
+                what,
+            });
         }
         self.enter("version");
         let (at, version) = (self.at, self.u32()?);

@@ -87,6 +87,15 @@ impl Config {
     /// Reads `config.json` in `directory`.
     pub(crate) fn open(directory: &Path) -> Result<Self, ModelError> {
         let file = directory.join("config.json");
+        if !file.exists() {
+            return Err(ModelError::Missing {
+                file: directory.to_owned(),
+                field: "config.json".to_owned(),
+                remedy: "a Hugging Face directory has it beside its safetensors and tokenizer.json; a GGUF file is \
+                         named itself, not its folder"
+                    .to_owned(),
+            });
+        }
         let keys = read_json(&file, (CONFIG_BYTES_MAX, CONFIG_VALUES_MAX))?;
         Ok(Self { file, keys })
     }

@@ -5,7 +5,7 @@ mod specs;
 
 use std::fmt;
 
-use gogrid_gpu::{Adapter, AdapterKind, adapters};
+use gogrid_gpu::{Adapter, AdapterKind, adapters, interfaces};
 use gogrid_host::{
     CoreSet, HostError, SystemMemory, allowed_cores, cpu_quota, may_have_gpu, processor,
     system_memory,
@@ -105,6 +105,25 @@ impl fmt::Display for GpuKind {
             Self::Software => "software",
             Self::Unknown => "of an unknown kind",
         })
+    }
+}
+
+/// What this build can compute with.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct BuiltIn {
+    /// The instructions that CPU devices compute with on this machine, the best of those built in.
+    pub instructions: String,
+    /// The interfaces to drivers of GPUs, such as `Vulkan`; whether a driver is there shows when devices are listed.
+    pub gpu_interfaces: Vec<&'static str>,
+}
+
+impl BuiltIn {
+    /// That of the running program; no driver is loaded for it.
+    pub fn of_this_build() -> Self {
+        Self {
+            instructions: gogrid_cpu::instructions(),
+            gpu_interfaces: interfaces(),
+        }
     }
 }
 
@@ -248,7 +267,13 @@ fn gpu_named(
     }
     let gpus = gpus(adapters, system);
     let there = match &gpus[..] {
-        [] => "no driver of a GPU was found (Vulkan, Metal or DX12)".to_owned(),
+        [] => {
+            let interfaces = interfaces().join(" and ");
+            format!(
+                "no driver of a GPU was found by {interfaces}, which is what is built in; CUDA and ROCm are not \
+                 built in, and a driver without {interfaces} cannot be used"
+            )
+        }
         gpus => {
             let named = gpus.iter().map(|gpu| format!("{gpu} ({})", gpu.name));
             format!("there is {}", named.collect::<Vec<_>>().join(", "))

@@ -20,7 +20,7 @@ mod statuses;
 mod threads;
 
 pub(crate) use crew::Crew;
-pub use device::{Device, DeviceKind, GpuKind, devices, every_device};
+pub use device::{BuiltIn, Device, DeviceKind, GpuKind, devices, every_device};
 pub(crate) use engines::{CachesOff, Engines, TextWork};
 pub(crate) use gate::OwnerRuns;
 pub(crate) use hardware::{DeviceContext, Hardware};

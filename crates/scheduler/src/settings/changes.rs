@@ -7,7 +7,7 @@ use toml::{Table, Value};
 use super::error::{SettingsError, place};
 use super::{Mode, Settings};
 use crate::limits::SETTINGS_BYTES_MAX;
-use crate::resource_manager;
+use crate::resource_manager::{self, ResourceConfig};
 
 /// What a file or a command changes: a mode, if it names one, and values of some keys. Keys and
 /// values are looked at when they meet the settings they change.
@@ -69,6 +69,8 @@ impl Changes {
         let settings: Settings = serde_path_to_error::deserialize(Value::Table(table.clone()))
             .map_err(|error| misfit(&table, &error))?;
         settings.validate()?;
+        check_compute("limits", &settings.limits)?;
+        check_compute("away", &settings.away)?;
         Ok(settings)
     }
 }
@@ -125,6 +127,14 @@ fn merge(table: &mut Table, changes: &Table, path: &str) -> Result<(), SettingsE
         }
     }
     Ok(())
+}
+
+/// Refuses a share of compute with which nothing would ever end, by the name of its key.
+fn check_compute(section: &str, limits: &ResourceConfig) -> Result<(), SettingsError> {
+    limits.check_compute().map_err(|_| {
+        let key = format!("{section}.max_compute_usage_percent");
+        SettingsError::value(key, "0", "over 0: nothing could be computed with it")
+    })
 }
 
 /// A value of the right kind that the settings' own type does not take.

@@ -28,6 +28,10 @@ const BAD_FILES: &[(&str, &str)] = &[
         "line 1, column 6: away.max_vram_usage_percent is -0.5, must be in 0..=1",
     ),
     (
+        "[away]\nmax_compute_usage_percent = 0",
+        "line 2, column 1: away.max_compute_usage_percent is 0, must be over 0: nothing could be computed with it",
+    ),
+    (
         "[limits]\nmax_batch_size = \"many\"",
         "line 2, column 1: limits.max_batch_size is \"many\", must be a whole number",
     ),
@@ -191,7 +195,8 @@ fn the_example_file_is_the_mode_it_names_with_every_key() {
 }
 
 fn limits() -> impl Strategy<Value = ResourceConfig> {
-    let shares = (0.0..=1.0, 0.0..=1.0);
+    // A share of compute of 0 is refused where settings are read.
+    let shares = (0.0..=1.0, f64::EPSILON..=1.0);
     let priorities = (-20..=19, 0u8..=3, 0u8..=7);
     let starts = (any::<bool>(), 0..=i64::MAX as u64, 1usize..=64);
     (shares, priorities, starts).prop_map(|(shares, priorities, starts)| ResourceConfig {

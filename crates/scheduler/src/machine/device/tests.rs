@@ -105,7 +105,7 @@ fn a_gpu_that_is_not_there_is_told_with_those_that_are() {
             four_adapters(),
             "gpu:0 (GPU 0), gpu:1 (GPU 1), gpu:2 (GPU 2), gpu:3 (GPU 3)",
         );
-        check(name, Vec::new(), "no driver of a GPU was found");
+        check(name, Vec::new(), "no driver of a GPU was found by ");
     }
     let untold = Adapter {
         memory: None,
