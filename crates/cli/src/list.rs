@@ -9,7 +9,7 @@ use crate::args::{ListArgs, RemoveArgs};
 use crate::bar::Bars;
 use crate::exit::BadInput;
 use crate::interrupt::Interrupt;
-use crate::{model_file, out};
+use crate::out;
 
 /// A conversation of so many tokens is counted into the memory that a model needs.
 pub(crate) const TOKENS: u64 = 4096;
@@ -144,7 +144,7 @@ pub(crate) fn remove(args: &RemoveArgs, interrupt: &Interrupt) -> anyhow::Result
             }
             (None, None) => {
                 // A name that nobody knows is told as such.
-                model_file::named(text)?;
+                Name::parse(text)?;
                 let problem = format!(
                     "{text} is not in {}; `gogrid list` shows what is",
                     cache.folder().display()

@@ -31,7 +31,11 @@ pub(crate) fn resolve(model: &str, interrupt: &Interrupt) -> anyhow::Result<Path
         }
         return Ok(local.path);
     }
-    let (cache, name) = (Cache::of_user()?, named(model)?);
+    let name = Name::parse(model).map_err(|unknown| {
+        let problem = format!("no file or folder {model:?}, and {unknown}");
+        BadInput(problem)
+    })?;
+    let cache = Cache::of_user()?;
     if let Some(path) = cache.find(&name) {
         let place = path.display();
         out::note(format!(
@@ -68,14 +72,6 @@ pub(crate) fn local(model: &str, interrupt: &Interrupt) -> anyhow::Result<Option
         path: held.path.clone(),
         program: Some(*program),
     }))
-}
-
-/// The model of this name.
-pub(crate) fn named(model: &str) -> anyhow::Result<Name> {
-    Name::parse(model).map_err(|unknown| {
-        let problem = format!("no file or folder {model:?}, and {unknown}");
-        BadInput(problem).into()
-    })
 }
 
 /// Fetches a model, showing how far it is.

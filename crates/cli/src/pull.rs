@@ -36,8 +36,8 @@ struct Part {
 }
 
 pub(crate) fn run(args: &PullArgs, interrupt: &Interrupt) -> anyhow::Result<()> {
-    let names = args.names.iter().map(|name| model_file::named(name));
-    let names: Vec<_> = names.collect::<anyhow::Result<_>>()?;
+    let names = args.names.iter().map(|name| Name::parse(name));
+    let names: Vec<_> = names.collect::<Result<_, _>>()?;
     let cache = Cache::of_user()?;
     let bars = Bars::new();
     let outcomes = pull_all(&cache, &names, &bars, interrupt);

@@ -3,12 +3,13 @@
 use std::collections::{BTreeMap, HashSet};
 
 use corpgrid_scheduler::Mode;
-use gogrid_hub::{Entry, find};
+use gogrid_hub::{Entry, Name, find};
 use gogrid_model::{Model, OpenOptions};
 use gogrid_units::Bytes;
 use serde::Serialize;
 
 use crate::args::ShowArgs;
+use crate::exit::BadInput;
 use crate::interrupt::Interrupt;
 use crate::list::{TOKENS, mildest_mode};
 use crate::{model_file, out};
@@ -67,9 +68,9 @@ pub(crate) fn run(args: &ShowArgs, interrupt: &Interrupt) -> anyhow::Result<()> 
             ..sized(entry.bytes, entry.memory(TOKENS), Some(entry))
         },
         (None, None) => {
-            let name = model_file::named(&args.model)?;
+            let name = Name::parse(&args.model)?;
             let problem = format!("{name} is not on this machine; `gogrid pull {name}` fetches it");
-            return Err(crate::exit::BadInput(problem).into());
+            return Err(BadInput(problem).into());
         }
     };
     match args.json.json {
