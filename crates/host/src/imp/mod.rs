@@ -18,6 +18,7 @@ mod macos;
 mod nvidia;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 mod plain;
+mod starter;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod unix;
 #[cfg(windows)]
@@ -37,6 +38,7 @@ use windows as system;
 pub use allocator::RememberingAllocator;
 #[cfg(any(target_os = "macos", windows))]
 pub(crate) use battery::battery;
+pub(crate) use starter::{Starter, starter};
 pub(crate) use system::{
     Gpus, IdleClock, MemoryFile, PowerMeter, PresenceSources, PressureFiles, Thermometers,
     abilities, allowed_cores, current_thread, pin, process_cpu_time, processor, resident, restrain,
@@ -54,8 +56,8 @@ pub(crate) use system::{Listener, Stream, free_space, socket_files, socket_is_al
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 pub(crate) use unix::{
     Listener, Stream, change_mark, exit_when_out_of_memory, free_space, hear_signals, hide_typing,
-    kill_group, kind_of, open_to_own, open_to_read, raise_open_files, remember_terminal, remove_sockets,
-    restore_terminal, runs, socket_files, socket_is_alive, tie_to_this_process,
+    kill_group, kind_of, open_to_own, open_to_read, raise_open_files, remember_terminal,
+    remove_sockets, restore_terminal, runs, socket_files, socket_is_alive, tie_to_this_process,
 };
 
 #[cfg(not(any(target_os = "linux", target_os = "macos", windows)))]
