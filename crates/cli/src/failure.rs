@@ -5,6 +5,7 @@ use std::process::ExitCode;
 
 use corpgrid_scheduler::{GenerateError, OpenError, Refusal};
 use gogrid_control::{Cause, ClientError, Refused};
+use gogrid_host::ServiceError;
 use gogrid_hub::{HubError, UnknownModel};
 use gogrid_model::ModelError;
 
@@ -61,6 +62,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             .or_else(|| cause.downcast_ref().map(of_generate))
             .or_else(|| cause.downcast_ref().map(of_hub))
             .or_else(|| cause.downcast_ref().map(of_client))
+            .or_else(|| cause.downcast_ref().map(of_service))
             .or_else(|| cause.downcast_ref().and_then(of_io))
             .or_else(|| cause.is::<NotRunning>().then_some(NOT_RUNNING))
             .or_else(|| cause.is::<NoCommand>().then_some(USAGE))
@@ -109,6 +111,15 @@ fn of_hub(error: &HubError) -> u8 {
     match error {
         HubError::Cancelled { .. } => INTERRUPTED,
         _ => NETWORK,
+    }
+}
+
+fn of_service(error: &ServiceError) -> u8 {
+    match error {
+        ServiceError::NotSupported(_)
+        | ServiceError::Missing { .. }
+        | ServiceError::NoFolder(_) => USAGE,
+        ServiceError::File { .. } | ServiceError::Refused { .. } => INTERNAL,
     }
 }
 

@@ -26,6 +26,7 @@ mod plan;
 mod ps;
 mod pull;
 mod serve;
+mod service;
 mod shelf;
 mod show;
 mod stream;
@@ -90,6 +91,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Tokenize(args) => tokenize::run(&args, &interrupt),
         Command::Bench(args) => bench::run(&args, &interrupt),
         Command::Serve(args) => serve::run(&args, &interrupt),
+        Command::Service(args) => service::run(&args, &interrupt),
         Command::Limits(args) => limits::run(&args),
         Command::Top(args) => top::run(&args, &interrupt),
         Command::Hog => gogrid_bench::spin(),

@@ -38,18 +38,23 @@ pub(crate) fn resolve(model: &str, interrupt: &Interrupt) -> anyhow::Result<Path
         .ok_or_else(|| anyhow::anyhow!("{model} has no file"))
 }
 
+/// The file or folder that stands here under this name, unless the name is one of the catalogue.
+pub(crate) fn path_of(model: &str) -> Option<&Path> {
+    let is_entry = matches!(Name::parse(model), Ok(Name::Entry(_))) || find(model).is_ok();
+    let path = Path::new(model);
+    (!is_entry && path.exists()).then_some(path)
+}
+
 /// The model of this path or name, where it is on this machine: in the cache, or in another program's.
 pub(crate) fn local(model: &str, interrupt: &Interrupt) -> anyhow::Result<Option<Local>> {
     let own = |path| Local {
         path,
         program: None,
     };
-    let name = Name::parse(model);
-    let is_file = !matches!(name, Ok(Name::Entry(_))) && find(model).is_err();
-    if is_file && Path::new(model).exists() {
-        return Ok(Some(own(PathBuf::from(model))));
+    if let Some(path) = path_of(model) {
+        return Ok(Some(own(path.to_owned())));
     }
-    if let Ok(name) = &name {
+    if let Ok(name) = &Name::parse(model) {
         let (cache, watch) = (Cache::of_user()?, interrupt.watch());
         if let Some(path) = cache.find_verified(name, &mut Bars::new().bar(&watch))? {
             return Ok(Some(own(path)));
