@@ -65,6 +65,8 @@ pub(crate) enum Command {
     Bench(BenchArgs),
     /// Serve models to the programs that speak OpenAI's, Anthropic's or Ollama's protocol
     Serve(ServeArgs),
+    /// Have the system start `gogrid serve` whenever you log in
+    Service(ServiceArgs),
     /// Show and change the limits of a running gogrid
     Limits(LimitsArgs),
     /// Follow a running gogrid in the terminal
@@ -498,6 +500,30 @@ pub(crate) struct ServeArgs {
     /// Write the log as lines of JSON
     #[arg(long, value_enum, default_value_t = LogArg::Text)]
     pub(crate) log: LogArg,
+}
+
+#[derive(Debug, Args)]
+pub(crate) struct ServiceArgs {
+    #[command(subcommand)]
+    pub(crate) command: ServiceCommand,
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ServiceCommand {
+    /// Start it now and at each login, and again when it fails; one that is there is replaced
+    Install {
+        /// Options of `gogrid serve`, which `gogrid serve --help` lists. They are checked, and files are written
+        /// down by their whole paths
+        #[arg(last = true, value_name = "OPTION")]
+        options: Vec<String>,
+    },
+    /// Say whether it is installed and runs
+    Status {
+        #[command(flatten)]
+        json: JsonArgs,
+    },
+    /// Stop it, and start it no more
+    Remove,
 }
 
 /// How the log is written

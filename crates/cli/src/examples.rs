@@ -31,6 +31,13 @@ pub(crate) fn examples(words: &str) -> &'static [&'static str] {
             "gogrid man ~/.local/share/man/man1",
             "gogrid man /usr/local/share/man/man1",
         ],
+        "service" => &["gogrid service install", "gogrid service status"],
+        "service install" => &[
+            "gogrid service install",
+            "gogrid service install -- --model qwen2.5-coder-1.5b --mode default",
+        ],
+        "service status" => &["gogrid service status", "gogrid service status --json"],
+        "service remove" => &["gogrid service remove", "gogrid service remove > /dev/null"],
         "plan" => &[
             "gogrid plan --model model.gguf --why",
             "gogrid plan --device cpu:0 --device cpu:1 --mode aggressive",

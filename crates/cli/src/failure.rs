@@ -6,6 +6,7 @@ use std::{fmt, io};
 
 use corpgrid_scheduler::{GenerateError, OpenError, Refusal};
 use gogrid_control::{Cause, ClientError, Refused};
+use gogrid_host::ServiceError;
 use gogrid_hub::{Cache, HubError, UnknownModel};
 use gogrid_model::ModelError;
 use gogrid_server::ServeError;
@@ -64,6 +65,7 @@ fn exit_code(error: &anyhow::Error) -> u8 {
             .or_else(|| cause.downcast_ref().map(of_hub))
             .or_else(|| cause.downcast_ref().map(of_client))
             .or_else(|| cause.downcast_ref().map(of_serve))
+            .or_else(|| cause.downcast_ref().map(of_service))
             .or_else(|| cause.downcast_ref().and_then(of_io))
             .or_else(|| cause.is::<NotRunning>().then_some(NOT_RUNNING))
             .or_else(|| cause.is::<NoCommand>().then_some(USAGE))
@@ -112,6 +114,15 @@ fn of_hub(error: &HubError) -> u8 {
     match error {
         HubError::Cancelled { .. } => INTERRUPTED,
         _ => NETWORK,
+    }
+}
+
+fn of_service(error: &ServiceError) -> u8 {
+    match error {
+        ServiceError::NotSupported(_)
+        | ServiceError::Missing { .. }
+        | ServiceError::NoFolder(_) => USAGE,
+        ServiceError::File { .. } | ServiceError::Refused { .. } => INTERNAL,
     }
 }
 

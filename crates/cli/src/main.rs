@@ -29,6 +29,7 @@ mod ps;
 mod pull;
 mod sampling;
 mod serve;
+mod service;
 mod shelf;
 mod show;
 mod stream;
@@ -97,6 +98,7 @@ fn run(command: Command) -> anyhow::Result<()> {
         Command::Tokenize(args) => tokenize::run(&args, &interrupt),
         Command::Bench(args) => bench::run(&args, &interrupt),
         Command::Serve(args) => serve::run(&args, &interrupt),
+        Command::Service(args) => service::run(&args, &interrupt),
         Command::Limits(args) => limits::run(&args),
         Command::Top(args) => top::run(&args, &interrupt),
         Command::Hog => gogrid_bench::spin(),

@@ -31,11 +31,7 @@ pub(crate) fn resolve(model: &str, interrupt: &Interrupt) -> anyhow::Result<Path
         }
         return Ok(local.path);
     }
-    let name = Name::parse(model).map_err(|unknown| {
-        let problem = format!("no file or folder {model:?}, and {unknown}");
-        BadInput(problem)
-    })?;
-    let cache = Cache::of_user()?;
+    let (cache, name) = (Cache::of_user()?, named(model)?);
     if let Some(path) = cache.find(&name) {
         let place = path.display();
         out::note(format!(
@@ -49,18 +45,23 @@ pub(crate) fn resolve(model: &str, interrupt: &Interrupt) -> anyhow::Result<Path
         .ok_or_else(|| anyhow::anyhow!("{model} has no file"))
 }
 
+/// The file or folder that stands here under this name, unless the name is one of the catalogue.
+pub(crate) fn path_of(model: &str) -> Option<&Path> {
+    let is_entry = matches!(Name::parse(model), Ok(Name::Entry(_))) || find(model).is_ok();
+    let path = Path::new(model);
+    (!is_entry && path.exists()).then_some(path)
+}
+
 /// The model of this path or name, where it is on this machine: in the cache, or in another program's.
 pub(crate) fn local(model: &str, interrupt: &Interrupt) -> anyhow::Result<Option<Local>> {
     let own = |path| Local {
         path,
         program: None,
     };
-    let name = Name::parse(model);
-    let is_file = !matches!(name, Ok(Name::Entry(_))) && find(model).is_err();
-    if is_file && Path::new(model).exists() {
-        return Ok(Some(own(PathBuf::from(model))));
+    if let Some(path) = path_of(model) {
+        return Ok(Some(own(path.to_owned())));
     }
-    if let Ok(name) = &name {
+    if let Ok(name) = &Name::parse(model) {
         let (cache, watch) = (Cache::of_user()?, interrupt.watch());
         if let Some(path) = cache.find_verified(name, &mut Bars::new().bar(&watch))? {
             return Ok(Some(own(path)));
@@ -72,6 +73,14 @@ pub(crate) fn local(model: &str, interrupt: &Interrupt) -> anyhow::Result<Option
         path: held.path.clone(),
         program: Some(*program),
     }))
+}
+
+/// The model of this name, where no file or folder is called so.
+pub(crate) fn named(model: &str) -> Result<Name, BadInput> {
+    Name::parse(model).map_err(|unknown| {
+        let problem = format!("no file or folder {model:?}, and {unknown}");
+        BadInput(problem)
+    })
 }
 
 /// Fetches a model, showing how far it is.

@@ -17,7 +17,7 @@ use crate::shelf::Models;
 use crate::{model_file, out};
 
 /// Holds one key, where no file does.
-const KEY_VARIABLE: &str = "GOGRID_API_KEY";
+pub(crate) const KEY_VARIABLE: &str = "GOGRID_API_KEY";
 
 /// The model that is served where none is named.
 const DEFAULT_MODEL: &str = "smollm2-135m";
@@ -28,19 +28,12 @@ pub(crate) fn run(args: &ServeArgs, interrupt: &Interrupt) -> anyhow::Result<()>
     }
     // Each client has a socket.
     let _ = gogrid_host::raise_open_files();
-    let keys = keys(args.api_key_file.as_deref())?;
-    let spec = MachineSpec::new(&args.machine)?;
-    let asked = match args.models.is_empty() {
-        true => vec![DEFAULT_MODEL.to_owned()],
-        false => args.models.clone(),
-    };
-    let folder = args.folder.as_deref();
-    let template = args.chat_template_file.as_deref();
-    let options = Options {
-        chat_template: template.map(model_file::read_text).transpose()?,
-        ..spec.options.clone()
-    };
-    let (models, names) = Models::new(&asked, folder, options, interrupt)?;
+    let Prepared {
+        keys,
+        spec,
+        models,
+        names,
+    } = prepare(args, interrupt)?;
     let house = LiveMachine::open(spec)?;
     let options = ServeOptions {
         keys,
@@ -76,6 +69,42 @@ pub(crate) fn run(args: &ServeArgs, interrupt: &Interrupt) -> anyhow::Result<()>
     serving.end();
     // A server that was told to end and did is no failure.
     Ok(())
+}
+
+/// What the options name, read and checked; nothing is open.
+pub(crate) struct Prepared {
+    pub(crate) keys: Option<Keys>,
+    spec: MachineSpec,
+    models: Models,
+    /// What the models of the command line are called.
+    names: Vec<String>,
+}
+
+/// Reads what the options name. Models that are not here are fetched.
+pub(crate) fn prepare(args: &ServeArgs, interrupt: &Interrupt) -> anyhow::Result<Prepared> {
+    let keys = keys(args.api_key_file.as_deref())?;
+    let spec = MachineSpec::new(&args.machine)?;
+    let template = args.chat_template_file.as_deref();
+    let options = Options {
+        chat_template: template.map(model_file::read_text).transpose()?,
+        ..spec.options.clone()
+    };
+    let folder = args.folder.as_deref();
+    let (models, names) = Models::new(&asked(args), folder, options, interrupt)?;
+    Ok(Prepared {
+        keys,
+        spec,
+        models,
+        names,
+    })
+}
+
+/// The models that are opened at once, as they were named.
+pub(crate) fn asked(args: &ServeArgs) -> Vec<String> {
+    match args.models.is_empty() {
+        true => vec![DEFAULT_MODEL.to_owned()],
+        false => args.models.clone(),
+    }
 }
 
 /// The keys of the file, or the one of the environment.

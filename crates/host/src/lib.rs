@@ -35,6 +35,7 @@ mod presence;
 mod priority;
 mod programs;
 mod scratch;
+mod service;
 mod signals;
 mod socket;
 mod thread;
@@ -65,6 +66,10 @@ pub use priority::{
 };
 pub use programs::running;
 pub use scratch::ScratchNote;
+pub use service::{
+    Activity, Restart, ServiceError, ServiceSpec, ServiceStatus, install_service, remove_service,
+    service_status,
+};
 pub use signals::{EndSignal, TypingHidden, hear_signals, hide_typing, remember_terminal, tidy_up};
 pub use socket::{Listener, SocketName, Stream};
 pub use thread::{ThreadId, current_thread, thread_cpu_time};

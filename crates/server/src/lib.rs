@@ -40,6 +40,6 @@ mod tests;
 
 pub use error::ServeError;
 pub use keys::{Keys, KeysError};
-pub use listen::{Serving, serve};
+pub use listen::{Serving, check_address, serve};
 pub use models::{ModelCard, NotOpened, Shelf};
 pub use options::ServeOptions;

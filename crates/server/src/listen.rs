@@ -21,6 +21,7 @@ use tokio::time::{Instant, Sleep, interval, sleep, sleep_until, timeout};
 
 use crate::board;
 use crate::error::ServeError;
+use crate::keys::Keys;
 use crate::limits::{
     CONNECTIONS_MAX, HEADER_BYTES_MAX, HEADER_TIMEOUT, IDLE_LOOK_EVERY, WRITE_TIMEOUT,
 };
@@ -45,6 +46,14 @@ pub struct Serving {
     runtime: Option<Runtime>,
 }
 
+/// Refuses an address that others than this machine reach, where no key is asked for.
+pub fn check_address(address: SocketAddr, keys: Option<&Keys>) -> Result<(), ServeError> {
+    match address.ip().is_loopback() || keys.is_some() {
+        true => Ok(()),
+        false => Err(ServeError::Open(address)),
+    }
+}
+
 /// Listens, and answers from then on.
 ///
 /// # Errors
@@ -55,9 +64,7 @@ pub fn serve(
     shelf: Arc<dyn Shelf>,
 ) -> Result<Serving, ServeError> {
     let address = options.address;
-    if !address.ip().is_loopback() && options.keys.is_none() {
-        return Err(ServeError::Open(address));
-    }
+    check_address(address, options.keys.as_ref())?;
     let mut builder = Builder::new_multi_thread();
     let builder = builder.worker_threads(THREADS).thread_name("gogrid-http");
     let runtime = builder.enable_all().build().map_err(ServeError::Thread)?;

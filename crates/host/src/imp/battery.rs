@@ -32,7 +32,7 @@ fn part((index, found): (usize, Result<One, starship_battery::Error>)) -> Part {
     };
     let discharging = match one.state() {
         State::Discharging | State::Empty => Some(true),
-        State::Charging | State::Full => Some(false),
+        State::Charging | State::Full | State::Paused => Some(false),
         State::Unknown => None,
     };
     let full: f64 = one.energy_full().get::<joule>().into();

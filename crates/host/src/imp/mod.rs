@@ -18,6 +18,7 @@ mod macos;
 mod nvidia;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 mod plain;
+mod starter;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod unix;
 #[cfg(windows)]
@@ -37,6 +38,7 @@ use windows as system;
 pub use allocator::RememberingAllocator;
 #[cfg(any(target_os = "macos", windows))]
 pub(crate) use battery::battery;
+pub(crate) use starter::{Starter, starter};
 pub(crate) use system::{
     Gpus, IdleClock, MemoryFile, PowerMeter, PresenceSources, PressureFiles, Thermometers,
     abilities, allowed_cores, current_thread, pin, process_cpu_time, processor, resident, restrain,
