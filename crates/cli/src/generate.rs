@@ -151,8 +151,7 @@ fn text(args: &GenerateArgs) -> anyhow::Result<String> {
     if let (Some(first), Some(_)) = (prompt, args.more.first()) {
         let words = [&[first.to_owned()], &args.more[..]].concat().join(" ");
         let problem = format!(
-            "{} words follow the prompt {first:?}; put a prompt of several words in quotation marks: gogrid generate {words:?}",
-            args.more.len()
+            "the prompt ends after {first:?}, where a word follows; put several words in quotation marks: {words:?}"
         );
         return Err(WrongUsage(problem).into());
     }

@@ -215,7 +215,7 @@ fn a_model_that_is_nowhere_is_named_with_where_names_are() {
     check(
         &mut gogrid(&["pull", "smolm2-135m"]),
         3,
-        &["smolm2-135m", "but smollm2-135m"],
+        &["smolm2-135m", "nearest: smollm2-135m"],
     );
 }
 

@@ -95,7 +95,7 @@ fn check_fails(output: &Output, code: i32, evidence: &[&str]) {
 }
 
 #[test]
-fn a_service_is_installed_shown_replaced_and_removed() {
+fn a_service_is_installed_shown_and_removed() {
     let sandbox = Sandbox::with_systemctl();
     let absent = sandbox.status();
     assert_eq!(
@@ -144,20 +144,6 @@ fn a_service_is_installed_shown_replaced_and_removed() {
         "{shown}"
     );
 
-    let again = sandbox.service(&["install", "--", "--model=model.gguf"]);
-    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
-    let replaced = [
-        "--user disable --now gogrid.service",
-        "--user daemon-reload",
-        "--user enable --now gogrid.service",
-    ];
-    assert_eq!(sandbox.told(), replaced);
-    assert!(
-        !fs::read_to_string(sandbox.unit())
-            .unwrap()
-            .contains("--drain")
-    );
-
     let removed = sandbox.service(&["remove"]);
     assert_eq!(removed.status.code(), Some(0), "{}", stderr(&removed));
     assert_eq!(
@@ -174,6 +160,27 @@ fn a_service_is_installed_shown_replaced_and_removed() {
         &["no service is installed", "gogrid.service"],
     );
     assert!(sandbox.told().is_empty());
+}
+
+#[test]
+fn another_installation_replaces_the_first() {
+    let sandbox = Sandbox::with_systemctl();
+    let first = sandbox.service(&["install", "--", "--model=model.gguf", "--drain=2.5"]);
+    assert_eq!(first.status.code(), Some(0), "{}", stderr(&first));
+    sandbox.told();
+    let again = sandbox.service(&["install", "--", "--model=model.gguf"]);
+    assert_eq!(again.status.code(), Some(0), "{}", stderr(&again));
+    let replaced = [
+        "--user disable --now gogrid.service",
+        "--user daemon-reload",
+        "--user enable --now gogrid.service",
+    ];
+    assert_eq!(sandbox.told(), replaced);
+    assert!(
+        !fs::read_to_string(sandbox.unit())
+            .unwrap()
+            .contains("--drain")
+    );
 }
 
 #[test]

@@ -212,8 +212,11 @@ fn ask(starter: &impl Starter, name: &str) -> Result<Option<String>, ServiceErro
 
 /// Only the last call tells: there is nothing to stop where the program has ended.
 fn unload(starter: &impl Starter, name: &str) -> Result<(), ServiceError> {
-    let results = starter.unload(name).iter().map(run).last();
-    results.map_or(Ok(()), |result| result.map(drop))
+    let mut told = Ok(());
+    for call in starter.unload(name) {
+        told = run(&call).map(drop);
+    }
+    told
 }
 
 fn path_of(starter: &impl Starter, name: &str) -> Result<PathBuf, ServiceError> {

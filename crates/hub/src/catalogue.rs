@@ -495,8 +495,8 @@ mod tests {
             let text = find(name).unwrap_err().to_string();
             assert!(text.contains(words), "{text}");
         };
-        check("qwen3-8", "but qwen3-8b, ");
-        check("smolm2:135m", "but smollm2-135m");
+        check("qwen3-8", "(nearest: qwen3-8b, ");
+        check("smolm2:135m", "(nearest: smollm2-135m");
         check("zzz", "no model is named \"zzz\"; `gogrid list`");
         check(&"x".repeat(100_000), "`gogrid list`");
     }

@@ -25,7 +25,7 @@ impl fmt::Display for Alike<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.0 {
             [] => Ok(()),
-            names => write!(f, ", but {}", names.join(", ")),
+            names => write!(f, " (nearest: {})", names.join(", ")),
         }
     }
 }
