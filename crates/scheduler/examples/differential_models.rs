@@ -11,11 +11,11 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use corpgrid_scheduler::{
-    HeterogeneousPipeline, Machine, MachineOptions, Options, Policy, ResourceConfig, devices,
+    HeterogeneousPipeline, Machine, MachineOptions, Options, Policy, ResourceConfig, WeightType,
+    Whose, devices,
 };
 use futures_executor::block_on;
 use gogrid_testkit::{Family, Meta, RandomModel, Rng, Spec};
-use gogrid_units::{WeightType, Whose};
 use serde_json::json;
 
 /// Tokens of a sequence: three blocks and a bit, past all windows.

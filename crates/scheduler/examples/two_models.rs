@@ -6,15 +6,15 @@
 use std::error::Error;
 use std::sync::Arc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use corpgrid_scheduler::process::process_cpu_time;
 use corpgrid_scheduler::{
     GenerateRequest, Generation, HeterogeneousPipeline, Machine, MachineOptions, MachineStatus,
-    Mode, Options, Prompt, Sampling, Settings, devices,
+    Mode, Options, Sampling, Settings, devices,
 };
 use futures_executor::block_on;
 use futures_util::StreamExt;
-use gogrid_host::{Clock, process_cpu_time};
 
 /// How long both generate, and how long neither does.
 const BUSY: Duration = Duration::from_secs(6);
@@ -47,7 +47,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         idle * 100.0
     );
     let before = block_on(machine.status());
-    let clock = Clock::start();
+    let clock = start();
     let tokens: Vec<usize> = thread::scope(|scope| {
         let running = pipelines
             .each_ref()
@@ -55,7 +55,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         let ended = running.into_iter().map(|thread| thread.join().ok());
         ended.map(Option::unwrap_or_default).collect()
     });
-    let seconds = clock.now().0 as f64 * 1e-9;
+    let seconds = clock.elapsed().as_secs_f64();
     let after = block_on(machine.status());
     let busy = |status: &MachineStatus| status.devices.iter().map(|d| d.busy_s).sum::<f64>();
     let cores: usize = devices().iter().map(|device| device.cores().len()).sum();
@@ -71,16 +71,21 @@ fn main() -> Result<(), Box<dyn Error>> {
     Ok(())
 }
 
+#[expect(clippy::disallowed_methods, reason = "it measures")]
+fn start() -> Instant {
+    Instant::now()
+}
+
 /// Generates until it is time to end; gives the tokens.
-async fn generate(pipeline: &HeterogeneousPipeline, clock: Clock) -> usize {
+async fn generate(pipeline: &HeterogeneousPipeline, clock: Instant) -> usize {
     let mut tokens = 0;
-    while Duration::from_nanos(clock.now().0) < BUSY {
+    while clock.elapsed() < BUSY {
         let request = GenerateRequest {
             sampling: Sampling {
                 ignore_eos: true,
                 ..Sampling::default()
             },
-            ..GenerateRequest::new(Prompt::Text("Once upon a time".to_owned()), 64)
+            ..GenerateRequest::new("Once upon a time", 64)
         };
         let Ok(generation) = pipeline.generate(request).await else {
             break;
@@ -101,10 +106,10 @@ async fn count(mut generation: Generation) -> usize {
 }
 
 fn share_of_cores(meanwhile: impl FnOnce()) -> Result<f64, Box<dyn Error>> {
-    let (clock, before) = (Clock::start(), process_cpu_time()?);
+    let (clock, before) = (start(), process_cpu_time()?);
     meanwhile();
     let used = process_cpu_time()?.saturating_sub(before);
-    Ok(used.as_secs_f64() / (clock.now().0 as f64 * 1e-9))
+    Ok(used.as_secs_f64() / (clock.elapsed().as_secs_f64()))
 }
 
 fn show(when: &str, status: &MachineStatus) {

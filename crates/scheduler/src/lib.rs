@@ -5,36 +5,110 @@
 //!
 //! ```no_run
 //! use corpgrid_scheduler::{
-//!     Event, GenerateRequest, HeterogeneousPipeline, Prompt, ResourceConfig, devices,
+//!     Event, GenerateRequest, HeterogeneousPipeline, ResourceConfig, SyntheticShape, WeightType,
+//!     devices,
 //! };
 //! use futures_util::StreamExt;
 //!
-//! let limits = ResourceConfig::conservative();
-//! let pipeline = HeterogeneousPipeline::new(&devices(), "model.gguf", Some(limits))?;
-//! futures_executor::block_on(async {
-//!     let prompt = Prompt::Text("Once upon a time".to_owned());
-//!     let mut generation = pipeline.generate(GenerateRequest::new(prompt, 100)).await?;
+//! // A model is the path of a GGUF file or of a Hugging Face directory: `"model.gguf"`. This shape has
+//! // random weights and nothing to say, but opens and streams as a file does.
+//! let model = SyntheticShape {
+//!     name: "tiny",
+//!     layers: 1,
+//!     width: 64,
+//!     hidden: 64,
+//!     heads: 1,
+//!     kv_heads: 1,
+//!     head_dim: 64,
+//!     vocab: 300,
+//!     context: 64,
+//!     tied: true,
+//!     matrices: WeightType::F16,
+//!     head: WeightType::F16,
+//! };
+//! // `conservative()` beside somebody's work.
+//! let limits = ResourceConfig::aggressive();
+//! let pipeline = HeterogeneousPipeline::new(&devices(), model, Some(limits))?;
+//! let tokens = futures_executor::block_on(async {
+//!     let request = GenerateRequest::new("Once upon a time", 8);
+//!     let mut generation = pipeline.generate(request).await?;
+//!     let mut tokens = 0;
 //!     while let Some(event) = generation.next().await {
 //!         match event? {
 //!             Event::Delta { text, .. } => print!("{text}"),
-//!             Event::Finished { figures, .. } => println!("\n{figures:?}"),
+//!             Event::Finished { figures, .. } => tokens = figures.generated_tokens,
 //!             _ => {}
 //!         }
 //!     }
-//!     Ok::<(), Box<dyn std::error::Error>>(())
+//!     Ok::<_, Box<dyn std::error::Error>>(tokens)
 //! })?;
+//! assert!((1..=8).contains(&tokens));
 //! # Ok::<(), Box<dyn std::error::Error>>(())
 //! ```
 //!
-//! ```
-//! use corpgrid_scheduler::resource_manager::ResourceConfig;
+//! # Depending on it
 //!
+//! It is not on crates.io. By path or by git, with a `Stream`'s `next` and an executor:
+//!
+//! ```toml
+//! [dependencies]
+//! corpgrid-scheduler = { path = "../gogrid/crates/scheduler" }
+//! futures-util = { version = "0.3", default-features = false, features = ["std"] }
+//! futures-executor = "0.3"
+//! ```
+//!
+//! The JSON in conversations (tools, arguments of calls) is that of `serde_json` 1. The library has no features to
+//! choose, and builds no C: a Rust toolchain is enough. A driver of a GPU is looked for when
+//! the program runs.
+//!
+//! # Executors and streams
+//!
+//! [`Generation`] is a [`futures_core::Stream`](https://docs.rs/futures-core/0.3/futures_core/stream/trait.Stream.html),
+//! which `futures_util::StreamExt` and `tokio_stream::StreamExt` both read. The work is done by threads of
+//! the machine's own, which wake the caller's task: futures and streams run under any executor, tokio's among
+//! them, and need none of its reactors. A generation is `Send`, and dropping it cancels it. A caller without an
+//! executor blocks, as above, or in a thread of its own:
+//!
+//! ```no_run
+//! # use corpgrid_scheduler::{Event, GenerateRequest, HeterogeneousPipeline, Message, devices};
+//! use futures_executor::{block_on, block_on_stream};
+//!
+//! let pipeline = HeterogeneousPipeline::new(&devices(), "model.gguf", None)?;
+//! let chat = vec![Message::system("Be brief."), Message::user("Why is the sky blue?")];
+//! let generation = block_on(pipeline.generate(GenerateRequest::new(chat, 200)))?;
+//! for event in block_on_stream(generation) {
+//!     if let Event::Delta { text, .. } = event? {
+//!         print!("{text}");
+//!     }
+//! }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! [`HeterogeneousPipeline::new`] and [`open`](HeterogeneousPipeline::open) read a model's weights before they
+//! return, which takes seconds: call them where blocking is allowed (`spawn_blocking` of tokio's).
+//!
+//! # Requests and options
+//!
+//! Structures with many fields are written as the fields that matter, and the rest by
+//! `..GenerateRequest::new(…)`, `..Sampling::default()`, `..Options::default()`. Limits are checked where they
+//! come in:
+//!
+//! ```
+//! use corpgrid_scheduler::{GenerateRequest, ResourceConfig, Sampling, Whose};
+//!
+//! let request = GenerateRequest {
+//!     sampling: Sampling { temperature: 0.7, top_p: 0.9, ..Sampling::default() },
+//!     whose: Whose::Owner,
+//!     ..GenerateRequest::new("Once upon a time", 100)
+//! };
+//! assert_eq!(request.max_tokens, 100);
 //! let limits = ResourceConfig { max_batch_size: 0, ..ResourceConfig::conservative() };
 //! let error = limits.validate().unwrap_err();
 //! assert_eq!(error.to_string(), "max_batch_size is 0, must be in 1..=64");
 //! ```
 
 #![forbid(unsafe_code)]
+#![deny(unnameable_types)]
 
 mod caller;
 mod constraint;
@@ -50,11 +124,13 @@ mod limits;
 mod log;
 mod machine;
 mod metrics;
+pub mod model;
 mod opening;
 mod options;
 mod pause;
 mod places;
 mod placing;
+pub mod process;
 mod request;
 pub mod resource_manager;
 mod sampling;
@@ -73,9 +149,9 @@ pub use gogrid_model::{
     SamplingDefaults, SyntheticShape, ToolCall,
 };
 pub use gogrid_pipeline::{
-    CostBook, CostBookError, EmbeddedRows, Objective, PlacedSpan, Positions, Rows,
+    CostBook, CostBookError, CostKey, Costs, EmbeddedRows, Objective, PlacedSpan, Positions, Rows,
 };
-pub use gogrid_units::{Bytes, Span, WeightType, Whose};
+pub use gogrid_units::{Bytes, Piece, Span, WeightType, Whose};
 pub use heterogeneous_pipeline::HeterogeneousPipeline;
 pub use machine::{
     BuiltIn, Device, DeviceKind, GpuKind, Machine, MachineOptions, PeerUse, Peers, SeenPeers,

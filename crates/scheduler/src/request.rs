@@ -1,7 +1,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use gogrid_model::Conversation;
+use gogrid_model::{Conversation, Message};
 use gogrid_pipeline::{Positions, Rows};
 use gogrid_units::Whose;
 use serde::{Deserialize, Serialize};
@@ -41,10 +41,10 @@ pub struct GenerateRequest {
 
 impl GenerateRequest {
     /// `prompt` continued by at most `max_tokens` tokens, with the default sampling, for a guest.
-    pub fn new(prompt: Prompt, max_tokens: usize) -> Self {
+    pub fn new(prompt: impl Into<Prompt>, max_tokens: usize) -> Self {
         let sampling = Sampling::default();
         Self {
-            prompt,
+            prompt: prompt.into(),
             max_tokens,
             sampling,
             continuation: Continuation::Sample,
@@ -93,6 +93,43 @@ pub enum Prompt {
     Ids(Vec<u32>),
     /// Token ids and embeddings, taken as they are.
     Rows(PromptRows),
+}
+
+impl From<&str> for Prompt {
+    fn from(text: &str) -> Self {
+        Self::Text(text.to_owned())
+    }
+}
+
+impl From<String> for Prompt {
+    fn from(text: String) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<Conversation> for Prompt {
+    fn from(chat: Conversation) -> Self {
+        Self::Chat(chat)
+    }
+}
+
+impl From<Vec<Message>> for Prompt {
+    /// A conversation of these messages, which the assistant answers.
+    fn from(messages: Vec<Message>) -> Self {
+        Self::Chat(messages.into())
+    }
+}
+
+impl From<Vec<u32>> for Prompt {
+    fn from(ids: Vec<u32>) -> Self {
+        Self::Ids(ids)
+    }
+}
+
+impl From<PromptRows> for Prompt {
+    fn from(rows: PromptRows) -> Self {
+        Self::Rows(rows)
+    }
 }
 
 /// The rows of a prompt as they go into the model: token ids, embeddings from elsewhere such as an

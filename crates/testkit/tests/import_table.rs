@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
 
 use cargo_metadata::{Dependency, DependencyKind, Metadata, MetadataCommand, Package};
 
@@ -145,6 +146,64 @@ fn only_their_homes_use_confined_libraries() {
             (!is_fine).then(|| format!("{name} must not use {}", dependency.name))
         });
         used.collect()
+    });
+}
+
+/// Crates that run a C compiler while they are built, or look for a library of C.
+const BUILDERS_OF_C: [&str; 7] = [
+    "autotools",
+    "bindgen",
+    "cc",
+    "cmake",
+    "nasm-rs",
+    "pkg-config",
+    "vcpkg",
+];
+
+#[test]
+fn the_library_builds_no_c() {
+    let tree = ["tree", "--locked", "--package", "corpgrid-scheduler"];
+    let as_list = ["--edges", "normal,build", "--prefix", "none"];
+    let cargo = std::env::var("CARGO").expect("cargo runs this");
+    let told = Command::new(cargo).args(tree).args(as_list).output();
+    let told = told.expect("cargo tree of this workspace");
+    let problem = String::from_utf8_lossy(&told.stderr);
+    assert!(told.status.success(), "{problem}");
+    let told = String::from_utf8(told.stdout).expect("names are text");
+    let crates: BTreeSet<&str> = told
+        .lines()
+        .filter_map(|line| line.split(' ').next())
+        .collect();
+    assert!(crates.contains("gogrid-host"), "{crates:?}");
+    let building = BUILDERS_OF_C.iter().filter(|name| crates.contains(*name));
+    let building: Vec<_> = building.collect();
+    assert!(
+        building.is_empty(),
+        "the library's build needs {building:?}"
+    );
+}
+
+#[test]
+fn the_librarys_examples_use_what_its_users_have() {
+    let of_users = |package: &Package| package.name == "corpgrid-scheduler";
+    let named = ["gogrid_", "gogrid::"];
+    check_each(|package| {
+        let root = package.manifest_path.parent();
+        let root = root.expect("a package has a folder").join("examples");
+        let examples = match of_users(package) {
+            true => sources(&root.into_std_path_buf()),
+            false => Vec::new(),
+        };
+        let inner = |path: &PathBuf| {
+            let source = fs::read_to_string(path).unwrap_or_default();
+            // Models made for tests are no part of the library.
+            let source = source.replace("gogrid_testkit", "");
+            named.iter().any(|name| source.contains(name))
+        };
+        let broken = examples.iter().filter(|path| inner(path));
+        broken
+            .map(|path| format!("{} uses what a user has not", path.display()))
+            .collect()
     });
 }
 

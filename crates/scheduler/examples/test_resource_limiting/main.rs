@@ -17,13 +17,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use corpgrid_scheduler::{Device, HeterogeneousPipeline, Mode, Options, Ruling, Settings, Verdict};
 use futures_channel::oneshot;
 use futures_executor::block_on;
 use futures_util::future::{Either, select};
-use gogrid_host::Clock;
 
 use crate::measured::{compute, crowd, now_s, pauses, refused_over_the_cap};
 use crate::table::{
@@ -113,7 +112,8 @@ async fn measure(
     pipeline: &Arc<HeterogeneousPipeline>,
     (mode, cores): (Mode, usize),
 ) -> Fallible<Table> {
-    let clock = Clock::start();
+    #[expect(clippy::disallowed_methods, reason = "it measures")]
+    let clock = Instant::now();
     within("waiting to begin", until_open(pipeline, clock), pipeline).await?;
     let crowd = within("requests at once", crowd(pipeline, clock), pipeline).await?;
     let compute = within("one request", compute(pipeline, clock), pipeline).await?;
@@ -180,7 +180,7 @@ fn tell_stop(ruling: &Ruling, told: Option<&'static str>) -> Option<&'static str
 }
 
 /// Waits while the policy lets nothing run.
-async fn until_open(pipeline: &HeterogeneousPipeline, clock: Clock) -> Fallible<()> {
+async fn until_open(pipeline: &HeterogeneousPipeline, clock: Instant) -> Fallible<()> {
     while let Verdict::Shut(why) = pipeline.ruling().verdict {
         if now_s(clock) > PATIENCE.as_secs_f64() {
             let time = PATIENCE.as_secs();

@@ -2,14 +2,14 @@
 
 use std::pin::pin;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use corpgrid_scheduler::process::{process_cpu_time, thread_cpu_time};
 use corpgrid_scheduler::{
     Event, Figures, GenerateRequest, Generation, HeterogeneousPipeline, Prompt, Sampling, Status,
 };
 use futures_util::future::try_join_all;
 use futures_util::{FutureExt, StreamExt};
-use gogrid_host::{Clock, process_cpu_time, thread_cpu_time};
 
 use crate::Fallible;
 
@@ -35,7 +35,7 @@ pub(crate) struct Crowd {
     pub(crate) seen: Vec<Status>,
 }
 
-pub(crate) async fn crowd(pipeline: &HeterogeneousPipeline, clock: Clock) -> Fallible<Crowd> {
+pub(crate) async fn crowd(pipeline: &HeterogeneousPipeline, clock: Instant) -> Fallible<Crowd> {
     let streams = pipeline.status().await.limits.max_batch_size + 1;
     let requests = (0..streams).map(|number| short(pipeline, clock, number));
     let mut crowd = Crowd {
@@ -53,7 +53,7 @@ pub(crate) async fn crowd(pipeline: &HeterogeneousPipeline, clock: Clock) -> Fal
 /// A short request: when it started, and what was seen at its tokens.
 async fn short(
     pipeline: &HeterogeneousPipeline,
-    clock: Clock,
+    clock: Instant,
     number: usize,
 ) -> Fallible<(f64, Vec<Status>)> {
     let prompt = Prompt::Text(format!("{number} things to know about mountains:"));
@@ -117,7 +117,7 @@ pub(crate) struct Compute {
 
 /// The CPU time that the process takes while one request generates, from the system's account of
 /// it, not our own.
-pub(crate) async fn compute(pipeline: &HeterogeneousPipeline, clock: Clock) -> Fallible<Compute> {
+pub(crate) async fn compute(pipeline: &HeterogeneousPipeline, clock: Instant) -> Fallible<Compute> {
     let mut generation = long(pipeline).await?;
     for _ in 0..WARM_UP {
         token(&mut generation).await?;
@@ -142,7 +142,7 @@ pub(crate) async fn compute(pipeline: &HeterogeneousPipeline, clock: Clock) -> F
 }
 
 /// Milliseconds from asking for a pause to the last advance of the process's CPU clock.
-pub(crate) async fn pauses(pipeline: &HeterogeneousPipeline, clock: Clock) -> Fallible<Vec<f64>> {
+pub(crate) async fn pauses(pipeline: &HeterogeneousPipeline, clock: Instant) -> Fallible<Vec<f64>> {
     let mut generation = long(pipeline).await?;
     let mut took_ms = Vec::new();
     for number in 0..PAUSES {
@@ -159,7 +159,7 @@ pub(crate) async fn pauses(pipeline: &HeterogeneousPipeline, clock: Clock) -> Fa
     Ok(took_ms)
 }
 
-async fn pause(pipeline: &HeterogeneousPipeline, clock: Clock) -> Fallible<f64> {
+async fn pause(pipeline: &HeterogeneousPipeline, clock: Instant) -> Fallible<f64> {
     let asked = now_s(clock);
     let mut pausing = pin!(pipeline.pause());
     // Asks, without waiting for the answer: what goes on meanwhile counts.
@@ -201,6 +201,6 @@ pub(crate) async fn refused_over_the_cap(
     }
 }
 
-pub(crate) fn now_s(clock: Clock) -> f64 {
-    clock.now().0 as f64 * 1e-9
+pub(crate) fn now_s(clock: Instant) -> f64 {
+    clock.elapsed().as_secs_f64()
 }

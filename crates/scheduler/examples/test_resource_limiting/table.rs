@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::fs;
 
+use corpgrid_scheduler::process::resident;
 use corpgrid_scheduler::status::ThreadStatus;
 use corpgrid_scheduler::{Mode, ResourceConfig, Status};
-use gogrid_host::{IoPriority, resident};
 
 use crate::measured::{Compute, Crowd, Used};
 use crate::{Fallible, said};
@@ -179,7 +179,13 @@ fn held(thread: &ThreadStatus) -> String {
 }
 
 fn shown_io((class, level): (u8, u8)) -> String {
-    IoPriority { class, level }.to_string()
+    match class {
+        0 => "from nice".to_owned(),
+        1 => format!("real time {level}"),
+        2 => format!("best effort {level}"),
+        3 => "idle".to_owned(),
+        _ => format!("unknown class {class}"),
+    }
 }
 
 /// Every thread of the process as the kernel lists it, where it has such a list: how many have the

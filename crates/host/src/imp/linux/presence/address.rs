@@ -1,14 +1,16 @@
 //! D-Bus addresses, by the D-Bus specification's "Server Addresses". Some kinds start a program or talk
 //! over the network: only sockets of this machine are taken, whatever the environment says.
 
+use std::ffi::OsStr;
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::net::SocketAddr;
+
 /// Longer lists are nobody's.
 const LENGTH_MAX: usize = 4096;
-/// Longer than any socket's name.
-const NAME_MAX: usize = 108;
 
-/// The sockets that a list of addresses names, each as an address of its own; an error says why no element
-/// of it will do.
-pub(super) fn sockets(addresses: &str) -> Result<Vec<String>, String> {
+/// The sockets that a list of addresses names; an error says why no element of it will do.
+pub(super) fn sockets(addresses: &str) -> Result<Vec<SocketAddr>, String> {
     if addresses.len() > LENGTH_MAX {
         return Err(format!("an address of {} bytes", addresses.len()));
     }
@@ -27,13 +29,7 @@ pub(super) fn sockets(addresses: &str) -> Result<Vec<String>, String> {
     }
 }
 
-/// The address of a socket at this path.
-pub(super) fn of_path(path: &[u8]) -> String {
-    format!("unix:path={}", escaped(path))
-}
-
-/// One element, written anew from what was understood of it: nothing else in it reaches the library.
-fn socket(element: &str) -> Result<String, String> {
+fn socket(element: &str) -> Result<SocketAddr, String> {
     let keys = element
         .strip_prefix("unix:")
         .ok_or("is not of the kind unix")?;
@@ -48,26 +44,20 @@ fn socket(element: &str) -> Result<String, String> {
         }
     }
     let (key, name) = named.ok_or("names no socket")?;
+    let of_no_socket = |_| "has a name that no socket has".to_owned();
     match key {
-        _ if name.is_empty() || name.len() > NAME_MAX || name.contains(&0) => {
-            Err("has a name that no socket has".to_owned())
-        }
+        _ if name.is_empty() => Err("has an empty name".to_owned()),
+        // In an abstract name every byte counts, and the system allows zeros that no bus has.
+        _ if name.contains(&0) => Err("has a zero byte in its name".to_owned()),
         "path" if name[0] != b'/' => Err("has a path that is not absolute".to_owned()),
-        _ => Ok(format!("unix:{key}={}", escaped(&name))),
+        "path" => SocketAddr::from_pathname(OsStr::from_bytes(&name)).map_err(of_no_socket),
+        _ => SocketAddr::from_abstract_name(&name).map_err(of_no_socket),
     }
 }
 
 /// Bytes that need no escape there.
 fn is_plain(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || b"-_/.\\*".contains(&byte)
-}
-
-fn escaped(bytes: &[u8]) -> String {
-    let escape = |&byte: &u8| match is_plain(byte) {
-        true => char::from(byte).to_string(),
-        false => format!("%{byte:02x}"),
-    };
-    bytes.iter().map(escape).collect()
 }
 
 fn unescaped(text: &str) -> Result<Vec<u8>, String> {
@@ -94,26 +84,25 @@ fn unescaped(text: &str) -> Result<Vec<u8>, String> {
 mod tests {
     use super::*;
 
+    fn paths(addresses: &str) -> Vec<String> {
+        let found = sockets(addresses).unwrap();
+        let path = |address: &SocketAddr| Some(address.as_pathname()?.to_str()?.to_owned());
+        found.iter().map(|address| path(address).unwrap()).collect()
+    }
+
     #[test]
     fn only_sockets_of_this_machine_are_taken() {
         let check = |text: &str, expected: &[&str]| {
-            assert_eq!(sockets(text).unwrap_or_default(), expected, "{text}");
+            assert_eq!(paths(text), expected, "{text}");
         };
-        let bus = "unix:path=/run/user/1000/bus";
-        check(bus, &[bus]);
+        let bus = "/run/user/1000/bus";
+        check("unix:path=/run/user/1000/bus", &[bus]);
         check("unix:path=/run/user/1000/bus,guid=0123456789abcdef", &[bus]);
-        check(
-            "unix:abstract=/tmp/dbus-X1",
-            &["unix:abstract=/tmp/dbus-X1"],
-        );
-        check(
-            "unix:path=/a;unix:path=/b",
-            &["unix:path=/a", "unix:path=/b"],
-        );
-        check(
-            "unix:path=/with%20space%3B",
-            &["unix:path=/with%20space%3b"],
-        );
+        check("unix:path=/a;unix:path=/b", &["/a", "/b"]);
+        check("unix:path=/with%20space%3B", &["/with space;"]);
+        let hidden = sockets("unix:abstract=/tmp/dbus-X1").unwrap();
+        let name = hidden[0].as_abstract_name();
+        assert_eq!(name, Some(b"/tmp/dbus-X1".as_slice()));
         for other in [
             "",
             ";;",
@@ -150,23 +139,14 @@ mod tests {
     #[test]
     fn each_element_is_checked_and_what_is_skipped_is_said() {
         let mixed = "unixexec:path=/bin/sh;unix:path=/a;tcp:host=x,port=1";
-        assert_eq!(sockets(mixed).unwrap(), ["unix:path=/a"]);
+        assert_eq!(paths(mixed), ["/a"]);
         let behind = "unix:path=/a,x=unixexec:path=/b;unixexec:path=/bin/sh";
         let fault = sockets(behind).unwrap_err();
         assert!(fault.contains("unixexec:path=/bin/sh"), "{fault}");
         assert!(fault.contains("the key \"x\""), "{fault}");
         let long = format!("unix:path=/{}", "a".repeat(LENGTH_MAX));
         assert!(sockets(&long).is_err());
-        let no_socket = format!("unix:path=/{}", "a".repeat(NAME_MAX));
+        let no_socket = format!("unix:path=/{}", "a".repeat(108));
         assert!(sockets(&no_socket).is_err());
-    }
-
-    #[test]
-    fn a_path_of_any_bytes_is_one_address() {
-        let path = b"/run/a;unixexec:path=/bin/sh,b=\xff";
-        let address = of_path(path);
-        assert_eq!(sockets(&address).unwrap().concat(), address);
-        let value = address.strip_prefix("unix:path=").unwrap();
-        assert_eq!(unescaped(value).unwrap(), path);
     }
 }

@@ -1,16 +1,21 @@
+use std::os::unix::net::SocketAddr;
 use std::time::Duration;
 
-use dbus::blocking::LocalConnection;
-
+use super::bus::{Bus, Method};
 use super::{Source, session_bus};
 use crate::presence::Presence;
 
-const PATIENCE: Duration = Duration::from_secs(2);
-const MONITOR: &str = "org.gnome.Mutter.IdleMonitor";
+/// Milliseconds since the last input.
+const IDLE_TIME: Method<'_> = Method {
+    destination: "org.gnome.Mutter.IdleMonitor",
+    path: "/org/gnome/Mutter/IdleMonitor/Core",
+    interface: "org.gnome.Mutter.IdleMonitor",
+    name: "GetIdletime",
+};
 
 /// GNOME's window manager, which has no other way under Wayland.
 struct IdleMonitor {
-    bus: LocalConnection,
+    bus: Bus,
 }
 
 pub(super) fn open() -> Result<Box<dyn Source>, String> {
@@ -24,23 +29,16 @@ pub(super) fn open() -> Result<Box<dyn Source>, String> {
     Err(problem)
 }
 
-fn connect(address: &str) -> Result<IdleMonitor, String> {
-    let bus = LocalConnection::new_address(address).map_err(|error| said(&error))?;
+fn connect(address: &SocketAddr) -> Result<IdleMonitor, String> {
+    let bus = Bus::connect(address)?;
     let mut monitor = IdleMonitor { bus };
     monitor.ask()?;
     Ok(monitor)
 }
 
-fn said(error: &dbus::Error) -> String {
-    error.message().unwrap_or("no answer").to_owned()
-}
-
 impl Source for IdleMonitor {
     fn ask(&mut self) -> Result<Presence, String> {
-        let path = "/org/gnome/Mutter/IdleMonitor/Core";
-        let proxy = self.bus.with_proxy(MONITOR, path, PATIENCE);
-        let answer: Result<(u64,), _> = proxy.method_call(MONITOR, "GetIdletime", ());
-        let (millis,) = answer.map_err(|error| said(&error))?;
+        let millis: u64 = self.bus.call(IDLE_TIME, &())?;
         Ok(Presence {
             idle: Some(Duration::from_millis(millis)),
             ..Presence::default()

@@ -1,25 +1,24 @@
+use std::collections::HashMap;
+use std::path::Path;
 use std::time::Duration;
 
-use dbus::Path;
-use dbus::arg::{PropMap, prop_cast};
-use dbus::blocking::LocalConnection;
-use dbus::blocking::stdintf::org_freedesktop_dbus::Properties;
 use rustix::time::{ClockId, clock_gettime};
+use zbus::wire::{OwnedObjectPath, OwnedVariant};
 
-use super::{Source, exists};
+use super::bus::{Bus, Method};
+use super::{Source, exists, socket_at};
 use crate::presence::Presence;
 
 const BUS: &str = "/run/dbus/system_bus_socket";
 const LOGIND: &str = "org.freedesktop.login1";
-const PATIENCE: Duration = Duration::from_secs(2);
 
 /// Nobody logs in and out faster than this many samples.
 const SESSIONS_LAST: u32 = 10;
 
 struct Logind {
-    bus: LocalConnection,
+    bus: Bus,
     /// Paths of the sessions at this machine's seats.
-    seated: Vec<Path<'static>>,
+    seated: Vec<OwnedObjectPath>,
     /// Samples until they are listed again.
     list_in: u32,
 }
@@ -40,7 +39,7 @@ pub(super) fn bus() -> Result<(), String> {
 
 pub(super) fn open() -> Result<Box<dyn Source>, String> {
     bus()?;
-    let bus = LocalConnection::new_address(&format!("unix:path={BUS}")).map_err(said)?;
+    let bus = Bus::connect(&socket_at(Path::new(BUS))?)?;
     let mut logind = Logind {
         bus,
         seated: Vec::new(),
@@ -50,24 +49,23 @@ pub(super) fn open() -> Result<Box<dyn Source>, String> {
     Ok(Box::new(logind))
 }
 
-fn said(error: dbus::Error) -> String {
-    error.message().unwrap_or("no answer").to_owned()
-}
-
 /// A session's id, user's id, user's name, seat and path.
-type Listed = (String, u32, String, String, Path<'static>);
+type Listed = (String, u32, String, String, OwnedObjectPath);
+
+/// An object's properties, by name.
+type Properties = HashMap<String, OwnedVariant>;
 
 impl Logind {
     /// Sessions over the network have no seat, and are not somebody at this machine.
     fn list(&mut self) -> Result<(), String> {
-        let manager = self
-            .bus
-            .with_proxy(LOGIND, "/org/freedesktop/login1", PATIENCE);
-        let listed: Result<(Vec<Listed>,), _> =
-            manager.method_call("org.freedesktop.login1.Manager", "ListSessions", ());
+        let list = Method {
+            destination: LOGIND,
+            path: "/org/freedesktop/login1",
+            interface: "org.freedesktop.login1.Manager",
+            name: "ListSessions",
+        };
+        let listed: Vec<Listed> = self.bus.call(list, &())?;
         let seated = listed
-            .map_err(said)?
-            .0
             .into_iter()
             .filter(|(_, _, _, seat, _)| !seat.is_empty());
         self.seated = seated.map(|(_, _, _, _, path)| path).collect();
@@ -75,26 +73,31 @@ impl Logind {
         Ok(())
     }
 
-    fn session(&self, path: &Path<'static>) -> Result<Session, dbus::Error> {
-        let proxy = self.bus.with_proxy(LOGIND, path, PATIENCE);
-        Ok(session_of(
-            &proxy.get_all("org.freedesktop.login1.Session")?,
-        ))
+    fn sessions(&mut self) -> Result<Vec<Session>, String> {
+        let bus = &mut self.bus;
+        let mut ask = |path: &OwnedObjectPath| {
+            let properties = Method {
+                destination: LOGIND,
+                path: path.as_str(),
+                interface: "org.freedesktop.DBus.Properties",
+                name: "GetAll",
+            };
+            let found = bus.call(properties, &"org.freedesktop.login1.Session")?;
+            Ok(session_of(&found))
+        };
+        self.seated.iter().map(&mut ask).collect()
     }
 }
 
 impl Source for Logind {
     fn ask(&mut self) -> Result<Presence, String> {
         self.list_in = self.list_in.saturating_sub(1);
-        let asked: Result<Vec<_>, _> = self.seated.iter().map(|path| self.session(path)).collect();
-        let sessions = match asked {
+        let sessions = match self.sessions() {
             Ok(sessions) if self.list_in > 0 => sessions,
             // One has ended, or it is time to look for others.
             _ => {
                 self.list()?;
-                let asked: Result<_, _> =
-                    self.seated.iter().map(|path| self.session(path)).collect();
-                asked.map_err(said)?
+                self.sessions()?
             }
         };
         let now = clock_gettime(ClockId::Monotonic);
@@ -106,18 +109,18 @@ impl Source for Logind {
     }
 }
 
-fn session_of(properties: &PropMap) -> Session {
+fn session_of(properties: &Properties) -> Session {
     let text = |name| {
-        prop_cast::<String>(properties, name)
-            .cloned()
-            .unwrap_or_default()
+        let text = properties.get(name);
+        let text = text.and_then(|text| <&str>::try_from(text).ok());
+        text.unwrap_or_default().to_owned()
     };
     let flag = |name| {
-        prop_cast::<bool>(properties, name)
-            .copied()
-            .unwrap_or(false)
+        let flag = properties.get(name);
+        flag.is_some_and(|flag| bool::try_from(flag).unwrap_or(false))
     };
-    let since = prop_cast::<u64>(properties, "IdleSinceHintMonotonic").copied();
+    let since = properties.get("IdleSinceHintMonotonic");
+    let since = since.and_then(|since| u64::try_from(since).ok());
     let since = since.filter(|_| flag("IdleHint"));
     Session {
         class: text("Class"),
@@ -146,7 +149,7 @@ fn presence(sessions: &[Session], now: Duration) -> Presence {
 
 #[cfg(test)]
 mod tests {
-    use dbus::arg::{RefArg, Variant};
+    use zbus::wire::Str;
 
     use super::*;
 
@@ -191,22 +194,22 @@ mod tests {
 
     #[test]
     fn a_session_is_read_from_its_properties() {
-        let mut properties = PropMap::new();
-        let mut put = |name: &str, value: Box<dyn RefArg>| {
-            properties.insert(name.to_owned(), Variant(value));
-        };
-        put("Class", Box::new("user".to_owned()));
-        put("State", Box::new("active".to_owned()));
-        put("IdleSinceHintMonotonic", Box::new(5_000_000_u64));
-        put("IdleHint", Box::new(true));
-        put("LockedHint", Box::new(true));
+        let mut properties: Properties = [
+            ("Class", Str::from("user").into()),
+            ("State", Str::from("active").into()),
+            ("IdleSinceHintMonotonic", 5_000_000_u64.into()),
+            ("IdleHint", true.into()),
+            ("LockedHint", true.into()),
+        ]
+        .map(|(name, value)| (name.to_owned(), value))
+        .into();
         let read = session_of(&properties);
         assert_eq!(
             (&*read.class, &*read.state, read.locked),
             ("user", "active", true)
         );
         assert_eq!(read.idle_since, Some(Duration::from_secs(5)));
-        properties.insert("IdleHint".to_owned(), Variant(Box::new(false)));
+        properties.insert("IdleHint".to_owned(), false.into());
         assert_eq!(session_of(&properties).idle_since, None);
     }
 }

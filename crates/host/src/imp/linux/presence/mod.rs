@@ -2,12 +2,13 @@
 //! locked screens and of who is logged in.
 
 mod address;
+mod bus;
 mod desktop;
 mod logind;
 mod x11;
 
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileTypeExt;
+use std::os::unix::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{env, fs};
 
@@ -118,8 +119,8 @@ impl Kept {
     }
 }
 
-/// Addresses of the session bus, each of a socket.
-fn session_bus() -> Result<Vec<String>, String> {
+/// The sockets at which the session bus may be.
+fn session_bus() -> Result<Vec<SocketAddr>, String> {
     if let Some(addresses) = env::var_os("DBUS_SESSION_BUS_ADDRESS") {
         let text = addresses
             .to_str()
@@ -133,9 +134,13 @@ fn session_bus() -> Result<Vec<String>, String> {
         .unwrap_or_else(|| format!("/run/user/{user}").into())
         .join("bus");
     match is_socket(&bus) {
-        true => Ok(vec![address::of_path(bus.as_os_str().as_bytes())]),
+        true => Ok(vec![socket_at(&bus)?]),
         false => Err("no session bus: DBUS_SESSION_BUS_ADDRESS is not set".to_owned()),
     }
+}
+
+fn socket_at(path: &Path) -> Result<SocketAddr, String> {
+    SocketAddr::from_pathname(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
 fn is_socket(path: &Path) -> bool {
