@@ -1,6 +1,7 @@
 //! The examples that the help and the manual page of each command end with.
 
 /// Two or more command lines for the command of these words; none for one that has no help of its own.
+#[expect(clippy::too_many_lines, reason = "it is a list")]
 pub(crate) fn examples(words: &str) -> &'static [&'static str] {
     match words {
         "" => &[
