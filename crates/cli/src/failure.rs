@@ -122,6 +122,7 @@ fn of_service(error: &ServiceError) -> u8 {
         ServiceError::NotSupported(_)
         | ServiceError::Missing { .. }
         | ServiceError::NoFolder(_) => USAGE,
+        ServiceError::NotOurs { .. } => INPUT,
         ServiceError::File { .. } | ServiceError::Refused { .. } => INTERNAL,
     }
 }
@@ -199,7 +200,8 @@ fn of_model_file(error: &ModelError) -> Option<String> {
     let cached = Cache::of_user().ok().and_then(|cache| cache.name_of(file));
     if let Some(name) = cached {
         return Some(format!(
-            "the file in the cache is damaged: `gogrid pull {name}` fetches it again"
+            "`gogrid pull {name}` checks the file, and fetches it again if it is damaged; if it is as it should be, take \
+             another model"
         ));
     }
     let is_gguf = matches!(error, ModelError::Malformed { .. })

@@ -57,6 +57,8 @@ fn main() -> ExitCode {
     gogrid_host::unmap_freed_blocks();
     gogrid_host::keep_arenas_few();
     gogrid_host::exit_when_out_of_memory(exit::LIMIT);
+    // A model may be in a thousand parts, and each client of a server has a socket.
+    let _ = gogrid_host::raise_open_files();
     // A panic has told of itself.
     let ended = catch_unwind(command).unwrap_or(ExitCode::from(exit::INTERNAL));
     out::flush();

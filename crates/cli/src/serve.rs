@@ -26,8 +26,6 @@ pub(crate) fn run(args: &ServeArgs, interrupt: &Interrupt) -> anyhow::Result<()>
     if args.log == LogArg::Json {
         out::log_as_json();
     }
-    // Each client has a socket.
-    let _ = gogrid_host::raise_open_files();
     let Prepared {
         keys,
         spec,

@@ -132,44 +132,7 @@ fn table(report: &Report) -> String {
         )),
     }
     if let Some(model) = &report.model {
-        let types = model.weight_types.iter().map(|(kind, bytes)| {
-            let share = *bytes as f64 / report.bytes.max(1) as f64;
-            format!("{kind} {:.0} %", share * 100.0)
-        });
-        let types: Vec<_> = types.collect();
-        lines.extend([
-            ("architecture", model.architecture.to_owned()),
-            (
-                "parameters",
-                format!("{:.1} million", model.parameters as f64 / 1e6),
-            ),
-            ("layers", format!("{}, width {}", model.layers, model.width)),
-            ("context", format!("{} tokens", model.context)),
-            ("vocabulary", format!("{} tokens", model.vocabulary)),
-            (
-                "weights",
-                format!("{}: {}", Bytes(report.bytes), types.join(", ")),
-            ),
-            (
-                "keys and values",
-                format!("{} a token", Bytes(model.kv_bytes_per_token)),
-            ),
-            (
-                "conversation",
-                match model.chat_template {
-                    true => "yes, it has a chat template".to_owned(),
-                    false => {
-                        "no chat template: `gogrid generate --raw` continues a text".to_owned()
-                    }
-                },
-            ),
-        ]);
-        lines.extend(
-            model
-                .warnings
-                .iter()
-                .map(|warning| ("note", warning.clone())),
-        );
+        lines.extend(described_lines(model, report.bytes));
     } else {
         lines.push(("size", format!("about {}", Bytes(report.bytes))));
     }
@@ -191,4 +154,53 @@ fn table(report: &Report) -> String {
         .into_iter()
         .map(|(name, text)| format!("{name:<16} {text}\n"));
     lines.collect()
+}
+
+/// What the file says, line by line.
+fn described_lines(model: &Described, bytes: u64) -> Vec<(&'static str, String)> {
+    let types = model.weight_types.iter().map(|(kind, part)| {
+        let share = *part as f64 / bytes.max(1) as f64;
+        format!("{kind} {:.0} %", share * 100.0)
+    });
+    let types: Vec<_> = types.collect();
+    let mut lines = vec![
+        ("architecture", model.architecture.to_owned()),
+        (
+            "parameters",
+            format!("{:.1} million", model.parameters as f64 / 1e6),
+        ),
+        ("layers", format!("{}, width {}", model.layers, model.width)),
+        ("context", format!("{} tokens", model.context)),
+        ("vocabulary", format!("{} tokens", model.vocabulary)),
+        ("weights", format!("{}: {}", Bytes(bytes), types.join(", "))),
+        (
+            "keys and values",
+            format!("{} a token", Bytes(model.kv_bytes_per_token)),
+        ),
+        (
+            "conversation",
+            match model.chat_template {
+                true => "yes, it has a chat template".to_owned(),
+                false => "no chat template: `gogrid generate --raw` continues a text".to_owned(),
+            },
+        ),
+    ];
+    lines.extend(
+        model
+            .warnings
+            .iter()
+            .map(|warning| ("note", warning.clone())),
+    );
+    let mut kinds = model.weight_types.keys();
+    let is_grown = |kind: &&String| {
+        ["iq1", "iq2", "iq3"]
+            .iter()
+            .any(|start| kind.starts_with(start))
+    };
+    if let Some(kind) = kinds.find(is_grown) {
+        let what =
+            format!("{kind} takes up to twice as much in memory: `gogrid plan` says how much");
+        lines.push(("note", what));
+    }
+    lines
 }

@@ -88,6 +88,15 @@ pub enum ServiceError {
     /// No variable tells where the file belongs.
     #[error("no folder for the service's file: none of {0} is set to an absolute path")]
     NoFolder(&'static str),
+    /// Somebody else wrote the file.
+    #[error(
+        "{path} was not written by `gogrid service install`; it stays as it is: move it away, or keep it and do \
+         without"
+    )]
+    NotOurs {
+        /// Its path.
+        path: String,
+    },
     /// The file could not be read, written or removed.
     #[error("{path}: {source}")]
     File {
@@ -110,7 +119,8 @@ pub enum ServiceError {
 /// stopped and replaced. Gives the path of the file that was written.
 ///
 /// # Errors
-/// When the system cannot do it, or fails to. All is then as it was before.
+/// When the system cannot do it, or fails to. The file is then as it was before, and a service that was there is
+/// started again as far as the system does it.
 pub fn install_service(spec: &ServiceSpec) -> Result<PathBuf, ServiceError> {
     install(&imp::starter()?, spec)
 }
@@ -137,7 +147,8 @@ fn install(starter: &impl Starter, spec: &ServiceSpec) -> Result<PathBuf, Servic
     let bytes = starter.bytes(spec)?;
     probe(starter)?;
     let former = read(&path)?;
-    if former.is_some() {
+    if let Some(bytes) = &former {
+        check_ours(&path, bytes)?;
         // One that is not loaded cannot be unloaded, and need not be.
         let _ = unload(starter, spec.name);
     }
@@ -189,9 +200,10 @@ fn status(starter: &impl Starter, name: &'static str) -> Result<ServiceStatus, S
 
 fn remove(starter: &impl Starter, name: &'static str) -> Result<Option<PathBuf>, ServiceError> {
     let path = path_of(starter, name)?;
-    if read(&path)?.is_none() {
+    let Some(bytes) = read(&path)? else {
         return Ok(None);
-    }
+    };
+    check_ours(&path, &bytes)?;
     probe(starter)?;
     if ask(starter, name)?.is_some() {
         unload(starter, name)?;
@@ -199,6 +211,20 @@ fn remove(starter: &impl Starter, name: &'static str) -> Result<Option<PathBuf>,
     fs::remove_file(&path).map_err(|error| failed(&path, error))?;
     run_all(&starter.forget())?;
     Ok(Some(path))
+}
+
+/// What each file says that is written here.
+pub(crate) const MARK: &str = "written by `gogrid service install`, which replaces it";
+
+/// Whether a file is one that is written here, in bytes or in the two-byte units of Windows.
+fn check_ours(path: &Path, bytes: &[u8]) -> Result<(), ServiceError> {
+    let plain: Vec<u8> = bytes.iter().copied().filter(|byte| *byte != 0).collect();
+    match String::from_utf8_lossy(&plain).contains(MARK) {
+        true => Ok(()),
+        false => Err(ServiceError::NotOurs {
+            path: path.display().to_string(),
+        }),
+    }
 }
 
 /// What the system says the service does; `None` where it does not know the service.

@@ -9,10 +9,10 @@ use gogrid_host::{ScratchNote, free_space, open_own};
 use gogrid_units::Bytes;
 
 use crate::catalogue::{Entry, Source, catalogue};
-use crate::error::{Attempt, HubError, SourceError};
+use crate::error::{Attempt, HubError, NoChoice, Problem, SourceError};
 use crate::fetch::{Fetch, Network};
-use crate::folders::{files_under, folders_in};
-use crate::item::{Item, beside};
+use crate::folders::{files_named, files_under, folders_in};
+use crate::item::{Item, beside, partial_of};
 use crate::name::{HUB_FOLDER, HubName, Name};
 use crate::progress::Progress;
 use crate::quant::{self, Listed};
@@ -83,7 +83,7 @@ impl Cache {
         for item in &items {
             let path = self.path(item);
             let stamp = Stamp::of(&path).map_err(failed_to("read", &path))?;
-            let is_known = Record::of(&path).holds(&item.sha256, &stamp);
+            let is_known = Record::of(&path).holds(item, &stamp);
             if !is_known && self.find_hashed(item, progress)?.is_none() {
                 return Ok(None);
             }
@@ -113,19 +113,25 @@ impl Cache {
     ) -> Result<Option<Bytes>, HubError> {
         let items = match name {
             Name::Entry(entry) => Item::of(entry).into_iter().collect(),
-            Name::Hub(_) => self.items_here(name).unwrap_or_default(),
+            Name::Hub(name) => self.items_begun(name)?,
         };
         let mut freed = None;
         for item in &items {
             let path = self.path(item);
-            let Ok(found) = fs::symlink_metadata(&path) else {
+            let partial = path.with_file_name(item.partial());
+            let length = |path: &Path| fs::symlink_metadata(path).map(|found| Bytes(found.len()));
+            let (whole, begun) = (length(&path), length(&partial));
+            if whole.is_err() && begun.is_err() {
                 continue;
-            };
+            }
             let _lock = self.lock(item, progress)?;
             self.remove_leftovers(item, None);
-            fs::remove_file(&path).map_err(failed_to("remove", &path))?;
-            Record::of(&path).forget();
-            *freed.get_or_insert(Bytes::ZERO) += Bytes(found.len());
+            if whole.is_ok() {
+                fs::remove_file(&path).map_err(failed_to("remove", &path))?;
+                Record::of(&path).forget();
+            }
+            let found = whole.unwrap_or_default() + begun.unwrap_or_default();
+            *freed.get_or_insert(Bytes::ZERO) += found;
         }
         Ok(freed)
     }
@@ -140,7 +146,7 @@ impl Cache {
                     continue;
                 };
                 for model in quant::models(self.listed_here(&name)) {
-                    let name = name.with_quant(Some(model.label()));
+                    let name = name.with_quant(Some(&model.label));
                     held.push(Held {
                         bytes: Bytes(model.bytes()),
                         path: self.folder.join(name.folder()).join(&model.files[0].path),
@@ -162,11 +168,11 @@ impl Cache {
         if let Some(entry) = catalogue().iter().find(is_this) {
             return Some(entry.name.to_owned());
         }
-        let below: Vec<_> = place.strip_prefix(HUB_FOLDER).ok()?.iter().collect();
-        let (owner, repository, last) = (below.first()?, below.get(1)?, below.get(2..)?.last()?);
-        let [owner, repository, last] = [owner.to_str()?, repository.to_str()?, last.to_str()?];
+        let mut below = place.strip_prefix(HUB_FOLDER).ok()?.iter();
+        let [owner, repository] = [below.next()?.to_str()?, below.next()?.to_str()?];
         let name = HubName::parse(&format!("{owner}/{repository}"))?;
-        Some(name.with_quant(quant::label(last).as_deref()).to_string())
+        let (_, _, label) = Record::of(file).right()?;
+        Some(name.with_quant(Some(&label)).to_string())
     }
 
     /// The files of a model that is here whole, as far as lengths tell.
@@ -181,8 +187,9 @@ impl Cache {
             Name::Hub(name) => {
                 let models = quant::models(self.listed_here(name));
                 let model = quant::choose(models, name.quant()).ok()?;
-                let files = model.files.into_iter();
-                Some(files.map(|file| Item::listed(name, file, None)).collect())
+                let (label, files) = (model.label, model.files.into_iter());
+                let items = files.map(|file| Item::listed(name, &label, file, None));
+                Some(items.collect())
             }
         }
     }
@@ -192,21 +199,65 @@ impl Cache {
         let top = self.folder.join(name.folder());
         let mut listed = Vec::new();
         for path in files_under(&top) {
-            let Some(sha256) = Record::of(&path).sha256() else {
+            let Some((bytes, sha256, label)) = Record::of(&path).right() else {
                 continue;
             };
             let below = path.strip_prefix(&top).ok();
             let names = below.map(|below| below.iter().map(|part| part.to_str()));
             let names: Option<Vec<_>> = names.and_then(Iterator::collect);
-            if let (Some(names), Ok(data)) = (names, fs::metadata(&path)) {
+            let length = fs::metadata(&path).map(|data| data.len());
+            if let (Some(names), Ok(length)) = (names, length)
+                && length == bytes
+            {
                 listed.push(Listed {
                     path: names.join("/"),
-                    bytes: data.len(),
+                    label: Some(label),
+                    bytes,
                     sha256,
                 });
             }
         }
         listed
+    }
+
+    /// Every file that is here of one model, whole or begun.
+    fn items_begun(&self, name: &HubName) -> Result<Vec<Item>, HubError> {
+        let top = self.folder.join(name.folder());
+        let begun = files_named(&top, &|file| partial_of(file).is_some());
+        let begun = begun.iter().filter_map(|path| {
+            let (file, version) = partial_of(path.file_name()?.to_str()?)?;
+            let folder = path.parent()?.strip_prefix(&top).ok()?;
+            let folder: Option<Vec<_>> = folder.iter().map(|part| part.to_str()).collect();
+            let parts = folder?.into_iter().chain([file]).collect::<Vec<_>>();
+            Some(Listed {
+                path: parts.join("/"),
+                bytes: 0,
+                sha256: version.to_owned(),
+                label: Some(quant::label_of(file)?),
+            })
+        });
+        let listed = self.listed_here(name).into_iter().chain(begun);
+        let mut listed: Vec<_> = listed
+            .filter_map(|file| Some((file.label.clone()?, file)))
+            .collect();
+        if let Some(wanted) = name.quant() {
+            listed.retain(|(label, _)| label.eq_ignore_ascii_case(wanted));
+        }
+        let mut has: Vec<_> = listed.iter().map(|(label, _)| label.clone()).collect();
+        has.sort();
+        has.dedup();
+        if has.len() > 1 {
+            return Err(HubError::NoChoice {
+                repository: name.repository(),
+                choice: NoChoice {
+                    problem: Problem::Which,
+                    has,
+                },
+            });
+        }
+        let items = listed.into_iter();
+        let items = items.map(|(label, file)| Item::listed(name, &label, file, None));
+        Ok(items.collect())
     }
 
     fn path(&self, item: &Item) -> PathBuf {
@@ -232,10 +283,35 @@ impl Cache {
             Name::Entry(entry) => (Item::of(entry).into_iter().collect(), None),
             Name::Hub(name) => Self::items_of_hub(fetch, name, progress)?,
         };
+        if let [first, ..] = items.as_slice() {
+            self.make_folder(first, &self.folder)?;
+            let missing = items.iter().map(|item| self.missing(item)).sum();
+            if has_room(&self.folder, missing).is_err() {
+                return Err(self.full(first, missing));
+            }
+        }
         for item in &items {
             self.pull_item(fetch, item, progress)?;
         }
         Ok(self.pulled(&items, licence))
+    }
+
+    fn make_folder(&self, item: &Item, folder: &Path) -> Result<(), HubError> {
+        fs::create_dir_all(folder).map_err(|error| match is_full(&error) {
+            true => self.full(item, item.bytes),
+            false => failed_to("make the folder", folder)(error),
+        })
+    }
+
+    /// The bytes of a file that are not here, by its length alone.
+    fn missing(&self, item: &Item) -> Bytes {
+        let path = self.path(item);
+        let length = |path: &Path| fs::metadata(path).map_or(Bytes::ZERO, |data| Bytes(data.len()));
+        let here = match length(&path) {
+            whole if whole == item.bytes => whole,
+            _ => length(&path.with_file_name(item.partial())),
+        };
+        item.bytes.saturating_sub(here)
     }
 
     fn pulled(&self, items: &[Item], licence: Option<String>) -> Pulled {
@@ -281,8 +357,8 @@ impl Cache {
             choice,
         })?;
         let revision = Some(repository.revision.as_str());
-        let files = model.files.into_iter();
-        let items = files.map(|file| Item::listed(name, file, revision));
+        let (label, files) = (model.label, model.files.into_iter());
+        let items = files.map(|file| Item::listed(name, &label, file, revision));
         Ok((items.collect(), repository.licence))
     }
 
@@ -294,10 +370,7 @@ impl Cache {
     ) -> Result<(), HubError> {
         let path = self.path(item);
         let folder = path.parent().unwrap_or(&self.folder);
-        fs::create_dir_all(folder).map_err(|error| match is_full(&error) {
-            true => self.full(item, item.bytes),
-            false => failed_to("make the folder", folder)(error),
-        })?;
+        self.make_folder(item, folder)?;
         let _lock = self.lock(item, progress)?;
         if self.find_hashed(item, progress)?.is_some() {
             return Ok(());
@@ -307,6 +380,12 @@ impl Cache {
         for source in &item.sources {
             match self.pull_from(&Way { fetch, source }, item, progress) {
                 Ok(()) => return Ok(()),
+                Err(Fault::Source(SourceError::NotShown(problem))) if item.sources.len() == 1 => {
+                    return Err(HubError::NotShown {
+                        name: item.name.clone(),
+                        problem,
+                    });
+                }
                 Err(Fault::Source(error)) => {
                     let attempt = Attempt {
                         source: source.to_string(),
@@ -365,7 +444,9 @@ impl Cache {
         }
         fs::rename(&partial, &path).map_err(Fault::Local)?;
         let stamp = Stamp::of(&path).map_err(Fault::Local)?;
-        Record::of(&path).write(&item.sha256, &stamp);
+        Record::of(&path)
+            .write(item, &stamp)
+            .map_err(Fault::Local)?;
         // So that the name survives a power cut; not every platform can open a folder.
         if let Ok(folder) = File::open(folder) {
             let _ = folder.sync_all();
@@ -391,7 +472,8 @@ impl Cache {
             Some(hash) if hash == item.sha256 => {
                 // A file that changed meanwhile is not remembered as right.
                 if stamp()? == before {
-                    Record::of(&path).write(&item.sha256, &before);
+                    // Where it cannot be noted, it is hashed each time.
+                    let _ = Record::of(&path).write(item, &before);
                 }
                 Ok(Some(path))
             }
@@ -827,6 +909,7 @@ mod tests {
             path: path.into(),
             bytes,
             sha256: sha256.into(),
+            label: None,
         };
         let hello = "2cf24dba5fb0a30e26e83b2ac5b9e29e1b161e5c1fa7425e73043362938b9824";
         let parts = [
@@ -900,6 +983,70 @@ mod tests {
         );
         let freed = cache.remove(&name("some/Model:Q8_0"), &mut Silent).unwrap();
         assert_eq!((freed, cache.hub_models()), (Some(Bytes(16)), vec![]));
+    }
+
+    #[test]
+    fn what_came_of_a_model_is_removed_with_it_and_nothing_else() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let name = |text: &str| Name::parse(text).unwrap();
+        cache
+            .pull_with(&repository(), &name("some/Model:Q4_0"), &mut Silent)
+            .unwrap();
+        let place = folder.path().join("hf.co/some/Model");
+        fs::create_dir_all(place.join("q")).unwrap();
+        let begun = place.join("q/.m-Q8_0-00001-of-00002.gguf.2cf24dba5fb0.part");
+        fs::write(&begun, "hel").unwrap();
+        let which = cache.remove(&name("some/Model"), &mut Silent).unwrap_err();
+        assert!(
+            which.to_string().contains("Q4_0, Q8_0: say which"),
+            "{which}"
+        );
+        let freed = cache.remove(&name("some/Model:q8_0"), &mut Silent).unwrap();
+        assert_eq!((freed, begun.exists()), (Some(Bytes(3)), false));
+        assert_eq!(cache.hub_models().len(), 1);
+        fs::write(
+            folder.path().join(".greeting.gguf.b94d27b9934d.part"),
+            "hello",
+        )
+        .unwrap();
+        let freed = cache.remove(&NAME, &mut Silent).unwrap();
+        assert_eq!(freed, Some(Bytes(5)));
+        assert_eq!(cache.remove(&NAME, &mut Silent).unwrap(), None);
+    }
+
+    #[test]
+    fn a_model_with_a_longer_name_is_never_taken_for_the_plain_one() {
+        let folder = tempfile::tempdir().unwrap();
+        let cache = Cache::at(folder.path());
+        let hub = || {
+            let listed = |path: &str| Listed {
+                path: path.into(),
+                bytes: 11,
+                sha256: SHA256.into(),
+                label: None,
+            };
+            let files = ["m-Q4_0.gguf", "m-other-Q4_0.gguf"];
+            Fake {
+                lists: files.map(listed).to_vec(),
+                ..Fake::giving(&files.map(|file| (file, CONTENT)))
+            }
+        };
+        let name = |text: &str| Name::parse(text).unwrap();
+        cache
+            .pull_with(&hub(), &name("some/Model:m-other-Q4_0"), &mut Silent)
+            .unwrap();
+        let plain = name("some/Model:Q4_0");
+        assert_eq!(cache.find(&plain), None);
+        assert_eq!(cache.remove(&plain, &mut Silent).unwrap(), None);
+        let pulled = cache.pull_with(&hub(), &plain, &mut Silent).unwrap();
+        assert!(pulled.files[0].path.ends_with("m-Q4_0.gguf"));
+        let names: Vec<_> = cache
+            .hub_models()
+            .into_iter()
+            .map(|held| held.name)
+            .collect();
+        assert_eq!(names, ["some/Model:Q4_0", "some/Model:m-other-Q4_0"]);
     }
 
     #[test]

@@ -12,7 +12,7 @@ use serde::Deserialize;
 use crate::cache::Held;
 use crate::folders::{files_under, folders_in};
 use crate::limits::NOTE_MAX;
-use crate::name::HubName;
+use crate::name::{HubName, is_part};
 use crate::proxy::Variable;
 use crate::quant::{self, Listed};
 
@@ -44,6 +44,26 @@ pub fn elsewhere() -> Vec<(Program, Held)> {
     found(&|name| env::var(name).ok())
 }
 
+/// Where Ollama keeps models that its installer on Linux has run as a service of the system.
+const OLLAMA_OF_THE_SYSTEM: &str = "/usr/share/ollama/.ollama/models";
+
+/// The folder that the hub's own tools keep everything in
+/// (<https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables>).
+pub(crate) fn hugging_face_home(variable: Variable<'_>) -> Option<PathBuf> {
+    let cache = folder_in(variable, "XDG_CACHE_HOME");
+    let cache = cache.or_else(|| home(variable).map(|home| home.join(".cache")));
+    folder_in(variable, "HF_HOME").or_else(|| Some(cache?.join("huggingface")))
+}
+
+fn home(variable: Variable<'_>) -> Option<PathBuf> {
+    folder_in(variable, "HOME").or_else(|| folder_in(variable, "USERPROFILE"))
+}
+
+fn folder_in(variable: Variable<'_>, name: &str) -> Option<PathBuf> {
+    let value = variable(name).filter(|value| !value.is_empty());
+    value.map(PathBuf::from)
+}
+
 /// The one of these models that `name` means: as it is called, a repository without its quantisation, or a name
 /// of Ollama's without its tag.
 pub fn named<'a>(models: &'a [(Program, Held)], name: &str) -> Option<&'a (Program, Held)> {
@@ -68,18 +88,14 @@ pub fn named<'a>(models: &'a [(Program, Held)], name: &str) -> Option<&'a (Progr
 }
 
 fn found(variable: Variable<'_>) -> Vec<(Program, Held)> {
-    let set = |name: &str| {
-        variable(name)
-            .filter(|value| !value.is_empty())
-            .map(PathBuf::from)
-    };
-    let home = || set("HOME").or_else(|| set("USERPROFILE"));
-    let below_home = |below: &str| home().map(|home| home.join(below));
+    let set = |name: &str| folder_in(variable, name);
+    let below_home = |below: &str| home(variable).map(|home| home.join(below));
     let hugging_face = set("HF_HUB_CACHE")
-        .or_else(|| set("HF_HOME").map(|folder| folder.join("hub")))
-        .or_else(|| below_home(".cache/huggingface/hub"));
+        .or_else(|| hugging_face_home(variable).map(|folder| folder.join("hub")));
     let lm_studio = below_home(".lmstudio/models");
-    let ollama = set("OLLAMA_MODELS").or_else(|| below_home(".ollama/models"));
+    let ollama = set("OLLAMA_MODELS")
+        .or_else(|| below_home(".ollama/models").filter(|folder| folder.is_dir()))
+        .or_else(|| home(variable).map(|_| OLLAMA_OF_THE_SYSTEM.into()));
     let of = |program, folder: Option<PathBuf>, models: fn(&Path) -> Vec<Held>| {
         let held = folder.map(|folder| models(&folder)).unwrap_or_default();
         held.into_iter().map(move |held| (program, held))
@@ -99,7 +115,8 @@ fn in_hugging_face(folder: &Path) -> Vec<Held> {
         let top = folder.join(&repository);
         let commit = read_regular(&top.join("refs/main"), NOTE_MAX).ok()?;
         let commit = String::from_utf8(commit).ok()?;
-        Some((name, top.join("snapshots").join(commit.trim())))
+        let commit = Some(commit.trim()).filter(|commit| is_part(commit))?;
+        Some((name, top.join("snapshots").join(commit)))
     });
     let held = repositories.flat_map(|(name, snapshot)| {
         let mut held = gguf_models(&name, &snapshot);
@@ -143,11 +160,12 @@ fn gguf_models(name: &HubName, folder: &Path) -> Vec<Held> {
             path: names?.join("/"),
             bytes: length(&file).0,
             sha256: String::new(),
+            label: None,
         })
     });
     let models = quant::models(listed).into_iter();
     let held = models.map(|model| Held {
-        name: name.with_quant(Some(model.label())).to_string(),
+        name: name.with_quant(Some(&model.label)).to_string(),
         path: folder.join(&model.files[0].path),
         bytes: Bytes(model.bytes()),
     });
@@ -259,6 +277,10 @@ mod tests {
                 "{}",
             ),
             (hub("datasets--a--b/refs/main"), "c0ffee"),
+            (
+                hub("models--out--Side/refs/main"),
+                "../../models--other--Plain/snapshots/c0ffee",
+            ),
         ];
         let folder = hub("models--other--Plain/snapshots/c0ffee");
         let file = hub("models--some--Model--x/snapshots/c0ffee/m-Q8_0.gguf");

@@ -118,6 +118,12 @@ pub enum NotShown {
         "its owner asks for agreement first: agree on its page, and set HF_TOKEN to a token of your account"
     )]
     Gated,
+    /// The hub does not know the token, or not any more.
+    #[error(
+        "the hub refuses the token of HF_TOKEN, or of the file where its own tools keep one: renew it, or unset \
+         the one and remove the other"
+    )]
+    TokenRefused,
     /// There is no token that looks like this.
     #[error("HF_TOKEN, or the file with the hub's token, holds characters that no token has")]
     BadToken,

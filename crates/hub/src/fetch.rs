@@ -7,6 +7,7 @@ use gogrid_host::{Clock, read_regular};
 use gogrid_units::Moment;
 
 use crate::catalogue::Source;
+use crate::elsewhere::hugging_face_home;
 use crate::error::{NotShown, SourceError};
 use crate::limits::{NOTE_MAX, Patience};
 use crate::progress::Progress;
@@ -73,15 +74,12 @@ fn hub(around: &Machine) -> Result<Web<'_>, SourceError> {
     })
 }
 
-/// The token that the user has for the hub: in the variables, or in the file, where the hub's own tools keep it
-/// (<https://huggingface.co/docs/huggingface_hub/package_reference/environment_variables>).
+/// The token that the user has for the hub: in the variables, or in the file where the hub's own tools keep it.
 fn token(variable: Variable<'_>) -> Result<Option<String>, NotShown> {
     let set = |name: &str| variable(name).filter(|value| !value.trim().is_empty());
     let in_file = || {
-        let home = || Some(Path::new(&set("HOME")?).join(".cache/huggingface"));
-        let folder = || set("HF_HOME").map(PathBuf::from).or_else(home);
         let path = set("HF_TOKEN_PATH").map(PathBuf::from);
-        let path = path.or_else(|| Some(folder()?.join("token")))?;
+        let path = path.or_else(|| Some(hugging_face_home(variable)?.join("token")))?;
         // Where no file is, or none that can be read, there is no token.
         String::from_utf8(read_regular(&path, NOTE_MAX).ok()?).ok()
     };

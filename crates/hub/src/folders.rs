@@ -8,6 +8,11 @@ use crate::limits::{DEPTH_MAX, ENTRIES_MAX};
 /// The files in a folder and the folders below it, in order of their paths; hidden ones are left out. A link to a
 /// file counts as one, a link to a folder is not followed. A folder that cannot be read has none.
 pub(crate) fn files_under(folder: &Path) -> Vec<PathBuf> {
+    files_named(folder, &|name| !name.starts_with('.'))
+}
+
+/// Those of the files below a folder, hidden ones too, whose names are wanted; nothing in hidden folders.
+pub(crate) fn files_named(folder: &Path, is_wanted: &dyn Fn(&str) -> bool) -> Vec<PathBuf> {
     let (mut files, mut seen) = (Vec::new(), 0);
     let mut folders = vec![(folder.to_owned(), DEPTH_MAX)];
     while let Some((folder, depth)) = folders.pop() {
@@ -16,7 +21,10 @@ pub(crate) fn files_under(folder: &Path) -> Vec<PathBuf> {
             if seen > ENTRIES_MAX {
                 break;
             }
-            if entry.file_name().to_string_lossy().starts_with('.') {
+            let name = entry.file_name().to_string_lossy().into_owned();
+            let is_folder = entry.file_type().is_ok_and(|kind| kind.is_dir());
+            let is_hidden = name.starts_with('.');
+            if (is_folder && is_hidden) || (!is_folder && !is_wanted(&name)) {
                 continue;
             }
             match entry.file_type() {

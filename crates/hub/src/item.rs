@@ -21,9 +21,14 @@ pub(crate) struct Item {
     pub(crate) bytes: Bytes,
     /// In lower-case hexadecimal.
     pub(crate) sha256: String,
+    /// What tells the model from others of its repository.
+    pub(crate) label: String,
     /// In the order to try.
     pub(crate) sources: Vec<Source>,
 }
+
+/// The label of a file that is alone.
+const NO_LABEL: &str = "-";
 
 /// Digits of a hash that tell versions of a file apart.
 const VERSION_DIGITS: usize = 12;
@@ -37,12 +42,18 @@ impl Item {
             place: known.file.into(),
             bytes: entry.bytes,
             sha256: known.sha256.to_owned(),
+            label: NO_LABEL.to_owned(),
             sources: known.sources.to_vec(),
         })
     }
 
     /// A file of the hub's repository, from a commit of it if it is to be fetched.
-    pub(crate) fn listed(name: &HubName, file: Listed, revision: Option<&str>) -> Self {
+    pub(crate) fn listed(
+        name: &HubName,
+        label: &str,
+        file: Listed,
+        revision: Option<&str>,
+    ) -> Self {
         let source = |revision: &str| Source::Hub {
             repo: name.repository().into(),
             revision: Cow::Owned(revision.to_owned()),
@@ -56,6 +67,7 @@ impl Item {
             place,
             bytes: Bytes(file.bytes),
             sha256: file.sha256,
+            label: label.to_owned(),
         }
     }
 
@@ -67,13 +79,7 @@ impl Item {
 
     /// Whether a file of this name is what came of a version of it.
     pub(crate) fn is_partial(&self, name: &str) -> bool {
-        let rest = name
-            .strip_prefix('.')
-            .and_then(|name| name.strip_prefix(&self.file()));
-        let version = rest.and_then(|rest| rest.strip_prefix('.')?.strip_suffix(".part"));
-        version.is_some_and(|version| {
-            version.len() == VERSION_DIGITS && version.bytes().all(|byte| byte.is_ascii_hexdigit())
-        })
+        partial_of(name).is_some_and(|(file, _)| file == self.file())
     }
 
     /// How the folders for what is unpacked on its way are called.
@@ -91,6 +97,17 @@ impl Item {
         let name = self.place.file_name().unwrap_or_default();
         name.to_string_lossy().into_owned()
     }
+}
+
+/// The file that a file of this name is a beginning of, and the first digits of the hash that it is to have.
+pub(crate) fn partial_of(name: &str) -> Option<(&str, &str)> {
+    let (file, version) = name
+        .strip_prefix('.')?
+        .strip_suffix(".part")?
+        .rsplit_once('.')?;
+    let is_version =
+        version.len() == VERSION_DIGITS && version.bytes().all(|byte| byte.is_ascii_hexdigit());
+    is_version.then_some((file, version))
 }
 
 /// The hidden file beside the one at `path` that has its name and this ending.

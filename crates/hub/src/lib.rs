@@ -38,3 +38,4 @@ pub use elsewhere::{Program, elsewhere, named};
 pub use error::{Attempt, HubError, NoChoice, NotShown, SourceError, UnknownModel};
 pub use name::{HubName, Name};
 pub use progress::{Progress, Silent};
+pub use quant::is_further_part;

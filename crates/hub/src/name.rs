@@ -77,7 +77,10 @@ impl HubName {
             None => (text, None),
         };
         let (owner, repository) = path.split_once('/')?;
-        let is_well_formed = is_part(owner) && is_part(repository) && quant.is_none_or(is_part);
+        // A file that is not there is no repository.
+        let is_file = repository.to_ascii_lowercase().ends_with(".gguf");
+        let is_well_formed =
+            !is_file && is_part(owner) && is_part(repository) && quant.is_none_or(is_part);
         is_well_formed.then(|| Self {
             owner: owner.to_owned(),
             repository: repository.to_owned(),
@@ -165,6 +168,7 @@ mod tests {
             "a/b:../c",
             "a/b c",
             "a/b.",
+            "models/smol.gguf",
             "https://example.org/a/b",
         ] {
             check(no_name, None);

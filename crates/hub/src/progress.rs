@@ -17,7 +17,7 @@ pub trait Progress {
     /// Another process is fetching the same model, and this one waits for it.
     fn waiting(&mut self);
 
-    /// Whether to go on; after `false` the fetch ends soon, leaving nothing behind.
+    /// Whether to go on; after `false` the fetch ends soon; what came is kept for the next.
     fn keep_going(&self) -> bool;
 }
 

@@ -10,6 +10,8 @@ pub(crate) struct Listed {
     pub(crate) bytes: u64,
     /// In lower-case hexadecimal.
     pub(crate) sha256: String,
+    /// What told its model from others where it was fetched, if it was.
+    pub(crate) label: Option<String>,
 }
 
 /// A model: a file, or the parts of one in their order.
@@ -18,8 +20,13 @@ pub(crate) struct Model {
     pub(crate) files: Vec<Listed>,
     /// The file's name without its ending and without what numbers its parts.
     stem: String,
+    /// The folder that it lies in.
+    folder: String,
     /// Its quantisation as the file's name has it, in capitals.
     quant: Option<String>,
+    /// What tells it from others of its repository: its quantisation, or its stem where that of another model with
+    /// the same quantisation is shorter.
+    pub(crate) label: String,
 }
 
 /// Quantisations in the order they are taken where none is asked for: small and good first.
@@ -39,11 +46,6 @@ impl Model {
         self.files.iter().map(|file| file.bytes).sum()
     }
 
-    /// How the model is told from others of its repository.
-    pub(crate) fn label(&self) -> &str {
-        self.quant.as_deref().unwrap_or(&self.stem)
-    }
-
     /// The quantisation without what says how its types were chosen.
     fn plain_quant(&self) -> Option<&str> {
         let quant = self.quant.as_deref()?;
@@ -52,12 +54,8 @@ impl Model {
 
     fn is(&self, wanted: &str) -> bool {
         let wanted = wanted.to_ascii_uppercase();
-        let stem = self.stem.to_ascii_uppercase();
         let wanted = wanted.strip_suffix(".GGUF").unwrap_or(&wanted);
-        self.quant.as_deref() == Some(wanted)
-            || stem
-                .strip_suffix(wanted)
-                .is_some_and(|rest| rest.is_empty() || rest.ends_with(['-', '.']))
+        self.label.eq_ignore_ascii_case(wanted) || self.stem.eq_ignore_ascii_case(wanted)
     }
 }
 
@@ -75,7 +73,7 @@ pub(crate) fn models(files: impl IntoIterator<Item = Listed>) -> Vec<Model> {
     let mut files: Vec<_> = files.into_iter().collect();
     files.sort_by(|a, b| a.path.cmp(&b.path));
     for file in files {
-        let name = file.path.rsplit('/').next().unwrap_or_default();
+        let (folder, name) = file.path.rsplit_once('/').unwrap_or(("", &file.path));
         let Some(whole_stem) = strip_gguf(name) else {
             continue;
         };
@@ -85,43 +83,50 @@ pub(crate) fn models(files: impl IntoIterator<Item = Listed>) -> Vec<Model> {
         }
         let (stem, (number, count)) = part(whole_stem).unwrap_or((whole_stem, (1, 1)));
         match found.iter_mut().find(|(model, parts)| {
-            model.stem == stem && *parts == count && model.files.len() + 1 == number
+            let is_same = model.stem == stem && model.folder == folder && *parts == count;
+            is_same && model.files.len() + 1 == number
         }) {
-            Some((model, _)) => model.files.push(file),
+            Some((model, _)) => model.files.push(file.clone()),
             None if number == 1 => {
-                let (stem, quant) = (stem.to_owned(), quant_of(stem));
-                let files = vec![file];
-                found.push((Model { files, stem, quant }, count));
+                let model = Model {
+                    folder: folder.to_owned(),
+                    stem: stem.to_owned(),
+                    quant: quant_of(stem),
+                    label: String::new(),
+                    files: vec![file.clone()],
+                };
+                found.push((model, count));
             }
             None => {}
         }
     }
     let is_whole = |(model, count): &(Model, usize)| model.files.len() == *count;
-    found
-        .into_iter()
-        .filter(is_whole)
-        .map(|(model, _)| model)
-        .collect()
+    let whole = found.into_iter().filter(is_whole);
+    let mut models: Vec<_> = whole.map(|(model, _)| model).collect();
+    // The shortest name of several with one quantisation has no other word before it.
+    models.sort_by_key(|model| model.stem.len());
+    let mut taken = Vec::new();
+    for model in &mut models {
+        let own = model.quant.clone().filter(|quant| !taken.contains(quant));
+        taken.extend(own.clone());
+        let told = model.files[0].label.clone();
+        model.label = told.or(own).unwrap_or_else(|| model.stem.clone());
+    }
+    models.sort_by(|a, b| a.label.cmp(&b.label));
+    models
 }
 
 /// The model of this quantisation or name; without one, the one to prefer.
 pub(crate) fn choose(models: Vec<Model>, wanted: Option<&str>) -> Result<Model, NoChoice> {
     let no_choice = |models: &[Model], problem| NoChoice {
         problem,
-        has: models
-            .iter()
-            .map(|model| model.label().to_owned())
-            .collect(),
+        has: models.iter().map(|model| model.label.clone()).collect(),
     };
     if models.is_empty() {
         return Err(no_choice(&models, Problem::NoModel));
     }
     let meant = match wanted {
-        // Of two that end alike, the plainer: what is longer has another word before its quantisation.
-        Some(wanted) => models
-            .iter()
-            .filter(|model| model.is(wanted))
-            .min_by_key(|model| model.stem.len()),
+        Some(wanted) => models.iter().find(|model| model.is(wanted)),
         None if models.len() == 1 => models.first(),
         None => PREFERRED.iter().find_map(|quant| {
             let of_quant = models
@@ -137,11 +142,17 @@ pub(crate) fn choose(models: Vec<Model>, wanted: Option<&str>) -> Result<Model, 
     }
 }
 
-/// How the model of a file of this name is told from others of its repository.
-pub(crate) fn label(file: &str) -> Option<String> {
+/// What a file of this name would be told by, where it is the only one of its quantisation.
+pub(crate) fn label_of(file: &str) -> Option<String> {
     let stem = strip_gguf(file)?;
-    let (stem, _) = part(stem).unwrap_or((stem, (1, 1)));
+    let stem = part(stem).map_or(stem, |(stem, _)| stem);
     Some(quant_of(stem).unwrap_or_else(|| stem.to_owned()))
+}
+
+/// Whether a file of this name is a further part of a model, which is opened by its first.
+pub fn is_further_part(file: &str) -> bool {
+    let stem = strip_gguf(file).and_then(part);
+    stem.is_some_and(|(_, (number, _))| number > 1)
 }
 
 fn strip_gguf(name: &str) -> Option<&str> {
@@ -208,6 +219,7 @@ mod tests {
             path: (*path).to_owned(),
             bytes: 1,
             sha256: String::new(),
+            label: None,
         };
         paths.iter().map(file).collect()
     }
@@ -233,6 +245,7 @@ mod tests {
     fn parts_are_one_model_in_their_order_and_whole_or_none() {
         let files = listed(&[
             "m-q8_0-00002-of-00002.gguf",
+            "other/m-q8_0-00001-of-00002.gguf",
             "m-q8_0-00001-of-00002.gguf",
             "m-q2_k-00001-of-00002.gguf",
             "sub/m-f16-00002-of-00002.gguf",
@@ -242,7 +255,7 @@ mod tests {
             "m-Q4_K_M.GGUF",
         ]);
         let models = models(files);
-        let labels: Vec<_> = models.iter().map(Model::label).collect();
+        let labels: Vec<_> = models.iter().map(|model| model.label.as_str()).collect();
         assert_eq!(labels, ["Q4_K_M", "Q8_0"]);
         let parts: Vec<_> = models[1].files.iter().map(|file| &file.path).collect();
         assert_eq!(
@@ -281,6 +294,10 @@ mod tests {
             None,
             Ok("m-UD-Q4_K_XL.gguf"),
         );
+        let alike = ["m-abliterated-Q4_K_M.gguf", "m-Q4_K_M.gguf"];
+        check(&alike, Some("Q4_K_M"), Ok("m-Q4_K_M.gguf"));
+        check(&alike, Some("m-abliterated-Q4_K_M"), Ok(alike[0]));
+        check(&alike[..1], Some("m-Q4_K_M"), Err("no m-Q4_K_M"));
         check(&["any.gguf"], None, Ok("any.gguf"));
         check(&["one.gguf", "two.gguf"], None, Err("one, two: say which"));
         check(&["one.gguf", "two.gguf"], Some("two"), Ok("two.gguf"));

@@ -59,11 +59,8 @@ impl Repository {
             let name = file.rfilename.to_ascii_lowercase();
             name.ends_with(".gguf")
         });
-        let files: Result<Vec<_>, _> = gguf.take(FILES_MAX + 1).map(Sibling::listed).collect();
-        let files = files?;
-        if files.len() > FILES_MAX {
-            return Err(odd(format!("it lists more than {FILES_MAX} GGUF files")));
-        }
+        // A file that could not be fetched and checked is none that can be chosen.
+        let files: Vec<_> = gguf.filter_map(Sibling::listed).take(FILES_MAX).collect();
         let licence = answer.tags.iter().find_map(|tag| {
             let licence = tag.strip_prefix("license:")?;
             is_part(licence).then(|| licence.to_owned())
@@ -77,28 +74,19 @@ impl Repository {
 }
 
 impl Sibling {
-    fn listed(self) -> Result<Listed, SourceError> {
+    /// The file, if it has a plain path, a length and a SHA-256.
+    fn listed(self) -> Option<Listed> {
         let path = self.rfilename;
-        let odd = |what: &str| SourceError::Odd {
-            detail: format!("{what} of {path:?}"),
-        };
-        if !path.split('/').all(is_part) || path.split('/').count() > DEPTH_MAX {
-            let detail = format!("it lists {path:?}, which is no plain path");
-            return Err(SourceError::Odd { detail });
-        }
-        let large = self.lfs.ok_or_else(|| odd("it names no SHA-256"))?;
-        let sha256 = large.sha256.ok_or_else(|| odd("it names no SHA-256"))?;
-        let bytes = large.size.or(self.size);
+        let is_plain = path.split('/').all(is_part) && path.split('/').count() <= DEPTH_MAX;
+        let large = self.lfs?;
+        let sha256 = large.sha256?.to_ascii_lowercase();
         let is_hash = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-        match (bytes, is_hash) {
-            (Some(bytes), true) => Ok(Listed {
-                bytes,
-                sha256: sha256.to_ascii_lowercase(),
-                path,
-            }),
-            (None, _) => Err(odd("it names no length")),
-            (_, false) => Err(odd("it names no SHA-256 that is one")),
-        }
+        (is_plain && is_hash).then_some(Listed {
+            bytes: large.size.or(self.size)?,
+            label: None,
+            sha256,
+            path,
+        })
     }
 }
 
@@ -126,38 +114,45 @@ mod tests {
                 path: "q/m-Q4_0.gguf".into(),
                 bytes: 11,
                 sha256: HASH.to_ascii_lowercase(),
+                label: None,
             }],
         };
         assert_eq!(Repository::read(text.as_bytes()).unwrap(), expected);
     }
 
     #[test]
-    fn a_list_that_lacks_something_or_leaves_the_folder_is_refused() {
-        let check = |text: &str, words: &str| {
+    fn a_list_that_is_none_is_refused() {
+        for (text, words) in [("<html>", "line 1"), (r#"{"sha": "../x"}"#, "no commit")] {
             let error = Repository::read(text.as_bytes()).unwrap_err().to_string();
             assert!(error.contains(words), "{error}");
-        };
-        check("<html>", "line 1");
-        check(r#"{"sha": "../x"}"#, "no commit");
-        let lfs = format!(r#""lfs": {{"sha256": "{HASH}", "size": 11}}"#);
-        for path in [
-            "../m.gguf",
-            "/m.gguf",
-            "a//m.gguf",
-            "a/.m.gguf",
-            "a\\\\m.gguf",
-            ".gguf",
-        ] {
-            let file = format!(r#"{{"rfilename": "{path}", {lfs}}}"#);
-            check(&answer(&file), "no plain path");
         }
-        check(
-            &answer(r#"{"rfilename": "m.gguf", "size": 3}"#),
-            "no SHA-256",
-        );
-        let no_length = format!(r#"{{"rfilename": "m.gguf", "lfs": {{"sha256": "{HASH}"}}}}"#);
-        check(&answer(&no_length), "no length");
-        let short = r#"{"rfilename": "m.gguf", "lfs": {"sha256": "b94d", "size": 11}}"#;
-        check(&answer(short), "that is one");
+    }
+
+    #[test]
+    fn a_file_that_could_not_be_checked_or_would_leave_its_folder_is_left_out() {
+        let lfs = format!(r#""lfs": {{"sha256": "{HASH}", "size": 11}}"#);
+        let mut odd: Vec<_> = [
+            "../m",
+            "/m",
+            "a//m",
+            "a/.m",
+            "a\\\\m",
+            "",
+            "a b",
+            "a/b/c/d/e/f/g",
+        ]
+        .map(|path| format!(r#"{{"rfilename": "{path}.gguf", {lfs}}}"#))
+        .to_vec();
+        odd.push(r#"{"rfilename": "small.gguf", "size": 3}"#.to_owned());
+        odd.push(format!(
+            r#"{{"rfilename": "long.gguf", "lfs": {{"sha256": "{HASH}"}}}}"#
+        ));
+        let short = r#"{"rfilename": "short.gguf", "lfs": {"sha256": "b94d", "size": 11}}"#;
+        odd.push(short.to_owned());
+        let right = format!(r#"{{"rfilename": "right.gguf", {lfs}}}"#);
+        let text = answer(&format!("{}, {right}", odd.join(", ")));
+        let files = Repository::read(text.as_bytes()).unwrap().files;
+        let paths: Vec<_> = files.into_iter().map(|file| file.path).collect();
+        assert_eq!(paths, ["right.gguf"]);
     }
 }

@@ -7,7 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use gogrid_host::{change_mark, read_regular, replace_own};
 
-use crate::item::beside;
+use crate::item::{Item, beside};
+use crate::name::is_part;
 
 /// Bytes of a record, more than any has.
 const RECORD_BYTES_MAX: usize = 4096;
@@ -48,18 +49,20 @@ impl Record {
         }
     }
 
-    /// Whether a file with this hash and stamp was found right before.
-    pub(crate) fn holds(&self, sha256: &str, stamp: &Stamp) -> bool {
+    /// Whether this item's file was found right before, when it had this stamp.
+    pub(crate) fn holds(&self, item: &Item, stamp: &Stamp) -> bool {
         read_regular(&self.path, RECORD_BYTES_MAX)
-            .is_ok_and(|bytes| bytes == line(sha256, stamp).as_bytes())
+            .is_ok_and(|bytes| bytes == line(item, stamp).as_bytes())
     }
 
-    /// The hash that was right.
-    pub(crate) fn sha256(&self) -> Option<String> {
+    /// What was right: the length of the file, its hash, and what tells its model from others.
+    pub(crate) fn right(&self) -> Option<(u64, String, String)> {
         let bytes = read_regular(&self.path, RECORD_BYTES_MAX).ok()?;
-        let (sha256, _) = std::str::from_utf8(&bytes).ok()?.split_once(' ')?;
+        let mut words = std::str::from_utf8(&bytes).ok()?.split(' ');
+        let (sha256, label, length) = (words.next()?, words.next()?, words.next()?);
         let is_hash = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-        is_hash.then(|| sha256.to_owned())
+        let length = length.parse().ok().filter(|_| is_hash && is_part(label))?;
+        Some((length, sha256.to_owned(), label.to_owned()))
     }
 
     /// Remembers nothing.
@@ -68,12 +71,12 @@ impl Record {
         let _ = fs::remove_file(&self.path);
     }
 
-    /// Remembers that a file with this stamp is right. Where that fails, it is hashed each time.
-    pub(crate) fn write(&self, sha256: &str, stamp: &Stamp) {
-        let _ = replace_own(&self.path, line(sha256, stamp).as_bytes());
+    /// Remembers that this item's file, with this stamp, is right.
+    pub(crate) fn write(&self, item: &Item, stamp: &Stamp) -> io::Result<()> {
+        replace_own(&self.path, line(item, stamp).as_bytes())
     }
 }
 
-fn line(sha256: &str, stamp: &Stamp) -> String {
-    format!("{sha256} {}\n", stamp.0)
+fn line(item: &Item, stamp: &Stamp) -> String {
+    format!("{} {} {}\n", item.sha256, item.label, stamp.0)
 }

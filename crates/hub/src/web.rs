@@ -314,7 +314,13 @@ impl Web<'_> {
             return false;
         };
         let host = asked.authority.as_ref().map(|authority| authority.host());
-        let is_here = host.is_some_and(|host| ["127.0.0.1", "[::1]", "localhost"].contains(&host));
+        let is_direct = |host: &str| {
+            let proxy = proxy_for(("http", host), &|name| self.around.variable(name));
+            proxy.is_ok_and(|proxy| proxy.is_none())
+        };
+        let is_here = host.is_some_and(|host| {
+            ["127.0.0.1", "[::1]", "localhost"].contains(&host) && is_direct(host)
+        });
         let is_private = is_here || asked.scheme == Some(Scheme::HTTPS);
         is_private && asked.scheme == hub.scheme && asked.authority == hub.authority
     }
@@ -442,15 +448,25 @@ fn beginning(response: &Response<Body>, (from, expected): (u64, u64)) -> Result<
 fn refusal(response: &Response<Body>) -> Stop {
     let status = response.status().as_u16();
     match status {
-        // Without a token the hub answers so to a name that it has never heard, too.
-        401 | 404 => NotShown::Unknown.into(),
-        403 => NotShown::Gated.into(),
+        401 | 403 | 404 => not_shown(response, status).into(),
         408 | 425 | 429 | 500 | 502 | 503 | 504 => {
             let asked = header_u64(response, "retry-after").map(Duration::from_secs);
             let again = asked.map_or(Again::Soon, Again::After);
             Stop::Again(SourceError::Status { status }, again)
         }
         _ => SourceError::Status { status }.into(),
+    }
+}
+
+/// Why the hub does not show something: it says so in a header of its own
+/// (<https://github.com/huggingface/huggingface_hub>, `hf_raise_for_status`).
+fn not_shown(response: &Response<Body>, status: u16) -> NotShown {
+    let said = header(response, "x-error-message").unwrap_or_default();
+    match (header(response, "x-error-code"), status) {
+        (Some("GatedRepo"), _) | (None, 403) => NotShown::Gated,
+        (_, 401) if said.contains("Invalid credentials") => NotShown::TokenRefused,
+        // Without a token the hub answers so to a name that it has never heard, too.
+        _ => NotShown::Unknown,
     }
 }
 

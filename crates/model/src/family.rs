@@ -97,6 +97,8 @@ pub(crate) struct GgufRules {
     pub(crate) pairs: RopePairs,
     /// A file must name the window. Otherwise one without it, or with 0, is a model without windows.
     pub(crate) has_window: bool,
+    /// A file that names a window is refused: no reference has one there.
+    pub(crate) never_window: bool,
     /// The layers of the one model whose scores are divided by the root of width / heads. All others
     /// are divided by the root of a head's width. Gemma's configs give the divisor, no GGUF key
     /// does; llama.cpp too tells these models by their layers.
@@ -151,6 +153,7 @@ const LLAMA: Family = Family {
     gguf: GgufRules {
         pairs: RopePairs::Adjacent,
         has_window: false,
+        never_window: false,
         scores_by_width_at_layers: None,
         finetuned_means_rope: false,
     },
@@ -289,6 +292,7 @@ pub(crate) static FAMILIES: [Family; 9] = [
         scales: Scales::Multipliers,
         gguf: GgufRules {
             finetuned_means_rope: true,
+            never_window: true,
             ..LLAMA.gguf
         },
         hugging_face: HuggingFaceRules {
@@ -302,6 +306,10 @@ pub(crate) static FAMILIES: [Family; 9] = [
         name: "smollm3",
         model_types: &["smollm3"],
         unturned_period: Some(4),
+        gguf: GgufRules {
+            never_window: true,
+            ..LLAMA.gguf
+        },
         hugging_face: HuggingFaceRules {
             no_rope_layers: true,
             ..QWEN2.hugging_face

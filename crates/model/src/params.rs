@@ -135,3 +135,9 @@ impl Params {
         }
     }
 }
+
+/// What divides instead of multiplying; `None` where it would be beyond every number.
+pub(crate) fn reciprocal(divisor: f64) -> Option<f32> {
+    let factor = (1.0 / divisor) as f32;
+    factor.is_finite().then_some(factor)
+}

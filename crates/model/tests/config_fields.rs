@@ -231,6 +231,10 @@ fn windows_are_where_the_models_own_code_has_them() {
         windows(Family::Olmo2, &json!({"sliding_window": 8})),
         none(3)
     );
+    // SmolLM3: with the switch, the layers that do not turn.
+    let smollm3 = json!({"sliding_window": 8, "use_sliding_window": true, "max_window_layers": 1, "layer_types": null});
+    let unturned = [None, None, None, Some(8), None];
+    assert_eq!(windows(Family::SmolLm3, &smollm3), unturned);
     let every = json!({"sliding_window_pattern": 1, "sliding_window": null});
     assert_eq!(windows(Family::Gemma3, &every), none(7));
 }
@@ -253,6 +257,11 @@ fn granite_names_all_of_its_multipliers() {
             check_refused(Family::Granite, &json!({ field: wrong }), &words);
         }
     }
+    check_refused(
+        Family::Granite,
+        &json!({"logits_scaling": 1e-40}),
+        &["logits_scaling", "next to 0"],
+    );
     // Where nothing is multiplied, nothing is kept.
     let plain = open(Family::Granite, &json!({"residual_multiplier": 1.0})).unwrap();
     assert_eq!(plain.layers[0].mixer.residual, Residual::Add);

@@ -179,6 +179,25 @@ fn a_base_for_windowed_layers_is_refused_where_they_have_none_of_their_own() {
 }
 
 #[test]
+fn a_scale_whose_reciprocal_is_no_number_is_refused() {
+    let error = open(&with("granite", &[("logit_scale", f32(1e-40))])).unwrap_err();
+    assert!(
+        error.contains("granite.logit_scale") && error.contains("next to 0"),
+        "{error}"
+    );
+}
+
+#[test]
+fn a_window_is_refused_where_no_model_of_the_family_has_one() {
+    for architecture in ["granite", "smollm3"] {
+        let file = with(architecture, &[("attention.sliding_window", u32(16))]);
+        let error = open(&file).unwrap_err();
+        assert!(error.contains("attention.sliding_window"), "{error}");
+        open(&with(architecture, &[("attention.sliding_window", u32(0))])).unwrap();
+    }
+}
+
+#[test]
 fn granites_multipliers_are_read_and_may_be_none() {
     let scales = |changes: &[Change]| {
         let decoder = decoder(&with("granite", changes));

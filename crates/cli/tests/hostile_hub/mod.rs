@@ -18,6 +18,14 @@ pub(crate) struct File {
     pub(crate) content: Vec<u8>,
 }
 
+impl File {
+    /// In lower-case hexadecimal.
+    pub(crate) fn sha256(&self) -> String {
+        let hash = Sha256::digest(&self.content);
+        hash.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}
+
 /// What the hub was seen to do.
 #[derive(Debug, Default)]
 pub(crate) struct Seen {
@@ -153,10 +161,16 @@ impl Shared {
     }
 
     fn listing(&self, stream: &TcpStream) -> std::io::Result<()> {
+        let fault = self.fault();
         let files = self.files.iter().map(|file| {
-            let hash = Sha256::digest(&file.content);
-            let hash: String = hash.iter().map(|byte| format!("{byte:02x}")).collect();
-            let (path, size) = (file.path, file.content.len());
+            let mut hash = file.sha256();
+            let (path, mut size) = (file.path, file.content.len());
+            match fault {
+                Some(Fault::Damage) => hash.replace_range(..1, if hash.starts_with('0') { "1" } else { "0" }),
+                Some(Fault::ShortLength) => size -= 1,
+                Some(Fault::Longer) => size += 1,
+                _ => {}
+            }
             format!(r#"{{"rfilename": "{path}", "size": {size}, "lfs": {{"sha256": "{hash}", "size": {size}}}}}"#)
         });
         let files: Vec<_> = files.collect();
@@ -165,7 +179,12 @@ impl Shared {
             files.join(", ")
         );
         let length = format!("content-length: {}\r\n", body.len());
-        say(stream, "200 OK", &length, body.as_bytes())
+        let sent = match fault {
+            Some(Fault::Silence) => return Ok(()),
+            Some(Fault::Cut) => self.below(body.len()),
+            _ => body.len(),
+        };
+        say(stream, "200 OK", &length, &body.as_bytes()[..sent])
     }
 
     /// Half of all answers are as they should be.

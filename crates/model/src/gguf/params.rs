@@ -169,11 +169,16 @@ impl Keys<'_> {
             _ => self.optional_positive(name),
         };
         let or = |given: Option<f64>, plain: f32| given.map_or(plain, |scale| scale as f32);
+        let logits = self.positive("logit_scale")?;
+        let logits = params::reciprocal(logits).ok_or_else(|| {
+            let what = format!("{logits}, which is next to 0");
+            self.metadata.refuse(&self.key("logit_scale"), what)
+        })?;
         Ok(Multipliers {
+            logits,
             embeddings: or(given("embedding_scale")?, plain.embeddings),
             scores: or(given("attention.scale")?, plain.scores),
             residuals: or(given("residual_scale")?, plain.residuals),
-            logits: (1.0 / self.positive("logit_scale")?) as f32,
         })
     }
 
@@ -223,6 +228,10 @@ impl Keys<'_> {
             .metadata
             .u64(&self.key(WINDOW))
             .is_ok_and(|n| n.is_none_or(|n| n == 0));
+        if !none && self.family.gguf.never_window {
+            let what = "a window, which these models do not have".to_owned();
+            return Err(self.metadata.refuse(&self.key(WINDOW), what));
+        }
         let window = match self.family.windows {
             _ if none && !self.family.gguf.has_window => None,
             Windows::AllButEach { .. } | Windows::All => Some(self.size(WINDOW, CONTEXT_MAX)?),

@@ -203,7 +203,9 @@ fn scales(
         scores: scores as f32,
         residuals: residuals as f32,
         // Logits are divided by it.
-        logits: (1.0 / logits) as f32,
+        logits: params::reciprocal(logits).ok_or_else(|| {
+            config.refuse("logits_scaling", format!("{logits}, which is next to 0"))
+        })?,
     })
 }
 
@@ -295,6 +297,11 @@ fn windows(
         }
         Windows::All if !rules.use_sliding_window => return Ok(vec![window; layers]),
         Windows::All if keys.use_sliding_window != Some(true) => vec![false; layers],
+        // Those that do not turn.
+        Windows::All if rules.no_rope_layers => {
+            let turned = turned(config, family, layers)?;
+            turned.into_iter().map(|turns| !turns).collect()
+        }
         Windows::All => {
             let first = keys.max_window_layers;
             let first = first.ok_or_else(|| config.missing("max_window_layers"))?;

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Folder, Starter, call, xml};
-use crate::service::{Activity, Call, ServiceError, ServiceSpec};
+use crate::service::{Activity, Call, MARK, ServiceError, ServiceSpec};
 
 pub(crate) struct Launchd {
     /// The number of the user, at whose login the agent starts.
@@ -113,6 +113,7 @@ fn text(spec: &ServiceSpec, log: &str) -> Result<String, ServiceError> {
     Ok(format!(
         "<?xml version=\"1.0\" encoding=\"UTF-8\"?>
 <!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">
+<!-- {MARK} -->
 <plist version=\"1.0\">
 <dict>
 \t<key>Label</key>

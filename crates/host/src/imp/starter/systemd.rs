@@ -4,7 +4,7 @@ use std::fmt::Write;
 use std::path::{Path, PathBuf};
 
 use super::{Folder, Starter, call};
-use crate::service::{Activity, Call, ServiceError, ServiceSpec};
+use crate::service::{Activity, Call, MARK, ServiceError, ServiceSpec};
 
 pub(crate) struct Systemd;
 
@@ -108,7 +108,8 @@ fn text(spec: &ServiceSpec) -> String {
     let (after, stop) = (spec.restart.after_s, spec.stop_s);
     let description = spec.description.replace('%', "%%");
     format!(
-        "[Unit]
+        "# {MARK}
+[Unit]
 Description={description}
 After=default.target
 StartLimitIntervalSec={STARTS_WITHIN_S}

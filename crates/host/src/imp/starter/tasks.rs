@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use super::{Folder, Starter, call, xml};
-use crate::service::{Activity, Call, ServiceError, ServiceSpec};
+use crate::service::{Activity, Call, MARK, ServiceError, ServiceSpec};
 
 pub(crate) struct TaskScheduler {
     /// `DOMAIN\NAME` of the user, at whose login the task starts.
@@ -107,6 +107,7 @@ fn text(spec: &ServiceSpec, user: &str) -> Result<String, ServiceError> {
     let after = spec.restart.after_s.max(RESTART_MIN_S);
     Ok(format!(
         "<?xml version=\"1.0\" encoding=\"UTF-16\"?>
+<!-- {MARK} -->
 <Task version=\"1.2\" xmlns=\"http://schemas.microsoft.com/windows/2004/02/mit/task\">
   <RegistrationInfo>
     <Description>{description}</Description>

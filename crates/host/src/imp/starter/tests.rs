@@ -51,7 +51,8 @@ fn tasks() -> TaskScheduler {
 #[test]
 fn a_unit_of_systemd_quotes_what_has_a_meaning_there() {
     let unit = Systemd.bytes(&spec("/opt/my $apps/gogrid", &HARD)).unwrap();
-    let expected = r#"[Unit]
+    let expected = r#"# written by `gogrid service install`, which replaces it
+[Unit]
 Description=Models, 100%% <local>
 After=default.target
 StartLimitIntervalSec=600
@@ -93,6 +94,7 @@ fn an_agent_of_launchd_escapes_what_has_a_meaning_in_xml() {
         .unwrap();
     let expected = "<?xml version=\"1.0\" encoding=\"UTF-8\"?>
 <!DOCTYPE plist PUBLIC \"-//Apple//DTD PLIST 1.0//EN\" \"http://www.apple.com/DTDs/PropertyList-1.0.dtd\">
+<!-- written by `gogrid service install`, which replaces it -->
 <plist version=\"1.0\">
 <dict>
 	<key>Label</key>
@@ -159,6 +161,7 @@ fn a_task_of_windows_quotes_as_its_programs_read_and_escapes_xml() {
         .map(|pair| u16::from_le_bytes([pair[0], pair[1]]))
         .collect();
     let expected = r#"<?xml version="1.0" encoding="UTF-16"?>
+<!-- written by `gogrid service install`, which replaces it -->
 <Task version="1.2" xmlns="http://schemas.microsoft.com/windows/2004/02/mit/task">
   <RegistrationInfo>
     <Description>Models, 100% &lt;local&gt;</Description>
