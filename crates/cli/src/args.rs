@@ -103,7 +103,7 @@ impl From<ModeArg> for Mode {
 #[derive(Debug, Args)]
 pub(crate) struct ModelArgs {
     /// A GGUF file, a Hugging Face directory, or a name: of the catalogue, of another program's model, or of the
-    /// hub as OWNER/NAME[:QUANTISATION] (fetched on first use)
+    /// hub as OWNER/NAME or OWNER/NAME:QUANTISATION (fetched on first use)
     #[arg(long, default_value = "smollm2-135m", value_name = "MODEL")]
     pub(crate) model: String,
 }
@@ -197,7 +197,7 @@ pub(crate) struct DevicesArgs {
 #[derive(Debug, Args)]
 #[command(after_help = model_file::catalogue_help())]
 pub(crate) struct PullArgs {
-    /// Names of the catalogue, or of the hub: OWNER/NAME[:QUANTISATION], with or without hf.co/ before it. What
+    /// Names of the catalogue, or of the hub: OWNER/NAME or OWNER/NAME:QUANTISATION, with or without hf.co/ before. What
     /// is here already is checked; what came of one before goes on from there
     #[arg(required = true, value_name = "NAME")]
     pub(crate) names: Vec<String>,
