@@ -374,6 +374,7 @@ impl Web<'_> {
                 (Some(Again::Soon), detail)
             }
             E::HostNotFound | E::ConnectionFailed => (Some(Again::Unreached), error.to_string()),
+            E::Io(io) if is_unknown_name(io) => (Some(Again::Unreached), error.to_string()),
             E::Io(io) => (again_after(io.kind()), error.to_string()),
             E::Protocol(_) => (Some(Again::Soon), error.to_string()),
             // A certificate or a URL is the same the next time.
@@ -385,6 +386,13 @@ impl Web<'_> {
             None => error.into(),
         }
     }
+}
+
+/// Whether no address was found for a name. The standard library has no kind for it, and these words.
+fn is_unknown_name(error: &io::Error) -> bool {
+    error
+        .to_string()
+        .starts_with("failed to lookup address information")
 }
 
 fn again_after(kind: ErrorKind) -> Option<Again> {

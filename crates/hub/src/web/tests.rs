@@ -403,6 +403,16 @@ fn a_port_where_nobody_listens_is_left_soon() {
 }
 
 #[test]
+fn a_name_without_an_address_is_left_soon() {
+    let fake = Fake::default();
+    let content = fetched(&web(QUICK, &fake, "http://no-such-host.invalid"));
+    let Err(Fault::Source(error)) = content else {
+        panic!("{content:?}")
+    };
+    assert!(error.to_string().ends_with("(tried 2 times)"), "{error}");
+}
+
+#[test]
 fn tries_are_bounded_however_much_each_brings() {
     let fake = Fake::default();
     let web = web(QUICK, &fake, "http://hub.invalid");
