@@ -229,6 +229,19 @@ fn what_serve_would_refuse_is_refused_and_nothing_is_left() {
 }
 
 #[test]
+fn a_file_that_somebody_else_wrote_stays() {
+    let sandbox = Sandbox::with_systemctl();
+    let handmade = "[Service]\nExecStart=/usr/bin/gogrid serve\n";
+    fs::create_dir_all(sandbox.unit().parent().unwrap()).unwrap();
+    fs::write(sandbox.unit(), handmade).unwrap();
+    for words in [&["install", "--", "--model=model.gguf"][..], &["remove"]] {
+        let output = sandbox.service(words);
+        check_fails(&output, 3, &["gogrid.service", "move it away"]);
+        assert_eq!(fs::read_to_string(sandbox.unit()).unwrap(), handmade);
+    }
+}
+
+#[test]
 fn the_help_of_serve_installs_nothing() {
     let sandbox = Sandbox::with_systemctl();
     let output = sandbox.service(&["install", "--", "--help"]);
