@@ -76,13 +76,14 @@ fn offer(row: &Row) -> String {
 
 /// The catalogue, the hub's models that are here, and other programs'.
 fn rows(cache: &Cache) -> Vec<Row> {
+    let total = total_memory();
     let entries = catalogue().iter().map(|entry| {
         let memory = entry.memory(TOKENS);
         Row {
             name: entry.name.to_owned(),
             bytes: entry.bytes.0,
             memory_bytes: Some(memory.0),
-            mode: mildest_mode(memory).map(Mode::name),
+            mode: mildest_mode(memory, total).map(Mode::name),
             licence: Some(entry.licence),
             good_for: Some(entry.good_for),
             program: None,
@@ -114,11 +115,16 @@ fn rows(cache: &Cache) -> Vec<Row> {
     rows
 }
 
-/// The mode that takes least of this machine and still has room for so many bytes.
-pub(crate) fn mildest_mode(needed: Bytes) -> Option<Mode> {
-    let total = gogrid_host::system_memory().ok()?.total;
-    let modes = [Mode::Conservative, Mode::Default, Mode::Aggressive];
-    modes.into_iter().find(|mode| {
+/// The memory of this machine, where the system says.
+pub(crate) fn total_memory() -> Option<Bytes> {
+    let memory = gogrid_host::system_memory().ok()?;
+    Some(memory.total)
+}
+
+/// The mode that takes least of a machine with so much memory, and still has room for so many bytes.
+pub(crate) fn mildest_mode(needed: Bytes, total: Option<Bytes>) -> Option<Mode> {
+    let total = total?;
+    Mode::ALL.into_iter().find(|mode| {
         let share = Settings::of(*mode).limits.max_vram_usage_percent;
         needed <= total.share(share)
     })

@@ -11,7 +11,7 @@ use serde::Serialize;
 use crate::args::ShowArgs;
 use crate::exit::BadInput;
 use crate::interrupt::Interrupt;
-use crate::list::{TOKENS, mildest_mode};
+use crate::list::{TOKENS, mildest_mode, total_memory};
 use crate::{model_file, out};
 
 #[derive(Serialize)]
@@ -86,7 +86,7 @@ fn sized(bytes: Bytes, memory: Bytes, entry: Option<&Entry>) -> Report {
         bytes: bytes.0,
         model: None,
         memory_bytes: memory.0,
-        mode: mildest_mode(memory).map(Mode::name),
+        mode: mildest_mode(memory, total_memory()).map(Mode::name),
         licence: entry.map(|entry| entry.licence),
         good_for: entry.map(|entry| entry.good_for),
     }

@@ -645,7 +645,6 @@ mod tests {
         licence: "none",
         notice: None,
         good_for: "saying hello",
-        talks: false,
         kv_bytes_per_token: Bytes(1),
         origin: Origin::File(KnownFile {
             file: "greeting.gguf",

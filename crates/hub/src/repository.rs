@@ -6,6 +6,7 @@ use crate::error::SourceError;
 use crate::limits::{DEPTH_MAX, FILES_MAX};
 use crate::name::is_part;
 use crate::quant::Listed;
+use crate::sink::is_sha256;
 
 /// A repository as the hub lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,8 +81,7 @@ impl Sibling {
         let is_plain = path.split('/').all(is_part) && path.split('/').count() <= DEPTH_MAX;
         let large = self.lfs?;
         let sha256 = large.sha256?.to_ascii_lowercase();
-        let is_hash = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-        (is_plain && is_hash).then_some(Listed {
+        (is_plain && is_sha256(&sha256)).then_some(Listed {
             bytes: large.size.or(self.size)?,
             label: None,
             sha256,

@@ -187,6 +187,11 @@ pub(crate) fn sha256_of(path: &Path, progress: &mut dyn Progress) -> io::Result<
     Ok(None)
 }
 
+/// Whether a text is a SHA-256 in hexadecimal.
+pub(crate) fn is_sha256(text: &str) -> bool {
+    text.len() == 64 && text.bytes().all(|byte| byte.is_ascii_hexdigit())
+}
+
 fn hex(digest: &[u8]) -> String {
     digest.iter().map(|byte| format!("{byte:02x}")).collect()
 }

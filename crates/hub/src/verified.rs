@@ -9,6 +9,7 @@ use gogrid_host::{change_mark, read_regular, replace_own};
 
 use crate::item::{Item, beside};
 use crate::name::is_part;
+use crate::sink::is_sha256;
 
 /// Bytes of a record, more than any has.
 const RECORD_BYTES_MAX: usize = 4096;
@@ -60,8 +61,8 @@ impl Record {
         let bytes = read_regular(&self.path, RECORD_BYTES_MAX).ok()?;
         let mut words = std::str::from_utf8(&bytes).ok()?.split(' ');
         let (sha256, label, length) = (words.next()?, words.next()?, words.next()?);
-        let is_hash = sha256.len() == 64 && sha256.bytes().all(|byte| byte.is_ascii_hexdigit());
-        let length = length.parse().ok().filter(|_| is_hash && is_part(label))?;
+        let is_right = is_sha256(sha256) && is_part(label);
+        let length = length.parse().ok().filter(|_| is_right)?;
         Some((length, sha256.to_owned(), label.to_owned()))
     }
 

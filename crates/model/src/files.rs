@@ -99,7 +99,8 @@ fn io_error(path: &Path, action: &str, source: io::Error) -> ModelError {
     }
 }
 
-fn malformed(path: &Path, field: &str, what: String) -> ModelError {
+/// That a file is not as it has to be, where no place in it can be named.
+pub(crate) fn malformed(path: &Path, field: &str, what: String) -> ModelError {
     ModelError::Malformed {
         file: path.to_owned(),
         field: field.to_owned(),

@@ -4,6 +4,7 @@ use super::levels::Levels;
 use super::tile::{Input, STREAMING, TileKernel};
 use crate::activations::{SuperBlock, SuperRow};
 use crate::packed::{TILE, UNITS, VECTOR, stretch_bytes};
+use crate::quant::units_in_line;
 use crate::simd::Dots;
 
 /// Formats of 256-value blocks with a small integer scale per `GROUP` values. All sums inside a
@@ -168,7 +169,7 @@ fn products<S: Dots, L: Levels, C: Correction, const GROUP: usize, const T: usiz
     let Weights { body, half } = *weights;
     let mut products = [s.ints(0); T];
     let mut corrections = [s.ints(0); T];
-    let units_in_line = const { if GROUP == 32 && !C::MINS { 4 } else { 2 } };
+    let units_in_line = const { units_in_line(GROUP, C::MINS) };
     let bytes = stretch_bytes(units_in_line, L::BITS);
     for stretch in 0..UNITS / units_in_line {
         let bytes = &body[stretch * bytes..][..bytes];

@@ -111,12 +111,11 @@ impl Format {
         }
     }
 
-    /// Groups of 32 values whose group scales fill a vector of 16 rows: with minima, or a scale for
-    /// each 16 values, two; else four.
+    /// See [`units_in_line`].
     pub(crate) const fn units_in_line(self) -> usize {
         match self.scale_of {
-            ScaleOf::Group(32) if !self.mins => 4,
-            _ => 2,
+            ScaleOf::Group(group) => units_in_line(group, self.mins),
+            ScaleOf::Block => 2,
         }
     }
 
@@ -127,4 +126,10 @@ impl Format {
             HalfType::Bf16 => bf16::from_bits(bits).to_f32(),
         }
     }
+}
+
+/// Groups of 32 values whose group scales fill a vector of 16 rows: with minima, or a scale for each 16
+/// values, two; else four. `group` is the values of a scale.
+pub(crate) const fn units_in_line(group: usize, mins: bool) -> usize {
+    if group == 32 && !mins { 4 } else { 2 }
 }

@@ -13,7 +13,7 @@ mod whole_numbers;
 
 pub(crate) use block::Block;
 pub(crate) use code_book::CodeBook;
-pub(crate) use format::{Format, Levels, ScaleOf};
+pub(crate) use format::{Format, Levels, ScaleOf, units_in_line};
 #[cfg(test)]
 pub(crate) use quantise::quantise_row;
 pub use quantise::{CannotKeep, kept_row};

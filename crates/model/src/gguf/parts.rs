@@ -7,7 +7,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::error::{ModelError, shown};
-use crate::files::Files;
+use crate::files::{Files, malformed};
 use crate::limits::{HEADER_BYTES_MAX, PARTS_MAX, TENSORS_MAX};
 use crate::tensors::{Tensor, TensorSource};
 
@@ -278,13 +278,4 @@ fn ending(number: usize, count: usize) -> String {
 fn add(path: &Path, files: &mut Files) -> Result<Gguf, ModelError> {
     let (_, header): (usize, File) = files.add(path)?;
     Gguf::open(path, &header)
-}
-
-fn malformed(path: &Path, field: &str, what: String) -> ModelError {
-    ModelError::Malformed {
-        file: path.to_owned(),
-        field: field.to_owned(),
-        offset: None,
-        what,
-    }
 }
