@@ -33,26 +33,28 @@ pub(crate) fn slow_nanos(isa: Isa, work: Work) -> u64 {
     (work.bytes / BYTES_PER_NANO).max(work.multiply_adds / multiply_adds_per_nano(isa))
 }
 
-/// How many times as long a multiply-add takes with weights of `ty` as with quantised ones: without
-/// instructions for it, floats are multiplied and halves converted by calls.
-fn slowness(isa: Isa, ty: WeightType) -> u64 {
-    match (isa, ty) {
-        (Isa::Scalar, WeightType::F32 | WeightType::Bf16) => 3,
-        (Isa::Scalar, WeightType::F16) => 6,
-        _ => 1,
+/// Multiply-adds a slow core does in a microsecond of products with weights of `ty`: a third or a
+/// quarter of what `cargo bench -p gogrid-kernels --bench matmul` finds on a quiet one.
+fn product_rate(isa: Isa, ty: WeightType) -> u64 {
+    let floats = ty.block_len() == 1;
+    match isa {
+        // Without instructions for it, floats are multiplied and halves converted by calls.
+        Isa::Scalar => match ty {
+            WeightType::F16 => 166,
+            _ if floats => 333,
+            _ => 1_000,
+        },
+        Isa::Avx2 if floats => 5_000,
+        Isa::Avx2 => 20_000,
+        Isa::Avx512Vnni if floats => 10_000,
+        Isa::Avx512Vnni => 40_000,
     }
 }
 
 /// Nanoseconds that a product's `work` with weights of `ty` takes on a slow core.
 pub(crate) fn product_nanos(isa: Isa, ty: WeightType, work: Work) -> u64 {
-    let multiply_adds = work.multiply_adds.saturating_mul(slowness(isa, ty));
-    slow_nanos(
-        isa,
-        Work {
-            multiply_adds,
-            ..work
-        },
-    )
+    let multiply = work.multiply_adds.saturating_mul(1_000) / product_rate(isa, ty);
+    (work.bytes / BYTES_PER_NANO).max(multiply)
 }
 
 /// `work` `count` times.

@@ -55,33 +55,36 @@ pub struct Activations {
     rows: usize,
     cols: usize,
     floats: Buffer<f32>,
-    blocks32: Small,
-    blocks256: Super,
+    blocks32: Buffer<SmallBlock>,
+    blocks256: Buffer<SuperBlock>,
 }
 
-/// Int8 rows with a scale per 32 values.
-#[derive(Debug, Default)]
-pub(crate) struct Small {
-    words: Words,
-    /// Per block: the scale, and the scale times the sum of the int8 values.
-    scales: Buffer<[f32; 2]>,
-    /// Per block: the sum of the int8 values.
-    sums: Buffer<i32>,
-    blocks: usize,
-}
-
-/// Int8 rows with a scale per 256 values.
-#[derive(Debug, Default)]
-pub(crate) struct Super {
-    words: Words,
-    blocks: Buffer<SuperBlock>,
-    blocks_per_row: usize,
-}
-
-/// The scale and sums of 256 int8 values.
+/// Int8 values of 32 columns, their scale and their sum, side by side: a kernel that does several rows
+/// at once has one place to read from in each.
 #[derive(Clone, Copy, Debug, Default)]
 #[repr(C)]
+pub(crate) struct SmallBlock {
+    /// The int8 values.
+    pub(crate) words: [Word; 8],
+    /// The scale.
+    pub(crate) scale: f32,
+    /// The scale times the sum of the int8 values.
+    pub(crate) scaled_sum: f32,
+    /// The sum of the int8 values.
+    pub(crate) sum: i32,
+}
+
+// SAFETY: bytes, floats and integers, in the order they stand with nothing between them.
+unsafe impl Plain for SmallBlock {}
+
+const _: () = assert!(size_of::<SmallBlock>() == 32 + 3 * 4);
+
+/// Int8 values of 256 columns, their scale and their sums.
+#[derive(Clone, Copy, Debug)]
+#[repr(C)]
 pub(crate) struct SuperBlock {
+    /// The int8 values.
+    pub(crate) words: [Word; 64],
     /// The scale.
     pub(crate) scale: f32,
     /// Sums of 16 values: two 16-bit sums in a word, the earlier one low.
@@ -90,53 +93,10 @@ pub(crate) struct SuperBlock {
     pub(crate) sums32: [i32; 4],
 }
 
-// SAFETY: floats and integers of one size, in the order they stand, so nothing lies between them.
+// SAFETY: bytes, floats and integers, in the order they stand with nothing between them.
 unsafe impl Plain for SuperBlock {}
 
-/// Rows of int8 values, as bytes.
-#[derive(Debug, Default)]
-struct Words {
-    bytes: Buffer<u8>,
-    stride: usize,
-}
-
-impl Words {
-    /// Rows begin an odd number of cache lines apart, so that the same column of several rows
-    /// does not meet in one set of the first-level cache.
-    const fn stride_for(cols: usize) -> usize {
-        (cols.div_ceil(64) | 1) * 64
-    }
-
-    fn new(rows: usize, cols: usize) -> Result<Self, OutOfMemory> {
-        let stride = Self::stride_for(cols);
-        let bytes = Buffer::zeroed(rows * stride)?;
-        Ok(Self { bytes, stride })
-    }
-
-    const fn bytes_for(rows: usize, cols: usize) -> Bytes {
-        Buffer::<u8>::bytes_for(rows * Self::stride_for(cols))
-    }
-
-    #[inline]
-    fn row(&self, row: usize) -> &[Word] {
-        self.bytes[row * self.stride..][..self.stride].as_chunks().0
-    }
-}
-
-/// One row of the 32-value form.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SmallRow<'a> {
-    pub(crate) words: &'a [[Word; 8]],
-    pub(crate) scales: &'a [[f32; 2]],
-    pub(crate) sums: &'a [i32],
-}
-
-/// One row of the 256-value form.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SuperRow<'a> {
-    pub(crate) words: &'a [[Word; 64]],
-    pub(crate) blocks: &'a [SuperBlock],
-}
+const _: () = assert!(size_of::<SuperBlock>() == 256 + 13 * 4);
 
 impl Activations {
     /// Room for `rows` rows of `cols` values; the rows are zeros until they are filled. `cols` is
@@ -158,46 +118,32 @@ impl Activations {
             rows,
             cols,
             floats: Buffer::default(),
-            blocks32: Small::default(),
-            blocks256: Super::default(),
+            blocks32: Buffer::default(),
+            blocks256: Buffer::default(),
         };
         if forms.floats {
             new.floats = Buffer::zeroed(rows * cols)?;
         }
         if forms.blocks32 {
-            let blocks = cols / 32;
-            new.blocks32 = Small {
-                words: Words::new(rows, cols)?,
-                scales: Buffer::zeroed(rows * blocks)?,
-                sums: Buffer::zeroed(rows * blocks)?,
-                blocks,
-            };
+            new.blocks32 = Buffer::zeroed(rows * (cols / 32))?;
         }
         if forms.blocks256 {
-            let blocks_per_row = cols / 256;
-            new.blocks256 = Super {
-                words: Words::new(rows, cols)?,
-                blocks: Buffer::zeroed(rows * blocks_per_row)?,
-                blocks_per_row,
-            };
+            new.blocks256 = Buffer::zeroed(rows * (cols / 256))?;
         }
         Ok(new)
     }
 
     /// The bytes that [`Activations::new`] takes.
     pub fn bytes_for(forms: Forms, rows: usize, cols: usize) -> Bytes {
-        let words = Words::bytes_for(rows, cols);
         let mut bytes = Bytes::ZERO;
         if forms.floats {
             bytes += Buffer::<f32>::bytes_for(rows * cols);
         }
         if forms.blocks32 {
-            let blocks = rows * (cols / 32);
-            let scales = Buffer::<[f32; 2]>::bytes_for(blocks);
-            bytes += words + scales + Buffer::<i32>::bytes_for(blocks);
+            bytes += Buffer::<SmallBlock>::bytes_for(rows * (cols / 32));
         }
         if forms.blocks256 {
-            bytes += words + Buffer::<SuperBlock>::bytes_for(rows * (cols / 256));
+            bytes += Buffer::<SuperBlock>::bytes_for(rows * (cols / 256));
         }
         bytes
     }
@@ -246,31 +192,17 @@ impl Activations {
         &self.floats[row * self.cols..][..self.cols]
     }
 
+    /// A row of the 32-value form.
     #[inline]
-    pub(crate) fn small(&self, row: usize) -> SmallRow<'_> {
-        let Small {
-            words,
-            scales,
-            sums,
-            blocks,
-        } = &self.blocks32;
-        SmallRow {
-            words: &words.row(row).as_chunks().0[..*blocks],
-            scales: &scales[row * blocks..][..*blocks],
-            sums: &sums[row * blocks..][..*blocks],
-        }
+    pub(crate) fn small(&self, row: usize) -> &[SmallBlock] {
+        let blocks = self.cols / 32;
+        &self.blocks32[row * blocks..][..blocks]
     }
 
+    /// A row of the 256-value form.
     #[inline]
-    pub(crate) fn super_row(&self, row: usize) -> SuperRow<'_> {
-        let Super {
-            words,
-            blocks,
-            blocks_per_row: n,
-        } = &self.blocks256;
-        SuperRow {
-            words: &words.row(row).as_chunks().0[..*n],
-            blocks: &blocks[row * n..][..*n],
-        }
+    pub(crate) fn super_row(&self, row: usize) -> &[SuperBlock] {
+        let blocks = self.cols / 256;
+        &self.blocks256[row * blocks..][..blocks]
     }
 }

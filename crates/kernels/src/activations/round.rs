@@ -1,7 +1,7 @@
 //! Rounding a block to int8.
 
-use super::SuperBlock;
-use crate::simd::Floats;
+use super::{SmallBlock, SuperBlock};
+use crate::simd::{Floats, Word};
 
 /// Magnitudes from here on have a scale that is a normal number, so its reciprocal is finite.
 const LEAST: f32 = 127.0 * f32::MIN_POSITIVE;
@@ -33,39 +33,35 @@ fn block<S: Floats, const N: usize>(
     (scale, sums)
 }
 
-/// A block of 32: scale, scale × sum, sum.
+/// A block of 32.
 #[inline(always)]
-pub(super) fn block32<S: Floats>(
-    s: S,
-    x: &[[f32; 16]; 2],
-    out: &mut [[u8; 16]; 2],
-) -> ([f32; 2], i32) {
-    let (scale, [first, last]) = block(s, x, out);
-    let sum = first + last;
+pub(super) fn round32<S: Floats>(s: S, x: &[[f32; 16]; 2], to: &mut SmallBlock) {
+    let (scale, [first, last]) = block(s, x, sixteens(&mut to.words));
+    to.scale = scale;
+    to.sum = first + last;
     // Exact: at most 32 × 127.
-    ([scale, scale * sum as f32], sum)
+    to.scaled_sum = scale * to.sum as f32;
 }
 
 /// A block of 256.
 #[inline(always)]
-pub(super) fn block256<S: Floats>(
-    s: S,
-    x: &[[f32; 16]; 16],
-    out: &mut [[u8; 16]; 16],
-) -> SuperBlock {
-    let (scale, sums) = block(s, x, out);
-    let mut block = SuperBlock {
-        scale,
-        ..SuperBlock::default()
-    };
-    for (i, word) in block.sums16.iter_mut().enumerate() {
+pub(super) fn round256<S: Floats>(s: S, x: &[[f32; 16]; 16], to: &mut SuperBlock) {
+    let (scale, sums) = block(s, x, sixteens(&mut to.words));
+    to.scale = scale;
+    for (i, word) in to.sums16.iter_mut().enumerate() {
         *word = pair(sums[2 * i], sums[2 * i + 1]);
     }
-    for (i, word) in block.sums32.iter_mut().enumerate() {
+    for (i, word) in to.sums32.iter_mut().enumerate() {
         let [a, b, c, d] = [0, 1, 2, 3].map(|j| sums[4 * i + j]);
         *word = pair(a + b, c + d);
     }
-    block
+}
+
+/// The words as runs of 16 bytes; there are N of them.
+#[inline(always)]
+fn sixteens<const N: usize>(words: &mut [Word]) -> &mut [[u8; 16]; N] {
+    let bytes = words.as_flattened_mut().as_chunks_mut().0;
+    bytes.first_chunk_mut().expect("a block's words")
 }
 
 /// Two sums of at most 32 × 127, as 16-bit halves of a word.

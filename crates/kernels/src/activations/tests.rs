@@ -47,13 +47,13 @@ fn check(x: &[f32], cols: usize) {
             for (block, x) in x.chunks_exact(32).enumerate() {
                 let (scale, values) = by_definition(x);
                 let sum: i32 = values.iter().map(|&v| i32::from(v)).sum();
-                let words = &small.words[block];
-                let read: Vec<_> = (0..32).map(|col| value(words, col)).collect();
+                let got = &small[block];
+                let read: Vec<_> = (0..32).map(|col| value(&got.words, col)).collect();
                 assert_eq!(read, values, "{isa}: {x:?}");
-                assert_eq!(small.sums[block], sum, "{isa}");
+                assert_eq!(got.sum, sum, "{isa}");
                 let scales = [scale, scale * sum as f32].map(f32::to_bits);
                 assert_eq!(
-                    small.scales[block].map(f32::to_bits),
+                    [got.scale, got.scaled_sum].map(f32::to_bits),
                     scales,
                     "{isa}: {x:?}"
                 );
@@ -76,8 +76,8 @@ fn check_super(got: &Activations, row: usize, x: &[f32]) {
             let halves = |w: &i32| [*w as i16, (w >> 16) as i16];
             words.iter().flat_map(halves).collect::<Vec<_>>()
         };
-        let read: Vec<_> = (0..256).map(|col| value(&row.words[block], col)).collect();
-        let at = &row.blocks[block];
+        let at = &row[block];
+        let read: Vec<_> = (0..256).map(|col| value(&at.words, col)).collect();
         assert_eq!(read, values);
         assert_eq!(at.scale.to_bits(), scale.to_bits());
         assert_eq!(halves(&at.sums16), sums(16));
@@ -104,9 +104,10 @@ fn bad_numbers_make_a_block_nan_and_others_stay() {
         let mut x = vec![1.0; 256];
         x[40] = bad;
         let got = filled(Isa::detect(), 1, 256, &x);
-        assert_eq!(got.small(0).scales[0][0], 1.0 / 127.0);
-        assert!(got.small(0).scales[1].iter().all(|s| s.is_nan()));
-        assert!(got.super_row(0).blocks[0].scale.is_nan());
+        assert_eq!(got.small(0)[0].scale, 1.0 / 127.0);
+        let bad = &got.small(0)[1];
+        assert!([bad.scale, bad.scaled_sum].iter().all(|s| s.is_nan()));
+        assert!(got.super_row(0)[0].scale.is_nan());
     }
 }
 
@@ -135,14 +136,10 @@ fn the_bytes_are_those_counted() {
     for ty in [WeightType::F32, WeightType::Q4_0, WeightType::Q6K] {
         let forms = Forms::of(ty);
         let new = Activations::new(forms, 5, 768).unwrap();
-        let small = &new.blocks32;
         let bytes = [
             Buffer::<f32>::bytes_for(new.floats.len()),
-            Buffer::<i32>::bytes_for(small.sums.len()),
-            Buffer::<[f32; 2]>::bytes_for(small.scales.len()),
-            Buffer::<u8>::bytes_for(small.words.bytes.len()),
-            Buffer::<u8>::bytes_for(new.blocks256.words.bytes.len()),
-            Buffer::<super::SuperBlock>::bytes_for(new.blocks256.blocks.len()),
+            Buffer::<super::SmallBlock>::bytes_for(new.blocks32.len()),
+            Buffer::<super::SuperBlock>::bytes_for(new.blocks256.len()),
         ];
         assert_eq!(
             Activations::bytes_for(forms, 5, 768),

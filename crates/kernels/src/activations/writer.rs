@@ -1,7 +1,7 @@
 use std::marker::PhantomData;
 
-use super::round::{block32, block256};
-use super::{Activations, Forms, SuperBlock};
+use super::round::{round32, round256};
+use super::{Activations, Forms, SmallBlock, SuperBlock};
 use crate::simd::{Floats, Kernel, Simd};
 
 /// Fills rows of [`Activations`], from several threads at once if each has its own rows.
@@ -11,11 +11,8 @@ pub(crate) struct Writer<'a> {
     rows: usize,
     cols: usize,
     floats: Rows<'a, f32>,
-    words32: Rows<'a, u8>,
-    scales: Rows<'a, [f32; 2]>,
-    sums: Rows<'a, i32>,
-    words256: Rows<'a, u8>,
-    blocks: Rows<'a, SuperBlock>,
+    blocks32: Rows<'a, SmallBlock>,
+    blocks256: Rows<'a, SuperBlock>,
 }
 
 /// A mutable borrow of rows that is lent row by row.
@@ -52,11 +49,8 @@ impl<'a, T> Rows<'a, T> {
 /// One row of every form, empty where the form is not there.
 struct Row<'a> {
     floats: &'a mut [f32],
-    words32: &'a mut [u8],
-    scales: &'a mut [[f32; 2]],
-    sums: &'a mut [i32],
-    words256: &'a mut [u8],
-    blocks: &'a mut [SuperBlock],
+    blocks32: &'a mut [SmallBlock],
+    blocks256: &'a mut [SuperBlock],
 }
 
 impl<'a> Writer<'a> {
@@ -69,11 +63,8 @@ impl<'a> Writer<'a> {
             rows,
             cols,
             floats: Rows::new(&mut to.floats, rows),
-            words32: Rows::new(&mut to.blocks32.words.bytes, rows),
-            scales: Rows::new(&mut to.blocks32.scales, rows),
-            sums: Rows::new(&mut to.blocks32.sums, rows),
-            words256: Rows::new(&mut to.blocks256.words.bytes, rows),
-            blocks: Rows::new(&mut to.blocks256.blocks, rows),
+            blocks32: Rows::new(&mut to.blocks32, rows),
+            blocks256: Rows::new(&mut to.blocks256, rows),
         }
     }
 
@@ -88,11 +79,8 @@ impl<'a> Writer<'a> {
         let to = unsafe {
             Row {
                 floats: self.floats.row(row),
-                words32: self.words32.row(row),
-                scales: self.scales.row(row),
-                sums: self.sums.row(row),
-                words256: self.words256.row(row),
-                blocks: self.blocks.row(row),
+                blocks32: self.blocks32.row(row),
+                blocks256: self.blocks256.row(row),
             }
         };
         if self.forms.floats {
@@ -115,14 +103,11 @@ impl Kernel for Round<'_> {
     fn run<S: Floats>(self, s: S) {
         let Self { x, to } = self;
         let x = x.as_chunks().0;
-        let scales = to.scales.iter_mut().zip(to.sums);
-        let words = to.words32.as_chunks_mut().0.as_chunks_mut().0;
-        for ((x, words), (scale, sum)) in x.as_chunks().0.iter().zip(words).zip(scales) {
-            (*scale, *sum) = block32(s, x, words);
+        for (x, block) in x.as_chunks().0.iter().zip(to.blocks32) {
+            round32(s, x, block);
         }
-        let words = to.words256.as_chunks_mut().0.as_chunks_mut().0;
-        for ((x, words), block) in x.as_chunks().0.iter().zip(words).zip(to.blocks) {
-            *block = block256(s, x, words);
+        for (x, block) in x.as_chunks().0.iter().zip(to.blocks256) {
+            round256(s, x, block);
         }
     }
 }

@@ -44,9 +44,32 @@ impl FloatFormat for AsBf16 {
 }
 
 impl<W: FloatFormat> TileKernel for Floats<W> {
+    // Its sums are in parts, which take the registers of four tiles.
+    const ABREAST: bool = false;
+
     #[inline(always)]
-    fn outputs<S: Dots, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
-        let values = &input.tile[..input.layout.blocks * TILE * W::BYTES];
+    fn outputs<S: Dots, const N: usize, const T: usize>(
+        s: S,
+        input: Input<'_, N>,
+        half: usize,
+    ) -> [[S::Floats; T]; N] {
+        let mut outputs = [[s.floats(0.0); T]; N];
+        for (outputs, tile) in outputs.iter_mut().zip(input.tiles) {
+            *outputs = Self::of_tile(s, &input, tile, half);
+        }
+        outputs
+    }
+}
+
+impl<W: FloatFormat> Floats<W> {
+    #[inline(always)]
+    fn of_tile<S: Dots, const N: usize, const T: usize>(
+        s: S,
+        input: &Input<'_, N>,
+        tile: &[u8],
+        half: usize,
+    ) -> [S::Floats; T] {
+        let values = &tile[..input.layout.blocks * TILE * W::BYTES];
         let mut rows = [input.x.floats(input.token); T];
         for (t, row) in rows.iter_mut().enumerate() {
             *row = input.x.floats(input.token + t);

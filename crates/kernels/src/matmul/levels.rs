@@ -15,14 +15,19 @@ pub(super) trait Levels {
     /// What a block's half is multiplied by.
     const PART: f32;
 
-    /// The bytes of a unit's eight groups of four columns: the first 16 columns, the last 16.
-    fn unpack<S: Dots>(s: S, unit: &[u8], half: usize) -> [[S::Bytes; 4]; 2];
-    /// Where [`dot`](Levels::dot)s begin, `sum` being that of the inputs: they then add up to that of
+    /// The bytes of a unit's first 16 columns, or with `LAST` 1 of its last 16, four to a vector.
+    fn unpack<S: Dots, const LAST: usize>(s: S, unit: &[u8], half: usize) -> [S::Bytes; 4];
+    /// Where [`dots`](Levels::dots) begin, `sum` being that of the inputs: they then add up to that of
     /// value × input.
     fn begin<S: Dots>(s: S, sum: i32) -> S::Ints;
-    /// Adds the products of 4 × 4 bytes a lane with 16 inputs.
-    fn dot<S: Dots>(s: S, sum: S::Ints, weights: &[S::Bytes; 4], inputs: &[Word; 4]) -> S::Ints;
-    /// Sums of `dot`s that began at zero, and those of their inputs, to those of value × input.
+    /// Adds the products of 4 × 4 bytes a lane of each tile with 16 inputs of each token.
+    fn dots<S: Dots, const N: usize, const T: usize>(
+        s: S,
+        sums: &mut [[S::Ints; T]; N],
+        weights: &[[S::Bytes; 4]; N],
+        inputs: &[&[Word; 4]; T],
+    );
+    /// Sums of `dots` that began at zero, and those of their inputs, to those of value × input.
     fn centre<S: Dots>(s: S, products: S::Ints, inputs: S::Ints) -> S::Ints;
 }
 
@@ -35,8 +40,8 @@ impl<const BITS: usize, const OFFSET: i32> Levels for Even<BITS, OFFSET> {
     const PART: f32 = 1.0;
 
     #[inline(always)]
-    fn unpack<S: Dots>(s: S, unit: &[u8], half: usize) -> [[S::Bytes; 4]; 2] {
-        unpack::<S, BITS>(s, unit, half)
+    fn unpack<S: Dots, const LAST: usize>(s: S, unit: &[u8], half: usize) -> [S::Bytes; 4] {
+        unpack::<S, BITS, LAST>(s, unit, half)
     }
 
     #[inline(always)]
@@ -45,8 +50,13 @@ impl<const BITS: usize, const OFFSET: i32> Levels for Even<BITS, OFFSET> {
     }
 
     #[inline(always)]
-    fn dot<S: Dots>(s: S, sum: S::Ints, weights: &[S::Bytes; 4], inputs: &[Word; 4]) -> S::Ints {
-        s.dot::<BITS>(sum, weights, inputs)
+    fn dots<S: Dots, const N: usize, const T: usize>(
+        s: S,
+        sums: &mut [[S::Ints; T]; N],
+        weights: &[[S::Bytes; 4]; N],
+        inputs: &[&[Word; 4]; T],
+    ) {
+        s.dots::<BITS, N, T>(sums, weights, inputs);
     }
 
     #[inline(always)]
@@ -105,10 +115,9 @@ impl<const BITS: usize, B: Book> Levels for Coded<BITS, B> {
     const PART: f32 = B::BOOK.part();
 
     #[inline(always)]
-    fn unpack<S: Dots>(s: S, unit: &[u8], half: usize) -> [[S::Bytes; 4]; 2] {
+    fn unpack<S: Dots, const LAST: usize>(s: S, unit: &[u8], half: usize) -> [S::Bytes; 4] {
         let table = const { &B::BOOK.raised() };
-        let [first, last] = unpack::<S, BITS>(s, unit, half);
-        [look_up(s, table, first), look_up(s, table, last)]
+        look_up(s, table, unpack::<S, BITS, LAST>(s, unit, half))
     }
 
     #[inline(always)]
@@ -120,10 +129,15 @@ impl<const BITS: usize, B: Book> Levels for Coded<BITS, B> {
     }
 
     #[inline(always)]
-    fn dot<S: Dots>(s: S, sum: S::Ints, weights: &[S::Bytes; 4], inputs: &[Word; 4]) -> S::Ints {
+    fn dots<S: Dots, const N: usize, const T: usize>(
+        s: S,
+        sums: &mut [[S::Ints; T]; N],
+        weights: &[[S::Bytes; 4]; N],
+        inputs: &[&[Word; 4]; T],
+    ) {
         match Self::FIVE_BITS {
-            true => s.dot::<5>(sum, weights, inputs),
-            false => s.dot::<8>(sum, weights, inputs),
+            true => s.dots::<5, N, T>(sums, weights, inputs),
+            false => s.dots::<8, N, T>(sums, weights, inputs),
         }
     }
 

@@ -29,7 +29,7 @@ pub(crate) use floats::PARTIALS as COLUMNS;
 use floats::{AsBf16, AsF16, AsF32, Floats};
 use levels::{Coded, Even, Iq1, Iq2, Iq3S, Iq3Xxs, Iq4, Mxfp4};
 use super_blocks::{GroupMins, NibbleMins, NoMins, SuperBlocks};
-use tile::{Input, TileKernel, WholeTile};
+use tile::{Input, TileKernel, WholeTiles};
 
 /// A part of a matrix product: some tokens by some tiles of 16 output rows.
 #[derive(Clone, Copy)]
@@ -136,66 +136,77 @@ fn run<K: TileKernel>(simd: Simd, part: &Part<'_>) {
     }
 }
 
-/// A tile's weights stay in the first cache while all tokens pass, some at a time.
+/// Fewer tokens than this go by one tile.
+const ABREAST_FROM: usize = 4;
+
+/// A tile's weights, or those of two, stay in the first cache while all tokens pass, some at a time.
 fn run_on<S: Dots, K: TileKernel>(s: S, part: &Part<'_>) {
-    let Part {
-        product,
-        tokens,
-        tiles,
-    } = part;
-    for tile in tiles.clone() {
-        let mut token = tokens.start;
-        while token < tokens.end {
-            let at = At {
-                product,
-                tile,
-                token,
-            };
-            token += match (tokens.end - token).min(S::TOKENS) {
-                8.. => at.compute::<S, K, 8>(s),
-                4.. => at.compute::<S, K, 4>(s),
-                2.. => at.compute::<S, K, 2>(s),
-                _ => at.compute::<S, K, 1>(s),
-            };
+    let mut tile = part.tiles.start;
+    if S::ABREAST && K::ABREAST && part.tokens.len() >= ABREAST_FROM {
+        while tile + 1 < part.tiles.end {
+            part.tiles::<S, K, 2>(s, tile);
+            tile += 2;
         }
+    }
+    while tile < part.tiles.end {
+        part.tiles::<S, K, 1>(s, tile);
+        tile += 1;
     }
 }
 
-/// One tile, and the first of the tokens it meets.
-struct At<'a> {
-    product: &'a Product<'a>,
-    tile: usize,
-    token: usize,
-}
-
-impl At<'_> {
-    /// Computes and stores `T` tokens; says how many.
-    fn compute<S: Dots, K: TileKernel, const T: usize>(&self, s: S) -> usize {
-        let Product {
-            weights,
-            x,
-            out,
-            pieces,
-        } = *self.product;
-        let input = Input {
+impl Part<'_> {
+    /// Computes and stores all tokens of `N` tiles from `tile` on.
+    fn tiles<S: Dots, K: TileKernel, const N: usize>(&self, s: S, tile: usize) {
+        let Product { weights, x, .. } = self.product;
+        let mut tiles: [&[u8]; N] = [&[]; N];
+        for (n, bytes) in tiles.iter_mut().enumerate() {
+            *bytes = weights.tile(tile + n);
+        }
+        let mut input = Input {
             layout: weights.layout(),
-            tile: weights.tile(self.tile),
+            tiles,
             x,
-            token: self.token,
-            pieces,
+            token: self.tokens.start,
+            pieces: self.product.pieces,
+            next: N * weights.tile_bytes(),
         };
-        let sums = s.enter(WholeTile::<K, T> {
-            input: &input,
+        while input.token < self.tokens.end {
+            let count = match self.tokens.end - input.token {
+                4.. => self.some::<S, K, N, 4>(s, tile, input),
+                2.. => self.some::<S, K, N, 2>(s, tile, input),
+                _ => self.some::<S, K, N, 1>(s, tile, input),
+            };
+            input.token += count;
+            input.next = 0;
+        }
+    }
+
+    /// Computes and stores `T` tokens; says how many.
+    fn some<S: Dots, K: TileKernel, const N: usize, const T: usize>(
+        &self,
+        s: S,
+        tile: usize,
+        input: Input<'_, N>,
+    ) -> usize {
+        let sums = s.enter(WholeTiles::<K, N, T> {
+            input,
             kernel: PhantomData,
         });
-        let first = self.tile * TILE;
-        let live = (weights.rows() - first).min(TILE);
+        self.put(tile, input.token, &sums);
+        T
+    }
+
+    /// Stores the outputs of tiles from `tile` on for tokens from `token` on.
+    #[inline]
+    fn put<const N: usize>(&self, tile: usize, token: usize, sums: &[[[f32; TILE]; N]]) {
+        let rows = self.product.weights.rows();
         for (t, sums) in sums.iter().enumerate() {
-            let at = (self.token + t) * weights.rows() + first;
+            let first = tile * TILE;
+            let live = (rows - first).min(N * TILE);
+            let sums = &sums.as_flattened()[..live];
             // SAFETY: these outputs belong to the tokens and tiles that `matmul_tiles` was given,
             // whose caller keeps others away.
-            unsafe { out.write(at, &sums[..live]) }
+            unsafe { self.product.out.write((token + t) * rows + first, sums) }
         }
-        T
     }
 }

@@ -1,8 +1,9 @@
 use std::marker::PhantomData;
 
+use super::blocks::unpacked;
 use super::levels::Levels;
-use super::tile::{Input, STREAMING, TileKernel};
-use crate::activations::{SuperBlock, SuperRow};
+use super::tile::{Input, TileKernel, column, fetch};
+use crate::activations::SuperBlock;
 use crate::packed::{TILE, UNITS, VECTOR, stretch_bytes};
 use crate::quant::units_in_line;
 use crate::simd::Dots;
@@ -124,90 +125,195 @@ impl Correction for NibbleMins {
 }
 
 impl<L: Levels, const GROUP: usize, C: Correction> TileKernel for SuperBlocks<L, GROUP, C> {
+    // Sums of products and of corrections: with two tiles they pass the registers, and were slower.
+    const ABREAST: bool = false;
+
     #[inline(always)]
-    fn outputs<S: Dots, const T: usize>(s: S, input: Input<'_>, half: usize) -> [S::Floats; T] {
+    fn outputs<S: Dots, const N: usize, const T: usize>(
+        s: S,
+        input: Input<'_, N>,
+        half: usize,
+    ) -> [[S::Floats; T]; N] {
+        let blocks = input.layout.blocks;
         let mut rows = [input.x.super_row(input.token); T];
         for (t, row) in rows.iter_mut().enumerate() {
-            *row = input.x.super_row(input.token + t);
+            *row = &input.x.super_row(input.token + t)[..blocks];
         }
-        let mut sums = [s.floats(0.0); T];
-        for block in 0..input.layout.blocks {
-            let (halves, body) = input.layout.block(input.tile, block);
-            if T <= STREAMING {
-                s.fetch_ahead(halves);
-            }
-            let weights = Weights { body, half };
-            let (products, corrections) = products::<S, L, C, GROUP, T>(s, &weights, &rows, block);
-            for (t, sum) in sums.iter_mut().enumerate() {
-                let done = Done {
-                    products: products[t],
-                    correction: corrections[t],
-                    halves,
-                    half,
-                    scale: rows[t].blocks[block].scale,
-                };
-                *sum = C::finish::<S, L>(s, done, *sum);
-            }
+        let mut sums = [[s.floats(0.0); T]; N];
+        for block in 0..blocks {
+            let weights = Self::block::<S, N, T>(s, &input, half, block);
+            Self::add_block(s, &weights, column(&rows, block), &mut sums);
         }
         sums
     }
 }
 
-/// One block's body.
-struct Weights<'a> {
-    body: &'a [u8],
+/// A block of each tile.
+struct Weights<'a, const N: usize> {
+    halves: [&'a [u8]; N],
+    bodies: [&'a [u8]; N],
     half: usize,
+    /// See [`Input`].
+    next: usize,
 }
 
-#[inline(always)]
-fn products<S: Dots, L: Levels, C: Correction, const GROUP: usize, const T: usize>(
-    s: S,
-    weights: &Weights<'_>,
-    rows: &[SuperRow<'_>; T],
-    block: usize,
-) -> ([S::Ints; T], [S::Ints; T]) {
-    let Weights { body, half } = *weights;
-    let mut products = [s.ints(0); T];
-    let mut corrections = [s.ints(0); T];
-    let units_in_line = const { units_in_line(GROUP, C::MINS) };
-    let bytes = stretch_bytes(units_in_line, L::BITS);
-    for stretch in 0..UNITS / units_in_line {
-        let bytes = &body[stretch * bytes..][..bytes];
-        if T <= STREAMING {
-            s.fetch_ahead(bytes);
+impl<L: Levels, const GROUP: usize, C: Correction> SuperBlocks<L, GROUP, C> {
+    const UNITS_IN_LINE: usize = units_in_line(GROUP, C::MINS);
+    /// A pair of groups is one unit, or two.
+    const UNITS_OF_PAIR: usize = if GROUP == 16 { 1 } else { 2 };
+    /// Bytes of a line of group scales with its units.
+    const STRETCH: usize = stretch_bytes(Self::UNITS_IN_LINE, L::BITS);
+
+    /// A block of each tile.
+    #[inline(always)]
+    fn block<'a, S: Dots, const N: usize, const T: usize>(
+        s: S,
+        input: &Input<'a, N>,
+        half: usize,
+        block: usize,
+    ) -> Weights<'a, N> {
+        let mut halves: [&[u8]; N] = [&[]; N];
+        let mut bodies = halves;
+        for n in 0..N {
+            let (scales, body) = input.layout.block(input.tiles[n], block);
+            fetch::<S, T>(s, scales, input.next);
+            // So long they are: said where the compiler sees it.
+            let body = &body[..UNITS / Self::UNITS_IN_LINE * Self::STRETCH];
+            (halves[n], bodies[n]) = (scales, body);
         }
-        let (line, units) = bytes.split_at(VECTOR);
-        let line = Line { bytes: line, half };
-        for unit in 0..units_in_line {
-            let index = units_in_line * stretch + unit;
-            // A pair of groups is one unit, or two.
-            let units_of_pair = if GROUP == 16 { 1 } else { 2 };
-            let (scales, correction) = C::pair(s, line, unit / units_of_pair);
-            if unit % units_of_pair == 0 {
-                for (sum, row) in corrections.iter_mut().zip(rows) {
-                    let input = pair_sum::<GROUP>(&row.blocks[block], index / units_of_pair);
-                    *sum = s.pair_dot(*sum, correction, input);
-                }
+        Weights {
+            halves,
+            bodies,
+            half,
+            next: input.next,
+        }
+    }
+
+    /// A line of group scales and its units.
+    #[inline(always)]
+    fn line(body: &[u8], line: usize) -> &[u8] {
+        &body[line * Self::STRETCH..][..Self::STRETCH]
+    }
+
+    /// The scales and corrections of the pair of groups that a unit is of, or has.
+    #[inline(always)]
+    fn pair<S: Dots>(
+        s: S,
+        body: &[u8],
+        half: usize,
+        [line, in_line]: [usize; 2],
+    ) -> (S::Ints, S::Ints) {
+        let bytes = &Self::line(body, line)[..VECTOR];
+        C::pair(s, Line { bytes, half }, in_line / Self::UNITS_OF_PAIR)
+    }
+
+    /// Adds a block to `sums`.
+    #[inline(always)]
+    fn add_block<S: Dots, const N: usize, const T: usize>(
+        s: S,
+        weights: &Weights<'_, N>,
+        inputs: [&SuperBlock; T],
+        sums: &mut [[S::Floats; T]; N],
+    ) {
+        let mut products = [[s.ints(0); T]; N];
+        let mut corrections = products;
+        for line in 0..UNITS / Self::UNITS_IN_LINE {
+            for in_line in 0..Self::UNITS_IN_LINE {
+                let unit = [line, in_line];
+                Self::add_corrections(s, weights, (&inputs, unit), &mut corrections);
+                Self::add_products(s, weights, (&inputs, unit), &mut products);
             }
-            let scales = [s.low(scales), s.high(scales)];
-            let unit_bytes = &units[unit * L::BITS * VECTOR..][..L::BITS * VECTOR];
-            let weights = L::unpack(s, unit_bytes, half);
-            for (sum, row) in products.iter_mut().zip(rows) {
-                let words = row.words[block].as_chunks().0;
-                let (first, last) = (&words[2 * index], &words[2 * index + 1]);
-                let first = L::dot(s, s.ints(0), &weights[0], first);
-                if GROUP == 32 {
-                    let both = L::dot(s, first, &weights[1], last);
-                    *sum = s.add_product(*sum, both, scales[unit % 2]);
-                } else {
-                    let last = L::dot(s, s.ints(0), &weights[1], last);
-                    *sum = s.add_product(*sum, first, scales[0]);
-                    *sum = s.add_product(*sum, last, scales[1]);
-                }
+        }
+        for n in 0..N {
+            for t in 0..T {
+                let done = Done {
+                    products: products[n][t],
+                    correction: corrections[n][t],
+                    halves: weights.halves[n],
+                    half: weights.half,
+                    scale: inputs[t].scale,
+                };
+                sums[n][t] = C::finish::<S, L>(s, done, sums[n][t]);
             }
         }
     }
-    (products, corrections)
+
+    /// Adds the group corrections × input sums of the pair of groups that a unit begins, if it does.
+    #[inline(always)]
+    fn add_corrections<S: Dots, const N: usize, const T: usize>(
+        s: S,
+        weights: &Weights<'_, N>,
+        (inputs, unit): (&[&SuperBlock; T], [usize; 2]),
+        sums: &mut [[S::Ints; T]; N],
+    ) {
+        let [line, in_line] = unit;
+        if !in_line.is_multiple_of(Self::UNITS_OF_PAIR) {
+            return;
+        }
+        let index = (line * Self::UNITS_IN_LINE + in_line) / Self::UNITS_OF_PAIR;
+        for (sums, body) in sums.iter_mut().zip(weights.bodies) {
+            let (_, correction) = Self::pair(s, body, weights.half, unit);
+            for (sum, input) in sums.iter_mut().zip(inputs) {
+                let input = pair_sum::<GROUP>(input, index);
+                *sum = s.pair_dot(*sum, correction, input);
+            }
+        }
+    }
+
+    /// Adds the group scales × values × inputs of a unit.
+    #[inline(always)]
+    fn add_products<S: Dots, const N: usize, const T: usize>(
+        s: S,
+        weights: &Weights<'_, N>,
+        (inputs, unit): (&[&SuperBlock; T], [usize; 2]),
+        sums: &mut [[S::Ints; T]; N],
+    ) {
+        let Weights { bodies, half, .. } = *weights;
+        let [line, in_line] = unit;
+        let mut units = bodies;
+        let mut scales = [[s.ints(0); 2]; N];
+        for n in 0..N {
+            if in_line == 0 {
+                fetch::<S, T>(s, Self::line(bodies[n], line), weights.next);
+            }
+            let (pair, _) = Self::pair(s, bodies[n], half, unit);
+            scales[n] = [s.low(pair), s.high(pair)];
+            let at = VECTOR + in_line * L::BITS * VECTOR;
+            units[n] = &Self::line(bodies[n], line)[at..][..L::BITS * VECTOR];
+        }
+        let mut first = [&[[0; 4]; 4]; T];
+        let mut last = first;
+        let index = 2 * (line * Self::UNITS_IN_LINE + in_line);
+        for (t, input) in inputs.iter().enumerate() {
+            let words = input.words.as_chunks().0;
+            (first[t], last[t]) = (&words[index], &words[index + 1]);
+        }
+        let mut dots = [[s.ints(0); T]; N];
+        let values = unpacked::<S, L, N, 0>(s, units, half);
+        L::dots(s, &mut dots, &values, &first);
+        if GROUP == 16 {
+            add_scaled(s, sums, &dots, (&scales, 0));
+            dots = [[s.ints(0); T]; N];
+        }
+        let values = unpacked::<S, L, N, 1>(s, units, half);
+        L::dots(s, &mut dots, &values, &last);
+        let which = if GROUP == 16 { 1 } else { in_line % 2 };
+        add_scaled(s, sums, &dots, (&scales, which));
+    }
+}
+
+#[inline(always)]
+fn add_scaled<S: Dots, const N: usize, const T: usize>(
+    s: S,
+    sums: &mut [[S::Ints; T]; N],
+    dots: &[[S::Ints; T]; N],
+    (scales, which): (&[[S::Ints; 2]; N], usize),
+) {
+    for n in 0..N {
+        for t in 0..T {
+            sums[n][t] = s.add_product(sums[n][t], dots[n][t], scales[n][which]);
+        }
+    }
 }
 
 #[inline(always)]

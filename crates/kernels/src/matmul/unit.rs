@@ -1,41 +1,30 @@
 use crate::packed::VECTOR;
 use crate::simd::Dots;
 
-/// The eight groups of four columns of a unit, one byte a value: the first 16 columns, the last
-/// 16. `crate::packed` has the layout.
+/// Four groups of four columns of a unit, one byte a value: its first 16 columns where `LAST` is 0,
+/// its last 16 where it is 1. `crate::packed` has the layout.
 #[inline(always)]
-pub(super) fn unpack<S: Dots, const BITS: usize>(
+pub(super) fn unpack<S: Dots, const BITS: usize, const LAST: usize>(
     s: S,
     unit: &[u8],
     half: usize,
-) -> [[S::Bytes; 4]; 2] {
+) -> [S::Bytes; 4] {
     let v = Vectors { s, unit, half };
     match BITS {
-        2 => [crumbs(s, v.at(0)), crumbs(s, v.at(1))],
-        3 => {
-            let high = third_bits(s, v.at(2));
-            [
-                join(s, crumbs(s, v.at(0)), high[0]),
-                join(s, crumbs(s, v.at(1)), high[1]),
-            ]
-        }
-        4 => nibbles(s, [v.at(0), v.at(1), v.at(2), v.at(3)]),
-        5 => {
-            let low = nibbles(s, [v.at(0), v.at(1), v.at(2), v.at(3)]);
-            let high = fifth_bits(s, v.at(4));
-            [join(s, low[0], high[0]), join(s, low[1], high[1])]
-        }
-        6 => {
-            let low = nibbles(s, [v.at(0), v.at(1), v.at(2), v.at(3)]);
-            [
-                join(s, low[0], upper_crumbs(s, v.at(4))),
-                join(s, low[1], upper_crumbs(s, v.at(5))),
-            ]
-        }
-        8 => [
-            [v.at(0), v.at(1), v.at(2), v.at(3)],
-            [v.at(4), v.at(5), v.at(6), v.at(7)],
-        ],
+        2 => crumbs(s, v.at(LAST)),
+        3 => join(s, crumbs(s, v.at(LAST)), third_bits::<S, LAST>(s, v.at(2))),
+        4 => nibbles::<S, LAST>(s, v.four(0)),
+        5 => join(
+            s,
+            nibbles::<S, LAST>(s, v.four(0)),
+            fifth_bits::<S, LAST>(s, v.at(4)),
+        ),
+        6 => join(
+            s,
+            nibbles::<S, LAST>(s, v.four(0)),
+            upper_crumbs(s, v.at(4 + LAST)),
+        ),
+        8 => v.four(4 * LAST),
         _ => unreachable!(),
     }
 }
@@ -54,6 +43,16 @@ impl<S: Dots> Vectors<'_, S> {
         self.s
             .bytes(&self.unit[vector * VECTOR + self.half * bytes..][..bytes])
     }
+
+    #[inline(always)]
+    fn four(&self, first: usize) -> [S::Bytes; 4] {
+        [
+            self.at(first),
+            self.at(first + 1),
+            self.at(first + 2),
+            self.at(first + 3),
+        ]
+    }
 }
 
 #[inline(always)]
@@ -67,21 +66,21 @@ fn join<S: Dots>(s: S, low: [S::Bytes; 4], high: [S::Bytes; 4]) -> [S::Bytes; 4]
 }
 
 #[inline(always)]
-fn nibbles<S: Dots>(s: S, v: [S::Bytes; 4]) -> [[S::Bytes; 4]; 2] {
-    [
-        [
+fn nibbles<S: Dots, const LAST: usize>(s: S, v: [S::Bytes; 4]) -> [S::Bytes; 4] {
+    match LAST {
+        0 => [
             s.field::<0, 15>(v[0]),
             s.field::<0, 15>(v[1]),
             s.field::<0, 15>(v[2]),
             s.field::<0, 15>(v[3]),
         ],
-        [
+        _ => [
             s.field::<4, 15>(v[0]),
             s.field::<4, 15>(v[1]),
             s.field::<4, 15>(v[2]),
             s.field::<4, 15>(v[3]),
         ],
-    ]
+    }
 }
 
 #[inline(always)]
@@ -105,40 +104,40 @@ fn upper_crumbs<S: Dots>(s: S, v: S::Bytes) -> [S::Bytes; 4] {
     ]
 }
 
-/// Eight bits moved to bit 2.
+/// Four bits of eight moved to bit 2.
 #[inline(always)]
-fn third_bits<S: Dots>(s: S, v: S::Bytes) -> [[S::Bytes; 4]; 2] {
-    [
-        [
+fn third_bits<S: Dots, const LAST: usize>(s: S, v: S::Bytes) -> [S::Bytes; 4] {
+    match LAST {
+        0 => [
             s.raised::<2, 4>(v),
             s.raised::<1, 4>(v),
             s.field::<0, 4>(v),
             s.field::<1, 4>(v),
         ],
-        [
+        _ => [
             s.field::<2, 4>(v),
             s.field::<3, 4>(v),
             s.field::<4, 4>(v),
             s.field::<5, 4>(v),
         ],
-    ]
+    }
 }
 
-/// Eight bits moved to bit 4.
+/// Four bits of eight moved to bit 4.
 #[inline(always)]
-fn fifth_bits<S: Dots>(s: S, v: S::Bytes) -> [[S::Bytes; 4]; 2] {
-    [
-        [
+fn fifth_bits<S: Dots, const LAST: usize>(s: S, v: S::Bytes) -> [S::Bytes; 4] {
+    match LAST {
+        0 => [
             s.raised::<4, 16>(v),
             s.raised::<3, 16>(v),
             s.raised::<2, 16>(v),
             s.raised::<1, 16>(v),
         ],
-        [
+        _ => [
             s.field::<0, 16>(v),
             s.field::<1, 16>(v),
             s.field::<2, 16>(v),
             s.field::<3, 16>(v),
         ],
-    ]
+    }
 }

@@ -106,8 +106,8 @@ impl Ops<'_> {
         });
         let products: Vec<_> = products.collect();
         let chunks = products.iter().map(|product| product.cut.chunks()).sum();
-        let longest = products.iter().max_by_key(|product| product.cut.nanos);
-        let work = longest.map_or(Work::default(), |product| product.cut.work);
+        let work = products.iter().map(|product| product.cut.work);
+        let work = work.fold(Work::default(), most);
         self.chunks((chunks, work), &|mut index, pauses| {
             for product in &products {
                 if index < product.cut.chunks() {
@@ -118,6 +118,14 @@ impl Ops<'_> {
             }
             Ok(())
         })
+    }
+}
+
+/// What no chunk passes: of two matrices one may be read for longer, the other multiplied.
+fn most(a: Work, b: Work) -> Work {
+    Work {
+        bytes: a.bytes.max(b.bytes),
+        multiply_adds: a.multiply_adds.max(b.multiply_adds),
     }
 }
 
@@ -239,8 +247,6 @@ struct Cut {
     tiles_each: usize,
     /// Of a chunk, told before it; none is when there are pieces.
     work: Work,
-    /// How long that takes on a slow core.
-    nanos: u64,
     /// Columns between pause points, where a single row takes too long.
     piece: Option<usize>,
 }
@@ -270,7 +276,6 @@ impl Cut {
             tokens_each,
             tiles_each,
             work,
-            nanos: product_nanos(isa, weights.weight_type(), work),
             piece,
         }
     }

@@ -46,8 +46,8 @@ pub(crate) struct Layout {
     pub(crate) format: Option<Format>,
     /// Blocks in a row; columns, for a float type.
     pub(crate) blocks: usize,
-    /// Blocks that share a line of halves.
-    chunk_blocks: usize,
+    /// Whether two blocks share a line of halves.
+    in_pairs: bool,
     /// Bytes of one block without its halves; of a column of a tile, for a float type.
     body_bytes: usize,
     /// Bytes of a tile.
@@ -60,20 +60,20 @@ impl Layout {
         ty.row_bytes(cols)?;
         let blocks = cols / ty.block_len();
         let format = Format::of(ty);
-        let (chunk_blocks, body_bytes) = match format {
-            None => (1, TILE * ty.block_bytes()),
-            Some(format) => (if format.mins { 1 } else { 2 }, body_bytes(format)),
+        let (in_pairs, body_bytes) = match format {
+            None => (false, TILE * ty.block_bytes()),
+            Some(format) => (!format.mins, body_bytes(format)),
         };
-        let halves = if format.is_some() {
-            blocks.div_ceil(chunk_blocks).checked_mul(VECTOR)?
-        } else {
-            0
+        let halves = match (format, in_pairs) {
+            (None, _) => 0,
+            (Some(_), true) => blocks.div_ceil(2).checked_mul(VECTOR)?,
+            (Some(_), false) => blocks.checked_mul(VECTOR)?,
         };
         let bytes = blocks.checked_mul(body_bytes)?.checked_add(halves)?;
         Some(Self {
             format,
             blocks,
-            chunk_blocks,
+            in_pairs,
             body_bytes,
             tile_bytes: bytes.checked_next_multiple_of(VECTOR)?,
         })
@@ -84,19 +84,21 @@ impl Layout {
     pub(crate) fn block<'a>(&self, tile: &'a [u8], block: usize) -> (&'a [u8], &'a [u8]) {
         let (halves, body) = self.places(block);
         (
-            &tile[halves..halves + VECTOR / self.chunk_blocks],
+            &tile[halves..halves + if self.in_pairs { VECTOR / 2 } else { VECTOR }],
             &tile[body..body + self.body_bytes],
         )
     }
 
     #[inline(always)]
     fn places(&self, block: usize) -> (usize, usize) {
-        let chunk = block / self.chunk_blocks * (VECTOR + self.chunk_blocks * self.body_bytes);
-        let in_chunk = block % self.chunk_blocks;
-        (
-            chunk + in_chunk * 2 * TILE,
-            chunk + VECTOR + in_chunk * self.body_bytes,
-        )
+        if self.in_pairs {
+            let pair = block / 2 * (VECTOR + 2 * self.body_bytes);
+            let second = block % 2;
+            let body = pair + VECTOR + second * self.body_bytes;
+            return (pair + second * 2 * TILE, body);
+        }
+        let halves = block * (VECTOR + self.body_bytes);
+        (halves, halves + VECTOR)
     }
 
     /// Puts a block of `format`, the layout's own, into a place that holds zeros.

@@ -16,7 +16,7 @@ use std::arch::x86_64::{
 
 use super::dots::{Dots, Word};
 use super::floats::{Floats, LANES};
-use super::prefetch::{AGAIN, fetch_ahead};
+use super::prefetch::{AGAIN, SECOND_CACHE, fetch, fetch_ahead};
 use super::token::x86_token;
 
 x86_token! {
@@ -79,6 +79,35 @@ impl Avx2 {
     #[inline(always)]
     fn add16(self, a: __m256i, b: __m256i) -> __m256i {
         avx2!(_mm256_add_epi16(a, b))
+    }
+
+    /// Adds the products of 4 × 4 bytes of at most `BITS` bits a lane with 16 inputs.
+    #[inline(always)]
+    fn dot<const BITS: usize>(
+        self,
+        sum: __m256i,
+        weights: &[__m256i; 4],
+        inputs: &[Word; 4],
+    ) -> __m256i {
+        if BITS == 8 {
+            let sum = self.widen(sum, self.centred_products(weights[0], inputs[0]));
+            let sum = self.widen(sum, self.centred_products(weights[1], inputs[1]));
+            let sum = self.widen(sum, self.centred_products(weights[2], inputs[2]));
+            return self.widen(sum, self.centred_products(weights[3], inputs[3]));
+        }
+        // At most 2 × 63 × 127 each, so two of them fit 16 bits; of 31 × 127 × 2, four.
+        let first = self.add16(
+            self.products(weights[0], inputs[0]),
+            self.products(weights[1], inputs[1]),
+        );
+        let last = self.add16(
+            self.products(weights[2], inputs[2]),
+            self.products(weights[3], inputs[3]),
+        );
+        if BITS == 6 {
+            return self.widen(self.widen(sum, first), last);
+        }
+        self.widen(sum, self.add16(first, last))
     }
 
     /// The lower half and the upper one.
@@ -243,7 +272,7 @@ impl Floats for Avx2 {
 
 impl Dots for Avx2 {
     const LANES: usize = 8;
-    const TOKENS: usize = 4;
+    const ABREAST: bool = false;
     type Bytes = __m256i;
     type Ints = __m256i;
     type Floats = __m256;
@@ -252,6 +281,11 @@ impl Dots for Avx2 {
     fn fetch_ahead(self, from: &[u8]) {
         // A tile is gone through twice, for half of its rows each time.
         fetch_ahead::<AGAIN>(from);
+    }
+
+    #[inline(always)]
+    fn fetch_next(self, from: &[u8], distance: usize) {
+        fetch::<SECOND_CACHE>(from, distance);
     }
 
     #[inline(always)]
@@ -309,36 +343,22 @@ impl Dots for Avx2 {
 
     #[inline(always)]
     fn begin<const BITS: usize, const OFFSET: i32>(self, sum: i32) -> __m256i {
-        // Eight bits: `dot` takes the offset off each byte.
+        // Eight bits: `dots` takes the offset off each byte.
         self.ints(if BITS == 8 { 0 } else { -OFFSET * sum })
     }
 
     #[inline(always)]
-    fn dot<const BITS: usize>(
+    fn dots<const BITS: usize, const N: usize, const T: usize>(
         self,
-        sum: __m256i,
-        weights: &[__m256i; 4],
-        inputs: &[Word; 4],
-    ) -> __m256i {
-        if BITS == 8 {
-            let sum = self.widen(sum, self.centred_products(weights[0], inputs[0]));
-            let sum = self.widen(sum, self.centred_products(weights[1], inputs[1]));
-            let sum = self.widen(sum, self.centred_products(weights[2], inputs[2]));
-            return self.widen(sum, self.centred_products(weights[3], inputs[3]));
+        sums: &mut [[__m256i; T]; N],
+        weights: &[[__m256i; 4]; N],
+        inputs: &[&[Word; 4]; T],
+    ) {
+        for n in 0..N {
+            for t in 0..T {
+                sums[n][t] = self.dot::<BITS>(sums[n][t], &weights[n], inputs[t]);
+            }
         }
-        // At most 2 × 63 × 127 each, so two of them fit 16 bits; of 31 × 127 × 2, four.
-        let first = self.add16(
-            self.products(weights[0], inputs[0]),
-            self.products(weights[1], inputs[1]),
-        );
-        let last = self.add16(
-            self.products(weights[2], inputs[2]),
-            self.products(weights[3], inputs[3]),
-        );
-        if BITS == 6 {
-            return self.widen(self.widen(sum, first), last);
-        }
-        self.widen(sum, self.add16(first, last))
     }
 
     #[inline(always)]
@@ -358,7 +378,7 @@ impl Dots for Avx2 {
         inputs: __m256i,
     ) -> __m256i {
         if BITS == 8 {
-            // `dot` has taken it off.
+            // `dots` has taken it off.
             return products;
         }
         avx2!({

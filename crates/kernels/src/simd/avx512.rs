@@ -16,7 +16,7 @@ use std::arch::x86_64::{
 
 use super::dots::{Dots, Word};
 use super::floats::{Floats, LANES};
-use super::prefetch::{ONCE, fetch_ahead};
+use super::prefetch::{ONCE, SECOND_CACHE, fetch, fetch_ahead};
 use super::token::x86_token;
 
 x86_token! {
@@ -167,7 +167,7 @@ impl Floats for Avx512 {
 
 impl Dots for Avx512 {
     const LANES: usize = 16;
-    const TOKENS: usize = 8;
+    const ABREAST: bool = true;
     type Bytes = __m512i;
     type Ints = __m512i;
     type Floats = __m512;
@@ -175,6 +175,11 @@ impl Dots for Avx512 {
     #[inline(always)]
     fn fetch_ahead(self, from: &[u8]) {
         fetch_ahead::<ONCE>(from);
+    }
+
+    #[inline(always)]
+    fn fetch_next(self, from: &[u8], distance: usize) {
+        fetch::<SECOND_CACHE>(from, distance);
     }
 
     #[inline(always)]
@@ -236,34 +241,21 @@ impl Dots for Avx512 {
     }
 
     #[inline(always)]
-    fn dot<const BITS: usize>(
+    fn dots<const BITS: usize, const N: usize, const T: usize>(
         self,
-        sum: __m512i,
-        weights: &[__m512i; 4],
-        inputs: &[Word; 4],
-    ) -> __m512i {
-        avx512!({
-            let sum = _mm512_dpbusd_epi32(
-                sum,
-                weights[0],
-                _mm512_set1_epi32(i32::from_ne_bytes(inputs[0])),
-            );
-            let sum = _mm512_dpbusd_epi32(
-                sum,
-                weights[1],
-                _mm512_set1_epi32(i32::from_ne_bytes(inputs[1])),
-            );
-            let sum = _mm512_dpbusd_epi32(
-                sum,
-                weights[2],
-                _mm512_set1_epi32(i32::from_ne_bytes(inputs[2])),
-            );
-            _mm512_dpbusd_epi32(
-                sum,
-                weights[3],
-                _mm512_set1_epi32(i32::from_ne_bytes(inputs[3])),
-            )
-        })
+        sums: &mut [[__m512i; T]; N],
+        weights: &[[__m512i; 4]; N],
+        inputs: &[&[Word; 4]; T],
+    ) {
+        // Each input is broadcast once for all tiles, and no product waits for the one before it.
+        for g in 0..4 {
+            for t in 0..T {
+                let x = self.ints(i32::from_ne_bytes(inputs[t][g]));
+                for n in 0..N {
+                    sums[n][t] = avx512!(_mm512_dpbusd_epi32(sums[n][t], weights[n][g], x));
+                }
+            }
+        }
     }
 
     #[inline(always)]

@@ -12,8 +12,8 @@ pub(crate) type Word = [u8; 4];
 pub(crate) trait Dots: InstructionSet {
     /// Output rows in a vector; divides the rows of a tile, 16.
     const LANES: usize;
-    /// Tokens that share the unpacking of weights.
-    const TOKENS: usize;
+    /// Whether there are registers for two tiles by four tokens.
+    const ABREAST: bool;
     /// Four bytes a lane.
     type Bytes: Copy;
     /// An i32 a lane.
@@ -23,6 +23,8 @@ pub(crate) trait Dots: InstructionSet {
 
     /// Asks for the memory a little behind `from`, without waiting. Changes no result.
     fn fetch_ahead(self, from: &[u8]);
+    /// Asks for the memory `distance` behind `from` to come near, without waiting. Changes no result.
+    fn fetch_next(self, from: &[u8], distance: usize);
     /// Loads 4 × LANES bytes.
     fn bytes(self, from: &[u8]) -> Self::Bytes;
     /// Each byte `>> SHIFT & MASK`; MASK keeps no bit that another byte shifted in.
@@ -34,22 +36,23 @@ pub(crate) trait Dots: InstructionSet {
     /// Bitwise.
     fn or(self, a: Self::Bytes, b: Self::Bytes) -> Self::Bytes;
 
-    /// Where [`dot`](Dots::dot)s begin for values of `BITS` bits that are `OFFSET` too high,
+    /// Where [`dots`](Dots::dots) begin for values of `BITS` bits that are `OFFSET` too high,
     /// `sum` being the sum of the inputs: begun so, they add up to Σ (byte − OFFSET) × input.
     fn begin<const BITS: usize, const OFFSET: i32>(self, sum: i32) -> Self::Ints;
-    /// Adds, in each lane, the products of 4 × 4 bytes of at most `BITS` bits with 16 inputs.
-    fn dot<const BITS: usize>(
+    /// Adds, in each lane, the products of 4 × 4 bytes of at most `BITS` bits with 16 inputs: those of
+    /// `N` tiles with those of `T` tokens.
+    fn dots<const BITS: usize, const N: usize, const T: usize>(
         self,
-        sum: Self::Ints,
-        weights: &[Self::Bytes; 4],
-        inputs: &[Word; 4],
-    ) -> Self::Ints;
+        sums: &mut [[Self::Ints; T]; N],
+        weights: &[[Self::Bytes; 4]; N],
+        inputs: &[&[Word; 4]; T],
+    );
 
     /// The same integer in every lane.
     fn ints(self, value: i32) -> Self::Ints;
     /// a + b × c.
     fn add_product(self, a: Self::Ints, b: Self::Ints, c: Self::Ints) -> Self::Ints;
-    /// Takes the offset off sums of [`dot`](Dots::dot)s that began at zero: `inputs` are the sums of
+    /// Takes the offset off sums of [`dots`](Dots::dots) that began at zero: `inputs` are the sums of
     /// their inputs.
     fn centre<const BITS: usize, const OFFSET: i32>(
         self,

@@ -1,4 +1,4 @@
-use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _mm_prefetch};
+use std::arch::x86_64::{_MM_HINT_NTA, _MM_HINT_T0, _MM_HINT_T1, _mm_prefetch};
 
 /// Bytes of a cache line.
 const LINE: usize = 64;
@@ -15,13 +15,30 @@ pub(super) const ONCE: i32 = _MM_HINT_NTA;
 /// The hint for lines that are used again soon.
 pub(super) const AGAIN: i32 = _MM_HINT_T0;
 
+/// The hint for lines that are used after much else.
+pub(super) const SECOND_CACHE: i32 = _MM_HINT_T1;
+
 /// Asks for the cache lines [`AHEAD`] bytes behind those of `from`.
 #[inline(always)]
 pub(super) fn fetch_ahead<const HINT: i32>(from: &[u8]) {
-    for line in from.as_chunks::<LINE>().0 {
-        let ahead = line.as_ptr().wrapping_add(AHEAD);
-        // SAFETY: a prefetch is a hint at any address: it reads nothing the program can see and
-        // never faults.
-        unsafe { _mm_prefetch::<HINT>(ahead.cast()) }
+    fetch::<HINT>(from, AHEAD);
+}
+
+/// Asks for the cache lines `distance` bytes behind those of `from`.
+#[inline(always)]
+pub(super) fn fetch<const HINT: i32>(from: &[u8], distance: usize) {
+    let (lines, rest) = from.as_chunks::<LINE>();
+    for line in lines {
+        ask::<HINT>(line.as_ptr().wrapping_add(distance));
     }
+    if !rest.is_empty() {
+        ask::<HINT>(rest.as_ptr().wrapping_add(distance));
+    }
+}
+
+#[inline(always)]
+fn ask<const HINT: i32>(at: *const u8) {
+    // SAFETY: a prefetch is a hint at any address: it reads nothing the program can see and never
+    // faults.
+    unsafe { _mm_prefetch::<HINT>(at.cast()) }
 }

@@ -46,6 +46,18 @@ fn lanes<T>(f: impl FnMut(usize) -> T) -> [T; LANES] {
     std::array::from_fn(f)
 }
 
+/// Adds the products of 4 × 4 bytes a lane with 16 inputs.
+fn add_dot(sum: &mut [i32; LANES], weights: &[[u8; BYTES]; 4], inputs: &[Word; 4]) {
+    for (weights, input) in weights.iter().zip(inputs) {
+        let input = input.map(|b| i32::from(i8::from_le_bytes([b])));
+        for (sum, bytes) in sum.iter_mut().zip(weights.as_chunks::<4>().0) {
+            for (byte, input) in bytes.iter().zip(input) {
+                *sum += i32::from(*byte) * input;
+            }
+        }
+    }
+}
+
 fn halves(pairs: i32) -> [i32; 2] {
     [pairs << 16 >> 16, pairs >> 16]
 }
@@ -148,12 +160,14 @@ impl Floats for Scalar {
 
 impl Dots for Scalar {
     const LANES: usize = LANES;
-    const TOKENS: usize = 4;
+    const ABREAST: bool = false;
     type Bytes = [u8; BYTES];
     type Ints = [i32; LANES];
     type Floats = [f32; LANES];
 
     fn fetch_ahead(self, _from: &[u8]) {}
+
+    fn fetch_next(self, _from: &[u8], _distance: usize) {}
 
     fn bytes(self, from: &[u8]) -> Self::Bytes {
         *from.first_chunk().expect("a whole vector")
@@ -179,21 +193,17 @@ impl Dots for Scalar {
         self.ints(-OFFSET * sum)
     }
 
-    fn dot<const BITS: usize>(
+    fn dots<const BITS: usize, const N: usize, const T: usize>(
         self,
-        mut sum: Self::Ints,
-        weights: &[Self::Bytes; 4],
-        inputs: &[Word; 4],
-    ) -> Self::Ints {
-        for (weights, input) in weights.iter().zip(inputs) {
-            let input = input.map(|b| i32::from(i8::from_le_bytes([b])));
-            for (sum, bytes) in sum.iter_mut().zip(weights.as_chunks::<4>().0) {
-                for (byte, input) in bytes.iter().zip(input) {
-                    *sum += i32::from(*byte) * input;
-                }
+        sums: &mut [[Self::Ints; T]; N],
+        weights: &[[Self::Bytes; 4]; N],
+        inputs: &[&[Word; 4]; T],
+    ) {
+        for (sums, weights) in sums.iter_mut().zip(weights) {
+            for (sum, inputs) in sums.iter_mut().zip(inputs) {
+                add_dot(sum, weights, inputs);
             }
         }
-        sum
     }
 
     fn ints(self, value: i32) -> Self::Ints {
