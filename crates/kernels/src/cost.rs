@@ -24,6 +24,7 @@ const fn multiply_adds_per_nano(isa: Isa) -> u64 {
     match isa {
         Isa::Scalar => 1,
         Isa::Avx2 => 5,
+        Isa::Neon | Isa::NeonDot => 3,
         Isa::Avx512Vnni => 10,
     }
 }
@@ -46,6 +47,10 @@ fn product_rate(isa: Isa, ty: WeightType) -> u64 {
         },
         Isa::Avx2 if floats => 5_000,
         Isa::Avx2 => 20_000,
+        // By the width of their registers: no processor of this kind was measured.
+        Isa::Neon | Isa::NeonDot if floats => 3_000,
+        Isa::Neon => 5_000,
+        Isa::NeonDot => 10_000,
         Isa::Avx512Vnni if floats => 10_000,
         Isa::Avx512Vnni => 40_000,
     }
@@ -117,7 +122,7 @@ mod tests {
 
     #[test]
     fn costs_rounded_down_hide_less_than_half_a_millisecond() {
-        for isa in [Isa::Scalar, Isa::Avx2, Isa::Avx512Vnni] {
+        for isa in Isa::ALL {
             for multiply_adds in 1..100 {
                 let each = Work {
                     bytes: 0,

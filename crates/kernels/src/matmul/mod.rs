@@ -133,6 +133,10 @@ fn run<K: TileKernel>(simd: Simd, part: &Part<'_>) {
         Simd::Avx2(s) => run_on::<_, K>(s, part),
         #[cfg(target_arch = "x86_64")]
         Simd::Avx512(s) => run_on::<_, K>(s, part),
+        #[cfg(target_arch = "aarch64")]
+        Simd::Neon(s) => run_on::<_, K>(s, part),
+        #[cfg(target_arch = "aarch64")]
+        Simd::NeonDot(s) => run_on::<_, K>(s, part),
     }
 }
 

@@ -17,9 +17,9 @@ use std::arch::x86_64::{
 use super::dots::{Dots, Word};
 use super::floats::{Floats, LANES};
 use super::prefetch::{AGAIN, SECOND_CACHE, fetch, fetch_ahead};
-use super::token::x86_token;
+use super::token::token;
 
-x86_token! {
+token! {
     /// x86-64 with AVX2, FMA and F16C. Floats: two halves of eight. Products: eight rows a vector,
     /// and byte products are summed in 16 bits as long as they fit.
     Avx2: "avx2", "fma", "f16c"

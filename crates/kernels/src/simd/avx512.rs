@@ -17,9 +17,9 @@ use std::arch::x86_64::{
 use super::dots::{Dots, Word};
 use super::floats::{Floats, LANES};
 use super::prefetch::{ONCE, SECOND_CACHE, fetch, fetch_ahead};
-use super::token::x86_token;
+use super::token::token;
 
-x86_token! {
+token! {
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI: sixteen floats or rows a vector, and VNNI's dot
     /// product of bytes.
     Avx512: "avx512f", "avx512bw", "avx512dq", "avx512vl", "avx512vnni", "avx2", "fma", "f16c"

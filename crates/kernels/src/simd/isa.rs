@@ -5,6 +5,8 @@ use super::avx2::Avx2;
 #[cfg(target_arch = "x86_64")]
 use super::avx512::Avx512;
 use super::floats::{Kernel, Run};
+#[cfg(target_arch = "aarch64")]
+use super::neon::{Neon, NeonDot};
 use super::scalar::Scalar;
 use super::token::InstructionSet;
 
@@ -17,10 +19,20 @@ pub enum Isa {
     Avx2,
     /// x86-64 with AVX-512 F, BW, DQ, VL and VNNI.
     Avx512Vnni,
+    /// Any aarch64.
+    Neon,
+    /// aarch64 with the dot product of bytes (FEAT_DotProd).
+    NeonDot,
 }
 
 impl Isa {
-    const ALL: [Self; 3] = [Self::Avx512Vnni, Self::Avx2, Self::Scalar];
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Avx512Vnni,
+        Self::Avx2,
+        Self::NeonDot,
+        Self::Neon,
+        Self::Scalar,
+    ];
 
     /// The fastest this machine has.
     pub fn detect() -> Self {
@@ -46,6 +58,8 @@ impl fmt::Display for Isa {
             Self::Scalar => "scalar",
             Self::Avx2 => "avx2",
             Self::Avx512Vnni => "avx512-vnni",
+            Self::Neon => "neon",
+            Self::NeonDot => "neon-dotprod",
         })
     }
 }
@@ -61,6 +75,12 @@ pub(crate) enum Simd {
     /// Detected.
     #[cfg(target_arch = "x86_64")]
     Avx512(Avx512),
+    /// Detected.
+    #[cfg(target_arch = "aarch64")]
+    Neon(Neon),
+    /// Detected.
+    #[cfg(target_arch = "aarch64")]
+    NeonDot(NeonDot),
 }
 
 impl Simd {
@@ -74,6 +94,12 @@ impl Simd {
             Isa::Avx512Vnni => Avx512::detect().map(Self::Avx512),
             #[cfg(not(target_arch = "x86_64"))]
             Isa::Avx2 | Isa::Avx512Vnni => None,
+            #[cfg(target_arch = "aarch64")]
+            Isa::Neon => Neon::detect().map(Self::Neon),
+            #[cfg(target_arch = "aarch64")]
+            Isa::NeonDot => NeonDot::detect().map(Self::NeonDot),
+            #[cfg(not(target_arch = "aarch64"))]
+            Isa::Neon | Isa::NeonDot => None,
         }
     }
 
@@ -93,6 +119,10 @@ impl Simd {
             Self::Avx2(_) => Isa::Avx2,
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(_) => Isa::Avx512Vnni,
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(_) => Isa::Neon,
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(_) => Isa::NeonDot,
         }
     }
 
@@ -105,6 +135,10 @@ impl Simd {
             Self::Avx2(token) => token.enter(Run(kernel)),
             #[cfg(target_arch = "x86_64")]
             Self::Avx512(token) => token.enter(Run(kernel)),
+            #[cfg(target_arch = "aarch64")]
+            Self::Neon(token) => token.enter(Run(kernel)),
+            #[cfg(target_arch = "aarch64")]
+            Self::NeonDot(token) => token.enter(Run(kernel)),
         }
     }
 }

@@ -9,10 +9,6 @@
 //!
 //! # Where other instruction sets go
 //!
-//! NEON (aarch64) is one more token with both sets: sixteen lanes are four registers of four, so
-//! `Floats::V` is `[float32x4_t; 4]`, and a vector of 64 packed bytes is `[int8x16_t; 4]`, whose
-//! products are `vdotq_s32` where the processor has them.
-//!
 //! AMX (x86-64) multiplies tiles: 16 rows by 64 bytes by 16 tokens at once. It has no float
 //! operations of its own, and it wants many tokens, so it does not fit [`Dots`], which works for a
 //! few tokens at a time. Its `Simd` holds two tokens: AVX-512's, which [`Simd::run`] uses, and its
@@ -31,6 +27,8 @@ mod token;
 mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "aarch64")]
+mod neon;
 #[cfg(target_arch = "x86_64")]
 mod prefetch;
 

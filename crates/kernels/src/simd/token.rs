@@ -18,9 +18,14 @@ pub(crate) trait Call<S> {
     fn call(self, s: S) -> Self::Out;
 }
 
-/// Defines the token of an instruction set from the one list of its features.
+#[cfg(target_arch = "aarch64")]
+pub(super) use std::arch::is_aarch64_feature_detected as detected;
 #[cfg(target_arch = "x86_64")]
-macro_rules! x86_token {
+pub(super) use std::arch::is_x86_feature_detected as detected;
+
+/// Defines the token of an instruction set from the one list of its features.
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+macro_rules! token {
     ($(#[$doc:meta])* $token:ident: $($feature:tt),+) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug)]
@@ -30,7 +35,7 @@ macro_rules! x86_token {
             /// `None` where the machine lacks a part of it. Cheap: the standard library asks the
             /// processor once.
             pub(super) fn detect() -> Option<Self> {
-                let has_all = $(std::arch::is_x86_feature_detected!($feature))&&+;
+                let has_all = $($crate::simd::token::detected!($feature))&&+;
                 has_all.then_some(Self(()))
             }
         }
@@ -49,5 +54,5 @@ macro_rules! x86_token {
     };
 }
 
-#[cfg(target_arch = "x86_64")]
-pub(super) use x86_token;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub(super) use token;

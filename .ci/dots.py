@@ -1,0 +1,51 @@
+"""Reads a disassembly and counts each kernel's dot products of bytes: see `.ci/dots`."""
+
+import re
+import sys
+from collections import Counter
+
+# What multiplies bytes, and what writes a vector of sums to the stack.
+DOTS = {
+    "Avx512": (r"\bvpdpbusd\b", r"\bvmov\w+ +%zmm\d+,.*\(%rsp"),
+    "Avx2": (r"\bvpmaddubsw\b", r"\bvmov\w+ +%ymm\d+,.*\(%rsp"),
+    "Neon": (r"\bsdot\b", r"\bst[pr]\s+q\d+,.*\[sp"),
+}
+# How many stores of sums a dot product may cost: AVX2 has sixteen registers, which eight bits' signs fill.
+SPILLS = {"Avx512": 0.5, "Avx2": 2.5, "Neon": 0.5}
+# A unit of 32 columns by 16 rows takes eight, or eight for each part of a register that has fewer rows.
+UNIT = {"Avx512": 8, "Avx2": 8, "Neon": 32}
+
+SYMBOL = re.compile(r"^[0-9a-f]+ <(.*)>:$")
+KERNEL = re.compile(r"simd::\w+::(\w+) as .*WholeTiles<.*::(\w+)<.*, (\d+)(?:: usize)?, (\d+)(?:: usize)?>>$")
+
+
+def kernels(lines):
+    """The name, instruction set, tiles, tokens, dot products and stores of sums of each kernel."""
+    name, counts = None, Counter()
+    for line in lines:
+        if found := SYMBOL.match(line):
+            if name:
+                yield name, counts
+            name, counts = None, Counter()
+            if (kernel := KERNEL.search(found[1])) and "Blocks<" in found[1] and kernel[1] in DOTS:
+                name = (kernel[1], kernel[2], int(kernel[3]), int(kernel[4]), found[1])
+        elif name:
+            dot, stored = DOTS[name[0]]
+            counts["dots"] += bool(re.search(dot, line))
+            counts["stored"] += bool(re.search(stored, line))
+    if name:
+        yield name, counts
+
+
+seen, bad = Counter(), []
+for (isa, family, tiles, tokens, symbol), counts in kernels(sys.stdin):
+    each = UNIT[isa] * tiles * tokens
+    seen[isa, tiles, tokens] += 1
+    if counts["dots"] < each or counts["dots"] % each or counts["stored"] > SPILLS[isa] * counts["dots"]:
+        bad.append(f"{symbol}: {counts['dots']} dot products, {counts['stored']} stores of sums; {each} or a multiple")
+for (isa, tiles, tokens), count in sorted(seen.items()):
+    print(f"{isa}: {count} kernels of {tiles} tiles by {tokens} tokens")
+if not seen:
+    sys.exit("no kernels found: was it built with -C symbol-mangling-version=v0?")
+if bad:
+    sys.exit("\n".join(bad))
