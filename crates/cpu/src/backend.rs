@@ -94,14 +94,8 @@ impl CpuBackend {
         let plan = StagePlan::of(model, span, rows_max);
         let scratch = memory.reserve(Kind::Scratch, plan.buffers)?;
         let attention = AttentionScratch::new(plan.attention, &self.team, memory)?;
-        let common = Common::default();
         self.shared.forget_dropped();
-        let mut loader = Loader {
-            model,
-            memory,
-            shared: &mut self.shared,
-            common,
-        };
+        let mut loader = Loader::new(model, memory, &mut self.shared);
         let pieces = loader.load(span)?;
         model.check_unchanged()?;
         let pairs = loader.common.pairs();

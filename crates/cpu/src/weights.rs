@@ -3,7 +3,7 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Weak};
 
-use gogrid_kernels::{Forms, PackError, Packed, Packing};
+use gogrid_kernels::{Forms, PackError, Packed, Packing, Region};
 use gogrid_lease::{Kind, Lease, Ledger};
 use gogrid_model::{
     Attention, Embedding, FeedForward, Head, Linear, Model, ModelId, Rope, Vector, Weight,
@@ -13,10 +13,17 @@ use gogrid_units::{Bytes, Piece, Span};
 
 use crate::buffers::{InputIndex, InputShapes};
 
-/// A packed matrix with the lease on its bytes.
+/// A packed matrix with the lease on its bytes, which it may have with others.
 pub(crate) struct Held {
     pub(crate) packed: Packed,
-    _lease: Lease,
+    _lease: Arc<Lease>,
+}
+
+/// Memory that a span's small matrices share, and the lease on it: it is held until the last of them
+/// is dropped, as the memory is.
+struct Together {
+    region: Region,
+    lease: Arc<Lease>,
 }
 
 /// The pieces of a span, in order.
@@ -111,7 +118,7 @@ impl Shared {
     /// Forgets matrices that no stage has any more: what is left of each would stay as long as the
     /// device is open, and every opening of a model brings hundreds.
     pub(crate) fn forget_dropped(&mut self) {
-        self.held.retain(|_, held| held.strong_count() > 0);
+        self.held.retain(|_, held| is_alive(held));
     }
 }
 
@@ -129,11 +136,23 @@ pub(crate) struct Loader<'a> {
     pub(crate) memory: &'a Ledger,
     pub(crate) shared: &'a mut Shared,
     pub(crate) common: Common,
+    together: Option<Together>,
 }
 
-impl Loader<'_> {
+impl<'a> Loader<'a> {
+    pub(crate) fn new(model: &'a Model, memory: &'a Ledger, shared: &'a mut Shared) -> Self {
+        Self {
+            model,
+            memory,
+            shared,
+            common: Common::default(),
+            together: None,
+        }
+    }
+
     pub(crate) fn load(&mut self, span: Span) -> Result<Pieces, StageError> {
         let decoder = self.model.decoder();
+        self.together = self.region(span)?;
         let mut pieces = Pieces {
             embedding: None,
             halves: Vec::new(),
@@ -227,27 +246,62 @@ impl Loader<'_> {
         })
     }
 
+    /// Memory for the span's matrices that are too small for huge pages each and not held already; `None`
+    /// where even all of them are.
+    fn region(&self, span: Span) -> Result<Option<Together>, StageError> {
+        let decoder = self.model.decoder();
+        let mut places = HashSet::new();
+        let mut bytes = Bytes::ZERO;
+        for piece in span.pieces(decoder.layers.len()) {
+            for weight in decoder.piece_weights(piece) {
+                let (place, size) = (self.place(weight), packed_bytes(weight));
+                let is_held = |place| self.shared.held.get(place).is_some_and(is_alive);
+                if Region::suits(size) && !is_held(&place) && places.insert(place) {
+                    bytes += size;
+                }
+            }
+        }
+        if !Region::pays(bytes) {
+            return Ok(None);
+        }
+        let lease = Arc::new(self.memory.reserve(Kind::Weights, bytes)?);
+        let region = Region::new(bytes)?;
+        Ok(Some(Together { region, lease }))
+    }
+
+    fn place(&self, weight: &Weight) -> Place {
+        Place {
+            model: self.model.id(),
+            file: weight.file,
+            offset: weight.offset,
+            rows: weight.rows,
+        }
+    }
+
     /// The packed matrix, shared if a stage of this device has it already.
     fn matrix(&mut self, weight: &Weight) -> Result<Arc<Held>, StageError> {
         let Weight {
-            file,
-            offset,
             rows,
             cols,
             stored,
             kept,
             ..
         } = *weight;
-        let place = Place {
-            model: self.model.id(),
-            file,
-            offset,
-            rows,
-        };
+        let place = self.place(weight);
         if let Some(held) = self.shared.held.get(&place).and_then(Weak::upgrade) {
             return Ok(held);
         }
-        let lease = self.memory.reserve(Kind::Weights, packed_bytes(weight))?;
+        let bytes = packed_bytes(weight);
+        let together = self.together.as_mut();
+        // Another stage may have dropped one meanwhile that was not counted: then who comes last has none.
+        let together = together.filter(|it| Region::suits(bytes) && it.region.has_room(bytes));
+        let (region, lease) = match together {
+            Some(Together { region, lease }) => (Some(region), Arc::clone(lease)),
+            None => {
+                let lease = self.memory.reserve(Kind::Weights, bytes)?;
+                (None, Arc::new(lease))
+            }
+        };
         let mut read = |rows, out: &mut [u8]| self.model.read_rows(weight, rows, out);
         let packing = Packing {
             stored,
@@ -255,7 +309,7 @@ impl Loader<'_> {
             rows,
             cols,
         };
-        let packed = Packed::pack(packing, &mut read).map_err(|error| match error {
+        let packed = Packed::pack_in(region, packing, &mut read).map_err(|error| match error {
             PackError::Read(error) => StageError::from(error),
             PackError::Memory(error) => error.into(),
         })?;
@@ -266,6 +320,10 @@ impl Loader<'_> {
         self.shared.held.insert(place, Arc::downgrade(&held));
         Ok(held)
     }
+}
+
+fn is_alive(held: &Weak<Held>) -> bool {
+    held.strong_count() > 0
 }
 
 /// What a mixer uses of what the stage has in common.

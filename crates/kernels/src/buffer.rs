@@ -4,6 +4,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
 use std::slice;
+use std::sync::Arc;
 
 use gogrid_units::{Bytes, OutOfMemory};
 use memmap2::MmapMut;
@@ -21,6 +22,11 @@ const PAGE: usize = if cfg!(target_arch = "x86_64") {
 } else {
     64 << 10
 };
+
+/// Mappings of at least so many bytes ask for huge pages, of 2 MiB on most processors: weights are read
+/// whole for each token, and the processor translates few addresses at a time. The bytes stay the
+/// same, for a huge page is used only where it lies wholly inside.
+const HUGE_FROM: usize = 2 << 20;
 
 /// Address space that mappings leave to all that is small: where a limit on it is reached, a large
 /// buffer is refused with an error before a small allocation, which has none, ends the process.
@@ -58,6 +64,96 @@ pub struct Buffer<T> {
 enum Store {
     Lines(Vec<Line>),
     Pages(MmapMut),
+    Part(Part),
+}
+
+/// Memory for several buffers that are too small for huge pages of their own. It is the system's again
+/// when the last of them is dropped.
+pub struct Region {
+    pages: Arc<SharedPages>,
+    used: usize,
+}
+
+/// The pages of a [`Region`], of which every byte is lent to one [`Part`] at most.
+struct SharedPages {
+    start: *mut u8,
+    len: usize,
+    /// Kept, and not used again but to be dropped: the pointer came from it.
+    _pages: MmapMut,
+}
+
+// SAFETY: the mapping is not reached through this. Parts that do not overlap are handed out, each
+// once, and what they are lent is theirs alone.
+unsafe impl Sync for SharedPages {}
+// SAFETY: as above, and a mapping belongs to no thread.
+unsafe impl Send for SharedPages {}
+
+/// A part of a [`Region`].
+struct Part {
+    start: *mut u8,
+    _pages: Arc<SharedPages>,
+}
+
+// SAFETY: the bytes it points to are its own, so it is what a box of them would be.
+unsafe impl Send for Part {}
+// SAFETY: as above; they are written only through a borrow that is alone.
+unsafe impl Sync for Part {}
+
+impl Region {
+    /// Room for buffers that take so many bytes in all, by their own `bytes_for`.
+    ///
+    /// # Errors
+    /// When the system has no memory for them.
+    pub fn new(bytes: Bytes) -> Result<Self, OutOfMemory> {
+        let pages = usize::try_from(bytes.0).ok().and_then(map);
+        let mut pages = pages.ok_or(OutOfMemory { asked: bytes })?;
+        let pages = SharedPages {
+            start: pages.as_mut_ptr(),
+            len: pages.len(),
+            _pages: pages,
+        };
+        Ok(Self {
+            pages: Arc::new(pages),
+            used: 0,
+        })
+    }
+
+    /// Whether a buffer of so many bytes should have a part of a region: it is a whole number of pages
+    /// and no whole huge one.
+    pub fn suits(bytes: Bytes) -> bool {
+        (MAPPED_FROM as u64..HUGE_FROM as u64).contains(&bytes.0)
+    }
+
+    /// Whether so many bytes, shared, gain huge pages.
+    pub fn pays(bytes: Bytes) -> bool {
+        bytes.0 >= HUGE_FROM as u64
+    }
+
+    /// Whether there is room for a buffer that takes so many bytes.
+    pub fn has_room(&self, bytes: Bytes) -> bool {
+        let room = self.pages.len - self.used;
+        bytes.0 <= room as u64
+    }
+
+    /// So many bytes that nothing else has; `None` where there are not so many left.
+    fn take(&mut self, bytes: usize) -> Option<Part> {
+        if !self.has_room(Bytes::of(bytes)) {
+            return None;
+        }
+        // SAFETY: at most the mapping's end.
+        let start = unsafe { self.pages.start.add(self.used) };
+        self.used += bytes;
+        Some(Part {
+            start,
+            _pages: Arc::clone(&self.pages),
+        })
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Region with {} bytes used", self.used)
+    }
 }
 
 /// A cache line.
@@ -83,6 +179,22 @@ impl<T: Plain> Buffer<T> {
         let store = bytes.and_then(Store::zeroed).ok_or_else(refused)?;
         let values = PhantomData;
         Ok(Self { store, len, values })
+    }
+
+    /// `len` zeros in a part of `region`; on their own where it has no room.
+    ///
+    /// # Errors
+    /// When the system has no memory for them.
+    pub(crate) fn zeroed_in(region: &mut Region, len: usize) -> Result<Self, OutOfMemory> {
+        let bytes = len.checked_mul(size_of::<T>()).and_then(held);
+        match bytes.and_then(|bytes| region.take(bytes)) {
+            Some(part) => Ok(Self {
+                store: Store::Part(part),
+                len,
+                values: PhantomData,
+            }),
+            None => Self::zeroed(len),
+        }
     }
 
     /// The bytes that [`zeroed`](Self::zeroed) takes for `len` values, whole cache lines or pages.
@@ -116,14 +228,24 @@ pub(crate) const fn held(bytes: usize) -> Option<usize> {
     })
 }
 
+/// Pages of zeros; `None` where the system has none.
+fn map(bytes: usize) -> Option<MmapMut> {
+    let pages = MmapMut::map_anon(bytes).ok()?;
+    // Given back at once; nothing of it is ever touched.
+    drop(MmapMut::map_anon(HEADROOM).ok()?);
+    #[cfg(target_os = "linux")]
+    if bytes >= HUGE_FROM {
+        // A hint: where the system has no huge pages to give, small ones do.
+        let _ = pages.advise(memmap2::Advice::HugePage);
+    }
+    Some(pages)
+}
+
 impl Store {
     /// Whole lines or pages of zeros; `None` where the system has none.
     fn zeroed(bytes: usize) -> Option<Self> {
         if bytes >= MAPPED_FROM {
-            let pages = MmapMut::map_anon(bytes).ok()?;
-            // Given back at once; nothing of it is ever touched.
-            drop(MmapMut::map_anon(HEADROOM).ok()?);
-            return Some(Self::Pages(pages));
+            return map(bytes).map(Self::Pages);
         }
         let zero = Line { _bytes: [0; ALIGN] };
         let mut lines = Vec::new();
@@ -150,6 +272,7 @@ impl<T: Plain> Deref for Buffer<T> {
         let start = match &self.store {
             Store::Lines(lines) => lines.as_ptr().cast(),
             Store::Pages(pages) => pages.as_ptr().cast(),
+            Store::Part(part) => part.start.cast_const().cast(),
         };
         // SAFETY: the store has the bytes of `len` values, all initialised, and begins on a cache line,
         // which is alignment enough for a plain type, of which any bytes are a value. It is owned by
@@ -163,6 +286,7 @@ impl<T: Plain> DerefMut for Buffer<T> {
         let start = match &mut self.store {
             Store::Lines(lines) => lines.as_mut_ptr().cast(),
             Store::Pages(pages) => pages.as_mut_ptr().cast(),
+            Store::Part(part) => part.start.cast(),
         };
         // SAFETY: as in deref, and self is borrowed alone; any value of a plain type is initialised
         // bytes.
@@ -198,6 +322,24 @@ mod tests {
             assert!(buffer.iter().all(|&value| value == 0.0));
             buffer.fill(7.0);
             assert!(buffer.iter().all(|&value| value == 7.0));
+        }
+    }
+
+    #[test]
+    fn parts_of_a_region_are_apart_and_outlive_it() {
+        let lens = [MAPPED_FROM, 5 * PAGE, MAPPED_FROM + PAGE];
+        let mut region = Region::new(Bytes::of(lens.iter().sum())).expect("little enough");
+        let mut parts = lens.map(|len| Buffer::<u8>::zeroed_in(&mut region, len).expect("room"));
+        for (value, part) in (1..).zip(&mut parts) {
+            assert!(matches!(part.store, Store::Part(_)));
+            assert!(part.iter().all(|&byte| byte == 0));
+            part.fill(value);
+        }
+        let beyond = Buffer::<u8>::zeroed_in(&mut region, 1).expect("memory of its own");
+        assert!(matches!(beyond.store, Store::Lines(_)));
+        drop(region);
+        for (value, part) in (1..).zip(&parts) {
+            assert!(part.iter().all(|&byte| byte == value));
         }
     }
 

@@ -47,7 +47,7 @@ mod yielding;
 
 pub use activations::{Activations, Forms};
 pub use attention::{Attention, AttentionRows, attention_scratch};
-pub use buffer::Buffer;
+pub use buffer::{Buffer, Region};
 pub use kv::{KV_TOKENS, KvBlock, KvLayer, KvLayout};
 pub use norm::RmsNorm;
 pub use ops::{Embed, KvRows, Ops, RopeRows};

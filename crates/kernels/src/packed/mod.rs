@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use gogrid_units::{Bytes, OutOfMemory, WeightType};
 
-use crate::buffer::{Buffer, held};
+use crate::buffer::{Buffer, Region, held};
 use crate::quant::{Block, CannotKeep, can_keep, kept_row, read_floats};
 
 use layout::Place;
@@ -82,6 +82,21 @@ impl Packed {
     /// # Panics
     /// When [`Packed::bytes_for`] or [`Packed::can_keep`] refuse, which the caller asks first.
     pub fn pack<E>(packing: Packing, read: &mut ReadRows<'_, E>) -> Result<Self, PackError<E>> {
+        Self::pack_in(None, packing, read)
+    }
+
+    /// The same in a part of `region`, which has room for it.
+    ///
+    /// # Errors
+    /// As [`Packed::pack`].
+    ///
+    /// # Panics
+    /// As [`Packed::pack`].
+    pub fn pack_in<E>(
+        region: Option<&mut Region>,
+        packing: Packing,
+        read: &mut ReadRows<'_, E>,
+    ) -> Result<Self, PackError<E>> {
         let Packing {
             stored,
             kept,
@@ -91,7 +106,7 @@ impl Packed {
         if let Err(refusal) = can_keep(stored, kept) {
             panic!("{refusal}");
         }
-        let mut packed = Self::empty(kept, rows, cols)?;
+        let mut packed = Self::empty(region, (kept, rows, cols))?;
         let row_bytes = stored
             .row_bytes(cols)
             .expect("whole blocks of the stored type");
@@ -108,16 +123,24 @@ impl Packed {
         Ok(packed)
     }
 
-    fn empty(ty: WeightType, rows: usize, cols: usize) -> Result<Self, OutOfMemory> {
+    fn empty(
+        region: Option<&mut Region>,
+        (ty, rows, cols): (WeightType, usize, usize),
+    ) -> Result<Self, OutOfMemory> {
         let bytes = Self::bytes_for(ty, rows, cols);
         assert!(bytes.is_some(), "no {ty} matrix of {rows} x {cols}");
         let layout = Layout::of(ty, cols).expect("bytes_for found one");
+        let bytes = layout.tile_bytes * rows.div_ceil(TILE);
+        let tiles = match region {
+            Some(region) => Buffer::zeroed_in(region, bytes)?,
+            None => Buffer::zeroed(bytes)?,
+        };
         Ok(Self {
             ty,
             rows,
             cols,
             layout,
-            tiles: Buffer::zeroed(layout.tile_bytes * rows.div_ceil(TILE))?,
+            tiles,
         })
     }
 
