@@ -19,11 +19,14 @@ const CHUNK_NANOS_MIN: u64 = 30_000;
 /// Chunks for each member of the team, so that the last one done is not far behind.
 const CHUNKS_EACH: usize = 6;
 
-/// Multiply-adds a slow core does in a nanosecond.
+/// Multiply-adds a slow core does in a nanosecond. Products do fifteen times as many on a quiet one; with
+/// 40 here chunks had more inputs to share an unpacking, and were too few for members to end together:
+/// a prompt of 512 took 1.25 times as long on two cores.
 const fn multiply_adds_per_nano(isa: Isa) -> u64 {
     match isa {
         Isa::Scalar => 1,
         Isa::Avx2 => 5,
+        // By the width of their registers: no processor of this kind was measured.
         Isa::Neon | Isa::NeonDot => 3,
         Isa::Avx512Vnni => 10,
     }
@@ -34,32 +37,26 @@ pub(crate) fn slow_nanos(isa: Isa, work: Work) -> u64 {
     (work.bytes / BYTES_PER_NANO).max(work.multiply_adds / multiply_adds_per_nano(isa))
 }
 
-/// Multiply-adds a slow core does in a microsecond of products with weights of `ty`: a third or a
-/// quarter of what `cargo bench -p gogrid-kernels --bench matmul` finds on a quiet one.
-fn product_rate(isa: Isa, ty: WeightType) -> u64 {
-    let floats = ty.block_len() == 1;
-    match isa {
-        // Without instructions for it, floats are multiplied and halves converted by calls.
-        Isa::Scalar => match ty {
-            WeightType::F16 => 166,
-            _ if floats => 333,
-            _ => 1_000,
-        },
-        Isa::Avx2 if floats => 5_000,
-        Isa::Avx2 => 20_000,
-        // By the width of their registers: no processor of this kind was measured.
-        Isa::Neon | Isa::NeonDot if floats => 3_000,
-        Isa::Neon => 5_000,
-        Isa::NeonDot => 10_000,
-        Isa::Avx512Vnni if floats => 10_000,
-        Isa::Avx512Vnni => 40_000,
+/// How many times as long a multiply-add takes with weights of `ty` as with quantised ones: without
+/// instructions for it, floats are multiplied and halves converted by calls.
+fn slowness(isa: Isa, ty: WeightType) -> u64 {
+    match (isa, ty) {
+        (Isa::Scalar, WeightType::F32 | WeightType::Bf16) => 3,
+        (Isa::Scalar, WeightType::F16) => 6,
+        _ => 1,
     }
 }
 
 /// Nanoseconds that a product's `work` with weights of `ty` takes on a slow core.
 pub(crate) fn product_nanos(isa: Isa, ty: WeightType, work: Work) -> u64 {
-    let multiply = work.multiply_adds.saturating_mul(1_000) / product_rate(isa, ty);
-    (work.bytes / BYTES_PER_NANO).max(multiply)
+    let multiply_adds = work.multiply_adds.saturating_mul(slowness(isa, ty));
+    slow_nanos(
+        isa,
+        Work {
+            multiply_adds,
+            ..work
+        },
+    )
 }
 
 /// `work` `count` times.
