@@ -12,13 +12,13 @@ use windows_sys::core::BOOL;
 use crate::error::HostError;
 
 type Found = unsafe extern "system" fn() -> isize;
+type Set = unsafe extern "system" fn(HANDLE, THREAD_INFORMATION_CLASS, *const c_void, u32) -> BOOL;
+type Get = unsafe extern "system" fn(HANDLE, THREAD_INFORMATION_CLASS, *mut c_void, u32) -> BOOL;
 
 /// Both ways of a thread's information, from Windows 8 on; Wine 8 has only the way in.
 pub(super) struct ThreadInformation {
-    pub(super) set:
-        unsafe extern "system" fn(HANDLE, THREAD_INFORMATION_CLASS, *const c_void, u32) -> BOOL,
-    pub(super) get:
-        unsafe extern "system" fn(HANDLE, THREAD_INFORMATION_CLASS, *mut c_void, u32) -> BOOL,
+    pub(super) set: Set,
+    pub(super) get: Get,
 }
 
 impl ThreadInformation {
@@ -30,8 +30,8 @@ impl ThreadInformation {
         // SAFETY: the types are those that the system's documentation gives for these two names.
         unsafe {
             Ok(Self {
-                set: transmute::<Found, _>(set),
-                get: transmute::<Found, _>(get),
+                set: transmute::<Found, Set>(set),
+                get: transmute::<Found, Get>(get),
             })
         }
     }
