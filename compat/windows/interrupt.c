@@ -16,7 +16,8 @@ int main(int count, char **words) {
   if (!AllocConsole()) return fprintf(stderr, "no console: %lu\n", GetLastError()), 99;
   HANDLE from, to;
   SECURITY_ATTRIBUTES inherited = {sizeof inherited, NULL, TRUE};
-  CreatePipe(&from, &to, &inherited, 0);
+  /* Room for all that it may write: what else it started may keep the other end. */
+  CreatePipe(&from, &to, &inherited, 1 << 20);
   SetHandleInformation(from, HANDLE_FLAG_INHERIT, 0);
   STARTUPINFOA start = {.cb = sizeof start, .dwFlags = STARTF_USESTDHANDLES, .hStdOutput = to};
   start.hStdError = GetStdHandle(STD_ERROR_HANDLE);
@@ -28,7 +29,6 @@ int main(int count, char **words) {
   ReadFile(from, &byte, 1, &got, NULL);
   SetConsoleCtrlHandler(NULL, TRUE);
   if (!GenerateConsoleCtrlEvent(CTRL_C_EVENT, 0)) return fprintf(stderr, "not sent: %lu\n", GetLastError()), 99;
-  while (ReadFile(from, &byte, 1, &got, NULL) && got == 1) continue;
   WaitForSingleObject(made.hProcess, 30000);
   GetExitCodeProcess(made.hProcess, &code);
   return code;

@@ -5,6 +5,7 @@ Ends with 1 at the first thing that is not as it should be."""
 import json
 import subprocess
 import sys
+import tempfile
 import time
 
 THREADS, MODEL, *PROGRAM = sys.argv[1:]
@@ -14,10 +15,19 @@ IDLE = -15  # THREAD_PRIORITY_IDLE
 
 def gogrid(*words, code=0):
     """What it prints, as JSON where it is that."""
-    ran = subprocess.run([*PROGRAM, *words], capture_output=True, text=True, timeout=120, stdin=subprocess.DEVNULL)
-    if ran.returncode != code:
-        sys.exit(f"gogrid {' '.join(words)} ended with {ran.returncode}: {ran.stdout}{ran.stderr}")
-    return json.loads(ran.stdout) if "--json" in words and code == 0 else ran.stdout + ran.stderr
+    returned, said, problem = run([*PROGRAM, *words])
+    if returned != code:
+        sys.exit(f"gogrid {' '.join(words)} ended with {returned}: {said}{problem}")
+    return json.loads(said) if "--json" in words and code == 0 else said + problem
+
+
+def run(words):
+    """To files: programs of Wine's own that ours starts would keep a pipe."""
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as err:
+        code = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=out, stderr=err, timeout=120).returncode
+        out.seek(0)
+        err.seek(0)
+        return code, out.read(), err.read()
 
 
 def hold(is_true, what):
@@ -46,7 +56,7 @@ def busy():
 hold(gogrid("ps", "--json") == [], "nothing runs")
 words = ["generate", "--mode", "aggressive", "--as", "owner", "--model", MODEL, "--context", "8192"]
 words += ["--ignore-eos", "--max-tokens", "8000", "Count on."]
-running = subprocess.Popen([*PROGRAM, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
+running = subprocess.Popen([*PROGRAM, *words], stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
 try:
     listed = wait(lambda: [each for each in gogrid("ps", "--json") if each["running"] == 1], "it is listed and runs")
     pid = listed[0]["pid"]
@@ -62,7 +72,7 @@ try:
 
     wait(lambda: len(lowered()) == len(status()["threads"]) - 1, "all threads but the spawner are lowered")
     named = [thread["name"] for thread in lowered()]
-    seen = subprocess.run([*PROGRAM[:-1], THREADS, str(pid)], capture_output=True, text=True, timeout=60).stdout.split()
+    seen = run([*PROGRAM[:-1], THREADS, str(pid)])[1].split()
     hold(seen.count(str(IDLE)) == len(named), f"another process sees as many idle threads as {named}: {seen}")
     for thread in status()["threads"]:
         print(thread)
