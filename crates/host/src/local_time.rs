@@ -1,4 +1,5 @@
 use std::ffi::OsStr;
+use std::path::Path;
 use std::{env, fs};
 
 use jiff::tz::TimeZone;
@@ -56,10 +57,11 @@ fn is_readable(zone: Option<&OsStr>, folder: Option<&OsStr>) -> bool {
     };
     let name = zone.to_string_lossy();
     let name = name.strip_prefix(':').unwrap_or(&name);
+    let is_path = Path::new(name).has_root();
     // A folder that somebody names is looked through as a whole.
-    let of_folder = folder.is_none() || name.starts_with('/');
+    let of_folder = folder.is_none() || is_path;
     let file = fs::metadata(name);
-    of_folder && file.map_or(true, |found| found.is_file() || !name.starts_with('/'))
+    of_folder && file.map_or(true, |found| found.is_file() || !is_path)
 }
 
 fn of(time: &ZonedDateTime) -> LocalTime {

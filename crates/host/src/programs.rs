@@ -41,6 +41,17 @@ pub(crate) fn can_list() -> Result<(), HostError> {
     }
 }
 
+/// The numbers of all processes; of none where they cannot be listed.
+#[cfg(windows)]
+pub(crate) fn process_ids() -> Vec<u32> {
+    let Ok(mut system) = system() else {
+        return Vec::new();
+    };
+    let what = ProcessRefreshKind::nothing();
+    system.refresh_processes_specifics(ProcessesToUpdate::All, true, what);
+    system.processes().keys().map(|pid| pid.as_u32()).collect()
+}
+
 /// This process runs, so a list without any is none.
 fn nobody() -> HostError {
     HostError::Unread {

@@ -48,7 +48,7 @@ impl SocketName {
     pub fn listed(program: &str) -> Result<Vec<Self>, HostError> {
         // For its check.
         Self::own(program)?;
-        let mut names: Vec<_> = imp::socket_files()
+        let mut names: Vec<_> = imp::socket_files(program)
             .iter()
             .filter_map(|file| Self::parse(file))
             .filter(|name| name.program == program)

@@ -37,8 +37,10 @@ fn running_ones_are_found_and_ended_ones_are_not() {
     assert_eq!(running(), []);
     let listener = Listener::bind(&name).unwrap();
     assert_eq!(running(), std::slice::from_ref(&name));
+    assert!(name.is_alive());
     drop(listener);
     assert_eq!(running(), []);
+    assert!(!name.is_alive());
     let error = Stream::connect(&name).unwrap_err();
     assert!(matches!(error, HostError::Socket { .. }), "{error}");
 }

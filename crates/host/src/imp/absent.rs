@@ -208,7 +208,7 @@ pub(crate) fn free_space(_folder: &Path) -> Option<u64> {
     None
 }
 
-pub(crate) fn socket_files() -> Vec<String> {
+pub(crate) fn socket_files(_program: &str) -> Vec<String> {
     Vec::new()
 }
 

@@ -19,7 +19,8 @@ thread_local! {
 #[derive(Debug)]
 pub struct RememberingAllocator;
 
-/// The most that the calling thread was refused and did not get over.
+/// The most that the calling thread was refused and did not get over. An abort is an exit on Unix only.
+#[cfg(any(test, target_os = "linux", target_os = "macos"))]
 pub(super) fn refused() -> usize {
     REFUSED.get()
 }

@@ -306,9 +306,12 @@ impl Listed {
     /// Writes down what became of a priority, and says whether all of it holds.
     fn hold(&mut self, held: &Restraints) -> bool {
         let Restraints { nice, io, system } = held;
-        let system = system.iter().map(|one| &one.restraint.problem);
-        let of_priority = [&nice.problem, &io.problem].into_iter().chain(system);
-        let mut problems: Vec<String> = of_priority.flatten().cloned().collect();
+        let system = system.iter().filter_map(|one| {
+            let problem = one.restraint.problem.as_ref()?;
+            Some(format!("{}: {problem}", one.name))
+        });
+        let of_priority = [&nice.problem, &io.problem].into_iter().flatten().cloned();
+        let mut problems: Vec<String> = of_priority.chain(system).collect();
         let holds = problems.is_empty();
         problems.extend(self.pinned.clone());
         self.status.nice = nice.in_effect;

@@ -222,12 +222,13 @@ fn path_in(folder: &Path, name: &SocketName) -> PathBuf {
 }
 
 /// The names of all sockets in our folders.
-pub(crate) fn socket_files() -> Vec<String> {
+pub(crate) fn socket_files(program: &str) -> Vec<String> {
     let entries = folders_of_ours().flat_map(|folder| fs::read_dir(folder).into_iter().flatten());
     let files = entries
         .flatten()
         .filter_map(|entry| entry.file_name().into_string().ok());
     files
+        .filter(|file| file.starts_with(program))
         .filter_map(|file| Some(file.strip_suffix(ENDING)?.to_owned()))
         .collect()
 }

@@ -2,6 +2,7 @@
 
 mod ability;
 mod disk;
+mod lookup;
 mod machine;
 mod pipe;
 mod presence;

@@ -1,4 +1,3 @@
-use std::fs;
 use std::io::{self, Error, ErrorKind, Read, Write};
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::ptr::{null, null_mut};
@@ -6,8 +5,8 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use windows_sys::Win32::Foundation::{
-    ERROR_IO_PENDING, ERROR_PIPE_BUSY, ERROR_PIPE_CONNECTED, GENERIC_READ, GENERIC_WRITE,
-    INVALID_HANDLE_VALUE, LocalFree, WAIT_TIMEOUT,
+    ERROR_IO_PENDING, ERROR_PIPE_BUSY, ERROR_PIPE_CONNECTED, ERROR_SEM_TIMEOUT, GENERIC_READ,
+    GENERIC_WRITE, INVALID_HANDLE_VALUE, LocalFree, WAIT_TIMEOUT,
 };
 use windows_sys::Win32::Security::Authorization::{
     ConvertSidToStringSidW, ConvertStringSecurityDescriptorToSecurityDescriptorW, SDDL_REVISION_1,
@@ -28,6 +27,7 @@ use windows_sys::Win32::System::Pipes::{
 use windows_sys::Win32::System::Threading::{GetCurrentProcess, INFINITE, OpenProcessToken};
 
 use crate::error::HostError;
+use crate::programs::process_ids;
 use crate::socket::SocketName;
 
 const FOLDER: &str = r"\\.\pipe\";
@@ -303,19 +303,28 @@ impl Write for Stream {
     }
 }
 
-/// The names of this user's pipes.
-pub(crate) fn socket_files() -> Vec<String> {
-    let Ok(user) = user() else {
-        return Vec::new();
-    };
-    let pipes = fs::read_dir(FOLDER).into_iter().flatten().flatten();
-    let names = pipes.filter_map(|pipe| pipe.file_name().into_string().ok());
+/// The names of this user's pipes under the program's name: each living process is asked for by number. The list of
+/// all pipes would say the same, and Wine has none.
+pub(crate) fn socket_files(program: &str) -> Vec<String> {
+    let names = process_ids()
+        .into_iter()
+        .filter_map(|pid| SocketName::of(program, pid).ok());
     names
-        .filter_map(|name| Some(name.strip_prefix(&*user)?.strip_prefix('.')?.to_owned()))
+        .filter(socket_is_alive)
+        .map(|name| name.to_string())
         .collect()
 }
 
-/// A pipe ends with its process.
-pub(crate) fn socket_is_alive(_name: &SocketName) -> bool {
-    true
+/// A pipe ends with its process. One whose ends all have callers is there.
+#[expect(unsafe_code, reason = "the system call has no safe wrapper")]
+pub(crate) fn socket_is_alive(name: &SocketName) -> bool {
+    const WAIT_MS: u32 = 1;
+    let Ok(path) = path_of(name) else {
+        return false;
+    };
+    // SAFETY: the path ends with zero and outlives the call, which does not open the pipe.
+    match check(unsafe { WaitNamedPipeW(path.as_ptr(), WAIT_MS) }) {
+        Ok(()) => true,
+        Err(error) => error.raw_os_error() == Some(ERROR_SEM_TIMEOUT as i32),
+    }
 }

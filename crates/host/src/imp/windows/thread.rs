@@ -1,4 +1,3 @@
-use std::ffi::c_void;
 use std::mem::size_of;
 use std::os::windows::io::{AsRawHandle, FromRawHandle, OwnedHandle};
 use std::time::Duration;
@@ -7,16 +6,16 @@ use windows_sys::Win32::Foundation::FILETIME;
 use windows_sys::Win32::System::SystemInformation::GROUP_AFFINITY;
 use windows_sys::Win32::System::Threading::{
     GetCurrentProcess, GetCurrentProcessId, GetCurrentThread, GetCurrentThreadId,
-    GetProcessIdOfThread, GetProcessTimes, GetThreadGroupAffinity, GetThreadInformation,
-    GetThreadPriority, GetThreadTimes, MEMORY_PRIORITY_INFORMATION, MEMORY_PRIORITY_LOW,
-    MEMORY_PRIORITY_NORMAL, OpenThread, SetThreadAffinityMask, SetThreadInformation,
-    SetThreadPriority, THREAD_INFORMATION_CLASS, THREAD_POWER_THROTTLING_CURRENT_VERSION,
-    THREAD_POWER_THROTTLING_EXECUTION_SPEED, THREAD_POWER_THROTTLING_STATE,
-    THREAD_PRIORITY_ABOVE_NORMAL, THREAD_PRIORITY_BELOW_NORMAL, THREAD_PRIORITY_IDLE,
-    THREAD_PRIORITY_LOWEST, THREAD_PRIORITY_NORMAL, THREAD_QUERY_INFORMATION,
+    GetProcessIdOfThread, GetProcessTimes, GetThreadGroupAffinity, GetThreadPriority,
+    GetThreadTimes, MEMORY_PRIORITY_INFORMATION, MEMORY_PRIORITY_LOW, MEMORY_PRIORITY_NORMAL,
+    OpenThread, SetThreadAffinityMask, SetThreadPriority, THREAD_INFORMATION_CLASS,
+    THREAD_POWER_THROTTLING_CURRENT_VERSION, THREAD_POWER_THROTTLING_EXECUTION_SPEED,
+    THREAD_POWER_THROTTLING_STATE, THREAD_PRIORITY_ABOVE_NORMAL, THREAD_PRIORITY_BELOW_NORMAL,
+    THREAD_PRIORITY_IDLE, THREAD_PRIORITY_LOWEST, THREAD_PRIORITY_NORMAL, THREAD_QUERY_INFORMATION,
     THREAD_SET_INFORMATION, ThreadMemoryPriority, ThreadPowerThrottling,
 };
 
+use super::lookup::ThreadInformation;
 use super::{done, last_error};
 use crate::ability::names;
 use crate::cores::CoreSet;
@@ -149,15 +148,11 @@ fn set<T>(
     class: THREAD_INFORMATION_CLASS,
     value: &T,
 ) -> Result<(), HostError> {
-    let from: *const T = value;
+    let ThreadInformation { set, .. } = ThreadInformation::find()?;
+    let (raw, from, size) = (thread.as_raw_handle(), value as *const T, size_of::<T>());
     // SAFETY: the handle is open, and the call reads as many bytes as the value has.
     done("SetThreadInformation", unsafe {
-        SetThreadInformation(
-            thread.as_raw_handle(),
-            class,
-            from.cast(),
-            size_of::<T>() as u32,
-        )
+        set(raw, class, from.cast(), size as u32)
     })
 }
 
@@ -167,11 +162,12 @@ fn get<T>(
     class: THREAD_INFORMATION_CLASS,
     value: &mut T,
 ) -> Result<(), HostError> {
-    let to: *mut c_void = (value as *mut T).cast();
+    let ThreadInformation { get, .. } = ThreadInformation::find()?;
+    let (raw, to, size) = (thread.as_raw_handle(), value as *mut T, size_of::<T>());
     // SAFETY: the handle is open, and the call writes as many bytes as the value has; callers use
     // types of integers only.
     done("GetThreadInformation", unsafe {
-        GetThreadInformation(thread.as_raw_handle(), class, to, size_of::<T>() as u32)
+        get(raw, class, to.cast(), size as u32)
     })
 }
 
@@ -284,5 +280,34 @@ pub(crate) fn pin(cores: &CoreSet) -> Result<(), HostError> {
     match unsafe { SetThreadAffinityMask(GetCurrentThread(), mask) } {
         0 => Err(last_error("SetThreadAffinityMask")),
         _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What cannot be read back is a problem that names the call, and never said to hold.
+    #[test]
+    fn each_restraint_is_read_back_or_says_why_not() {
+        let io = crate::priority::IoPriority { class: 3, level: 0 };
+        let held = restrain(current_thread(), Priority { nice: 15, io });
+        assert!(held.nice.holds(), "{:?}", held.nice);
+        assert_eq!(held.nice.in_effect, Some(15));
+        let has_information = ThreadInformation::find().is_ok();
+        for SystemRestraint { name, restraint } in held.system {
+            if !has_information {
+                let problem = restraint.problem.as_deref().unwrap_or("none");
+                assert!(
+                    problem.contains("GetThreadInformation"),
+                    "{name}: {problem}"
+                );
+            }
+            assert_eq!(
+                restraint.in_effect.is_some(),
+                has_information,
+                "{name}: {restraint:?}"
+            );
+        }
     }
 }
