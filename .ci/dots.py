@@ -8,19 +8,22 @@ from collections import Counter
 DOTS = {
     "Avx512": (r"\bvpdpbusd\b", r"\bvmov\w+ +%zmm\d+,.*\(%rsp"),
     "Avx2": (r"\bvpmaddubsw\b", r"\bvmov\w+ +%ymm\d+,.*\(%rsp"),
-    "Neon": (r"\bsdot\b", r"\bst[pr]\s+q\d+,.*\[sp"),
+    "Neon": (r"\bsm(ull|lal)2?\b", r"\bst[pr]\s+q\d+,.*\[sp"),
+    "NeonDot": (r"\bsdot\b", r"\bst[pr]\s+q\d+,.*\[sp"),
 }
 # How many stores of sums a dot product may cost: AVX2 has sixteen registers, which eight bits' signs fill.
-SPILLS = {"Avx512": 0.5, "Avx2": 2.5, "Neon": 0.5}
+SPILLS = {"Avx512": 0.5, "Avx2": 2.5, "Neon": 1, "NeonDot": 1}
+# What a binary has to have, as instruction set, tiles and tokens: each processor's greatest kernels.
+NEEDED = [{("Avx512", 2, 4), ("Avx512", 1, 4), ("Avx2", 1, 4)}, {("NeonDot", 1, 4), ("Neon", 1, 4)}]
 # A unit of 32 columns by 16 rows takes eight, or eight for each part of a register that has fewer rows.
-UNIT = {"Avx512": 8, "Avx2": 8, "Neon": 32}
+UNIT = {"Avx512": 8, "Avx2": 8, "Neon": 64, "NeonDot": 32}
 
 SYMBOL = re.compile(r"^[0-9a-f]+ <(.*)>:$")
-KERNEL = re.compile(r"simd::\w+::(\w+) as .*WholeTiles<.*::(\w+)<.*, (\d+)(?:: usize)?, (\d+)(?:: usize)?>>$")
+KERNEL = re.compile(r"simd::\w+::(\w+) as .*WholeTiles<.*, (\d+)(?:: usize)?, (\d+)(?:: usize)?>>$")
 
 
 def kernels(lines):
-    """The name, instruction set, tiles, tokens, dot products and stores of sums of each kernel."""
+    """The instruction set, tiles, tokens and symbol of each kernel, with its dot products and stores of sums."""
     name, counts = None, Counter()
     for line in lines:
         if found := SYMBOL.match(line):
@@ -28,7 +31,7 @@ def kernels(lines):
                 yield name, counts
             name, counts = None, Counter()
             if (kernel := KERNEL.search(found[1])) and "Blocks<" in found[1] and kernel[1] in DOTS:
-                name = (kernel[1], kernel[2], int(kernel[3]), int(kernel[4]), found[1])
+                name = (kernel[1], int(kernel[2]), int(kernel[3]), found[1])
         elif name:
             dot, stored = DOTS[name[0]]
             counts["dots"] += bool(re.search(dot, line))
@@ -38,14 +41,14 @@ def kernels(lines):
 
 
 seen, bad = Counter(), []
-for (isa, family, tiles, tokens, symbol), counts in kernels(sys.stdin):
+for (isa, tiles, tokens, symbol), counts in kernels(sys.stdin):
     each = UNIT[isa] * tiles * tokens
     seen[isa, tiles, tokens] += 1
     if counts["dots"] < each or counts["dots"] % each or counts["stored"] > SPILLS[isa] * counts["dots"]:
         bad.append(f"{symbol}: {counts['dots']} dot products, {counts['stored']} stores of sums; {each} or a multiple")
 for (isa, tiles, tokens), count in sorted(seen.items()):
     print(f"{isa}: {count} kernels of {tiles} tiles by {tokens} tokens")
-if not seen:
-    sys.exit("no kernels found: was it built with -C symbol-mangling-version=v0?")
+if not any(needed <= set(seen) for needed in NEEDED):
+    sys.exit("not all kernels were found: was it built with -C symbol-mangling-version=v0?")
 if bad:
     sys.exit("\n".join(bad))

@@ -1,6 +1,6 @@
 //! A stage's weights: read, packed, and every byte leased.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{HashMap, HashSet, VecDeque};
 use std::sync::{Arc, Weak};
 
 use gogrid_kernels::{Forms, PackError, Packed, Packing, Region};
@@ -19,8 +19,8 @@ pub(crate) struct Held {
     _lease: Arc<Lease>,
 }
 
-/// Memory that a span's small matrices share, and the lease on it: it is held until the last of them
-/// is dropped, as the memory is.
+/// Memory that small matrices share, which come one after another in a span, and the lease on it: it is
+/// held until the last of them is dropped, as the memory is.
 struct Together {
     region: Region,
     lease: Arc<Lease>,
@@ -136,6 +136,9 @@ pub(crate) struct Loader<'a> {
     pub(crate) memory: &'a Ledger,
     pub(crate) shared: &'a mut Shared,
     pub(crate) common: Common,
+    /// The sizes of the regions that small matrices will share, in order.
+    to_share: VecDeque<Bytes>,
+    /// The one that is being filled.
     together: Option<Together>,
 }
 
@@ -146,13 +149,14 @@ impl<'a> Loader<'a> {
             memory,
             shared,
             common: Common::default(),
+            to_share: VecDeque::new(),
             together: None,
         }
     }
 
     pub(crate) fn load(&mut self, span: Span) -> Result<Pieces, StageError> {
         let decoder = self.model.decoder();
-        self.together = self.region(span)?;
+        self.to_share = self.regions(span);
         let mut pieces = Pieces {
             embedding: None,
             halves: Vec::new(),
@@ -246,27 +250,43 @@ impl<'a> Loader<'a> {
         })
     }
 
-    /// Memory for the span's matrices that are too small for huge pages each and not held already; `None`
-    /// where even all of them are.
-    fn region(&self, span: Span) -> Result<Option<Together>, StageError> {
+    /// Sizes of regions for the span's small matrices that no stage holds already, in the order in which
+    /// they are read.
+    fn regions(&self, span: Span) -> VecDeque<Bytes> {
         let decoder = self.model.decoder();
         let mut places = HashSet::new();
-        let mut bytes = Bytes::ZERO;
+        let mut regions = VecDeque::new();
         for piece in span.pieces(decoder.layers.len()) {
             for weight in decoder.piece_weights(piece) {
-                let (place, size) = (self.place(weight), packed_bytes(weight));
+                let (place, bytes) = (self.place(weight), packed_bytes(weight));
                 let is_held = |place| self.shared.held.get(place).is_some_and(is_alive);
-                if Region::suits(size) && !is_held(&place) && places.insert(place) {
-                    bytes += size;
+                if !Region::suits(bytes) || is_held(&place) || !places.insert(place) {
+                    continue;
+                }
+                match regions.back_mut() {
+                    Some(last) if *last + bytes <= Region::BYTES_MAX => *last += bytes,
+                    _ => regions.push_back(bytes),
                 }
             }
         }
-        if !Region::pays(bytes) {
+        regions
+    }
+
+    /// The region with room for a matrix of so many bytes: `None` for a large one, and for one that was
+    /// not counted, since another stage held it then and has dropped it meanwhile.
+    fn region(&mut self, bytes: Bytes) -> Result<Option<&mut Together>, StageError> {
+        if !Region::suits(bytes) {
             return Ok(None);
         }
-        let lease = Arc::new(self.memory.reserve(Kind::Weights, bytes)?);
-        let region = Region::new(bytes)?;
-        Ok(Some(Together { region, lease }))
+        let has_room = |it: &Together| it.region.has_room(bytes);
+        if !self.together.as_ref().is_some_and(has_room)
+            && let Some(size) = self.to_share.pop_front_if(|size| *size >= bytes)
+        {
+            let lease = Arc::new(self.memory.reserve(Kind::Weights, size)?);
+            let region = Region::new(size)?;
+            self.together = Some(Together { region, lease });
+        }
+        Ok(self.together.as_mut().filter(|it| has_room(it)))
     }
 
     fn place(&self, weight: &Weight) -> Place {
@@ -292,17 +312,13 @@ impl<'a> Loader<'a> {
             return Ok(held);
         }
         let bytes = packed_bytes(weight);
-        let together = self.together.as_mut();
-        // Another stage may have dropped one meanwhile that was not counted: then who comes last has none.
-        let together = together.filter(|it| Region::suits(bytes) && it.region.has_room(bytes));
-        let (region, lease) = match together {
+        let memory = self.memory;
+        let model = self.model;
+        let (region, lease) = match self.region(bytes)? {
             Some(Together { region, lease }) => (Some(region), Arc::clone(lease)),
-            None => {
-                let lease = self.memory.reserve(Kind::Weights, bytes)?;
-                (None, Arc::new(lease))
-            }
+            None => (None, Arc::new(memory.reserve(Kind::Weights, bytes)?)),
         };
-        let mut read = |rows, out: &mut [u8]| self.model.read_rows(weight, rows, out);
+        let mut read = |rows, out: &mut [u8]| model.read_rows(weight, rows, out);
         let packing = Packing {
             stored,
             kept,

@@ -23,9 +23,9 @@ const PAGE: usize = if cfg!(target_arch = "x86_64") {
     64 << 10
 };
 
-/// Mappings of at least so many bytes ask for huge pages, of 2 MiB on most processors: weights are read
-/// whole for each token, and the processor translates few addresses at a time. The bytes stay the
-/// same, for a huge page is used only where it lies wholly inside.
+/// Mappings for weights of at least so many bytes ask for huge pages, of 2 MiB on most processors: weights
+/// are read whole for each token, and the processor translates few addresses at a time. Other memory is
+/// touched first inside steps, where to find a huge page could take long.
 const HUGE_FROM: usize = 2 << 20;
 
 /// Address space that mappings leave to all that is small: where a limit on it is reached, a large
@@ -46,12 +46,8 @@ pub unsafe trait Plain: Copy {}
 unsafe impl Plain for u8 {}
 // SAFETY: an integer.
 unsafe impl Plain for u16 {}
-// SAFETY: an integer.
-unsafe impl Plain for i32 {}
 // SAFETY: a float: every pattern of bits is one.
 unsafe impl Plain for f32 {}
-// SAFETY: two floats side by side.
-unsafe impl Plain for [f32; 2] {}
 
 /// A fixed number of values, zero at first, which begin on a cache line. What the system cannot
 /// give is an error, not an abort.
@@ -105,7 +101,7 @@ impl Region {
     /// # Errors
     /// When the system has no memory for them.
     pub fn new(bytes: Bytes) -> Result<Self, OutOfMemory> {
-        let pages = usize::try_from(bytes.0).ok().and_then(map);
+        let pages = usize::try_from(bytes.0).ok().and_then(map_huge);
         let mut pages = pages.ok_or(OutOfMemory { asked: bytes })?;
         let pages = SharedPages {
             start: pages.as_mut_ptr(),
@@ -118,15 +114,15 @@ impl Region {
         })
     }
 
-    /// Whether a buffer of so many bytes should have a part of a region: it is a whole number of pages
-    /// and no whole huge one.
-    pub fn suits(bytes: Bytes) -> bool {
-        (MAPPED_FROM as u64..HUGE_FROM as u64).contains(&bytes.0)
-    }
+    /// Bytes of a region at most. Whatever is left of one keeps all of it.
+    pub const BYTES_MAX: Bytes = Bytes(16 << 20);
 
-    /// Whether so many bytes, shared, gain huge pages.
-    pub fn pays(bytes: Bytes) -> bool {
-        bytes.0 >= HUGE_FROM as u64
+    /// Whether a matrix of so many bytes should share a region with others: it has whole pages, and alone
+    /// it would have few huge ones, which begin at multiples of their size.
+    pub fn suits(bytes: Bytes) -> bool {
+        bytes.0 >= MAPPED_FROM as u64
+            && bytes.0.is_multiple_of(PAGE as u64)
+            && bytes.0 <= Self::BYTES_MAX.0 / 2
     }
 
     /// Whether there is room for a buffer that takes so many bytes.
@@ -135,18 +131,17 @@ impl Region {
         bytes.0 <= room as u64
     }
 
-    /// So many bytes that nothing else has; `None` where there are not so many left.
-    fn take(&mut self, bytes: usize) -> Option<Part> {
-        if !self.has_room(Bytes::of(bytes)) {
-            return None;
-        }
+    /// So many bytes that nothing else has.
+    fn take(&mut self, bytes: usize) -> Part {
+        let has_room = self.has_room(Bytes::of(bytes));
+        assert!(has_room, "{bytes} bytes in {self:?}");
         // SAFETY: at most the mapping's end.
         let start = unsafe { self.pages.start.add(self.used) };
         self.used += bytes;
-        Some(Part {
+        Part {
             start,
             _pages: Arc::clone(&self.pages),
-        })
+        }
     }
 }
 
@@ -181,20 +176,28 @@ impl<T: Plain> Buffer<T> {
         Ok(Self { store, len, values })
     }
 
-    /// `len` zeros in a part of `region`; on their own where it has no room.
+    /// `len` zeros for weights: in a part of `region`, or in huge pages of their own.
     ///
     /// # Errors
     /// When the system has no memory for them.
-    pub(crate) fn zeroed_in(region: &mut Region, len: usize) -> Result<Self, OutOfMemory> {
+    ///
+    /// # Panics
+    /// When the region has no room, which the caller asks first.
+    pub(crate) fn for_weights(
+        region: Option<&mut Region>,
+        len: usize,
+    ) -> Result<Self, OutOfMemory> {
         let bytes = len.checked_mul(size_of::<T>()).and_then(held);
-        match bytes.and_then(|bytes| region.take(bytes)) {
-            Some(part) => Ok(Self {
-                store: Store::Part(part),
-                len,
-                values: PhantomData,
-            }),
-            None => Self::zeroed(len),
-        }
+        let store = match (region, bytes) {
+            (Some(region), Some(bytes)) => Store::Part(region.take(bytes)),
+            (None, Some(bytes)) if bytes >= HUGE_FROM => {
+                let asked = Bytes::of(bytes);
+                Store::Pages(map_huge(bytes).ok_or(OutOfMemory { asked })?)
+            }
+            _ => return Self::zeroed(len),
+        };
+        let values = PhantomData;
+        Ok(Self { store, len, values })
     }
 
     /// The bytes that [`zeroed`](Self::zeroed) takes for `len` values, whole cache lines or pages.
@@ -233,9 +236,15 @@ fn map(bytes: usize) -> Option<MmapMut> {
     let pages = MmapMut::map_anon(bytes).ok()?;
     // Given back at once; nothing of it is ever touched.
     drop(MmapMut::map_anon(HEADROOM).ok()?);
+    Some(pages)
+}
+
+/// The same in huge pages, as far as the system has them.
+fn map_huge(bytes: usize) -> Option<MmapMut> {
+    let pages = map(bytes)?;
     #[cfg(target_os = "linux")]
     if bytes >= HUGE_FROM {
-        // A hint: where the system has no huge pages to give, small ones do.
+        // A hint: where there are none, small ones do.
         let _ = pages.advise(memmap2::Advice::HugePage);
     }
     Some(pages)
@@ -328,15 +337,17 @@ mod tests {
     #[test]
     fn parts_of_a_region_are_apart_and_outlive_it() {
         let lens = [MAPPED_FROM, 5 * PAGE, MAPPED_FROM + PAGE];
-        let mut region = Region::new(Bytes::of(lens.iter().sum())).expect("little enough");
-        let mut parts = lens.map(|len| Buffer::<u8>::zeroed_in(&mut region, len).expect("room"));
+        let bytes = lens.map(Buffer::<u8>::bytes_for);
+        let mut region = Region::new(bytes.into_iter().sum()).expect("little enough");
+        let mut parts = lens.map(|len| {
+            assert!(region.has_room(Buffer::<u8>::bytes_for(len)));
+            Buffer::<u8>::for_weights(Some(&mut region), len).expect("room")
+        });
         for (value, part) in (1..).zip(&mut parts) {
-            assert!(matches!(part.store, Store::Part(_)));
             assert!(part.iter().all(|&byte| byte == 0));
             part.fill(value);
         }
-        let beyond = Buffer::<u8>::zeroed_in(&mut region, 1).expect("memory of its own");
-        assert!(matches!(beyond.store, Store::Lines(_)));
+        assert!(!region.has_room(Bytes(1)));
         drop(region);
         for (value, part) in (1..).zip(&parts) {
             assert!(part.iter().all(|&byte| byte == value));

@@ -61,7 +61,7 @@ pub struct Activations {
 
 /// Int8 values of 32 columns, their scale and their sum, side by side: a kernel that does several rows
 /// at once has one place to read from in each.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug)]
 #[repr(C)]
 pub(crate) struct SmallBlock {
     /// The int8 values.

@@ -131,16 +131,12 @@ impl Packed {
         assert!(bytes.is_some(), "no {ty} matrix of {rows} x {cols}");
         let layout = Layout::of(ty, cols).expect("bytes_for found one");
         let bytes = layout.tile_bytes * rows.div_ceil(TILE);
-        let tiles = match region {
-            Some(region) => Buffer::zeroed_in(region, bytes)?,
-            None => Buffer::zeroed(bytes)?,
-        };
         Ok(Self {
             ty,
             rows,
             cols,
             layout,
-            tiles,
+            tiles: Buffer::for_weights(region, bytes)?,
         })
     }
 

@@ -45,7 +45,7 @@ pub(crate) trait Floats: InstructionSet {
     /// The greatest of the values' bits without their signs. Magnitudes order as their bits do,
     /// infinity and NaN above all numbers.
     fn greatest_magnitude<const N: usize>(self, x: &[[f32; LANES]; N]) -> u32;
-    /// The values, which are at most 127.5 in magnitude, to nearest, ties to even, as int8 bytes; and
+    /// The values, which are below 127.5 in magnitude, to nearest, ties to even, as int8 bytes; and
     /// the sum of those.
     fn round_to_bytes(self, v: Self::V, out: &mut [u8; LANES]) -> i32;
 }

@@ -1,15 +1,16 @@
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int16x8_t, int32x4_t, uint8x16_t, vaddq_f32, vaddq_s32, vaddvq_s32,
     vandq_s32, vandq_u8, vandq_u32, vbslq_f32, vcgtq_f32, vcltq_f32, vcombine_s8, vcombine_s16,
-    vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdupq_laneq_s32, vdupq_n_f32, vdupq_n_s32,
-    vdupq_n_u8, vdupq_n_u32, veorq_u8, vfmaq_f32, vfmsq_f32, vget_low_s8, vget_low_s16,
-    vgetq_lane_f32, vld1_s8, vld1_u8, vld1_u16, vld1q_f32, vld1q_s8, vld1q_u8, vmaxq_u32,
-    vmaxvq_u32, vmlal_high_s8, vmlal_s8, vmlaq_s32, vmlsq_s32, vmovl_s8, vmovl_u8, vmovl_u16,
-    vmull_high_s8, vmull_high_s16, vmull_s8, vmull_s16, vmulq_f32, vorrq_u8, vpaddlq_s16,
-    vpaddq_s32, vqmovn_s16, vqmovn_s32, vqtbl1q_u8, vreinterpretq_f32_s32, vreinterpretq_f32_u32,
-    vreinterpretq_s8_s32, vreinterpretq_s8_u8, vreinterpretq_s16_s32, vreinterpretq_s32_f32,
-    vreinterpretq_s32_s8, vreinterpretq_s32_s16, vreinterpretq_s32_u16, vreinterpretq_u32_f32,
-    vshlq_n_s32, vshlq_n_u8, vshlq_n_u32, vshrq_n_s32, vshrq_n_u8, vst1q_f32, vst1q_s8, vsubq_f32,
+    vcvt_f32_f16, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdupq_laneq_s32, vdupq_n_f32,
+    vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vfmaq_f32, vfmsq_f32, vget_low_s8,
+    vget_low_s16, vgetq_lane_f32, vld1_s8, vld1_u8, vld1_u16, vld1q_f32, vld1q_s8, vld1q_u8,
+    vmaxq_u32, vmaxvq_u32, vmlal_high_s8, vmlal_s8, vmlaq_s32, vmlsq_s32, vmovl_s8, vmovl_u8,
+    vmovl_u16, vmull_high_s8, vmull_high_s16, vmull_s8, vmull_s16, vmulq_f32, vorrq_u8,
+    vpaddlq_s16, vpaddq_s32, vqmovn_s16, vqmovn_s32, vqtbl1q_u8, vreinterpret_f16_u16,
+    vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_s32, vreinterpretq_s8_u8,
+    vreinterpretq_s16_s32, vreinterpretq_s32_f32, vreinterpretq_s32_s8, vreinterpretq_s32_s16,
+    vreinterpretq_s32_u16, vreinterpretq_u32_f32, vshlq_n_s32, vshlq_n_u8, vshlq_n_u32,
+    vshrq_n_s32, vshrq_n_u8, vst1q_f32, vst1q_s8, vsubq_f32,
 };
 use std::arch::asm;
 
@@ -30,8 +31,8 @@ token! {
 
 /// The instruction sets of aarch64, which differ in how they multiply bytes.
 pub(crate) trait Arm: InstructionSet {
-    /// Adds, in each lane, the products of 4 × 4 signed bytes with 16 inputs. The sums of four products
-    /// of the bytes, two each, fit 16 bits, unless they are `WIDE`: then those of two do.
+    /// Adds, in each lane, the products of 4 × 4 signed bytes with 16 inputs. Without `WIDE`, four products
+    /// add up within 16 bits; with it, two do.
     fn dot<const WIDE: bool, const T: usize>(
         self,
         sums: &mut [[int32x4_t; 4]; T],
@@ -79,11 +80,10 @@ macro_rules! four {
 
 /// Four lanes' products of a word of each with word `WORD` of `x`, added to `sum`.
 #[inline(always)]
-fn sdot<const WORD: u8>(sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
-    let mut sum = sum;
+fn sdot<const WORD: u8>(_: NeonDot, mut sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t {
     // The intrinsic is not stable.
-    // SAFETY: it reads and writes these registers alone. It is reached through `NeonDot` only, whose
-    // instructions were detected; the directive tells the assembler so.
+    // SAFETY: it reads and writes these registers alone, and who has a `NeonDot` has its instructions,
+    // of which the directive tells the assembler.
     unsafe {
         asm!(
             ".arch_extension dotprod",
@@ -101,19 +101,9 @@ fn sdot<const WORD: u8>(sum: int32x4_t, w: int8x16_t, x: int8x16_t) -> int32x4_t
 /// Four halves as floats, which is exact.
 #[inline(always)]
 fn widen(halves: [u16; 4]) -> float32x4_t {
-    let floats: float32x4_t;
-    let halves = neon!(vld1_u16(halves.as_ptr()));
-    // The intrinsic is not stable.
-    // SAFETY: it reads and writes these registers alone, and every aarch64 has it.
-    unsafe {
-        asm!(
-            "fcvtl {floats:v}.4s, {halves:v}.4h",
-            floats = out(vreg) floats,
-            halves = in(vreg) halves,
-            options(pure, nomem, nostack, preserves_flags),
-        );
-    }
-    floats
+    neon!(vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(
+        halves.as_ptr()
+    ))))
 }
 
 impl Arm for NeonDot {
@@ -126,16 +116,16 @@ impl Arm for NeonDot {
     ) {
         for j in 0..4 {
             for (sums, x) in sums.iter_mut().zip(inputs) {
-                sums[j] = sdot::<0>(sums[j], weights[0][j], *x);
+                sums[j] = sdot::<0>(self, sums[j], weights[0][j], *x);
             }
             for (sums, x) in sums.iter_mut().zip(inputs) {
-                sums[j] = sdot::<1>(sums[j], weights[1][j], *x);
+                sums[j] = sdot::<1>(self, sums[j], weights[1][j], *x);
             }
             for (sums, x) in sums.iter_mut().zip(inputs) {
-                sums[j] = sdot::<2>(sums[j], weights[2][j], *x);
+                sums[j] = sdot::<2>(self, sums[j], weights[2][j], *x);
             }
             for (sums, x) in sums.iter_mut().zip(inputs) {
-                sums[j] = sdot::<3>(sums[j], weights[3][j], *x);
+                sums[j] = sdot::<3>(self, sums[j], weights[3][j], *x);
             }
         }
     }
@@ -345,7 +335,7 @@ impl<A: Arm> Dots for A {
     type Ints = [int32x4_t; 4];
     type Floats = [float32x4_t; 4];
 
-    // There is no stable way to ask, and processors of this kind see streams come.
+    // Not tried: no processor of this kind was at hand to measure it.
     #[inline(always)]
     fn fetch_ahead(self, _from: &[u8]) {}
 
