@@ -35,11 +35,58 @@ impl Kernel for Everything<'_> {
             s.store(v, &mut lanes);
             out.extend(lanes.map(f32::to_bits));
         }
-        let mut bytes = [0; LANES];
         out.push(s.greatest_magnitude(&[*self.vectors[0], *self.vectors[1]]));
-        out.push(s.round_to_bytes(a, &mut bytes).cast_unsigned());
-        out.extend(bytes.map(u32::from));
+        if self.vectors[0].iter().all(|x| x.abs() < 127.5) {
+            let mut bytes = [0; LANES];
+            out.push(s.round_to_bytes(a, &mut bytes).cast_unsigned());
+            out.extend(bytes.map(u32::from));
+        }
         out
+    }
+}
+
+/// The bits, those of all NaNs alike.
+fn alike(bits: Vec<u32>) -> Vec<u32> {
+    let alike = |bits| match f32::from_bits(bits).is_nan() {
+        true => f32::NAN.to_bits(),
+        false => bits,
+    };
+    bits.into_iter().map(alike).collect()
+}
+
+#[test]
+fn what_is_no_number_no_normal_one_or_zero_is_the_same_on_every_instruction_set() {
+    let special = [
+        f32::NAN,
+        -f32::NAN,
+        f32::INFINITY,
+        f32::NEG_INFINITY,
+        0.0,
+        -0.0,
+        1e-45,
+        -f32::MIN_POSITIVE,
+        f32::MAX,
+        -1.5,
+        3.0,
+    ];
+    // A signalling NaN among the halves, and those that are no normal numbers.
+    let halves = [
+        0x7d00, 0xfe00, 0x7c00, 0xfc00, 0, 0x8000, 1, 0x83ff, 0x0400, 0x7bff, 0x3c00,
+    ];
+    for shift in 0..special.len() * special.len() {
+        let [by_one, by_two] = [shift % special.len(), shift / special.len()];
+        let at = |by: usize| std::array::from_fn(|i| special[(i + by) % special.len()]);
+        let [a, b, c] = [at(0), at(by_one), at(by_two)];
+        let halves = std::array::from_fn(|i| halves[(i + shift) % halves.len()]);
+        let everything = |isa| {
+            let vectors = [&a, &b, &c];
+            let halves = &halves;
+            alike(Simd::expect(isa).run(Everything { vectors, halves }))
+        };
+        let want = everything(Isa::Scalar);
+        for isa in Isa::available() {
+            assert_eq!(everything(isa), want, "{isa}, {shift}");
+        }
     }
 }
 
