@@ -114,19 +114,34 @@ impl Arm for NeonDot {
         weights: &[[int8x16_t; 4]; 4],
         inputs: &[int8x16_t; T],
     ) {
-        for j in 0..4 {
-            for (sums, x) in sums.iter_mut().zip(inputs) {
-                sums[j] = sdot::<0>(self, sums[j], weights[0][j], *x);
-            }
-            for (sums, x) in sums.iter_mut().zip(inputs) {
-                sums[j] = sdot::<1>(self, sums[j], weights[1][j], *x);
-            }
-            for (sums, x) in sums.iter_mut().zip(inputs) {
-                sums[j] = sdot::<2>(self, sums[j], weights[2][j], *x);
-            }
-            for (sums, x) in sums.iter_mut().zip(inputs) {
-                sums[j] = sdot::<3>(self, sums[j], weights[3][j], *x);
-            }
+        self.part::<0, T>(sums, weights, inputs);
+        self.part::<1, T>(sums, weights, inputs);
+        self.part::<2, T>(sums, weights, inputs);
+        self.part::<3, T>(sums, weights, inputs);
+    }
+}
+
+impl NeonDot {
+    /// The products of part `J` of the lanes. The parts are no loop: that was left rolled, its sums in
+    /// memory.
+    #[inline(always)]
+    fn part<const J: usize, const T: usize>(
+        self,
+        sums: &mut [[int32x4_t; 4]; T],
+        weights: &[[int8x16_t; 4]; 4],
+        inputs: &[int8x16_t; T],
+    ) {
+        for (sums, x) in sums.iter_mut().zip(inputs) {
+            sums[J] = sdot::<0>(self, sums[J], weights[0][J], *x);
+        }
+        for (sums, x) in sums.iter_mut().zip(inputs) {
+            sums[J] = sdot::<1>(self, sums[J], weights[1][J], *x);
+        }
+        for (sums, x) in sums.iter_mut().zip(inputs) {
+            sums[J] = sdot::<2>(self, sums[J], weights[2][J], *x);
+        }
+        for (sums, x) in sums.iter_mut().zip(inputs) {
+            sums[J] = sdot::<3>(self, sums[J], weights[3][J], *x);
         }
     }
 }
@@ -141,15 +156,15 @@ impl Arm for Neon {
     ) {
         for (sums, x) in sums.iter_mut().zip(inputs) {
             let x = words(*x);
-            for j in 0..4 {
+            *sums = four!(j => {
                 let w = [weights[0][j], weights[1][j], weights[2][j], weights[3][j]];
-                sums[j] = if WIDE {
+                if WIDE {
                     let sum = pair_products(sums[j], [w[0], w[1]], [x[0], x[1]]);
                     pair_products(sum, [w[2], w[3]], [x[2], x[3]])
                 } else {
                     four_products(sums[j], w, x)
-                };
-            }
+                }
+            });
         }
     }
 }
