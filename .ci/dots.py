@@ -26,20 +26,20 @@ KERNEL = re.compile(r"simd::\w+::(\w+) as .*WholeTiles<.*, (\d+)(?:: usize)?, (\
 
 def kernels(lines):
     """The instruction set, tiles, tokens and symbol of each kernel, with its dot products and stores of sums."""
-    name, counts = None, Counter()
+    kernel, counts = None, Counter()
     for line in lines:
         if found := SYMBOL.match(line):
-            if name:
-                yield name, counts
-            name, counts = None, Counter()
-            if (kernel := KERNEL.search(found[1])) and "Blocks<" in found[1] and kernel[1] in DOTS:
-                name = (kernel[1], int(kernel[2]), int(kernel[3]), found[1])
-        elif name:
-            dot, stored = DOTS[name[0]]
+            if kernel:
+                yield kernel, counts
+            kernel, counts = None, Counter()
+            if (named := KERNEL.search(found[1])) and "Blocks<" in found[1] and named[1] in DOTS:
+                kernel = (named[1], int(named[2]), int(named[3]), found[1])
+        elif kernel:
+            dot, stored = DOTS[kernel[0]]
             counts["dots"] += bool(re.search(dot, line))
             counts["stored"] += bool(re.search(stored, line))
-    if name:
-        yield name, counts
+    if kernel:
+        yield kernel, counts
 
 
 seen, bad = Counter(), []

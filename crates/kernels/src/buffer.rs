@@ -96,6 +96,9 @@ unsafe impl Send for Part {}
 unsafe impl Sync for Part {}
 
 impl Region {
+    /// Bytes of a region at most. Whatever is left of one keeps all of it.
+    pub const BYTES_MAX: Bytes = Bytes(16 << 20);
+
     /// Room for buffers that take so many bytes in all, by their own `bytes_for`.
     ///
     /// # Errors
@@ -113,9 +116,6 @@ impl Region {
             used: 0,
         })
     }
-
-    /// Bytes of a region at most. Whatever is left of one keeps all of it.
-    pub const BYTES_MAX: Bytes = Bytes(16 << 20);
 
     /// Whether a matrix of so many bytes should share a region with others: it has whole pages, and alone
     /// it would have few huge ones, which begin at multiples of their size.
@@ -166,14 +166,7 @@ impl<T: Plain> Buffer<T> {
     /// # Errors
     /// When the system has no memory for them, with the bytes that were asked for.
     pub fn zeroed(len: usize) -> Result<Self, OutOfMemory> {
-        const { assert!(align_of::<T>() <= ALIGN) };
-        let bytes = len.checked_mul(size_of::<T>()).and_then(held);
-        let refused = || OutOfMemory {
-            asked: bytes.map_or(Bytes(u64::MAX), Bytes::of),
-        };
-        let store = bytes.and_then(Store::zeroed).ok_or_else(refused)?;
-        let values = PhantomData;
-        Ok(Self { store, len, values })
+        Self::made(len, |bytes| Store::zeroed(bytes, map))
     }
 
     /// `len` zeros for weights: in a part of `region`, or in huge pages of their own.
@@ -187,15 +180,20 @@ impl<T: Plain> Buffer<T> {
         region: Option<&mut Region>,
         len: usize,
     ) -> Result<Self, OutOfMemory> {
+        Self::made(len, |bytes| match region {
+            Some(region) => Some(Store::Part(region.take(bytes))),
+            None => Store::zeroed(bytes, map_huge),
+        })
+    }
+
+    /// `len` values in what `store` gives for their bytes.
+    fn made(len: usize, store: impl FnOnce(usize) -> Option<Store>) -> Result<Self, OutOfMemory> {
+        const { assert!(align_of::<T>() <= ALIGN) };
         let bytes = len.checked_mul(size_of::<T>()).and_then(held);
-        let store = match (region, bytes) {
-            (Some(region), Some(bytes)) => Store::Part(region.take(bytes)),
-            (None, Some(bytes)) if bytes >= HUGE_FROM => {
-                let asked = Bytes::of(bytes);
-                Store::Pages(map_huge(bytes).ok_or(OutOfMemory { asked })?)
-            }
-            _ => return Self::zeroed(len),
+        let refused = || OutOfMemory {
+            asked: bytes.map_or(Bytes(u64::MAX), Bytes::of),
         };
+        let store = bytes.and_then(store).ok_or_else(refused)?;
         let values = PhantomData;
         Ok(Self { store, len, values })
     }
@@ -239,7 +237,7 @@ fn map(bytes: usize) -> Option<MmapMut> {
     Some(pages)
 }
 
-/// The same in huge pages, as far as the system has them.
+/// The same in huge pages where they are enough for one, and as far as the system has them.
 fn map_huge(bytes: usize) -> Option<MmapMut> {
     let pages = map(bytes)?;
     #[cfg(target_os = "linux")]
@@ -251,8 +249,8 @@ fn map_huge(bytes: usize) -> Option<MmapMut> {
 }
 
 impl Store {
-    /// Whole lines or pages of zeros; `None` where the system has none.
-    fn zeroed(bytes: usize) -> Option<Self> {
+    /// Whole lines of zeros, or pages as `map` makes them; `None` where the system has none.
+    fn zeroed(bytes: usize, map: fn(usize) -> Option<MmapMut>) -> Option<Self> {
         if bytes >= MAPPED_FROM {
             return map(bytes).map(Self::Pages);
         }

@@ -3,7 +3,7 @@ use std::marker::PhantomData;
 use super::floats::FloatFormat;
 use super::levels::Levels;
 use super::tile::{Input, TileKernel, column, fetch};
-use crate::activations::SmallBlock;
+use crate::activations::{Activations, SmallBlock};
 use crate::packed::{TILE, VECTOR};
 use crate::simd::Dots;
 
@@ -21,14 +21,10 @@ impl<L: Levels, H: FloatFormat, const MINS: bool> TileKernel for Blocks<L, H, MI
         input: Input<'_, N>,
         half: usize,
     ) -> [[S::Floats; T]; N] {
-        let blocks = input.layout.blocks;
-        let mut rows = [input.x.small(input.token); T];
-        for (t, row) in rows.iter_mut().enumerate() {
-            *row = &input.x.small(input.token + t)[..blocks];
-        }
+        let rows = input.rows::<_, T>(Activations::small);
         let mut sums = [[s.floats(0.0); T]; N];
-        for block in 0..blocks {
-            let inputs: [_; T] = column(&rows, block);
+        for block in 0..input.layout.blocks {
+            let inputs = column(&rows, block);
             let mut scales: [&[u8]; N] = [&[]; N];
             let mut units: [&[u8]; N] = [&[]; N];
             for n in 0..N {

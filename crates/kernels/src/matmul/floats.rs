@@ -1,4 +1,5 @@
 use super::tile::{Input, TileKernel};
+use crate::activations::Activations;
 use crate::packed::TILE;
 use crate::simd::Dots;
 
@@ -70,10 +71,7 @@ impl<W: FloatFormat> Floats<W> {
         half: usize,
     ) -> [S::Floats; T] {
         let values = &tile[..input.layout.blocks * TILE * W::BYTES];
-        let mut rows = [input.x.floats(input.token); T];
-        for (t, row) in rows.iter_mut().enumerate() {
-            *row = input.x.floats(input.token + t);
-        }
+        let mut rows = input.rows::<_, T>(Activations::floats);
         let mut sums = [[s.floats(0.0); PARTIALS]; T];
         // Sums stay in registers only where nothing is called between.
         let Some(pieces) = input.pieces else {

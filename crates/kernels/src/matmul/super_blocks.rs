@@ -3,7 +3,7 @@ use std::marker::PhantomData;
 use super::blocks::unpacked;
 use super::levels::Levels;
 use super::tile::{Input, TileKernel, column, fetch};
-use crate::activations::SuperBlock;
+use crate::activations::{Activations, SuperBlock};
 use crate::packed::{TILE, UNITS, VECTOR, stretch_bytes};
 use crate::quant::units_in_line;
 use crate::simd::Dots;
@@ -134,24 +134,23 @@ impl<L: Levels, const GROUP: usize, C: Correction> TileKernel for SuperBlocks<L,
         input: Input<'_, N>,
         half: usize,
     ) -> [[S::Floats; T]; N] {
-        let blocks = input.layout.blocks;
-        let mut rows = [input.x.super_row(input.token); T];
-        for (t, row) in rows.iter_mut().enumerate() {
-            *row = &input.x.super_row(input.token + t)[..blocks];
-        }
+        let rows = input.rows::<_, T>(Activations::super_row);
         let mut sums = [[s.floats(0.0); T]; N];
-        for block in 0..blocks {
-            let weights = Self::block::<S, N, T>(s, &input, half, block);
-            Self::add_block(s, &weights, column(&rows, block), &mut sums);
+        for (sums, tile) in sums.iter_mut().zip(input.tiles) {
+            for block in 0..input.layout.blocks {
+                let stored = input.layout.block(tile, block);
+                let weights = Self::weights::<S, T>(s, stored, half, input.next);
+                Self::add_block(s, &weights, column(&rows, block), sums);
+            }
         }
         sums
     }
 }
 
-/// A block of each tile.
-struct Weights<'a, const N: usize> {
-    halves: [&'a [u8]; N],
-    bodies: [&'a [u8]; N],
+/// A block of a tile.
+struct Weights<'a> {
+    halves: &'a [u8],
+    body: &'a [u8],
     half: usize,
     /// See [`Input`].
     next: usize,
@@ -164,28 +163,20 @@ impl<L: Levels, const GROUP: usize, C: Correction> SuperBlocks<L, GROUP, C> {
     /// Bytes of a line of group scales with its units.
     const STRETCH: usize = stretch_bytes(Self::UNITS_IN_LINE, L::BITS);
 
-    /// A block of each tile.
     #[inline(always)]
-    fn block<'a, S: Dots, const N: usize, const T: usize>(
+    fn weights<'a, S: Dots, const T: usize>(
         s: S,
-        input: &Input<'a, N>,
+        (halves, body): (&'a [u8], &'a [u8]),
         half: usize,
-        block: usize,
-    ) -> Weights<'a, N> {
-        let mut halves: [&[u8]; N] = [&[]; N];
-        let mut bodies = halves;
-        for n in 0..N {
-            let (scales, body) = input.layout.block(input.tiles[n], block);
-            fetch::<S, T>(s, scales, input.next);
-            // So long they are: said where the compiler sees it.
-            let body = &body[..UNITS / Self::UNITS_IN_LINE * Self::STRETCH];
-            (halves[n], bodies[n]) = (scales, body);
-        }
+        next: usize,
+    ) -> Weights<'a> {
+        fetch::<S, T>(s, halves, next);
         Weights {
             halves,
-            bodies,
+            // So long it is: said where the compiler sees it.
+            body: &body[..UNITS / Self::UNITS_IN_LINE * Self::STRETCH],
             half,
-            next: input.next,
+            next,
         }
     }
 
@@ -209,13 +200,13 @@ impl<L: Levels, const GROUP: usize, C: Correction> SuperBlocks<L, GROUP, C> {
 
     /// Adds a block to `sums`.
     #[inline(always)]
-    fn add_block<S: Dots, const N: usize, const T: usize>(
+    fn add_block<S: Dots, const T: usize>(
         s: S,
-        weights: &Weights<'_, N>,
+        weights: &Weights<'_>,
         inputs: [&SuperBlock; T],
-        sums: &mut [[S::Floats; T]; N],
+        sums: &mut [S::Floats; T],
     ) {
-        let mut products = [[s.ints(0); T]; N];
+        let mut products = [s.ints(0); T];
         let mut corrections = products;
         for line in 0..UNITS / Self::UNITS_IN_LINE {
             for in_line in 0..Self::UNITS_IN_LINE {
@@ -224,63 +215,56 @@ impl<L: Levels, const GROUP: usize, C: Correction> SuperBlocks<L, GROUP, C> {
                 Self::add_products(s, weights, (&inputs, unit), &mut products);
             }
         }
-        for n in 0..N {
-            for t in 0..T {
-                let done = Done {
-                    products: products[n][t],
-                    correction: corrections[n][t],
-                    halves: weights.halves[n],
-                    half: weights.half,
-                    scale: inputs[t].scale,
-                };
-                sums[n][t] = C::finish::<S, L>(s, done, sums[n][t]);
-            }
+        for (t, sum) in sums.iter_mut().enumerate() {
+            let done = Done {
+                products: products[t],
+                correction: corrections[t],
+                halves: weights.halves,
+                half: weights.half,
+                scale: inputs[t].scale,
+            };
+            *sum = C::finish::<S, L>(s, done, *sum);
         }
     }
 
     /// Adds the group corrections × input sums of the pair of groups that a unit begins, if it does.
     #[inline(always)]
-    fn add_corrections<S: Dots, const N: usize, const T: usize>(
+    fn add_corrections<S: Dots, const T: usize>(
         s: S,
-        weights: &Weights<'_, N>,
+        weights: &Weights<'_>,
         (inputs, unit): (&[&SuperBlock; T], [usize; 2]),
-        sums: &mut [[S::Ints; T]; N],
+        sums: &mut [S::Ints; T],
     ) {
         let [line, in_line] = unit;
         if !in_line.is_multiple_of(Self::UNITS_OF_PAIR) {
             return;
         }
         let index = (line * Self::UNITS_IN_LINE + in_line) / Self::UNITS_OF_PAIR;
-        for (sums, body) in sums.iter_mut().zip(weights.bodies) {
-            let (_, correction) = Self::pair(s, body, weights.half, unit);
-            for (sum, input) in sums.iter_mut().zip(inputs) {
-                let input = pair_sum::<GROUP>(input, index);
-                *sum = s.pair_dot(*sum, correction, input);
-            }
+        let (_, correction) = Self::pair(s, weights.body, weights.half, unit);
+        for (sum, input) in sums.iter_mut().zip(inputs) {
+            let input = pair_sum::<GROUP>(input, index);
+            *sum = s.pair_dot(*sum, correction, input);
         }
     }
 
     /// Adds the group scales × values × inputs of a unit.
     #[inline(always)]
-    fn add_products<S: Dots, const N: usize, const T: usize>(
+    fn add_products<S: Dots, const T: usize>(
         s: S,
-        weights: &Weights<'_, N>,
+        weights: &Weights<'_>,
         (inputs, unit): (&[&SuperBlock; T], [usize; 2]),
-        sums: &mut [[S::Ints; T]; N],
+        sums: &mut [S::Ints; T],
     ) {
-        let Weights { bodies, half, .. } = *weights;
+        let Weights { body, half, .. } = *weights;
         let [line, in_line] = unit;
-        let mut units = bodies;
-        let mut scales = [[s.ints(0); 2]; N];
-        for n in 0..N {
-            if in_line == 0 {
-                fetch::<S, T>(s, Self::line(bodies[n], line), weights.next);
-            }
-            let (pair, _) = Self::pair(s, bodies[n], half, unit);
-            scales[n] = [s.low(pair), s.high(pair)];
-            let at = VECTOR + in_line * L::BITS * VECTOR;
-            units[n] = &Self::line(bodies[n], line)[at..][..L::BITS * VECTOR];
+        let stretch = Self::line(body, line);
+        if in_line == 0 {
+            fetch::<S, T>(s, stretch, weights.next);
         }
+        let (pair, _) = Self::pair(s, body, half, unit);
+        let scales = [s.low(pair), s.high(pair)];
+        let at = VECTOR + in_line * L::BITS * VECTOR;
+        let values = [&stretch[at..][..L::BITS * VECTOR]];
         let mut first = [&[[0; 4]; 4]; T];
         let mut last = first;
         let index = 2 * (line * Self::UNITS_IN_LINE + in_line);
@@ -288,31 +272,29 @@ impl<L: Levels, const GROUP: usize, C: Correction> SuperBlocks<L, GROUP, C> {
             let words = input.words.as_chunks().0;
             (first[t], last[t]) = (&words[index], &words[index + 1]);
         }
-        let mut dots = [[s.ints(0); T]; N];
-        let values = unpacked::<S, L, N, 0>(s, units, half);
-        L::dots(s, &mut dots, &values, &first);
+        let mut dots = [[s.ints(0); T]];
+        let bytes = unpacked::<S, L, 1, 0>(s, values, half);
+        L::dots(s, &mut dots, &bytes, &first);
         if GROUP == 16 {
-            add_scaled(s, sums, &dots, (&scales, 0));
-            dots = [[s.ints(0); T]; N];
+            add_scaled(s, sums, &dots[0], scales[0]);
+            dots = [[s.ints(0); T]];
         }
-        let values = unpacked::<S, L, N, 1>(s, units, half);
-        L::dots(s, &mut dots, &values, &last);
+        let bytes = unpacked::<S, L, 1, 1>(s, values, half);
+        L::dots(s, &mut dots, &bytes, &last);
         let which = if GROUP == 16 { 1 } else { in_line % 2 };
-        add_scaled(s, sums, &dots, (&scales, which));
+        add_scaled(s, sums, &dots[0], scales[which]);
     }
 }
 
 #[inline(always)]
-fn add_scaled<S: Dots, const N: usize, const T: usize>(
+fn add_scaled<S: Dots, const T: usize>(
     s: S,
-    sums: &mut [[S::Ints; T]; N],
-    dots: &[[S::Ints; T]; N],
-    (scales, which): (&[[S::Ints; 2]; N], usize),
+    sums: &mut [S::Ints; T],
+    dots: &[S::Ints; T],
+    scale: S::Ints,
 ) {
-    for n in 0..N {
-        for t in 0..T {
-            sums[n][t] = s.add_product(sums[n][t], dots[n][t], scales[n][which]);
-        }
+    for (sum, dot) in sums.iter_mut().zip(dots) {
+        *sum = s.add_product(*sum, *dot, scale);
     }
 }
 

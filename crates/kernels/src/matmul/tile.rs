@@ -25,6 +25,21 @@ pub(super) struct Input<'a, const N: usize> {
     pub(super) next: usize,
 }
 
+impl<'a, const N: usize> Input<'a, N> {
+    /// The rows of `T` tokens, each of the layout's blocks, in the form that `row` gives.
+    #[inline(always)]
+    pub(super) fn rows<B, const T: usize>(
+        &self,
+        row: impl Fn(&'a Activations, usize) -> &'a [B],
+    ) -> [&'a [B]; T] {
+        let mut rows = [row(self.x, self.token); T];
+        for (t, to) in rows.iter_mut().enumerate() {
+            *to = &row(self.x, self.token + t)[..self.layout.blocks];
+        }
+        rows
+    }
+}
+
 /// Asks for the weights that are read after those at `from`: a little later where few tokens read them,
 /// else those of the next tiles, once.
 #[inline(always)]

@@ -315,7 +315,7 @@ impl Dots for Avx512 {
 
     #[inline(always)]
     fn floats(self, value: f32) -> __m512 {
-        avx512!(_mm512_set1_ps(value))
+        self.splat(value)
     }
 
     #[inline(always)]
@@ -346,17 +346,17 @@ impl Dots for Avx512 {
 
     #[inline(always)]
     fn add(self, a: __m512, b: __m512) -> __m512 {
-        avx512!(_mm512_add_ps(a, b))
+        Floats::add(self, a, b)
     }
 
     #[inline(always)]
     fn mul(self, a: __m512, b: __m512) -> __m512 {
-        avx512!(_mm512_mul_ps(a, b))
+        Floats::mul(self, a, b)
     }
 
     #[inline(always)]
     fn mul_add(self, a: __m512, b: __m512, c: __m512) -> __m512 {
-        avx512!(_mm512_fmadd_ps(a, b, c))
+        self.fma(a, b, c)
     }
 
     #[inline(always)]

@@ -497,7 +497,7 @@ impl<A: Arm> Dots for A {
 
     #[inline(always)]
     fn floats(self, value: f32) -> Self::Floats {
-        neon!([vdupq_n_f32(value); 4])
+        self.splat(value)
     }
 
     #[inline(always)]
@@ -528,17 +528,17 @@ impl<A: Arm> Dots for A {
 
     #[inline(always)]
     fn add(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
-        four!(i => vaddq_f32(a[i], b[i]))
+        Floats::add(self, a, b)
     }
 
     #[inline(always)]
     fn mul(self, a: Self::Floats, b: Self::Floats) -> Self::Floats {
-        four!(i => vmulq_f32(a[i], b[i]))
+        Floats::mul(self, a, b)
     }
 
     #[inline(always)]
     fn mul_add(self, a: Self::Floats, b: Self::Floats, c: Self::Floats) -> Self::Floats {
-        four!(i => vfmaq_f32(c[i], a[i], b[i]))
+        self.fma(a, b, c)
     }
 
     #[inline(always)]
