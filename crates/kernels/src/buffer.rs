@@ -23,10 +23,11 @@ const PAGE: usize = if cfg!(target_arch = "x86_64") {
     64 << 10
 };
 
-/// Mappings for weights of at least so many bytes ask for huge pages, of 2 MiB on most processors: weights
+/// Bytes of a huge page on most processors. Mappings for weights of at least so many ask for them: weights
 /// are read whole for each token, and the processor translates few addresses at a time. Other memory is
 /// touched first inside steps, where to find a huge page could take long.
-const HUGE_FROM: usize = 2 << 20;
+#[cfg(target_os = "linux")]
+const HUGE_PAGE: usize = 2 << 20;
 
 /// Address space that mappings leave to all that is small: where a limit on it is reached, a large
 /// buffer is refused with an error before a small allocation, which has none, ends the process.
@@ -241,7 +242,7 @@ fn map(bytes: usize) -> Option<MmapMut> {
 fn map_huge(bytes: usize) -> Option<MmapMut> {
     let pages = map(bytes)?;
     #[cfg(target_os = "linux")]
-    if bytes >= HUGE_FROM {
+    if bytes >= HUGE_PAGE {
         // A hint: where there are none, small ones do.
         let _ = pages.advise(memmap2::Advice::HugePage);
     }

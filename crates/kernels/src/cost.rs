@@ -19,9 +19,9 @@ const CHUNK_NANOS_MIN: u64 = 30_000;
 /// Chunks for each member of the team, so that the last one done is not far behind.
 const CHUNKS_EACH: usize = 6;
 
-/// Multiply-adds a slow core does in a nanosecond. Products do fifteen times as many on a quiet x86-64; with
-/// 40 for AVX-512 chunks had more inputs to share an unpacking, and were too few for members to end together:
-/// a prompt of 512 took 1.25 times as long on two cores.
+/// Multiply-adds a slow core does in a nanosecond. Products do fifteen times as many on a quiet x86-64. With
+/// 40 for AVX-512, chunks had more inputs that share an unpacking, but there were too few chunks for the
+/// members to end together: a prompt of 512 took 1.25 times as long on two cores.
 const fn multiply_adds_per_nano(isa: Isa) -> u64 {
     match isa {
         Isa::Scalar => 1,
