@@ -1,12 +1,16 @@
 //! Attention over keys and values in blocks.
 //!
-//! A query's result is a fixed sequence of operations on that query and the keys it sees: tiles of
-//! 32 positions are joined in order within a span of 256, and spans in order, both on a grid from
-//! position 0. So queries, heads and spans may be shared out in any way.
+//! A query's result is a fixed sequence of operations on that query and the keys it sees, in the order of
+//! their positions: a softmax over each span of 256 positions on a grid from position 0, and spans joined in
+//! order (Milakov and Gimelshein 2018). It depends on nothing else, not on the queries that it is computed
+//! beside, so queries, heads and spans may be shared out in any way.
 
-mod few;
+mod compute;
 mod merge;
-mod tiles;
+mod scores;
+mod values;
+mod view;
+mod weigh;
 
 use std::ops::Range;
 
@@ -17,10 +21,10 @@ use crate::cost::{pieces_per_point, times};
 use crate::disjoint::Disjoint;
 use crate::kv::{KV_TOKENS, KvBlock};
 use crate::region::{Abandoned, Pauses};
-use crate::simd::{LANES, Simd};
-use few::Few;
+use crate::simd::{Floats, LANES, Simd};
+use compute::Compute;
 use merge::{Merge, Running, finish};
-use tiles::{Partial, QUERIES_MAX};
+use view::Partial;
 
 /// Tiles in a span.
 const SPAN_TILES: usize = 8;
@@ -85,6 +89,15 @@ impl Heads {
             self.window.map_or(0, |window| end.saturating_sub(window)),
             end,
         )
+    }
+
+    /// The work of scores, and as much again of adding values, for some tokens and queries.
+    fn work(&self, tokens: usize, queries: usize) -> Work {
+        let each = Work {
+            bytes: 2,
+            multiply_adds: queries as u64,
+        };
+        times(each, tokens * self.head_dim)
     }
 
     /// Spans that any row at `positions` sees, at least one.
@@ -211,20 +224,15 @@ impl<'a> Plan<'a> {
             let rows = &self.rows[unit.sequence];
             let spans = self.heads.spans(rows.positions(unit.rows.clone()));
             let tokens = unit.span.map_or(spans.len(), |_| 1) * SPAN_TOKENS;
-            self.work(tokens, unit.rows.len() * self.heads.group())
+            let half = self
+                .heads
+                .work(tokens, unit.rows.len() * self.heads.group());
+            times(half, 2)
         };
         let works = self.units.iter().map(work);
         works
             .max_by_key(|work| work.multiply_adds)
             .unwrap_or_default()
-    }
-
-    fn work(&self, tokens: usize, queries: usize) -> Work {
-        let each = Work {
-            bytes: 4,
-            multiply_adds: 2 * queries as u64,
-        };
-        times(each, tokens * self.heads.head_dim)
     }
 
     /// Computes unit `index`.
@@ -239,21 +247,15 @@ impl<'a> Plan<'a> {
     ) -> Result<(), Abandoned> {
         let unit = &self.units[index];
         let rows = &self.rows[unit.sequence];
-        let queries = unit.rows.len() * self.heads.group();
-        for first in (0..queries).step_by(QUERIES_MAX) {
-            let group = first..(first + QUERIES_MAX).min(queries);
-            let few = Few {
-                plan: self,
-                rows,
-                unit,
-                queries: group,
-                simd,
-                pauses,
-            };
-            // SAFETY: the unit is this thread's, and so are its queries.
-            unsafe { few.compute()? };
-        }
-        Ok(())
+        let compute = Compute {
+            plan: self,
+            rows,
+            unit,
+            simd,
+            pauses,
+        };
+        // SAFETY: the unit is this thread's, and so are its queries.
+        unsafe { compute.run() }
     }
 
     /// Whether partials wait in the scratch, for [`join`](Self::join).
@@ -414,6 +416,17 @@ impl<'a> Rows<'a> {
         // SAFETY: the caller's.
         unsafe { self.out.part(at..at + heads.head_dim) }
     }
+}
+
+/// `B` vectors of halves. They are made before they are used, so that each factor that meets them is
+/// made once, and no more of them than registers hold.
+#[inline(always)]
+fn halves<S: Floats, const B: usize>(s: S, from: &[[u16; LANES]]) -> [S::V; B] {
+    let mut all = [s.splat(0.0); B];
+    for b in 0..B {
+        all[b] = s.load_half(&from[b]);
+    }
+    all
 }
 
 /// Bytes of scratch that let one row's attention over `positions` be shared out by spans.

@@ -1,3 +1,5 @@
+mod write;
+
 use std::sync::Arc;
 
 use gogrid_units::{Bytes, OutOfMemory};
@@ -5,7 +7,8 @@ use half::f16;
 
 use crate::buffer::Buffer;
 use crate::capability;
-use crate::simd::LANES;
+use crate::simd::{Isa, LANES, Simd};
+use write::WriteHead;
 
 /// Tokens in a block. Attention's tiles are blocks, so they lie on a grid from position 0.
 pub const KV_TOKENS: usize = 32;
@@ -110,7 +113,17 @@ impl KvBlock {
     /// Writes the keys and values of the token at `slot`, each `[heads, head_dim]` of `layer`,
     /// rounded to nearest even. Says whether all are finite as halves: one past 65,504 becomes
     /// infinite.
-    pub fn write(&mut self, layer: usize, slot: usize, (keys, values): (&[f32], &[f32])) -> bool {
+    pub fn write(&mut self, layer: usize, slot: usize, row: (&[f32], &[f32])) -> bool {
+        self.write_with(Simd::expect(Isa::detect()), (layer, slot), row)
+    }
+
+    /// [`write`](Self::write) with these instructions.
+    pub(crate) fn write_with(
+        &mut self,
+        simd: Simd,
+        (layer, slot): (usize, usize),
+        (keys, values): (&[f32], &[f32]),
+    ) -> bool {
         assert!(slot < KV_TOKENS, "slot {slot} of {KV_TOKENS}");
         let layout = self.layout.clone();
         let KvLayer { heads, head_dim } = layout.layer(layer);
@@ -119,23 +132,20 @@ impl KvBlock {
         let rows = keys
             .chunks_exact(head_dim)
             .zip(values.chunks_exact(head_dim));
-        // The greatest magnitude: bits of halves without their signs are in the order of numbers.
-        let mut greatest = 0;
-        for (head, (keys, values)) in rows.enumerate() {
+        let mut finite = true;
+        for (head, (key, value)) in rows.enumerate() {
             let (_, start) = layout.head(layer, head);
             let len = head_dim * KV_TOKENS;
             let (to_keys, to_values) = self.halves[start..start + 2 * len].split_at_mut(len);
-            for (to, key) in to_keys[slot..].iter_mut().step_by(KV_TOKENS).zip(keys) {
-                *to = f16::from_f32(*key).to_bits();
-                greatest = greatest.max(*to & !SIGN);
-            }
-            let to_values = &mut to_values[slot * head_dim..(slot + 1) * head_dim];
-            for (to, value) in to_values.iter_mut().zip(values) {
-                *to = f16::from_f32(*value).to_bits();
-                greatest = greatest.max(*to & !SIGN);
-            }
+            finite &= simd.run(WriteHead {
+                key,
+                value,
+                to_keys,
+                to_value: &mut to_values[slot * head_dim..(slot + 1) * head_dim],
+                slot,
+            });
         }
-        greatest < f16::INFINITY.to_bits()
+        finite
     }
 
     /// The keys and values of the first `slots` tokens of a layer, as bits: `[32, heads, head_dim]`

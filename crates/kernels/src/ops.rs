@@ -286,7 +286,8 @@ impl<'a> Ops<'a> {
                 if row.is_multiple_of(rows_at_once) {
                     pauses.point(times(row_work, rows_at_once.min(count - row)))?;
                 }
-                let fits = rows.block.write(layer, rows.slot + row, pair);
+                let at = (layer, rows.slot + row);
+                let fits = rows.block.write_with(simd, at, pair);
                 if !fits && rows.overflow.is_none() {
                     rows.overflow = Some(row);
                 }

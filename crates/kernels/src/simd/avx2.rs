@@ -1,22 +1,23 @@
 use std::arch::x86_64::{
-    __m128i, __m256, __m256i, _CMP_LT_OQ, _mm_add_epi32, _mm_add_ps, _mm_add_ss, _mm_cvtsi128_si32,
-    _mm_cvtss_f32, _mm_loadu_si128, _mm_max_epu32, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps,
-    _mm_movehl_ps, _mm_packs_epi16, _mm_packs_epi32, _mm_shuffle_epi32, _mm_storeu_si128,
-    _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps, _mm256_and_si256, _mm256_blendv_ps,
-    _mm256_broadcastsi128_si256, _mm256_castps_si256, _mm256_castps256_ps128, _mm256_castsi256_ps,
-    _mm256_castsi256_si128, _mm256_cmp_ps, _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps,
-    _mm256_cvtepu8_epi16, _mm256_cvtepu16_epi32, _mm256_cvtph_ps, _mm256_cvtps_epi32,
-    _mm256_div_ps, _mm256_extractf128_ps, _mm256_extracti128_si256, _mm256_fmadd_ps,
-    _mm256_fnmadd_ps, _mm256_loadu_ps, _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16,
-    _mm256_max_epu32, _mm256_max_ps, _mm256_mul_ps, _mm256_mullo_epi32, _mm256_or_si256,
-    _mm256_set1_epi8, _mm256_set1_epi16, _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256,
-    _mm256_shuffle_epi8, _mm256_sign_epi8, _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srai_epi32,
-    _mm256_srli_epi16, _mm256_storeu_ps, _mm256_sub_epi32, _mm256_sub_ps, _mm256_xor_si256,
+    __m128i, __m256, __m256i, _CMP_LT_OQ, _MM_FROUND_TO_NEAREST_INT, _mm_add_epi32, _mm_add_ps,
+    _mm_add_ss, _mm_cvtsi128_si32, _mm_cvtss_f32, _mm_loadu_si128, _mm_max_epu32, _mm_max_ps,
+    _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps, _mm_packs_epi16, _mm_packs_epi32,
+    _mm_shuffle_epi32, _mm_storeu_si128, _mm256_add_epi16, _mm256_add_epi32, _mm256_add_ps,
+    _mm256_and_si256, _mm256_blendv_ps, _mm256_broadcastsi128_si256, _mm256_castps_si256,
+    _mm256_castps256_ps128, _mm256_castsi256_ps, _mm256_castsi256_si128, _mm256_cmp_ps,
+    _mm256_cvtepi8_epi16, _mm256_cvtepi32_ps, _mm256_cvtepu8_epi16, _mm256_cvtepu16_epi32,
+    _mm256_cvtph_ps, _mm256_cvtps_epi32, _mm256_cvtps_ph, _mm256_div_ps, _mm256_extractf128_ps,
+    _mm256_extracti128_si256, _mm256_fmadd_ps, _mm256_fnmadd_ps, _mm256_loadu_ps,
+    _mm256_loadu_si256, _mm256_madd_epi16, _mm256_maddubs_epi16, _mm256_max_epu32, _mm256_max_ps,
+    _mm256_mul_ps, _mm256_mullo_epi32, _mm256_or_si256, _mm256_set1_epi8, _mm256_set1_epi16,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setzero_si256, _mm256_shuffle_epi8, _mm256_sign_epi8,
+    _mm256_slli_epi16, _mm256_slli_epi32, _mm256_srai_epi32, _mm256_srli_epi16, _mm256_storeu_ps,
+    _mm256_sub_epi32, _mm256_sub_ps, _mm256_xor_si256,
 };
 
 use super::dots::{Dots, Word};
 use super::floats::{Floats, LANES};
-use super::prefetch::{AGAIN, SECOND_CACHE, fetch, fetch_ahead};
+use super::prefetch::{AGAIN, SECOND_CACHE, ask, fetch, fetch_ahead};
 use super::token::token;
 
 token! {
@@ -147,6 +148,12 @@ impl Avx2 {
 
 impl Floats for Avx2 {
     type V = [__m256; 2];
+    const VECTORS: usize = 7;
+
+    #[inline(always)]
+    fn fetch(self, from: &[u16]) {
+        ask::<SECOND_CACHE>(from.as_ptr().cast());
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -166,6 +173,18 @@ impl Floats for Avx2 {
             _mm256_cvtph_ps(_mm_loadu_si128(from)),
             _mm256_cvtph_ps(_mm_loadu_si128(from.add(1))),
         ])
+    }
+
+    #[inline(always)]
+    fn store_half(self, v: Self::V, to: &mut [u16; LANES]) {
+        let to = to.as_mut_ptr().cast::<__m128i>();
+        avx2!({
+            _mm_storeu_si128(to, _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v[0]));
+            _mm_storeu_si128(
+                to.add(1),
+                _mm256_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v[1]),
+            );
+        });
     }
 
     #[inline(always)]

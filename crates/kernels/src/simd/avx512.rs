@@ -1,11 +1,12 @@
 use std::arch::x86_64::{
-    __m256, __m512, __m512i, _CMP_LT_OQ, _mm_add_ps, _mm_add_ss, _mm_cvtss_f32, _mm_loadu_si128,
-    _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps, _mm_storeu_si128, _mm256_add_ps,
-    _mm256_castps256_ps128, _mm256_extractf128_ps, _mm256_loadu_si256, _mm256_max_ps,
-    _mm512_add_epi32, _mm512_add_ps, _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_castps_si512,
-    _mm512_castps512_ps256, _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi8_epi16,
-    _mm512_cvtepi32_epi8, _mm512_cvtepi32_ps, _mm512_cvtepu8_epi16, _mm512_cvtepu16_epi32,
-    _mm512_cvtph_ps, _mm512_cvtps_epi32, _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_dpwssd_epi32,
+    __m256, __m512, __m512i, _CMP_LT_OQ, _MM_FROUND_TO_NEAREST_INT, _mm_add_ps, _mm_add_ss,
+    _mm_cvtss_f32, _mm_loadu_si128, _mm_max_ps, _mm_max_ss, _mm_movehdup_ps, _mm_movehl_ps,
+    _mm_storeu_si128, _mm256_add_ps, _mm256_castps256_ps128, _mm256_extractf128_ps,
+    _mm256_loadu_si256, _mm256_max_ps, _mm256_storeu_si256, _mm512_add_epi32, _mm512_add_ps,
+    _mm512_and_si512, _mm512_broadcast_i32x4, _mm512_castps_si512, _mm512_castps512_ps256,
+    _mm512_castsi512_ps, _mm512_cmp_ps_mask, _mm512_cvtepi8_epi16, _mm512_cvtepi32_epi8,
+    _mm512_cvtepi32_ps, _mm512_cvtepu8_epi16, _mm512_cvtepu16_epi32, _mm512_cvtph_ps,
+    _mm512_cvtps_epi32, _mm512_cvtps_ph, _mm512_div_ps, _mm512_dpbusd_epi32, _mm512_dpwssd_epi32,
     _mm512_extractf32x8_ps, _mm512_fmadd_ps, _mm512_fnmadd_ps, _mm512_loadu_ps, _mm512_loadu_si512,
     _mm512_mask_blend_ps, _mm512_max_epu32, _mm512_max_ps, _mm512_mul_ps, _mm512_mullo_epi32,
     _mm512_or_si512, _mm512_reduce_add_epi32, _mm512_reduce_max_epu32, _mm512_set1_epi8,
@@ -16,7 +17,7 @@ use std::arch::x86_64::{
 
 use super::dots::{Dots, Word};
 use super::floats::{Floats, LANES};
-use super::prefetch::{ONCE, SECOND_CACHE, fetch, fetch_ahead};
+use super::prefetch::{ONCE, SECOND_CACHE, ask, fetch, fetch_ahead};
 use super::token::token;
 
 token! {
@@ -48,6 +49,12 @@ impl Avx512 {
 
 impl Floats for Avx512 {
     type V = __m512;
+    const VECTORS: usize = 10;
+
+    #[inline(always)]
+    fn fetch(self, from: &[u16]) {
+        ask::<SECOND_CACHE>(from.as_ptr().cast());
+    }
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -62,6 +69,15 @@ impl Floats for Avx512 {
     #[inline(always)]
     fn load_half(self, from: &[u16; LANES]) -> Self::V {
         avx512!(_mm512_cvtph_ps(_mm256_loadu_si256(from.as_ptr().cast())))
+    }
+
+    #[inline(always)]
+    fn store_half(self, v: Self::V, to: &mut [u16; LANES]) {
+        let to = to.as_mut_ptr().cast();
+        avx512!(_mm256_storeu_si256(
+            to,
+            _mm512_cvtps_ph::<_MM_FROUND_TO_NEAREST_INT>(v)
+        ));
     }
 
     #[inline(always)]

@@ -12,6 +12,12 @@ pub(crate) const LANES: usize = 16;
 pub(crate) trait Floats: InstructionSet {
     /// The vector.
     type V: Copy;
+    /// Vectors that loops hold at once: sums, and the vectors that they are made of. A number that meets
+    /// them all has its place beside them.
+    const VECTORS: usize;
+
+    /// Asks for the line of memory at `from` to come near, without waiting. Changes no result.
+    fn fetch(self, from: &[u16]);
 
     /// `x` in every lane.
     fn splat(self, x: f32) -> Self::V;
@@ -19,6 +25,8 @@ pub(crate) trait Floats: InstructionSet {
     fn load(self, from: &[f32; LANES]) -> Self::V;
     /// 16 halves from memory, converted, which is exact.
     fn load_half(self, from: &[u16; LANES]) -> Self::V;
+    /// All lanes to memory, each rounded to the nearest half, ties to even.
+    fn store_half(self, v: Self::V, to: &mut [u16; LANES]);
     /// All lanes to memory.
     fn store(self, v: Self::V, to: &mut [f32; LANES]);
     /// `a + b`.

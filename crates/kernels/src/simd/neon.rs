@@ -1,16 +1,16 @@
 use std::arch::aarch64::{
     float32x4_t, int8x16_t, int16x8_t, int32x4_t, uint8x16_t, vaddq_f32, vaddq_s32, vaddvq_s32,
     vandq_s32, vandq_u8, vandq_u32, vbslq_f32, vcgtq_f32, vcltq_f32, vcombine_s8, vcombine_s16,
-    vcvt_f32_f16, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdupq_laneq_s32, vdupq_n_f32,
-    vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vfmaq_f32, vfmsq_f32, vget_low_s8,
+    vcvt_f16_f32, vcvt_f32_f16, vcvtnq_s32_f32, vcvtq_f32_s32, vdivq_f32, vdupq_laneq_s32,
+    vdupq_n_f32, vdupq_n_s32, vdupq_n_u8, vdupq_n_u32, veorq_u8, vfmaq_f32, vfmsq_f32, vget_low_s8,
     vget_low_s16, vgetq_lane_f32, vld1_s8, vld1_u8, vld1_u16, vld1q_f32, vld1q_s8, vld1q_u8,
     vmaxq_u32, vmaxvq_u32, vmlal_high_s8, vmlal_s8, vmlaq_s32, vmlsq_s32, vmovl_s8, vmovl_u8,
     vmovl_u16, vmull_high_s8, vmull_high_s16, vmull_s8, vmull_s16, vmulq_f32, vorrq_u8,
     vpaddlq_s16, vpaddq_s32, vqmovn_s16, vqmovn_s32, vqtbl1q_u8, vreinterpret_f16_u16,
-    vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_s32, vreinterpretq_s8_u8,
-    vreinterpretq_s16_s32, vreinterpretq_s32_f32, vreinterpretq_s32_s8, vreinterpretq_s32_s16,
-    vreinterpretq_s32_u16, vreinterpretq_u32_f32, vshlq_n_s32, vshlq_n_u8, vshlq_n_u32,
-    vshrq_n_s32, vshrq_n_u8, vst1q_f32, vst1q_s8, vsubq_f32,
+    vreinterpret_u16_f16, vreinterpretq_f32_s32, vreinterpretq_f32_u32, vreinterpretq_s8_s32,
+    vreinterpretq_s8_u8, vreinterpretq_s16_s32, vreinterpretq_s32_f32, vreinterpretq_s32_s8,
+    vreinterpretq_s32_s16, vreinterpretq_s32_u16, vreinterpretq_u32_f32, vshlq_n_s32, vshlq_n_u8,
+    vshlq_n_u32, vshrq_n_s32, vshrq_n_u8, vst1_u16, vst1q_f32, vst1q_s8, vsubq_f32,
 };
 use std::arch::asm;
 
@@ -239,6 +239,11 @@ macro_rules! fold {
 
 impl<A: Arm> Floats for A {
     type V = [float32x4_t; 4];
+    const VECTORS: usize = 7;
+
+    // Not tried: no processor of this kind was at hand to measure it.
+    #[inline(always)]
+    fn fetch(self, _from: &[u16]) {}
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -254,6 +259,12 @@ impl<A: Arm> Floats for A {
     fn load_half(self, from: &[u16; LANES]) -> Self::V {
         let from = from.as_chunks().0;
         four!(i => widen(from[i]))
+    }
+
+    #[inline(always)]
+    fn store_half(self, v: Self::V, to: &mut [u16; LANES]) {
+        let to = to.as_mut_ptr();
+        four!(i => neon!(vst1_u16(to.add(4 * i), vreinterpret_u16_f16(vcvt_f16_f32(v[i])))));
     }
 
     #[inline(always)]

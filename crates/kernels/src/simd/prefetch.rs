@@ -36,8 +36,9 @@ pub(super) fn fetch<const HINT: i32>(from: &[u8], distance: usize) {
     }
 }
 
+/// Asks for the cache line at this address.
 #[inline(always)]
-fn ask<const HINT: i32>(at: *const u8) {
+pub(super) fn ask<const HINT: i32>(at: *const u8) {
     // SAFETY: a prefetch is a hint at any address: it reads nothing the program can see and never
     // faults.
     unsafe { _mm_prefetch::<HINT>(at.cast()) }

@@ -68,6 +68,9 @@ fn pair(low: i32, high: i32) -> i32 {
 
 impl Floats for Scalar {
     type V = [f32; LANES];
+    const VECTORS: usize = 5;
+
+    fn fetch(self, _from: &[u16]) {}
 
     #[inline(always)]
     fn splat(self, x: f32) -> Self::V {
@@ -82,6 +85,11 @@ impl Floats for Scalar {
     #[inline(always)]
     fn load_half(self, from: &[u16; LANES]) -> Self::V {
         from.map(|bits| f16::from_bits(bits).to_f32())
+    }
+
+    #[inline(always)]
+    fn store_half(self, v: Self::V, to: &mut [u16; LANES]) {
+        *to = v.map(|x| f16::from_f32(x).to_bits());
     }
 
     #[inline(always)]

@@ -36,6 +36,11 @@ impl Kernel for Everything<'_> {
             out.extend(lanes.map(f32::to_bits));
         }
         out.push(s.greatest_magnitude(&[*self.vectors[0], *self.vectors[1]]));
+        let mut halves = [0; LANES];
+        s.store_half(a, &mut halves);
+        // What is no number may be any that is none.
+        let number = |bits| half::f16::from_bits(bits).to_f32().to_bits();
+        out.extend(halves.map(number));
         if self.vectors[0].iter().all(|x| x.abs() < 127.5) {
             let mut bytes = [0; LANES];
             out.push(s.round_to_bytes(a, &mut bytes).cast_unsigned());
@@ -68,6 +73,12 @@ fn what_is_no_number_no_normal_one_or_zero_is_the_same_on_every_instruction_set(
         f32::MAX,
         -1.5,
         3.0,
+        // Halves: no longer finite, the greatest, ties at the least and at one, and what is no normal half.
+        65_520.0,
+        -65_519.996,
+        2.980_232_2e-8,
+        1.000_488_3,
+        -8.9e-8,
     ];
     // A signalling NaN among the halves, and those that are no normal numbers.
     let halves = [
