@@ -179,6 +179,10 @@ pub(crate) struct MachineArgs {
     /// What the float weights of a Hugging Face directory are quantised to, such as q8_0
     #[arg(long, value_name = "TYPE")]
     pub(crate) quantise: Option<WeightType>,
+    /// Choose one token at a time, also where a text repeats what it has said; answers are the same, and come
+    /// slower
+    #[arg(long)]
+    pub(crate) no_prompt_lookup: bool,
 }
 
 #[derive(Debug, Args)]

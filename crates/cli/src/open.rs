@@ -69,6 +69,7 @@ impl MachineSpec {
             threads: args.threads,
             context: args.context,
             quantise: args.quantise,
+            prompt_lookup: !args.no_prompt_lookup,
             ..Options::default()
         };
         Ok(Self {

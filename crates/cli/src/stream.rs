@@ -155,8 +155,12 @@ pub(crate) fn figures_line(answer: &Answer, mode: Mode) -> String {
         0 => String::new(),
         cached => format!(", {cached} cached,"),
     };
+    let drafted = match figures.accepted_tokens {
+        0 => String::new(),
+        accepted => format!(", {accepted} of them drafted,"),
+    };
     let mut line = format!(
-        "prompt {} tokens{cached} at {:.1} tok/s, generated {} at {:.1} tok/s, {stages} stage{} on {}, \
+        "prompt {} tokens{cached} at {:.1} tok/s, generated {}{drafted} at {:.1} tok/s, {stages} stage{} on {}, \
          mode {}, {} held",
         figures.prompt_tokens,
         rate(

@@ -98,6 +98,25 @@ fn generate_streams_text_and_then_says_how_it_went() {
 }
 
 #[test]
+fn drafts_change_no_token_of_a_text_that_repeats_itself() {
+    let prompt = "ant bee cow ant bee cow ant bee cow ant bee cow ant bee cow";
+    for temperature in ["0", "0.6"] {
+        let answer = |more: &[&str]| {
+            let args = ["generate", prompt, "--raw", "--max-tokens", "64", "--json"];
+            let chances = ["--seed", "3", "--temperature", temperature];
+            let args: Vec<_> = args.iter().chain(&chances).chain(more).copied().collect();
+            Some(json(&mut gogrid(SMOLLM2, &args)?))
+        };
+        let Some(drafted) = answer(&[]) else { return };
+        let alone = answer(&["--no-prompt-lookup"]).unwrap();
+        assert_eq!(drafted["ids"], alone["ids"]);
+        assert_eq!(alone["accepted_tokens"], 0);
+        let accepted = drafted["accepted_tokens"].as_u64().unwrap();
+        assert!(accepted > 0, "none of {drafted} was drafted");
+    }
+}
+
+#[test]
 fn the_same_request_gives_the_same_text_on_one_device_and_on_two() {
     let args = [
         "generate",

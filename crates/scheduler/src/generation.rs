@@ -156,8 +156,10 @@ pub struct Figures {
     pub cached_tokens: usize,
     /// Tokens generated.
     pub generated_tokens: usize,
-    /// Decode steps: one less than the tokens chosen, or all of the forced ones.
+    /// Tokens chosen after the first, or all of the forced ones: as many steps where none were drafted.
     pub decode_steps: usize,
+    /// Generated tokens that were drafted from the text before them, and so took no step of their own.
+    pub accepted_tokens: usize,
     /// Seconds from the request to its start: queue, interval, memory.
     pub queue_s: f64,
     /// Seconds from the start to the first token.

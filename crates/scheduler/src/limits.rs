@@ -64,6 +64,15 @@ pub(crate) const PROMPT_LOG_PROBS_MAX: usize = 1 << 20;
 /// Rows of a prompt in one step, where the logits of each are wanted: those of 16 rows are some 10 MB.
 pub(crate) const LOGIT_ROWS_IN_CHUNK_MAX: usize = 16;
 
+/// Tokens that are drafted for a sequence in one step.
+pub(crate) const DRAFT_TOKENS_MAX: usize = 8;
+
+/// Rows of a step with drafts. Each gives logits.
+pub(crate) const DRAFTED_ROWS_MAX: usize = LOGIT_ROWS_IN_CHUNK_MAX;
+
+/// How far back a sequence's last tokens are looked for: some microseconds.
+pub(crate) const DRAFT_LOOK_BACK: usize = 16_384;
+
 /// A request that waits counts as one class higher after each such time.
 pub(crate) const CLASS_RISES_EVERY: Duration = Duration::from_secs(60);
 

@@ -272,6 +272,7 @@ impl Opener {
             width: decoder.width,
             ends,
             rotations_change_above: decoder.rotations_change_above(),
+            drafts: self.options.prompt_lookup,
         }
     }
 

@@ -23,6 +23,9 @@ pub struct Options {
     pub chat_template: Option<String>,
     /// What the planner works for.
     pub objective: Objective,
+    /// Whether tokens are drafted from the text before them, where it repeats itself, and several are
+    /// chosen in one step. It changes no token.
+    pub prompt_lookup: bool,
     /// The placement, instead of the planner's: stages that follow one another from the first piece
     /// to the last, with indices into the devices of the machine, as its status lists them. A device may have
     /// several.
@@ -44,6 +47,7 @@ impl Default for Options {
             quantise: None,
             chat_template: None,
             objective: Objective::OneStream,
+            prompt_lookup: true,
             plan: None,
             known_costs: CostBook::default(),
         }

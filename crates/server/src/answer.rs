@@ -526,6 +526,7 @@ pub(crate) fn sum_figures(all: impl Iterator<Item = Figures>) -> Figures {
         cached_tokens: sum.cached_tokens.max(one.cached_tokens),
         generated_tokens: sum.generated_tokens + one.generated_tokens,
         decode_steps: sum.decode_steps + one.decode_steps,
+        accepted_tokens: sum.accepted_tokens + one.accepted_tokens,
         queue_s: sum.queue_s.max(one.queue_s),
         prefill_s: sum.prefill_s.max(one.prefill_s),
         decode_s: sum.decode_s.max(one.decode_s),

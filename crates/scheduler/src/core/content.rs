@@ -79,9 +79,14 @@ impl Content {
         self.tokens.push(id);
     }
 
-    /// Appends the rows `range` to `into`, and says where they stand.
-    pub(crate) fn feed(&self, range: Range<usize>, into: &mut Rows) -> Positions {
-        into.extend_from(&self.rows, range.clone());
+    /// Appends the rows `range`, and of those that a draft adds at the end, to `into`, and says where they
+    /// stand.
+    pub(crate) fn feed(&self, range: Range<usize>, draft: &[u32], into: &mut Rows) -> Positions {
+        let is_whole = draft.is_empty() || range.end == self.len() + draft.len();
+        assert!(is_whole, "a draft follows the last row");
+        let own = range.start..range.end - draft.len();
+        into.extend_from(&self.rows, own);
+        into.ids.extend_from_slice(draft);
         let Positions::Given { axes, values } = &self.positions else {
             return Positions::Sequential;
         };
@@ -159,11 +164,24 @@ mod tests {
         let mut content = Content::new(PromptRows { rows, positions });
         [7, 8].into_iter().for_each(|id| content.push(id));
         let mut fed = Rows::default();
-        let Positions::Given { axes, values } = content.feed(2..5, &mut fed) else {
+        let Positions::Given { axes, values } = content.feed(2..5, &[], &mut fed) else {
             panic!("positions were given")
         };
         assert_eq!(fed.ids, [6, 7, 8]);
         assert_eq!((axes, &values[..]), (2, &[2, 2, 10, 10, 11, 11][..]));
+    }
+
+    #[test]
+    fn a_draft_stands_where_its_tokens_will() {
+        for axes in 0..=3 {
+            let (mut content, draft) = (content(&[(4, 2)], axes, 3), [0, 1, 2]);
+            let (mut drafted, mut added) = (Rows::default(), Rows::default());
+            let end = content.len() + draft.len();
+            let of_draft = content.feed(content.len() - 1..end, &draft, &mut drafted);
+            draft.into_iter().for_each(|id| content.push(id));
+            let of_added = content.feed(end - 4..end, &[], &mut added);
+            assert_eq!((drafted, of_draft), (added, of_added));
+        }
     }
 
     #[test]
@@ -188,14 +206,14 @@ mod tests {
         ) {
             let content = content(&lengths, axes, added);
             let mut whole = Rows::default();
-            let whole_positions = content.feed(0..content.len(), &mut whole);
+            let whole_positions = content.feed(0..content.len(), &[], &mut whole);
             let (mut fed, mut fed_positions, mut start) = (Rows::default(), Vec::new(), 0);
             for chunk in chunks.into_iter().cycle() {
                 if start == content.len() {
                     break;
                 }
                 let end = content.len().min(start + chunk);
-                match content.feed(start..end, &mut fed) {
+                match content.feed(start..end, &[], &mut fed) {
                     Positions::Sequential => prop_assert_eq!(axes, 0),
                     Positions::Given { values, .. } => {
                         prop_assert_eq!(values.len(), (end - start) * axes);

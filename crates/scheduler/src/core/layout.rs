@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use gogrid_lease::Lease;
 use gogrid_pipeline::BlockId;
 
+use super::draft::StepTimes;
 use super::{Action, Core, Room};
 use crate::error::{GenerateError, Refusal};
 
@@ -14,6 +15,8 @@ pub(crate) struct Layout {
     pub(crate) room: Room,
     /// Steps that may be in flight.
     pub(crate) depth: usize,
+    /// Whether what a row gives is the same to the bit whatever rows are beside it: on CPUs it is.
+    pub(crate) rows_are_alone: bool,
 }
 
 /// What the running sequences hold in the room that their stages move to, by id.
@@ -138,6 +141,7 @@ impl Core {
         self.take_ready();
         assert!(!self.has_cache(), "its blocks stay behind");
         self.layout = layout;
+        self.step_times = StepTimes::default();
         match &self.stages {
             Stages::Lost => self.stages = Stages::Standing,
             Stages::Failed(error) if wants_a_place(error) => {

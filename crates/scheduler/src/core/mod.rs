@@ -4,6 +4,7 @@
 mod batch;
 mod blocks;
 mod content;
+mod draft;
 mod due;
 mod embed;
 mod keeping;
@@ -31,6 +32,7 @@ use crate::generation::{Figures, Finish, TokenLogProb};
 use crate::pause::{Stop, StoppedTime, Stops};
 use crate::resource_manager::{ResourceConfig, ResourceStats};
 use blocks::BlockNumbers;
+use draft::StepTimes;
 use layout::Stages;
 use moment::StoppedUntil;
 use prefix::PrefixCache;
@@ -57,6 +59,8 @@ pub(crate) struct Shape {
     pub(crate) ends: Arc<[u32]>,
     /// The most tokens of a sequence before the model turns all its rows otherwise.
     pub(crate) rotations_change_above: Option<usize>,
+    /// Whether tokens are drafted.
+    pub(crate) drafts: bool,
 }
 
 /// What happened.
@@ -186,6 +190,7 @@ pub(crate) struct Core {
     running: Vec<Sequence>,
     steps: BTreeMap<u64, Flight>,
     steps_begun: u64,
+    step_times: StepTimes,
     numbers: Vec<BlockNumbers>,
     prefixes: PrefixCache,
     keeps_nothing: bool,
@@ -215,6 +220,7 @@ impl Core {
             running: Vec::new(),
             steps: BTreeMap::new(),
             steps_begun: 0,
+            step_times: StepTimes::default(),
             actions: Vec::new(),
             degraded: None,
         }

@@ -9,6 +9,7 @@ use super::Ending;
 use super::batch::Candidate;
 use super::blocks::{BlockNumbers, Left};
 use super::content::Content;
+use super::draft::{self, Luck};
 use super::due::{Due, Mask, check_finite};
 use super::embed::Embedding;
 use super::moment::{Deadline, Instance, Urgency};
@@ -16,7 +17,7 @@ use super::prefix::{EntryId, Root};
 use super::told::ToldLogProbs;
 use crate::error::GenerateError;
 use crate::generation::{Figures, Finish, TokenLogProb};
-use crate::limits::LOGIT_ROWS_IN_CHUNK_MAX;
+use crate::limits::{DRAFT_TOKENS_MAX, LOGIT_ROWS_IN_CHUNK_MAX};
 use crate::request::{LogProbs, PromptRows};
 use crate::sampling::{Sampler, StopWatch};
 
@@ -64,6 +65,11 @@ pub(crate) struct Sequence {
     pub(crate) task: Task,
     pub(super) text: Text,
     pub(super) log_probs: Option<ToldLogProbs>,
+    /// Tokens that the step in flight takes to follow.
+    draft: Vec<u32>,
+    pub(super) luck: Luck,
+    /// Tokens that were drafted and then chosen.
+    accepted: usize,
     /// The token whose logits are there and that is not chosen yet.
     pub(super) due: Option<Due>,
     /// Which token may be the next.
@@ -180,6 +186,8 @@ pub(crate) struct Given<'a> {
     pub(crate) log_probs: &'a [f32],
     /// `[width]` for each row that wanted them.
     pub(crate) hidden: &'a [f32],
+    /// Rows whose values mean something: all, or those before the first of a draft's that does not.
+    pub(crate) sound: usize,
 }
 
 /// What came of it.
@@ -190,6 +198,16 @@ pub(crate) struct Gain {
     /// Of each token, where that is told.
     pub(crate) log_probs: Vec<TokenLogProb>,
     pub(crate) finish: Option<Finish>,
+}
+
+impl Gain {
+    /// What came after it.
+    fn append(&mut self, next: Self) {
+        self.ids.extend(next.ids);
+        self.text += &next.text;
+        self.log_probs.extend(next.log_probs);
+        self.finish = next.finish;
+    }
 }
 
 impl Sequence {
@@ -216,6 +234,9 @@ impl Sequence {
             id,
             prefill: prompt.rows.len(),
             log_probs: log_probs.map(|asked| ToldLogProbs::new(asked, prompt.rows.len())),
+            draft: Vec::new(),
+            luck: Luck::default(),
+            accepted: 0,
             due: None,
             mask: Mask::first(is_constrained),
             urgency,
@@ -283,14 +304,33 @@ impl Sequence {
         self.urgency.whose
     }
 
-    /// Its next rows, which it appends to `into`, and the blocks of each group that it refers to no
-    /// more.
+    /// What it could draft after the one row that it brings into a step: no more than it may have, and
+    /// none past the border from which on rows are turned otherwise.
+    pub(super) fn drafts(&self, border: Option<usize>) -> Vec<u32> {
+        let Task::Sample { most, .. } = &self.task else {
+            return Vec::new();
+        };
+        if self.mask.is_constrained() {
+            return Vec::new();
+        }
+        let len = self.content.len();
+        // The step chooses one token more than it is given.
+        let may_have = most.saturating_sub(self.content.added() + 1);
+        let to_border = border.and_then(|border| border.checked_sub(len));
+        let most = may_have.min(to_border.unwrap_or(usize::MAX));
+        draft::look_up(self.content.tokens(), most.min(DRAFT_TOKENS_MAX))
+    }
+
+    /// Its next rows and then those of a draft, which it appends to `into`, and the blocks of each group
+    /// that it refers to no more.
     pub(crate) fn rows(
         &mut self,
-        count: usize,
+        (count, draft): (usize, Vec<u32>),
         numbers: &mut [BlockNumbers],
         into: &mut Rows,
     ) -> (SequenceRows, Vec<Left>) {
+        self.draft = draft;
+        let count = count + self.draft.len();
         let (start, end) = (self.written, self.written + count);
         let tables = Arc::make_mut(&mut self.tables);
         let groups = tables.iter_mut().zip(numbers);
@@ -301,8 +341,8 @@ impl Sequence {
             start,
             // All its rows are turned alike, whatever the chunks: by what it had when its first rows
             // were written, or since it last began again.
-            length: self.content.len(),
-            positions: self.content.feed(start..end, into),
+            length: self.content.len() + self.draft.len(),
+            positions: self.content.feed(start..end, &self.draft, into),
             wants: (start..end).map(|row| self.want(row)).collect(),
         };
         (rows, left)
@@ -325,6 +365,10 @@ impl Sequence {
         given: Given<'_>,
         at: Instance<'_>,
     ) -> Result<Gain, GenerateError> {
+        let draft = std::mem::take(&mut self.draft);
+        if !draft.is_empty() {
+            return self.check_draft(&draft, given, at);
+        }
         let fed = self.written..self.written + rows;
         let last = self.take_prompt_logits(fed, given.logits)?;
         self.written += rows;
@@ -347,6 +391,41 @@ impl Sequence {
                 self.choose_due(at)
             }
         }
+    }
+
+    /// Chooses tokens as long as they are those of the draft, and the first that is another.
+    fn check_draft(
+        &mut self,
+        draft: &[u32],
+        given: Given<'_>,
+        at: Instance<'_>,
+    ) -> Result<Gain, GenerateError> {
+        let vocab = given.logits.len() / (draft.len() + 1);
+        let mut gain = Gain::default();
+        let mut right = 0;
+        for logits in given.logits.chunks_exact(vocab).take(given.sound) {
+            self.written += 1;
+            let chosen = self.hold(logits).and_then(|()| self.choose_due(at));
+            let one = match chosen {
+                Ok(one) => one,
+                Err(error) if right == 0 => return Err(error),
+                // It comes again in a step of its own, after what was chosen is told.
+                Err(_) => {
+                    self.written -= 1;
+                    self.due = None;
+                    break;
+                }
+            };
+            let id = one.ids.first().copied();
+            gain.append(one);
+            if gain.finish.is_some() || id.is_none() || draft.get(right).copied() != id {
+                break;
+            }
+            right += 1;
+        }
+        self.luck.learn(draft.len(), right);
+        self.accepted += right;
+        Ok(gain)
     }
 
     /// Adds the next of the tokens that are given.
@@ -445,6 +524,7 @@ impl Sequence {
             cached_tokens: self.cached,
             generated_tokens: self.content.added(),
             decode_steps: self.decode_steps,
+            accepted_tokens: self.accepted,
             queue_s: seconds(asked, started),
             prefill_s: first.map_or(0.0, |first| seconds(started, first)),
             decode_s: first.map_or(0.0, |first| seconds(first, last)),
@@ -477,6 +557,7 @@ impl Sequence {
         self.prefill = self.content.len();
         // Its logits come again.
         self.due = None;
+        self.draft.clear();
         match &mut self.task {
             Task::Score(found) => found.clear(),
             Task::Embed(embedding) => embedding.clear(),

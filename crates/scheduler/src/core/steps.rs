@@ -7,17 +7,24 @@ use gogrid_pipeline::{BlockId, OutputBuf, RowFault, Rows, Step, Want};
 use gogrid_units::{Each, Moment, Whose};
 
 use super::batch;
+use super::draft::{self, Chance};
 use super::layout::Stages;
 use super::sequence::{Gain, Given, Sequence};
 use super::{Action, Core, End, Ended, Shape};
 use crate::error::GenerateError;
 use crate::generation::Finish;
+use crate::limits::DRAFTED_ROWS_MAX;
 
 /// A step in flight.
 pub(super) struct Flight {
     pub(super) step: Arc<Step>,
     /// The sequences in it, by id, in the step's order.
     pub(super) sequences: Vec<u64>,
+    /// Tokens that were drafted for each.
+    drafted: Vec<usize>,
+    begun: Moment,
+    /// Whether it chooses a token for each.
+    decodes: bool,
 }
 
 impl Core {
@@ -35,14 +42,23 @@ impl Core {
         self.steps_begun += 1;
         let (mut sequences, mut in_it, mut rows) = (Vec::new(), Vec::new(), Rows::default());
         let mut whose = Whose::Owner;
-        for (place, count) in chosen {
+        let decodes = chosen.iter().all(|&(place, count)| {
+            let sequence = &self.running[place];
+            count == 1 && sequence.written + 1 == sequence.content.len()
+        });
+        let drafts = match decodes {
+            true => self.drafts(&chosen),
+            false => vec![Vec::new(); chosen.len()],
+        };
+        let drafted = drafts.iter().map(Vec::len).collect();
+        for ((place, count), draft) in chosen.into_iter().zip(drafts) {
             let sequence = &mut self.running[place];
             sequence.in_flight = true;
             sequence.last_step = self.steps_begun;
             in_it.push(sequence.id);
             // What stops one of them stops the step.
             whose = whose.max(sequence.whose());
-            let (its_rows, left) = sequence.rows(count, &mut self.numbers, &mut rows);
+            let (its_rows, left) = sequence.rows((count, draft), &mut self.numbers, &mut rows);
             sequences.push(its_rows);
             self.leave(left);
         }
@@ -50,6 +66,9 @@ impl Core {
         let flight = Flight {
             step: Arc::clone(&step),
             sequences: in_it,
+            drafted,
+            begun: self.ticked,
+            decodes,
         };
         self.steps.insert(id, flight);
         self.actions.push(Action::Run {
@@ -59,6 +78,31 @@ impl Core {
             whose,
         });
         true
+    }
+
+    /// What is drafted for the sequences at these places, of which each decodes.
+    fn drafts(&mut self, chosen: &[(usize, usize)]) -> Vec<Vec<u32>> {
+        let mut drafts = vec![Vec::new(); chosen.len()];
+        let may_draft = self.shape.drafts && self.layout.rows_are_alone;
+        if !may_draft || chosen.len() >= DRAFTED_ROWS_MAX {
+            return drafts;
+        }
+        let border = self.shape.rotations_change_above;
+        let mut chances = Vec::with_capacity(chosen.len());
+        for (draft, &(place, _)) in drafts.iter_mut().zip(chosen) {
+            let sequence = &self.running[place];
+            *draft = sequence.drafts(border);
+            chances.push(Chance {
+                luck: sequence.luck,
+                drafted: draft.len(),
+            });
+        }
+        let lengths = draft::lengths(&mut chances, &self.step_times);
+        for (at, &(place, _)) in chosen.iter().enumerate() {
+            drafts[at].truncate(lengths[at]);
+            self.running[place].luck = chances[at].luck;
+        }
+        drafts
     }
 
     /// Has sequences begin again that grew past the border from which on the model turns all rows of a
@@ -79,6 +123,10 @@ impl Core {
         }
         match ended {
             Ended::Output(out) => {
+                if flight.decodes {
+                    let rows = flight.step.rows();
+                    self.step_times.learn(rows, now.since(flight.begun));
+                }
                 if matches!(self.stages, Stages::Standing) {
                     self.degraded = None;
                 }
@@ -102,7 +150,7 @@ impl Core {
     fn share_out(&mut self, flight: &Flight, out: &OutputBuf, now: Moment) {
         let shape = self.shape.clone();
         let stopped = self.stopped_until(now);
-        let parts = parts(&flight.step, out, &shape);
+        let parts = parts(flight, out, &shape);
         let sequences = flight.sequences.iter().zip(&flight.step.sequences);
         for ((&id, rows), part) in sequences.zip(parts) {
             let rows = rows.wants.len();
@@ -216,9 +264,9 @@ pub(super) fn release(actions: &mut Vec<Action>, gone: Vec<Vec<BlockId>>) {
 
 /// What a step gave each of its sequences, in the step's order, or what is wrong with it. Where the
 /// output has another number of values than the step wants, no value can be told to be a sequence's
-/// own, so all sequences of the step fail.
+/// own, so all sequences of the step fail. A fault in a draft's row is no fault of the sequence.
 fn parts<'o>(
-    step: &'o Step,
+    Flight { step, drafted, .. }: &'o Flight,
     out: &'o OutputBuf,
     shape: &'o Shape,
 ) -> impl Iterator<Item = Result<Given<'o>, String>> {
@@ -226,22 +274,30 @@ fn parts<'o>(
     let (mut logits, mut log_probs) = (&out.logits[..], &out.log_probs[..]);
     let mut hidden = &out.hidden[..];
     let mut first_row = 0;
-    step.sequences.iter().map(move |rows| {
-        let its_rows = first_row..first_row + rows.wants.len();
-        first_row = its_rows.end;
-        let wanted = Values::wanted(rows.wants.iter().copied(), shape);
-        let given = Given {
-            logits: take_first(&mut logits, wanted.logits),
-            log_probs: take_first(&mut log_probs, wanted.log_probs),
-            hidden: take_first(&mut hidden, wanted.hidden),
-        };
-        let its_fault = |fault: &&RowFault| its_rows.contains(&fault.row);
-        if let Some(RowFault { row, what }) = out.faults.iter().find(its_fault) {
-            let position = rows.start + row - its_rows.start;
-            return Err(format!("{what}, at position {position}"));
-        }
-        fits.clone().map(|()| given)
-    })
+    step.sequences
+        .iter()
+        .zip(drafted)
+        .map(move |(rows, drafted)| {
+            let its_rows = first_row..first_row + rows.wants.len();
+            first_row = its_rows.end;
+            let wanted = Values::wanted(rows.wants.iter().copied(), shape);
+            let mut given = Given {
+                sound: its_rows.len(),
+                logits: take_first(&mut logits, wanted.logits),
+                log_probs: take_first(&mut log_probs, wanted.log_probs),
+                hidden: take_first(&mut hidden, wanted.hidden),
+            };
+            let its_fault = |fault: &&RowFault| its_rows.contains(&fault.row);
+            let faults = out.faults.iter().filter(its_fault);
+            if let Some(RowFault { row, what }) = faults.min_by_key(|fault| fault.row) {
+                given.sound = row - its_rows.start;
+                if given.sound < its_rows.len() - drafted {
+                    let position = rows.start + given.sound;
+                    return Err(format!("{what}, at position {position}"));
+                }
+            }
+            fits.clone().map(|()| given)
+        })
 }
 
 /// How many values of each sort.

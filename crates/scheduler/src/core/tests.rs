@@ -41,11 +41,13 @@ fn nothing_is_lost_stuck_or_leaked_whatever_happens() {
         late,
         parked,
         due,
+        accepted,
     } = tally;
     assert!(moves > 2000 && moves_refused > 100, "{tally:?}");
     assert!(replaced > 1000 && failed > 30, "{tally:?}");
     assert!(hits > 600 && kept > 20_000, "{tally:?}");
     assert!(late > 1000 && due > 1000 && parked > 1000, "{tally:?}");
+    assert!(accepted > 1000, "{tally:?}");
 }
 
 #[test]
@@ -104,6 +106,7 @@ fn shape() -> Shape {
         width: 1,
         ends: Arc::new([0]),
         rotations_change_above: None,
+        drafts: true,
     }
 }
 
@@ -119,7 +122,11 @@ fn layout(cap: u64) -> Layout {
         accounts: vec![account],
         windows: WINDOWS.to_vec(),
     };
-    Layout { room, depth: 1 }
+    Layout {
+        room,
+        depth: 1,
+        rows_are_alone: true,
+    }
 }
 
 #[test]
@@ -369,6 +376,75 @@ fn a_fault_ends_the_request_whose_row_it_is() {
     out.faults.push(RowFault { row: 1, what });
     let actions = core.tick(Moment(0), [Input::Done(step, Ended::Output(out))]);
     assert_eq!(failed(&actions), [(1, "a fault, at position 0")]);
+}
+
+/// Logits by which this token is chosen.
+fn choosing(chosen: usize) -> [f32; VOCAB] {
+    std::array::from_fn(|id| if id == chosen { 1.0 } else { 0.5 })
+}
+
+/// A core whose one sequence has said `1 2 3 1 2 3 …`, with a step in flight that has a draft, and that
+/// step's number and rows.
+fn drafted() -> (Core, u64, usize) {
+    let mut core = core(0, 1);
+    core.tick(Moment(0), [submit(0, 0)]);
+    for round in 0.. {
+        let (&step, flight) = core.steps.iter().next().expect("a step is in flight");
+        let rows = flight.step.rows();
+        if rows > 1 {
+            return (core, step, rows);
+        }
+        let mut out = OutputBuf::default();
+        out.logits.extend(choosing(1 + (round + 1) % 3));
+        core.tick(
+            Moment((round as u64 + 1) * MS),
+            [Input::Done(step, Ended::Output(out))],
+        );
+    }
+    unreachable!("a text that goes round is drafted")
+}
+
+/// The tokens that were told.
+fn told(actions: &[Action]) -> Vec<u32> {
+    let ids = actions.iter().filter_map(|action| match action {
+        Action::Delta { ids, .. } => Some(ids.clone()),
+        _ => None,
+    });
+    ids.flatten().collect()
+}
+
+#[test]
+fn of_a_draft_what_is_chosen_too_comes_in_one_step() {
+    let (mut core, step, rows) = drafted();
+    let draft = core.steps[&step].step.sequences[0].wants.len() - 1;
+    assert_eq!(draft, rows - 1);
+    let next = |core: &Core| 1 + core.running[0].content.added() % 3;
+    let first = next(&core);
+    // The first token as drafted, then another, and the rows after it say nothing any more.
+    let mut out = OutputBuf::default();
+    out.logits.extend(choosing(1 + first % 3));
+    out.logits.extend(choosing(9));
+    (2..rows).for_each(|_| out.logits.extend([f32::NAN; VOCAB]));
+    let ids = told(&core.tick(Moment(50 * MS), [Input::Done(step, Ended::Output(out))]));
+    assert_eq!(ids, [1 + first as u32 % 3, 9]);
+    let (_, flight) = core.steps.iter().next().expect("it goes on");
+    assert_eq!(
+        flight.step.sequences[0].start + 1,
+        core.running[0].content.len()
+    );
+}
+
+#[test]
+fn a_fault_in_a_drafts_row_is_no_fault_of_the_request() {
+    let (mut core, step, rows) = drafted();
+    let first = 1 + core.running[0].content.added() % 3;
+    let mut out = OutputBuf::default();
+    (0..rows).for_each(|row| out.logits.extend(choosing(1 + (first + row) % 3)));
+    let what = "a fault".to_owned();
+    out.faults.push(RowFault { row: 1, what });
+    let actions = core.tick(Moment(50 * MS), [Input::Done(step, Ended::Output(out))]);
+    assert_eq!(told(&actions).len(), 1);
+    assert!(core.degraded().is_none());
 }
 
 #[test]

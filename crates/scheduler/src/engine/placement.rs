@@ -67,6 +67,9 @@ impl Placement {
     ) -> Self {
         let room = room(hardware, model, (&spans, &footprints));
         let stages = statuses(hardware, model.layers, (&spans, &footprints));
+        let rows_are_alone = spans
+            .iter()
+            .all(|placed| hardware.devices[placed.device].gpu_name.is_none());
         let openings = spans
             .iter()
             .map(|placed| hardware.devices[placed.device].opening());
@@ -75,7 +78,11 @@ impl Placement {
             spans,
             footprints,
             stages,
-            layout: Layout { room, depth: 1 },
+            layout: Layout {
+                room,
+                depth: 1,
+                rows_are_alone,
+            },
         }
     }
 }

@@ -94,7 +94,8 @@ pub(super) fn prompt_alone(prompt: &PromptRows) -> Vec<u64> {
     rows.map(|at| row_alone(prompt, &[], at)).collect()
 }
 
-/// Logits after a history: a hash of all of it.
+/// Logits after a history: a hash of all of it. After some first rows most tokens are those of a text that
+/// goes round.
 pub(super) fn logits(history: &[u64]) -> Vec<f32> {
     let fold = |h: u64, &row: &u64| {
         (h ^ row)
@@ -102,9 +103,13 @@ pub(super) fn logits(history: &[u64]) -> Vec<f32> {
             .rotate_left(29)
     };
     let mut dice = Dice(history.iter().fold(0, fold));
-    (0..VOCAB)
+    let mut logits: Vec<_> = (0..VOCAB)
         .map(|_| dice.below(8000) as f32 / 1000.0 - 4.0)
-        .collect()
+        .collect();
+    if history[0].is_multiple_of(3) && dice.chance(90) {
+        logits[1 + history.len() * 3 % 8] += 20.0;
+    }
+    logits
 }
 
 /// What a row was, and whether it was turned for a long sequence.

@@ -47,7 +47,11 @@ impl Memories {
             accounts: memories.iter().map(account).collect(),
             windows: WINDOWS.to_vec(),
         };
-        let layout = Layout { room, depth };
+        let layout = Layout {
+            room,
+            depth,
+            rows_are_alone: dice.chance(80),
+        };
         Site { layout, memories }
     }
 

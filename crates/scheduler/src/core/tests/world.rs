@@ -102,6 +102,8 @@ pub(super) struct Tally {
     pub(super) parked: u32,
     /// Tokens that were due before it was known which may be chosen.
     pub(super) due: u32,
+    /// Tokens that were drafted and chosen.
+    pub(super) accepted: u32,
 }
 
 impl AddAssign for Tally {
@@ -115,6 +117,7 @@ impl AddAssign for Tally {
         self.late += more.late;
         self.parked += more.parked;
         self.due += more.due;
+        self.accepted += more.accepted;
     }
 }
 
@@ -163,6 +166,7 @@ impl World {
             width: 1,
             ends: Arc::new([0]),
             rotations_change_above: Some(BORDER),
+            drafts: true,
         };
         Self {
             rig: Rig::new(layout.depth),
@@ -769,6 +773,7 @@ impl World {
                     assert_eq!(found, alone, "{:?}", record.wish);
                     assert_eq!(figures.generated_tokens, alone.ids.len());
                     assert_eq!(figures.prompt_tokens, record.wish.prompt().rows.len());
+                    self.tally.accepted += figures.accepted_tokens as u32;
                 }
                 Err(GenerateError::Refused(Refusal::Deadline { deadline, .. })) => {
                     let given = record.urgency.deadline.expect("it had one");
