@@ -34,6 +34,8 @@ use crate::quant::{Block, Format, ScaleOf};
 pub(crate) const TILE: usize = 16;
 /// Columns in a unit.
 const UNIT: usize = 32;
+/// Groups of four columns in a unit.
+const GROUPS: usize = UNIT / 4;
 /// Units in a block of 256.
 pub(crate) const UNITS: usize = 8;
 /// Bytes of a vector: a tile's rows × four columns.
@@ -101,7 +103,7 @@ impl Layout {
         (halves, halves + VECTOR)
     }
 
-    /// Puts a block of `format`, the layout's own, into a place that holds zeros.
+    /// Puts a block of `format`, the layout's own, into its place.
     pub(crate) fn put(&self, tile: &mut [u8], at: Place, (format, from): (Format, &Block)) {
         let (halves, body) = self.places(at.block);
         let mut put_half = |at: usize, half: u16| {
@@ -260,19 +262,68 @@ impl Field {
     }
 }
 
-/// Four columns at a time: masks keep what a shift moves inside its byte, whatever the machine's
-/// order of bytes.
+/// Values of `bits` bits, four columns at a time. Shifts keep what they move inside its byte, whatever the
+/// machine's order of bytes.
 fn put_unit(unit: &mut [u8], row: usize, values: &[u8; UNIT]) {
+    let mut groups = [0; GROUPS];
+    for (group, values) in groups.iter_mut().zip(values.as_chunks().0) {
+        *group = u32::from_ne_bytes(*values);
+    }
     let bits = unit.len() / VECTOR;
     let words = unit.as_chunks_mut().0;
-    for (group, values) in values.as_chunks().0.iter().enumerate() {
-        let values = u32::from_ne_bytes(*values);
-        for field in fields(bits, group) {
-            let to = &mut words[field.vector * TILE + row];
-            let moved = (values >> field.into & field.masks()) << field.shift;
-            *to = (u32::from_ne_bytes(*to) | moved).to_ne_bytes();
+    match bits {
+        2 => put_words(words, row, crumbs(groups)),
+        3 => {
+            let [a, b] = crumbs(groups);
+            put_words(words, row, [a, b, spread::<1, 8>(groups.map(|g| g >> 2))]);
         }
+        4 => put_words(words, row, nibbles(groups)),
+        5 => {
+            let [a, b, c, d] = nibbles(groups);
+            let fifth = spread::<1, 8>(groups.map(|g| g >> 4));
+            put_words(words, row, [a, b, c, d, fifth]);
+        }
+        6 => {
+            let [a, b, c, d] = nibbles(groups);
+            let [e, f] = crumbs(groups.map(|g| g >> 4));
+            put_words(words, row, [a, b, c, d, e, f]);
+        }
+        8 => put_words(words, row, groups),
+        _ => unreachable!("no format of {bits} bits"),
     }
+}
+
+/// One word for each vector.
+#[inline(always)]
+fn put_words<const N: usize>(to: &mut [[u8; 4]], row: usize, words: [u32; N]) {
+    let to = &mut to[..N * TILE];
+    for (vector, word) in words.into_iter().enumerate() {
+        to[vector * TILE + row] = word.to_ne_bytes();
+    }
+}
+
+/// The low nibbles of groups 0 to 3, with those of 4 to 7 above them.
+#[inline(always)]
+fn nibbles(groups: [u32; GROUPS]) -> [u32; 4] {
+    std::array::from_fn(|v| spread::<4, 2>([groups[v], groups[v + 4]]))
+}
+
+/// The two lowest bits of four groups each.
+#[inline(always)]
+fn crumbs(groups: [u32; GROUPS]) -> [u32; 2] {
+    let [a, b, c, d, e, f, g, h] = groups;
+    [spread::<2, 4>([a, b, c, d]), spread::<2, 4>([e, f, g, h])]
+}
+
+/// The lowest `BITS` bits of each byte, those of one word above those of the word before.
+#[inline(always)]
+fn spread<const BITS: usize, const N: usize>(words: [u32; N]) -> u32 {
+    let mask = u32::from_ne_bytes([(1 << BITS) - 1; 4]);
+    let mut all = 0;
+    for (n, word) in words.into_iter().enumerate() {
+        all |= (word & mask) << (BITS * n);
+    }
+    all
 }
 
 fn get_unit(unit: &[u8], row: usize, values: &mut [u8; UNIT]) {

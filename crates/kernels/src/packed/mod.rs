@@ -151,9 +151,10 @@ impl Packed {
         let blocks = bytes.chunks_exact(ty.block_bytes()).enumerate();
         match layout.format {
             Some(format) => {
+                let mut taken = Block::EMPTY;
                 for (block, bytes) in blocks {
-                    let place = Place { block, row };
-                    layout.put(tile, place, (format, &Block::read(ty, bytes)));
+                    taken.take(ty, bytes);
+                    layout.put(tile, Place { block, row }, (format, &taken));
                 }
             }
             None => {

@@ -31,8 +31,15 @@ impl Block {
     /// Takes apart the bytes of one block as a GGUF file holds them (llama.cpp, ggml-common.h).
     /// The length is the caller's duty; `ty` is a quantised type.
     pub(crate) fn read(ty: WeightType, stored: &[u8]) -> Self {
-        assert_eq!(stored.len(), ty.block_bytes(), "one block of {ty}");
         let mut block = Self::EMPTY;
+        block.take(ty, stored);
+        block
+    }
+
+    /// [`read`](Self::read) in the place of what it was.
+    pub(crate) fn take(&mut self, ty: WeightType, stored: &[u8]) {
+        assert_eq!(stored.len(), ty.block_bytes(), "one block of {ty}");
+        let block = self;
         match ty {
             WeightType::Q4_0 | WeightType::Iq4Nl => block.read_small::<false>(4, stored),
             WeightType::Q4_1 => block.read_small::<true>(4, stored),
@@ -45,25 +52,24 @@ impl Block {
                     *value = byte ^ 0x80;
                 }
             }
-            WeightType::Q2K => super_block::read_q2(&mut block, stored),
-            WeightType::Q3K => super_block::read_q3(&mut block, stored),
-            WeightType::Q4K => super_block::read_q4(&mut block, stored),
-            WeightType::Q5K => super_block::read_q5(&mut block, stored),
-            WeightType::Q6K => super_block::read_q6(&mut block, stored),
-            WeightType::Iq4Xs => coded_block::read_iq4_xs(&mut block, stored),
-            WeightType::Mxfp4 => coded_block::read_mxfp4(&mut block, stored),
-            WeightType::Iq3Xxs => coded_block::read_iq3_xxs(&mut block, stored),
-            WeightType::Iq3S => coded_block::read_iq3_s(&mut block, stored),
-            WeightType::Iq2Xxs => coded_block::read_iq2_xxs(&mut block, stored),
-            WeightType::Iq2Xs => coded_block::read_iq2_xs(&mut block, stored),
-            WeightType::Iq2S => coded_block::read_iq2_s(&mut block, stored),
-            WeightType::Iq1S => coded_block::read_iq1_s(&mut block, stored),
-            WeightType::Iq1M => coded_block::read_iq1_m(&mut block, stored),
-            WeightType::Tq1_0 => coded_block::read_tq1(&mut block, stored),
-            WeightType::Tq2_0 => coded_block::read_tq2(&mut block, stored),
+            WeightType::Q2K => super_block::read_q2(block, stored),
+            WeightType::Q3K => super_block::read_q3(block, stored),
+            WeightType::Q4K => super_block::read_q4(block, stored),
+            WeightType::Q5K => super_block::read_q5(block, stored),
+            WeightType::Q6K => super_block::read_q6(block, stored),
+            WeightType::Iq4Xs => coded_block::read_iq4_xs(block, stored),
+            WeightType::Mxfp4 => coded_block::read_mxfp4(block, stored),
+            WeightType::Iq3Xxs => coded_block::read_iq3_xxs(block, stored),
+            WeightType::Iq3S => coded_block::read_iq3_s(block, stored),
+            WeightType::Iq2Xxs => coded_block::read_iq2_xxs(block, stored),
+            WeightType::Iq2Xs => coded_block::read_iq2_xs(block, stored),
+            WeightType::Iq2S => coded_block::read_iq2_s(block, stored),
+            WeightType::Iq1S => coded_block::read_iq1_s(block, stored),
+            WeightType::Iq1M => coded_block::read_iq1_m(block, stored),
+            WeightType::Tq1_0 => coded_block::read_tq1(block, stored),
+            WeightType::Tq2_0 => coded_block::read_tq2(block, stored),
             WeightType::F32 | WeightType::F16 | WeightType::Bf16 => unreachable!("no blocks"),
         }
-        block
     }
 
     /// Scale, minimum if any, four bytes of fifth bits if any, then 16 bytes of nibbles.

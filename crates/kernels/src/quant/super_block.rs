@@ -18,9 +18,7 @@ pub(super) fn read_q3(block: &mut Block, stored: &[u8]) {
     let (high, rest) = stored.split_at(32);
     let (low, rest) = rest.split_at(64);
     read_crumbs(&mut block.values, low);
-    for (i, value) in block.values.iter_mut().enumerate() {
-        *value |= (high[i % 32] >> (i / 32) & 1) << 2;
-    }
+    add_bits(&mut block.values, high, 2);
     for (i, scale) in block.scales.iter_mut().enumerate() {
         let low = rest[i % 8] >> (i / 8 * 4) & 15;
         let high = rest[8 + i % 4] >> (i / 4 * 2) & 3;
@@ -40,9 +38,7 @@ pub(super) fn read_q5(block: &mut Block, stored: &[u8]) {
     read_scales_and_mins(block, stored);
     let (high, low) = stored[16..].split_at(32);
     read_nibbles(&mut block.values, low);
-    for (i, value) in block.values.iter_mut().enumerate() {
-        *value |= (high[i % 32] >> (i / 32) & 1) << 4;
-    }
+    add_bits(&mut block.values, high, 4);
 }
 
 /// 128 bytes of nibbles, 64 of upper bits, 16 scales, a half. Each half of the block has 64 bytes
@@ -50,11 +46,18 @@ pub(super) fn read_q5(block: &mut Block, stored: &[u8]) {
 pub(super) fn read_q6(block: &mut Block, stored: &[u8]) {
     let (low, rest) = stored.split_at(128);
     let (high, rest) = rest.split_at(64);
-    for (i, value) in block.values.iter_mut().enumerate() {
-        let (part, j) = (i / 128, i % 128);
-        let nibble = low[64 * part + j % 64] >> (j / 64 * 4) & 15;
-        let upper = high[32 * part + j % 32] >> (j / 32 * 2) & 3;
-        *value = nibble | upper << 4;
+    let halves = block.values.as_chunks_mut::<128>().0.iter_mut();
+    let bits = low.as_chunks::<64>().0.iter().zip(high.as_chunks::<32>().0);
+    for (values, (low, high)) in halves.zip(bits) {
+        let [a, b, c, d] = values.as_chunks_mut::<32>().0 else {
+            unreachable!("128 are four times 32")
+        };
+        for i in 0..32 {
+            a[i] = low[i] & 15 | (high[i] & 3) << 4;
+            b[i] = low[i + 32] & 15 | (high[i] >> 2 & 3) << 4;
+            c[i] = low[i] >> 4 | (high[i] >> 4 & 3) << 4;
+            d[i] = low[i + 32] >> 4 | (high[i] >> 6) << 4;
+        }
     }
     for (scale, &byte) in block.scales.iter_mut().zip(rest) {
         *scale = i8::from_le_bytes([byte]);
@@ -64,17 +67,36 @@ pub(super) fn read_q6(block: &mut Block, stored: &[u8]) {
 
 /// Each 32 bytes hold 128 values: bits 0..2 the first 32, bits 2..4 the next, and so on.
 pub(super) fn read_crumbs(values: &mut [u8; 256], bytes: &[u8]) {
-    for (i, value) in values.iter_mut().enumerate() {
-        let (part, j) = (i / 128, i % 128);
-        *value = bytes[32 * part + j % 32] >> (j / 32 * 2) & 3;
+    let halves = values.as_chunks_mut::<128>().0.iter_mut();
+    for (values, bytes) in halves.zip(bytes.as_chunks::<32>().0) {
+        let quarters = values.as_chunks_mut::<32>().0;
+        for (quarter, values) in quarters.iter_mut().enumerate() {
+            for i in 0..32 {
+                values[i] = bytes[i] >> (2 * quarter) & 3;
+            }
+        }
     }
 }
 
 /// Each 32 bytes hold 64 values: low nibbles the first 32, high nibbles the rest.
 fn read_nibbles(values: &mut [u8; 256], bytes: &[u8]) {
-    for (i, value) in values.iter_mut().enumerate() {
-        let (part, j) = (i / 64, i % 64);
-        *value = bytes[32 * part + j % 32] >> (j / 32 * 4) & 15;
+    let parts = values.as_chunks_mut::<64>().0.iter_mut();
+    for (values, bytes) in parts.zip(bytes.as_chunks::<32>().0) {
+        for i in 0..32 {
+            values[i] = bytes[i] & 15;
+            values[i + 32] = bytes[i] >> 4;
+        }
+    }
+}
+
+/// Adds to each value its bit of `high`, at `place`: bit `n` of its 32 bytes is that of the values from
+/// `32 n` on.
+fn add_bits(values: &mut [u8; 256], high: &[u8], place: u32) {
+    let high: &[u8; 32] = high.as_array().expect("32 bytes");
+    for (bit, values) in values.as_chunks_mut::<32>().0.iter_mut().enumerate() {
+        for i in 0..32 {
+            values[i] |= (high[i] >> bit & 1) << place;
+        }
     }
 }
 
