@@ -175,7 +175,7 @@ fn prefill_rate(streams: &[Figures]) -> f64 {
 fn decode_rate(streams: &[Figures]) -> f64 {
     streams
         .iter()
-        .map(|figures| figures.decode_steps as f64 / figures.decode_s)
+        .map(|figures| figures.decoded_tokens() as f64 / figures.decode_s)
         .sum()
 }
 

@@ -204,7 +204,7 @@ fn report(answer: &Answer, mode: Mode, seed: u64) -> Report<'_> {
         mode,
         figures,
         prefill_tok_s: stream::rate(figures.prompt_tokens, figures.prefill_s),
-        decode_tok_s: stream::rate(figures.decode_steps, figures.decode_s),
+        decode_tok_s: stream::rate(figures.decoded_tokens(), figures.decode_s),
         stages: answer
             .status
             .stages

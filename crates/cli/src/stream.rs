@@ -168,7 +168,7 @@ pub(crate) fn figures_line(answer: &Answer, mode: Mode) -> String {
             figures.prefill_s
         ),
         figures.generated_tokens,
-        rate(figures.decode_steps, figures.decode_s),
+        rate(figures.decoded_tokens(), figures.decode_s),
         if stages == 1 { "" } else { "s" },
         devices.join(", "),
         mode.name(),

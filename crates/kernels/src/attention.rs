@@ -32,6 +32,10 @@ const SPAN_TILES: usize = 8;
 const SPAN_TOKENS: usize = SPAN_TILES * KV_TOKENS;
 /// Queries of one unit of work, so that a span's keys are used often while they are near.
 const UNIT_QUERIES: usize = 32;
+/// The same where units would be too few for all members: as many as are computed side by side.
+const UNIT_QUERIES_MIN: usize = 8;
+/// Units for each member, so that all end at about the same time.
+const UNITS_EACH: usize = 4;
 
 /// One layer's attention.
 #[derive(Clone, Copy, Debug)]
@@ -91,7 +95,7 @@ impl Heads {
         )
     }
 
-    /// The work of scores, and as much again of adding values, for some tokens and queries.
+    /// The work of the scores of some queries for some tokens. To add the tokens' values is as much.
     fn work(&self, tokens: usize, queries: usize) -> Work {
         let each = Work {
             bytes: 2,
@@ -173,11 +177,15 @@ impl<'a> Plan<'a> {
             units: vec![],
             scratch: None,
         };
-        plan.cut(false);
-        if plan.units.len() < 4 * width && width > 1 && partials <= scratch.len() && plan.is_long()
-        {
+        plan.cut(UNIT_QUERIES, false);
+        if width == 1 || plan.units.len() >= UNITS_EACH * width {
+            return Some(plan);
+        }
+        if partials <= scratch.len() && plan.is_long() {
             plan.scratch = Some(Disjoint::new(scratch));
-            plan.cut(true);
+            plan.cut(UNIT_QUERIES, true);
+        } else {
+            plan.cut(UNIT_QUERIES_MIN, false);
         }
         Some(plan)
     }
@@ -188,10 +196,10 @@ impl<'a> Plan<'a> {
             .any(|rows| self.heads.spans(rows.positions(0..rows.count)).len() > 1)
     }
 
-    /// Makes the units; `by_span` gives each span its own.
-    fn cut(&mut self, by_span: bool) {
+    /// Makes the units, of so many queries or of one row; `by_span` gives each span its own.
+    fn cut(&mut self, queries: usize, by_span: bool) {
         self.units.clear();
-        let rows_each = (UNIT_QUERIES / self.heads.group()).max(1);
+        let rows_each = (queries / self.heads.group()).max(1);
         for (sequence, rows) in self.rows.iter().enumerate() {
             for kv_head in 0..self.heads.kv_heads {
                 for first in (0..rows.count).step_by(rows_each) {

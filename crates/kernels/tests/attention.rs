@@ -352,6 +352,52 @@ fn windows_and_caps() {
 }
 
 #[test]
+fn what_lies_left_of_a_window_may_be_anything() {
+    let window = 40;
+    let case = Case {
+        shape: KvLayer {
+            heads: 1,
+            head_dim: 16,
+        },
+        attention: Attention {
+            window: Some(window),
+            ..attention(3)
+        },
+        len: 300,
+        seed: 5,
+    };
+    let data = case.data();
+    let mut team = team(2);
+    let mut blocks = case.blocks(&data, &mut team);
+    let (rows, width) = (3, case.q_width());
+    let last_rows = |blocks: &[KvBlock], team: &mut Team, isa| {
+        let mut out = vec![f32::NAN; rows * width];
+        let blocks: Vec<_> = blocks.iter().map(Some).collect();
+        let mut sequences = [AttentionRows {
+            q: &data.q[data.q.len() - rows * width..],
+            out: &mut out,
+            blocks: &blocks,
+            start: case.len - rows,
+        }];
+        let done = team.step(&FullSpeed, isa, |ops| {
+            ops.attention(&case.attention, &mut sequences)
+        });
+        done.expect("full speed");
+        bits(&out)
+    };
+    let want = last_rows(&blocks, &mut team, Isa::detect());
+    let first_seen = case.len - rows + 1 - window;
+    assert_ne!(first_seen % KV_TOKENS, 0, "a tile that is partly seen");
+    let bad = [f32::NAN; 16];
+    for position in 0..first_seen {
+        blocks[position / KV_TOKENS].write(1, position % KV_TOKENS, (&bad, &bad));
+    }
+    for isa in Isa::available() {
+        assert_eq!(last_rows(&blocks, &mut team, isa), want, "{isa}");
+    }
+}
+
+#[test]
 fn sequences_side_by_side_do_not_touch() {
     let shape = KvLayer {
         heads: 2,

@@ -156,9 +156,9 @@ pub struct Figures {
     pub cached_tokens: usize,
     /// Tokens generated.
     pub generated_tokens: usize,
-    /// Tokens chosen after the first, or all of the forced ones: as many steps where none were drafted.
+    /// Steps after the one that gave the first token. Each gave a token or the end.
     pub decode_steps: usize,
-    /// Generated tokens that were drafted from the text before them, and so took no step of their own.
+    /// Tokens that were drafted from the text before them and came beside another in one step.
     pub accepted_tokens: usize,
     /// Seconds from the request to its start: queue, interval, memory.
     pub queue_s: f64,
@@ -169,4 +169,11 @@ pub struct Figures {
     /// Seconds since its start in which nothing might be taken of the machine. They are part of
     /// `prefill_s` and `decode_s`.
     pub paused_s: f64,
+}
+
+impl Figures {
+    /// Tokens that `decode_s` gave, the end among them.
+    pub fn decoded_tokens(&self) -> usize {
+        self.decode_steps + self.accepted_tokens
+    }
 }

@@ -70,7 +70,7 @@ pub(crate) const DRAFT_TOKENS_MAX: usize = 8;
 /// Rows of a step with drafts. Each gives logits.
 pub(crate) const DRAFTED_ROWS_MAX: usize = LOGIT_ROWS_IN_CHUNK_MAX;
 
-/// How far back a sequence's last tokens are looked for: some microseconds.
+/// How far back a sequence's last tokens are looked for: little work beside a step.
 pub(crate) const DRAFT_LOOK_BACK: usize = 16_384;
 
 /// A request that waits counts as one class higher after each such time.

@@ -17,7 +17,7 @@ use crate::region::{Abandoned, Pauses};
 use crate::simd::{Floats, Kernel, LANES, Simd};
 
 /// The most queries computed side by side on any instruction set.
-const ABREAST_MAX: usize = 8;
+const SIDE_BY_SIDE_MAX: usize = 8;
 /// The widest head of nearly all models.
 const USUAL_HEAD_DIM_MAX: usize = 256;
 /// What a score's weight costs, most of it the exponential.
@@ -27,14 +27,14 @@ const WEIGHT_WORK: Work = Work {
 };
 
 /// How many queries are computed side by side: as many as there are registers for.
-struct Abreast;
+struct SideBySide;
 
-impl Kernel for Abreast {
+impl Kernel for SideBySide {
     type Out = usize;
 
     #[inline(always)]
     fn run<S: Floats>(self, _: S) -> usize {
-        (S::VECTORS - 1).min(ABREAST_MAX)
+        (S::VECTORS_AT_ONCE - 1).min(SIDE_BY_SIDE_MAX)
     }
 }
 
@@ -53,7 +53,7 @@ impl<'p> Compute<'_, 'p> {
     pub(super) unsafe fn run(&self) -> Result<(), Abandoned> {
         let count = self.unit.rows.len() * self.plan.heads.group();
         let queries: Vec<_> = (0..count).map(|query| self.query(query)).collect();
-        let mut scores = [[0.0; SPAN_TOKENS]; ABREAST_MAX];
+        let mut scores = [[0.0; SPAN_TOKENS]; SIDE_BY_SIDE_MAX];
         if let Some(span) = self.unit.span {
             let partial = |query| {
                 // SAFETY: the caller's; a query of a unit has one partial for its span.
@@ -74,11 +74,11 @@ impl<'p> Compute<'_, 'p> {
         // Most heads are no wider than this, and the buffer is filled with zeros each time.
         match self.plan.heads.head_dim {
             ..=USUAL_HEAD_DIM_MAX => {
-                let mut buffer = [0.0; ABREAST_MAX * (USUAL_HEAD_DIM_MAX + LANES)];
+                let mut buffer = [0.0; SIDE_BY_SIDE_MAX * (USUAL_HEAD_DIM_MAX + LANES)];
                 self.all_spans(&queries, &mut outs, (&mut scores, &mut buffer))
             }
             _ => {
-                let mut buffer = [0.0; ABREAST_MAX * (HEAD_DIM_MAX + LANES)];
+                let mut buffer = [0.0; SIDE_BY_SIDE_MAX * (HEAD_DIM_MAX + LANES)];
                 self.all_spans(&queries, &mut outs, (&mut scores, &mut buffer))
             }
         }
@@ -105,9 +105,9 @@ impl<'p> Compute<'_, 'p> {
 
     /// The queries that are computed side by side.
     fn fews(&self, count: usize) -> impl Iterator<Item = Range<usize>> {
-        let abreast = self.simd.run(Abreast);
-        let firsts = (0..count).step_by(abreast);
-        firsts.map(move |first| first..(first + abreast).min(count))
+        let at_once = self.simd.run(SideBySide);
+        let firsts = (0..count).step_by(at_once);
+        firsts.map(move |first| first..(first + at_once).min(count))
     }
 
     /// All spans, each for all queries while its keys and values are near.
@@ -115,7 +115,7 @@ impl<'p> Compute<'_, 'p> {
         &self,
         queries: &[Query<'_>],
         outs: &mut [&mut [f32]],
-        (scores, buffer): (&mut [Scores; ABREAST_MAX], &mut [f32]),
+        (scores, buffer): (&mut [Scores; SIDE_BY_SIDE_MAX], &mut [f32]),
     ) -> Result<(), Abandoned> {
         let heads = &self.plan.heads;
         let mut running = vec![Running::EMPTY; queries.len()];
@@ -148,7 +148,7 @@ impl<'p> Compute<'_, 'p> {
         &self,
         span: usize,
         queries: &[Query<'_>],
-        (scores, partials): (&mut [Scores; ABREAST_MAX], &mut [Partial<'_>]),
+        (scores, partials): (&mut [Scores; SIDE_BY_SIDE_MAX], &mut [Partial<'_>]),
     ) -> Result<(), Abandoned> {
         let heads = &self.plan.heads;
         partials.iter_mut().for_each(Partial::clear);

@@ -26,7 +26,7 @@ pub(crate) struct Merge<'a> {
     pub(crate) out: &'a mut [f32],
     /// `[head_dim]`, rounded up to whole vectors.
     pub(crate) values: &'a [f32],
-    /// As in [`Partial`](super::tiles::Partial).
+    /// As in [`Partial`](super::view::Partial).
     pub(crate) scale: [f32; 2],
 }
 

@@ -51,7 +51,8 @@ impl Score<'_> {
         }
         for tile in self.tiles.clone() {
             let keys = view.tile(tile).0;
-            // After the keys of the last tile come the values of the first.
+            // After the keys of the last of these tiles come, if they are all of the span, the values of the
+            // first.
             let next = match tile + 1 < self.tiles.end {
                 true => view.tile(tile + 1).0,
                 false => view.tile(self.tiles.start).1,
@@ -59,7 +60,7 @@ impl Score<'_> {
             let (keys, next) = (keys.as_chunks().0, next.as_chunks().0);
             let products = Products { q, keys, next };
             let at = tile * VECTORS;
-            if (N + 1) * VECTORS <= S::VECTORS {
+            if (N + 1) * VECTORS <= S::VECTORS_AT_ONCE {
                 products.add::<S, VECTORS>(s, 0, (scores, at));
             } else {
                 for vector in 0..VECTORS {

@@ -130,11 +130,11 @@ fn add<S: Floats, const N: usize>(
     // As many vectors at once as registers hold: a sum waits for the one before it, and a weight serves
     // all vectors.
     let mut from = 0;
-    while 4 * (N + 1) <= S::VECTORS && from + 4 <= vectors {
+    while 4 * (N + 1) <= S::VECTORS_AT_ONCE && from + 4 <= vectors {
         Vectors::<4> { values, from }.add(s, weights, partials);
         from += 4;
     }
-    while 2 * (N + 1) <= S::VECTORS && from + 2 <= vectors {
+    while 2 * (N + 1) <= S::VECTORS_AT_ONCE && from + 2 <= vectors {
         Vectors::<2> { values, from }.add(s, weights, partials);
         from += 2;
     }

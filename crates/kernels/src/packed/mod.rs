@@ -151,10 +151,10 @@ impl Packed {
         let blocks = bytes.chunks_exact(ty.block_bytes()).enumerate();
         match layout.format {
             Some(format) => {
-                let mut taken = Block::EMPTY;
+                let mut apart = Block::EMPTY;
                 for (block, bytes) in blocks {
-                    taken.take(ty, bytes);
-                    layout.put(tile, Place { block, row }, (format, &taken));
+                    apart.read_into(ty, bytes);
+                    layout.put(tile, Place { block, row }, (format, &apart));
                 }
             }
             None => {

@@ -32,12 +32,12 @@ impl Block {
     /// The length is the caller's duty; `ty` is a quantised type.
     pub(crate) fn read(ty: WeightType, stored: &[u8]) -> Self {
         let mut block = Self::EMPTY;
-        block.take(ty, stored);
+        block.read_into(ty, stored);
         block
     }
 
     /// [`read`](Self::read) in the place of what it was.
-    pub(crate) fn take(&mut self, ty: WeightType, stored: &[u8]) {
+    pub(crate) fn read_into(&mut self, ty: WeightType, stored: &[u8]) {
         assert_eq!(stored.len(), ty.block_bytes(), "one block of {ty}");
         let block = self;
         match ty {

@@ -148,7 +148,7 @@ impl Avx2 {
 
 impl Floats for Avx2 {
     type V = [__m256; 2];
-    const VECTORS: usize = 7;
+    const VECTORS_AT_ONCE: usize = 7;
 
     #[inline(always)]
     fn fetch(self, from: &[u16]) {

@@ -49,7 +49,7 @@ impl Avx512 {
 
 impl Floats for Avx512 {
     type V = __m512;
-    const VECTORS: usize = 10;
+    const VECTORS_AT_ONCE: usize = 10;
 
     #[inline(always)]
     fn fetch(self, from: &[u16]) {

@@ -12,9 +12,8 @@ pub(crate) const LANES: usize = 16;
 pub(crate) trait Floats: InstructionSet {
     /// The vector.
     type V: Copy;
-    /// Vectors that loops hold at once: sums, and the vectors that they are made of. A number that meets
-    /// them all has its place beside them.
-    const VECTORS: usize;
+    /// How many vectors a loop may hold in registers, beside one that it works with.
+    const VECTORS_AT_ONCE: usize;
 
     /// Asks for the line of memory at `from` to come near, without waiting. Changes no result.
     fn fetch(self, from: &[u16]);

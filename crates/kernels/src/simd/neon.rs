@@ -239,7 +239,7 @@ macro_rules! fold {
 
 impl<A: Arm> Floats for A {
     type V = [float32x4_t; 4];
-    const VECTORS: usize = 7;
+    const VECTORS_AT_ONCE: usize = 7;
 
     // Not tried: no processor of this kind was at hand to measure it.
     #[inline(always)]

@@ -68,8 +68,9 @@ fn pair(low: i32, high: i32) -> i32 {
 
 impl Floats for Scalar {
     type V = [f32; LANES];
-    const VECTORS: usize = 5;
+    const VECTORS_AT_ONCE: usize = 5;
 
+    #[inline(always)]
     fn fetch(self, _from: &[u16]) {}
 
     #[inline(always)]

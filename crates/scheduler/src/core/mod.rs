@@ -17,6 +17,7 @@ mod sequence;
 mod starts;
 mod steps;
 mod told;
+mod verify;
 mod waiting;
 
 use std::collections::{BTreeMap, VecDeque};

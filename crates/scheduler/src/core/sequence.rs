@@ -9,7 +9,7 @@ use super::Ending;
 use super::batch::Candidate;
 use super::blocks::{BlockNumbers, Left};
 use super::content::Content;
-use super::draft::{self, Luck};
+use super::draft::Acceptance;
 use super::due::{Due, Mask, check_finite};
 use super::embed::Embedding;
 use super::moment::{Deadline, Instance, Urgency};
@@ -17,7 +17,7 @@ use super::prefix::{EntryId, Root};
 use super::told::ToldLogProbs;
 use crate::error::GenerateError;
 use crate::generation::{Figures, Finish, TokenLogProb};
-use crate::limits::{DRAFT_TOKENS_MAX, LOGIT_ROWS_IN_CHUNK_MAX};
+use crate::limits::LOGIT_ROWS_IN_CHUNK_MAX;
 use crate::request::{LogProbs, PromptRows};
 use crate::sampling::{Sampler, StopWatch};
 
@@ -67,9 +67,9 @@ pub(crate) struct Sequence {
     pub(super) log_probs: Option<ToldLogProbs>,
     /// Tokens that the step in flight takes to follow.
     draft: Vec<u32>,
-    pub(super) luck: Luck,
-    /// Tokens that were drafted and then chosen.
-    accepted: usize,
+    pub(super) acceptance: Acceptance,
+    /// Tokens that took no step of their own.
+    pub(super) accepted: usize,
     /// The token whose logits are there and that is not chosen yet.
     pub(super) due: Option<Due>,
     /// Which token may be the next.
@@ -85,7 +85,8 @@ pub(crate) struct Sequence {
     /// Cancelled while in flight: ends with the step.
     pub(crate) cancelled: bool,
     times: Times,
-    pub(super) decode_steps: usize,
+    /// Tokens that came after the first, and the end.
+    decoded: usize,
     /// Sequences with this in common share blocks.
     salt: Option<u64>,
     /// Rows that were there when it began.
@@ -202,7 +203,7 @@ pub(crate) struct Gain {
 
 impl Gain {
     /// What came after it.
-    fn append(&mut self, next: Self) {
+    pub(super) fn append(&mut self, next: Self) {
         self.ids.extend(next.ids);
         self.text += &next.text;
         self.log_probs.extend(next.log_probs);
@@ -235,7 +236,7 @@ impl Sequence {
             prefill: prompt.rows.len(),
             log_probs: log_probs.map(|asked| ToldLogProbs::new(asked, prompt.rows.len())),
             draft: Vec::new(),
-            luck: Luck::default(),
+            acceptance: Acceptance::default(),
             accepted: 0,
             due: None,
             mask: Mask::first(is_constrained),
@@ -258,7 +259,7 @@ impl Sequence {
                 stopped_at_start: stopped,
                 stopped_at_last: stopped,
             },
-            decode_steps: 0,
+            decoded: 0,
             salt: cache_salt,
             cached,
             kept,
@@ -302,23 +303,6 @@ impl Sequence {
 
     pub(super) fn whose(&self) -> Whose {
         self.urgency.whose
-    }
-
-    /// What it could draft after the one row that it brings into a step: no more than it may have, and
-    /// none past the border from which on rows are turned otherwise.
-    pub(super) fn drafts(&self, border: Option<usize>) -> Vec<u32> {
-        let Task::Sample { most, .. } = &self.task else {
-            return Vec::new();
-        };
-        if self.mask.is_constrained() {
-            return Vec::new();
-        }
-        let len = self.content.len();
-        // The step chooses one token more than it is given.
-        let may_have = most.saturating_sub(self.content.added() + 1);
-        let to_border = border.and_then(|border| border.checked_sub(len));
-        let most = may_have.min(to_border.unwrap_or(usize::MAX));
-        draft::look_up(self.content.tokens(), most.min(DRAFT_TOKENS_MAX))
     }
 
     /// Its next rows and then those of a draft, which it appends to `into`, and the blocks of each group
@@ -367,7 +351,7 @@ impl Sequence {
     ) -> Result<Gain, GenerateError> {
         let draft = std::mem::take(&mut self.draft);
         if !draft.is_empty() {
-            return self.check_draft(&draft, given, at);
+            return self.verify(&draft, given, at);
         }
         let fed = self.written..self.written + rows;
         let last = self.take_prompt_logits(fed, given.logits)?;
@@ -393,41 +377,6 @@ impl Sequence {
         }
     }
 
-    /// Chooses tokens as long as they are those of the draft, and the first that is another.
-    fn check_draft(
-        &mut self,
-        draft: &[u32],
-        given: Given<'_>,
-        at: Instance<'_>,
-    ) -> Result<Gain, GenerateError> {
-        let vocab = given.logits.len() / (draft.len() + 1);
-        let mut gain = Gain::default();
-        let mut right = 0;
-        for logits in given.logits.chunks_exact(vocab).take(given.sound) {
-            self.written += 1;
-            let chosen = self.hold(logits).and_then(|()| self.choose_due(at));
-            let one = match chosen {
-                Ok(one) => one,
-                Err(error) if right == 0 => return Err(error),
-                // It comes again in a step of its own, after what was chosen is told.
-                Err(_) => {
-                    self.written -= 1;
-                    self.due = None;
-                    break;
-                }
-            };
-            let id = one.ids.first().copied();
-            gain.append(one);
-            if gain.finish.is_some() || id.is_none() || draft.get(right).copied() != id {
-                break;
-            }
-            right += 1;
-        }
-        self.luck.learn(draft.len(), right);
-        self.accepted += right;
-        Ok(gain)
-    }
-
     /// Adds the next of the tokens that are given.
     fn force(&mut self, logits: &[f32], at: Instance<'_>) -> Result<Gain, GenerateError> {
         let next = match &self.task {
@@ -451,7 +400,7 @@ impl Sequence {
         self.times.first.get_or_insert(at.now);
         self.times.last = at.now;
         self.times.stopped_at_last = at.stopped;
-        self.decode_steps += usize::from(self.content.added() > 0);
+        self.decoded += usize::from(self.content.added() > 0);
     }
 
     /// When its first token must have come, where it has not.
@@ -523,7 +472,7 @@ impl Sequence {
             prompt_tokens: self.content.prompt(),
             cached_tokens: self.cached,
             generated_tokens: self.content.added(),
-            decode_steps: self.decode_steps,
+            decode_steps: self.decoded - self.accepted,
             accepted_tokens: self.accepted,
             queue_s: seconds(asked, started),
             prefill_s: first.map_or(0.0, |first| seconds(started, first)),

@@ -7,13 +7,12 @@ use gogrid_pipeline::{BlockId, OutputBuf, RowFault, Rows, Step, Want};
 use gogrid_units::{Each, Moment, Whose};
 
 use super::batch;
-use super::draft::{self, Chance};
+use super::draft::{Candidate, draft_lengths};
 use super::layout::Stages;
 use super::sequence::{Gain, Given, Sequence};
 use super::{Action, Core, End, Ended, Shape};
 use crate::error::GenerateError;
 use crate::generation::Finish;
-use crate::limits::DRAFTED_ROWS_MAX;
 
 /// A step in flight.
 pub(super) struct Flight {
@@ -21,9 +20,9 @@ pub(super) struct Flight {
     /// The sequences in it, by id, in the step's order.
     pub(super) sequences: Vec<u64>,
     /// Tokens that were drafted for each.
-    drafted: Vec<usize>,
+    pub(super) drafted: Vec<usize>,
     begun: Moment,
-    /// Whether it chooses a token for each.
+    /// Whether all of them decode.
     decodes: bool,
 }
 
@@ -42,10 +41,9 @@ impl Core {
         self.steps_begun += 1;
         let (mut sequences, mut in_it, mut rows) = (Vec::new(), Vec::new(), Rows::default());
         let mut whose = Whose::Owner;
-        let decodes = chosen.iter().all(|&(place, count)| {
-            let sequence = &self.running[place];
-            count == 1 && sequence.written + 1 == sequence.content.len()
-        });
+        let decodes = chosen
+            .iter()
+            .all(|&(place, _)| self.running[place].decodes());
         let drafts = match decodes {
             true => self.drafts(&chosen),
             false => vec![Vec::new(); chosen.len()],
@@ -80,27 +78,34 @@ impl Core {
         true
     }
 
-    /// What is drafted for the sequences at these places, of which each decodes.
+    /// What is drafted for the sequences at these places, which all decode. Guests draft nothing where the
+    /// owner waits for the same step.
     fn drafts(&mut self, chosen: &[(usize, usize)]) -> Vec<Vec<u32>> {
         let mut drafts = vec![Vec::new(); chosen.len()];
         let may_draft = self.shape.drafts && self.layout.rows_are_alone;
-        if !may_draft || chosen.len() >= DRAFTED_ROWS_MAX {
+        if !may_draft || !self.step_times.knows(chosen.len()) {
             return drafts;
         }
         let border = self.shape.rotations_change_above;
-        let mut chances = Vec::with_capacity(chosen.len());
-        for (draft, &(place, _)) in drafts.iter_mut().zip(chosen) {
-            let sequence = &self.running[place];
-            *draft = sequence.drafts(border);
-            chances.push(Chance {
-                luck: sequence.luck,
+        let sequences = chosen.iter().map(|&(place, _)| &self.running[place]);
+        let first = sequences.clone().map(Sequence::whose).min();
+        for (draft, sequence) in drafts.iter_mut().zip(sequences) {
+            if Some(sequence.whose()) == first {
+                *draft = sequence.drafts(border);
+            }
+        }
+        let candidates = chosen
+            .iter()
+            .zip(&drafts)
+            .map(|(&(place, _), draft)| Candidate {
+                acceptance: self.running[place].acceptance,
                 drafted: draft.len(),
             });
-        }
-        let lengths = draft::lengths(&mut chances, &self.step_times);
+        let mut candidates: Vec<_> = candidates.collect();
+        let lengths = draft_lengths(&mut candidates, &mut self.step_times);
         for (at, &(place, _)) in chosen.iter().enumerate() {
             drafts[at].truncate(lengths[at]);
-            self.running[place].luck = chances[at].luck;
+            self.running[place].acceptance = candidates[at].acceptance;
         }
         drafts
     }
@@ -124,7 +129,7 @@ impl Core {
         match ended {
             Ended::Output(out) => {
                 if flight.decodes {
-                    let rows = flight.step.rows();
+                    let rows = (flight.step.rows(), flight.drafted.iter().sum());
                     self.step_times.learn(rows, now.since(flight.begun));
                 }
                 if matches!(self.stages, Stages::Standing) {

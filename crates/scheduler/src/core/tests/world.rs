@@ -19,7 +19,7 @@ use crate::core::{
 };
 use crate::error::{GenerateError, Refusal};
 use crate::generation::Finish;
-use crate::limits::ROWS_IN_STEP_MAX;
+use crate::limits::{DRAFTED_ROWS_MAX, ROWS_IN_STEP_MAX};
 use crate::pause::{Stop, Stops};
 use crate::request::{Priority, PromptRows};
 use crate::resource_manager::ResourceConfig;
@@ -595,8 +595,36 @@ impl World {
         assert!(self.moving.is_none(), "a step begins though stages move");
         assert!(!self.has_failed, "a step begins though nothing can run it");
         assert!(step.rows() <= ROWS_IN_STEP_MAX);
+        self.check_drafts(id, step);
         assert!(step.sequences.len() <= self.limits.max_batch_size);
         assert!(self.core.steps.len() <= self.rig.len());
+    }
+
+    /// Nothing is drafted where a row may depend on those beside it, beside a prompt, under a constraint,
+    /// or for a guest where the owner waits.
+    fn check_drafts(&self, id: u64, step: &Step) {
+        let flight = &self.core.steps[&id];
+        if flight.drafted.iter().all(|&drafted| drafted == 0) {
+            return;
+        }
+        assert!(self.core.layout.rows_are_alone);
+        assert!(step.rows() <= DRAFTED_ROWS_MAX);
+        let sequences = step.sequences.iter().zip(&flight.drafted);
+        assert!(
+            sequences
+                .clone()
+                .all(|(rows, drafted)| rows.wants.len() == 1 + drafted)
+        );
+        let has_owner = |id: &u64| self.records[id].urgency.whose == Whose::Owner;
+        let owner_waits = flight.sequences.iter().any(has_owner);
+        for (id, &drafted) in flight.sequences.iter().zip(&flight.drafted) {
+            let may_draft = self.records[id].wish.extras().rule.is_none();
+            assert!(drafted == 0 || may_draft, "a draft under a constraint");
+            assert!(
+                drafted == 0 || !owner_waits || has_owner(id),
+                "a guest's draft"
+            );
+        }
     }
 
     fn record(&mut self, id: u64) -> &mut Record {
@@ -766,7 +794,7 @@ impl World {
                         ids: record.ids.clone(),
                         text: record.text.clone(),
                         reason: Some(ending.reason),
-                        decode_steps: figures.decode_steps,
+                        decode_steps: figures.decode_steps + figures.accepted_tokens,
                         scores: ending.values.clone(),
                         told: record.told.clone(),
                     };
