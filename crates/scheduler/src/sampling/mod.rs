@@ -4,6 +4,7 @@
 mod chance;
 mod log_probs;
 mod penalties;
+mod pool;
 mod stop;
 
 pub(crate) use log_probs::Distribution;
@@ -12,8 +13,9 @@ pub(crate) use stop::StopWatch;
 use crate::constraint::TokenSet;
 use crate::request::Sampling;
 use chance::unit;
+use pool::{Candidate, Pool, PoolMemory, likelier_first};
 
-/// Candidates sorted at first; doubled until they hold the probability that is asked for.
+/// Candidates looked at first; doubled until they hold the probability that is asked for.
 const SORTED_AT_FIRST: usize = 256;
 
 /// Chooses the tokens of one request.
@@ -23,6 +25,7 @@ pub(crate) struct Sampler {
     /// Logits after penalties, `[vocab]`; kept for its memory.
     logits: Vec<f32>,
     candidates: Vec<Candidate>,
+    memory: PoolMemory,
     /// Logits that penalties and bias have changed, as they were, by token.
     changed: Vec<(u32, f32)>,
 }
@@ -35,18 +38,13 @@ pub(crate) struct Choice {
     pub(crate) logit: f32,
 }
 
-#[derive(Clone, Copy, Debug)]
-struct Candidate {
-    id: u32,
-    logit: f32,
-}
-
 impl Sampler {
     pub(crate) fn new(settings: Sampling) -> Self {
         Self {
             settings,
             logits: Vec::new(),
             candidates: Vec::new(),
+            memory: PoolMemory::default(),
             changed: Vec::new(),
         }
     }
@@ -91,16 +89,14 @@ impl Sampler {
     }
 
     fn chosen(&mut self, index: u64, allowed: Option<&TokenSet>) -> Option<u32> {
-        if self.settings.temperature == 0.0 {
-            return likeliest(&self.logits, allowed);
+        let temperature = self.settings.temperature;
+        if temperature == 0.0 {
+            let pool = Pool::new(&self.logits, allowed, &mut self.memory);
+            return pool.first_of_greatest();
         }
-        self.cut(allowed);
-        if self.candidates.is_empty() {
-            return None;
-        }
+        let top = self.cut(allowed)?;
         let chance = unit(self.settings.seed, index);
-        let weight = weight_by(self.settings.temperature, self.top());
-        Some(draw(&self.candidates, weight, chance))
+        Some(draw(&self.candidates, weight_by(temperature, top), chance))
     }
 
     fn bias(&mut self) {
@@ -112,15 +108,9 @@ impl Sampler {
         }
     }
 
-    fn top(&self) -> f32 {
-        self.candidates
-            .iter()
-            .map(|c| c.logit)
-            .fold(f32::MIN, f32::max)
-    }
-
-    /// Fills `candidates` with the tokens that may be drawn: at least one, where one is allowed.
-    fn cut(&mut self, allowed: Option<&TokenSet>) {
+    /// Fills `candidates` with the tokens that may be drawn, and gives the greatest logit; `None` where no token
+    /// is allowed.
+    fn cut(&mut self, allowed: Option<&TokenSet>) -> Option<f32> {
         let Sampling {
             temperature,
             top_k,
@@ -128,25 +118,50 @@ impl Sampler {
             min_p,
             ..
         } = self.settings;
-        self.candidates.clear();
-        // A model's vocabulary fits 32 bits.
-        let all = (0_u32..).zip(&self.logits);
-        let all = all.map(|(id, &logit)| Candidate { id, logit });
-        let may_be = |candidate: &Candidate| is_allowed(allowed, candidate.id);
-        self.candidates.extend(all.filter(may_be));
-        if top_k > 0 && top_k < self.candidates.len() {
-            sort_front(&mut self.candidates, top_k);
-            self.candidates.truncate(top_k);
+        let (share, least) = (f64::from(top_p), f64::from(min_p));
+        let mut pool = Pool::new(&self.logits, allowed, &mut self.memory);
+        let candidates = &mut self.candidates;
+        let top = pool.top()?;
+        let weight = weight_by(temperature, top);
+        let is_likely = |candidate: &Candidate| weight(candidate.logit) >= least;
+        if top_k > 0 && top_k < pool.len() {
+            pool.likeliest(top_k, candidates);
+            if top_p < 1.0 {
+                let total: f64 = candidates.iter().map(|c| weight(c.logit)).sum();
+                if let Some(count) = reaching(candidates, share * total, weight) {
+                    candidates.truncate(count);
+                }
+            }
+            candidates.retain(is_likely);
+        } else if min_p > 0.0 {
+            // The likeliest has weight one. Those that weigh as much are few, so only they are sorted.
+            pool.at_least(logit_of(least, top, temperature), candidates);
+            candidates.retain(is_likely);
+            if top_p < 1.0 {
+                let total = pool.total(temperature);
+                candidates.sort_unstable_by(likelier_first);
+                if let Some(count) = reaching(candidates, share * total, weight) {
+                    candidates.truncate(count);
+                }
+            }
+        } else if top_p < 1.0 {
+            let total = pool.total(temperature);
+            let mut count = SORTED_AT_FIRST;
+            loop {
+                pool.likeliest(count, candidates);
+                if let Some(count) = reaching(candidates, share * total, weight) {
+                    candidates.truncate(count);
+                    break;
+                }
+                if count >= pool.len() {
+                    break;
+                }
+                count *= 2;
+            }
+        } else {
+            pool.at_least(f32::MIN, candidates);
         }
-        let weight = weight_by(temperature, self.top());
-        if top_p < 1.0 {
-            keep_share(&mut self.candidates, f64::from(top_p), weight);
-        }
-        if min_p > 0.0 {
-            // The likeliest has weight one.
-            self.candidates
-                .retain(|c| weight(c.logit) >= f64::from(min_p));
-        }
+        Some(top)
     }
 }
 
@@ -157,54 +172,26 @@ fn sane(logit: f32) -> f32 {
     if logit.is_finite() { logit } else { IMPOSSIBLE }
 }
 
-fn is_allowed(allowed: Option<&TokenSet>, id: u32) -> bool {
-    allowed.is_none_or(|set| set.contains(id))
-}
-
-/// The allowed token with the greatest logit, the lowest of equals.
-fn likeliest(logits: &[f32], allowed: Option<&TokenSet>) -> Option<u32> {
-    let mut best: Option<(u32, f32)> = None;
-    // A model's vocabulary fits 32 bits.
-    for (id, &logit) in (0_u32..).zip(logits) {
-        if best.is_none_or(|(_, most)| logit > most) && is_allowed(allowed, id) {
-            best = Some((id, logit));
-        }
-    }
-    best.map(|(id, _)| id)
-}
-
 /// A logit's weight at a temperature, relative to that of `top`: in 0..=1.
 fn weight_by(temperature: f32, top: f32) -> impl Fn(f32) -> f64 + Copy {
     move |logit| ((f64::from(logit) - f64::from(top)) / f64::from(temperature)).exp()
 }
 
-/// Puts the `count` likeliest first, in order; of equals, the lowest id first.
-fn sort_front(candidates: &mut [Candidate], count: usize) {
-    let order = |a: &Candidate, b: &Candidate| b.logit.total_cmp(&a.logit).then(a.id.cmp(&b.id));
-    if count < candidates.len() {
-        candidates.select_nth_unstable_by(count, order);
-    }
-    let front = count.min(candidates.len());
-    candidates[..front].sort_unstable_by(order);
+/// A logit that is no greater than those with this weight.
+fn logit_of(weight: f64, top: f32, temperature: f32) -> f32 {
+    let logit = f64::from(top) + f64::from(temperature) * weight.ln();
+    // Below what rounding may do.
+    (logit - (1.0 + logit.abs()) * 1e-6) as f32
 }
 
-/// Keeps the likeliest that together reach `share` of all weight; at least one.
-fn keep_share(candidates: &mut Vec<Candidate>, share: f64, weight: impl Fn(f32) -> f64) {
-    let total: f64 = candidates.iter().map(|c| weight(c.logit)).sum();
-    let mut sorted = SORTED_AT_FIRST;
-    loop {
-        sort_front(candidates, sorted);
-        let mut sum = 0.0;
-        let reached = candidates.iter().take(sorted).position(|c| {
-            sum += weight(c.logit);
-            sum >= share * total
-        });
-        match reached {
-            Some(last) => return candidates.truncate(last + 1),
-            None if sorted >= candidates.len() => return,
-            None => sorted *= 2,
-        }
-    }
+/// How many of these in order, the likeliest first, weigh so much together.
+fn reaching(sorted: &[Candidate], goal: f64, weight: impl Fn(f32) -> f64) -> Option<usize> {
+    let mut sum = 0.0;
+    let last = sorted.iter().position(|c| {
+        sum += weight(c.logit);
+        sum >= goal
+    });
+    last.map(|last| last + 1)
 }
 
 /// The candidate at `chance` (0..1) of the way through all weights.
