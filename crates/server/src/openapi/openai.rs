@@ -293,6 +293,7 @@ fn figures() -> SchemaRef {
         ("prefill_s", number()),
         ("decode_s", number()),
         ("paused_s", number()),
+        ("accepted_tokens", count()),
     ])
 }
 

@@ -159,6 +159,7 @@ class Answer {
     const words = [`${made} tokens`];
     if (gogrid.decode_s > 0 && made > 1) words.push(`${((made - 1) / gogrid.decode_s).toFixed(1)} tokens/s`);
     words.push(`${read} read${of.cached_tokens ? `, ${of.cached_tokens} of them kept from before` : ""}`);
+    if (gogrid.accepted_tokens) words.push(`${gogrid.accepted_tokens} drafted`);
     if (gogrid.paused_s >= 1) words.push(`${gogrid.paused_s.toFixed(0)} s paused`);
     return words.join(" · ");
   }
