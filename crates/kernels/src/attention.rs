@@ -32,7 +32,7 @@ const SPAN_TILES: usize = 8;
 const SPAN_TOKENS: usize = SPAN_TILES * KV_TOKENS;
 /// Queries of one unit of work, so that a span's keys are used often while they are near.
 const UNIT_QUERIES: usize = 32;
-/// The same where units would be too few for all members: as many as are computed side by side.
+/// The same at least, where units would be too few for all members: no more are computed side by side.
 const UNIT_QUERIES_MIN: usize = 8;
 /// Units for each member, so that all end at about the same time.
 const UNITS_EACH: usize = 4;
@@ -139,8 +139,8 @@ struct Unit {
 }
 
 impl<'a> Plan<'a> {
-    /// `None` when there are no rows at all. Uses `scratch` for spans of their own where rows are
-    /// too few for `width` members and it has the room.
+    /// `None` when there are no rows at all. Where rows are too few for `width` members, spans are units of
+    /// their own if `scratch` has the room, and units have fewer rows.
     pub(crate) fn new(
         attention: &Attention,
         sequences: &'a mut [AttentionRows<'_>],
@@ -177,15 +177,19 @@ impl<'a> Plan<'a> {
             units: vec![],
             scratch: None,
         };
-        plan.cut(UNIT_QUERIES, false);
-        if width == 1 || plan.units.len() >= UNITS_EACH * width {
-            return Some(plan);
-        }
-        if partials <= scratch.len() && plan.is_long() {
+        let mut queries = UNIT_QUERIES;
+        plan.cut(queries, false);
+        let enough = match width {
+            1 => 0,
+            width => UNITS_EACH * width,
+        };
+        if plan.units.len() < enough && partials <= scratch.len() && plan.is_long() {
             plan.scratch = Some(Disjoint::new(scratch));
-            plan.cut(UNIT_QUERIES, true);
-        } else {
-            plan.cut(UNIT_QUERIES_MIN, false);
+            plan.cut(queries, true);
+        }
+        while plan.units.len() < enough && queries > UNIT_QUERIES_MIN {
+            queries /= 2;
+            plan.cut(queries, plan.is_split());
         }
         Some(plan)
     }

@@ -25,10 +25,12 @@ const RECOVERY_MIN: f64 = 1.0 / 2048.0;
 /// How much longer a step with one more row takes, where no step with as many was seen: little, so that it
 /// is tried.
 const ROW_AT_LEAST: f64 = 0.02;
-/// How much of what is known of longer steps is forgotten with each draft that was not used.
-const FORGOTTEN: f64 = 1.0 / 256.0;
+/// How much of what is known of steps with drafts is forgotten with each draft that was not used.
+const FORGOTTEN: f64 = 1.0 / 64.0;
 /// A step that took longer than so many like it was interrupted.
 const OUTLIER: f64 = 4.0;
+/// After so many steps with drafts comes one without, to compare with.
+const DRAFTED_IN_A_ROW_MAX: u32 = 32;
 /// How many times as long as without drafts a step may take where one of its sequences has none.
 const SLOWER_MAX: f64 = 1.25;
 
@@ -104,68 +106,86 @@ impl Acceptance {
     }
 }
 
-/// How long steps take that choose a token for each sequence, by their rows.
+/// How long steps take that choose tokens. What is taken wrongly is taken for less than it is, so that it is
+/// tried and corrected.
 #[derive(Debug, Default)]
 pub(super) struct StepTimes {
-    /// Of `rows + 1`, in seconds.
-    known: [Option<f64>; DRAFTED_ROWS_MAX],
+    /// Steps without drafts of `sequences + 1`, in seconds.
+    plain: [Option<f64>; DRAFTED_ROWS_MAX],
+    /// How many times as long steps with `drafted + 1` drafted tokens take.
+    ratios: [Option<f64>; DRAFTED_ROWS_MAX],
+    /// Steps with drafts since the last without.
+    drafted_in_a_row: u32,
 }
 
 impl StepTimes {
-    /// A step of so many rows, `drafted` of them for drafts, took so long. Where steps without drafts become
-    /// faster or slower, with the context or with the share of the machine, so do the others.
-    pub(super) fn learn(&mut self, (rows, drafted): (usize, usize), took: Duration) {
+    /// A step of so many sequences with so many drafted tokens took so long.
+    pub(super) fn learn(&mut self, (sequences, drafted): (usize, usize), took: Duration) {
         let took = took.as_secs_f64();
-        let Some(at) = rows.checked_sub(1).filter(|&at| at < DRAFTED_ROWS_MAX) else {
-            return;
-        };
-        if took == 0.0 {
-            // The clock went back meanwhile.
+        let is_counted = (1..=DRAFTED_ROWS_MAX).contains(&sequences);
+        // Where it took no time, the clock went back meanwhile.
+        if !is_counted || took == 0.0 {
             return;
         }
-        let Some(before) = self.known[at] else {
-            self.known[at] = Some(took);
-            return;
-        };
-        let now = before + (took.min(before * OUTLIER) - before) * WEIGHT;
+        let plain = &mut self.plain[sequences - 1];
         if drafted == 0 {
-            for known in self.known.iter_mut().flatten() {
-                *known *= now / before;
+            self.drafted_in_a_row = 0;
+            let Some(before) = *plain else {
+                *plain = Some(took);
+                return;
+            };
+            let now = before + (took.min(before * OUTLIER) - before) * WEIGHT;
+            *plain = Some(now);
+            if now > before {
+                // The ratios may have been seen after the machine became slower.
+                for (drafted, ratio) in (1..).zip(&mut self.ratios) {
+                    *ratio = ratio.map(|ratio| (ratio * before / now).max(least_ratio(drafted)));
+                }
             }
+            return;
         }
-        self.known[at] = Some(now);
+        self.drafted_in_a_row += 1;
+        if let (Some(plain), Some(known)) = (*plain, self.ratios.get_mut(drafted - 1)) {
+            // A draft that takes longer than its tokens one by one is of no use, however long.
+            let ratio = (took / plain).min(1.0 + drafted as f64);
+            *known = Some(known.map_or(ratio, |before| before + (ratio - before) * WEIGHT));
+        }
     }
 
-    /// Whether it is known how long steps of so many rows take, and there may be more.
-    pub(super) fn knows(&self, rows: usize) -> bool {
-        rows < DRAFTED_ROWS_MAX && self.of(rows).is_some()
+    /// Whether a step of so many sequences may have drafts: how long it takes without is known.
+    pub(super) fn may_draft(&self, sequences: usize) -> bool {
+        let plain = sequences.checked_sub(1).and_then(|at| self.plain.get(at));
+        plain.is_some_and(Option::is_some) && self.drafted_in_a_row < DRAFTED_IN_A_ROW_MAX
     }
 
-    /// How long a step of so many rows takes, at least one: as it was seen, or between what was seen of
-    /// fewer and of more rows, or little more than what was seen of fewer. `None` where nothing was seen
-    /// of as few.
-    fn of(&self, rows: usize) -> Option<f64> {
-        let seen = |at: usize| Some((at + 1, self.known[at]?));
-        let (fewer, least) = (0..rows).rev().find_map(seen)?;
-        let more = (rows..DRAFTED_ROWS_MAX).find_map(seen);
-        let beyond = (rows - fewer) as f64;
-        Some(match more {
+    /// How many times as long a step with so many drafted tokens takes: as it was seen, or between what was
+    /// seen of fewer and of more, or little more than what was seen of fewer.
+    fn ratio(&self, drafted: usize) -> f64 {
+        let seen = |at: usize| Some((at + 1, self.ratios[at]?));
+        let fewer = (0..drafted).rev().find_map(seen);
+        let (fewer, least) = fewer.unwrap_or((0, 1.0));
+        let more = (drafted..DRAFTED_ROWS_MAX).find_map(seen);
+        let beyond = (drafted - fewer) as f64;
+        match more {
             Some((more, most)) => least + (most - least) * beyond / (more - fewer) as f64,
             None => least * (1.0 + ROW_AT_LEAST * beyond),
-        })
+        }
     }
 
-    /// A draft was not used. What is known of steps with more rows than these loses weight, so that they are
-    /// tried again some time: it may have been seen on a busy machine.
-    fn pass(&mut self, rows: usize) {
-        let Some(alone) = self.of(rows) else { return };
-        for (at, known) in self.known.iter_mut().enumerate().skip(rows) {
-            let least = alone * (1.0 + ROW_AT_LEAST * (at + 1 - rows) as f64);
-            if let Some(known) = known {
-                *known -= (*known - least) * FORGOTTEN;
+    /// A draft was not used. What is known of steps with drafts loses weight, so that they are tried again
+    /// some time: it may have been seen on a busy machine.
+    fn pass(&mut self) {
+        for (drafted, ratio) in (1..).zip(&mut self.ratios) {
+            if let Some(ratio) = ratio {
+                *ratio -= (*ratio - least_ratio(drafted)) * FORGOTTEN;
             }
         }
     }
+}
+
+/// What is taken for the ratio of a step with so many drafted tokens at least.
+fn least_ratio(drafted: usize) -> f64 {
+    1.0 + ROW_AT_LEAST * drafted as f64
 }
 
 /// A sequence in a step, and what it could draft.
@@ -173,20 +193,21 @@ pub(super) struct Candidate {
     pub(super) acceptance: Acceptance,
     /// Tokens that it has a draft of.
     pub(super) drafted: usize,
+    /// Whether others' drafts may make it wait only little longer where it has none.
+    pub(super) comes_first: bool,
 }
 
 /// How many of its drafted tokens each sequence brings into a step, so that the most tokens are chosen a
-/// second, and those without a draft wait little longer for theirs.
+/// second.
 pub(super) fn draft_lengths(candidates: &mut [Candidate], times: &mut StepTimes) -> Vec<usize> {
-    let none = vec![0; candidates.len()];
-    let alone = candidates.len();
-    let Some(time_alone) = times.of(alone).filter(|_| times.knows(alone)) else {
-        // How long the step takes without drafts is seen first.
-        return none;
-    };
-    let (mut lengths, mut tokens) = (none.clone(), alone as f64);
-    let (mut best, mut best_speed) = (none, tokens / time_alone);
-    for rows in alone + 1..=DRAFTED_ROWS_MAX {
+    let sequences = candidates.len();
+    let mut lengths = vec![0; sequences];
+    if !times.may_draft(sequences) {
+        return lengths;
+    }
+    let mut best = lengths.clone();
+    let (mut tokens, mut best_speed) = (sequences as f64, sequences as f64);
+    for drafted in 1..=DRAFTED_ROWS_MAX - sequences {
         // The next token of a draft counts where all of it so far is right.
         let worth = |(at, candidate): (usize, &Candidate)| {
             let is_there = lengths[at] < candidate.drafted;
@@ -199,11 +220,11 @@ pub(super) fn draft_lengths(candidates: &mut [Candidate], times: &mut StepTimes)
         };
         lengths[at] += 1;
         tokens += chance;
-        let time = times.of(rows).unwrap_or(f64::INFINITY);
-        let all_draft = lengths.iter().all(|&length| length > 0);
-        let is_bearable = all_draft || time <= time_alone * SLOWER_MAX;
-        if is_bearable && tokens / time > best_speed {
-            (best, best_speed) = (lengths.clone(), tokens / time);
+        let ratio = times.ratio(drafted);
+        let mut waiting = candidates.iter().zip(&lengths);
+        let none_waits = waiting.all(|(candidate, &length)| length > 0 || !candidate.comes_first);
+        if (none_waits || ratio <= SLOWER_MAX) && tokens / ratio > best_speed {
+            (best, best_speed) = (lengths.clone(), tokens / ratio);
         }
     }
     let mut passed = false;
@@ -214,7 +235,7 @@ pub(super) fn draft_lengths(candidates: &mut [Candidate], times: &mut StepTimes)
         }
     }
     if passed {
-        times.pass(alone);
+        times.pass();
     }
     best
 }
@@ -246,14 +267,21 @@ mod tests {
         assert_eq!(look_up(&[1; MATCHED], 4), [0; 0]);
     }
 
-    /// Times of steps that take `first` for one row and `each` for every other.
-    fn times(first: f64, each: f64) -> StepTimes {
+    /// Times of steps of one and of two sequences where each drafted token takes `each` of a step without.
+    fn times(each: f64) -> StepTimes {
         let mut times = StepTimes::default();
-        for rows in 1..=DRAFTED_ROWS_MAX {
-            let seconds = first + each * (rows - 1) as f64;
-            times.learn((rows, rows - 1), Duration::from_secs_f64(seconds));
+        (1..=2).for_each(|sequences| times.learn((sequences, 0), SECOND));
+        for drafted in 1..DRAFTED_ROWS_MAX {
+            times.learn((1, drafted), drafted_step(each, drafted));
         }
+        times.learn((1, 0), SECOND);
         times
+    }
+
+    const SECOND: Duration = Duration::from_secs(1);
+
+    fn drafted_step(each: f64, drafted: usize) -> Duration {
+        SECOND.mul_f64(1.0 + each * drafted as f64)
     }
 
     fn candidate(rate: f64) -> Candidate {
@@ -263,6 +291,7 @@ mod tests {
                 ..Acceptance::default()
             },
             drafted: DRAFT_TOKENS_MAX,
+            comes_first: true,
         }
     }
 
@@ -273,50 +302,47 @@ mod tests {
     #[test]
     fn as_much_is_drafted_as_pays() {
         // Rows that cost next to nothing, some, and as much as steps of their own.
-        assert_eq!(drafted(0.9, &mut times(1.0, 0.01)), DRAFT_TOKENS_MAX);
-        assert!((1..=3).contains(&drafted(0.6, &mut times(1.0, 0.25))));
-        assert_eq!(drafted(0.9, &mut times(1.0, 1.0)), 0);
-        assert_eq!(drafted(0.1, &mut times(1.0, 0.25)), 0);
+        assert_eq!(drafted(0.9, &mut times(0.01)), DRAFT_TOKENS_MAX);
+        assert!((1..=3).contains(&drafted(0.6, &mut times(0.25))));
+        assert_eq!(drafted(0.9, &mut times(1.0)), 0);
+        assert_eq!(drafted(0.1, &mut times(0.25)), 0);
         // Nothing before a step without drafts was seen.
         assert_eq!(drafted(0.9, &mut StepTimes::default()), 0);
     }
 
     #[test]
     fn of_two_the_one_whose_drafts_are_right_more_often_brings_more() {
-        let lengths = draft_lengths(&mut [0.9, 0.5].map(candidate), &mut times(1.0, 0.1));
+        let lengths = draft_lengths(&mut [0.9, 0.5].map(candidate), &mut times(0.1));
         assert!(lengths[0] > lengths[1] && lengths[1] > 0, "{lengths:?}");
         assert!(lengths.iter().sum::<usize>() + 2 <= DRAFTED_ROWS_MAX);
     }
 
     #[test]
-    fn who_has_no_draft_waits_little_longer() {
-        let without = Candidate {
-            drafted: 0,
-            ..candidate(0.9)
+    fn a_sequence_without_a_draft_waits_little_longer_unless_it_comes_last() {
+        let beside = |comes_first| {
+            let without = Candidate {
+                drafted: 0,
+                comes_first,
+                ..candidate(0.9)
+            };
+            draft_lengths(&mut [candidate(0.99), without], &mut times(0.1))[0]
         };
-        let each = 0.1;
-        let mut times = times(1.0, each);
-        let lengths = draft_lengths(&mut [candidate(0.99), without], &mut times);
-        let (alone, longer) = (1.0 + each, 1.0 + each * (1 + lengths[0]) as f64);
-        assert!(
-            lengths[0] > 0 && longer <= alone * SLOWER_MAX,
-            "{lengths:?}"
-        );
+        // Two tokens more make the step 1.2 times as long.
+        assert_eq!((beside(true), beside(false)), (2, DRAFT_TOKENS_MAX));
     }
 
     #[test]
     fn drafts_that_are_always_wrong_become_rare() {
         for each in [0.05, 0.3] {
-            let mut times = times(1.0, each);
+            let mut times = times(each);
             let mut candidates = [candidate(RATE_AT_FIRST)];
             let (mut tries, mut rows) = (0, 0);
             for _ in 0..2000 {
                 let length = draft_lengths(&mut candidates, &mut times)[0];
+                times.learn((1, length), drafted_step(each, length));
                 if length > 0 {
                     (tries, rows) = (tries + 1, rows + length);
                     candidates[0].acceptance.learn(length, 0);
-                    let took = Duration::from_secs_f64(1.0 + each * length as f64);
-                    times.learn((1 + length, length), took);
                 }
             }
             // Some, and for less than 2 % of the time.
@@ -328,35 +354,57 @@ mod tests {
         }
     }
 
-    #[test]
-    fn drafts_come_back_when_the_machine_is_quiet_again() {
-        // Seen beside a compiler, each row took as long as a step.
-        let mut times = times(1.0, 1.0);
+    /// Steps until drafts are used that are nearly always right, where each drafted token takes `each` of a
+    /// step, after what `times` know.
+    fn steps_until_drafted(times: &mut StepTimes, step: Duration) -> usize {
         let mut steps = 0;
-        while drafted(0.9, &mut times) == 0 {
-            times.learn((1, 0), Duration::from_millis(100));
+        while drafted(0.9, times) == 0 {
+            times.learn((1, 0), step);
             steps += 1;
             assert!(steps < 2000, "they do not come back");
         }
+        steps
     }
 
     #[test]
-    fn what_changes_steps_without_drafts_changes_the_others() {
-        let mut times = times(0.01, 0.001);
-        for _ in 0..100 {
-            times.learn((1, 0), Duration::from_millis(40));
+    fn drafts_come_back_when_the_machine_is_quiet_again() {
+        // Seen beside a compiler, or once, interrupted.
+        assert!(steps_until_drafted(&mut times(1.0), SECOND / 10) < 100);
+        let mut times = StepTimes::default();
+        times.learn((1, 0), SECOND);
+        times.learn((1, DRAFT_TOKENS_MAX), SECOND * 1000);
+        assert!(steps_until_drafted(&mut times, SECOND) < 100);
+    }
+
+    #[test]
+    fn drafts_go_on_where_the_machine_becomes_slower_under_them() {
+        let mut times = times(0.05);
+        let mut without = 0;
+        for _ in 0..500 {
+            let length = drafted(0.9, &mut times);
+            times.learn((1, length), drafted_step(0.05, length) * 3);
+            without += usize::from(length == 0);
         }
-        let ratio = times.of(9).expect("it was seen") / times.of(1).expect("so was that");
-        assert!((ratio - 1.8).abs() < 1e-6, "{ratio}");
+        assert!(without < 60, "{without} of 500 without");
     }
 
     #[test]
-    fn interruptions_and_a_clock_that_goes_back_are_no_costs() {
-        let mut times = times(1.0, 0.01);
-        times.learn((2, 1), Duration::from_secs(1000));
-        assert!(times.of(2).expect("it was seen") < 2.0);
+    fn a_step_without_drafts_comes_now_and_then_to_compare_with() {
+        let mut times = times(0.01);
+        let lengths: Vec<_> = (0..100)
+            .map(|_| {
+                let length = drafted(0.9, &mut times);
+                times.learn((1, length), drafted_step(0.01, length));
+                length
+            })
+            .collect();
+        assert_eq!(lengths.iter().filter(|&&length| length == 0).count(), 3);
+    }
+
+    #[test]
+    fn a_clock_that_goes_back_tells_nothing() {
         let mut times = StepTimes::default();
         times.learn((1, 0), Duration::ZERO);
-        assert_eq!(times.of(1), None);
+        assert!(!times.may_draft(1));
     }
 }

@@ -1,7 +1,8 @@
 //! The token that is due: its logits are there, and which token may be chosen is known or not yet.
 
+use super::gain::Gain;
 use super::moment::Instance;
-use super::sequence::{Gain, Sequence, Task};
+use super::sequence::{Sequence, Task};
 use crate::constraint::Allowed;
 use crate::error::GenerateError;
 use crate::generation::Finish;

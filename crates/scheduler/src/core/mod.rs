@@ -7,6 +7,7 @@ mod content;
 mod draft;
 mod due;
 mod embed;
+mod gain;
 mod keeping;
 mod layout;
 mod moment;

@@ -8,8 +8,9 @@ use gogrid_units::{Each, Moment, Whose};
 
 use super::batch;
 use super::draft::{Candidate, draft_lengths};
+use super::gain::{Gain, Given};
 use super::layout::Stages;
-use super::sequence::{Gain, Given, Sequence};
+use super::sequence::Sequence;
 use super::{Action, Core, End, Ended, Shape};
 use crate::error::GenerateError;
 use crate::generation::Finish;
@@ -83,7 +84,7 @@ impl Core {
     fn drafts(&mut self, chosen: &[(usize, usize)]) -> Vec<Vec<u32>> {
         let mut drafts = vec![Vec::new(); chosen.len()];
         let may_draft = self.shape.drafts && self.layout.rows_are_alone;
-        if !may_draft || !self.step_times.knows(chosen.len()) {
+        if !may_draft || !self.step_times.may_draft(chosen.len()) {
             return drafts;
         }
         let border = self.shape.rotations_change_above;
@@ -94,14 +95,15 @@ impl Core {
                 *draft = sequence.drafts(border);
             }
         }
-        let candidates = chosen
-            .iter()
-            .zip(&drafts)
-            .map(|(&(place, _), draft)| Candidate {
-                acceptance: self.running[place].acceptance,
+        let mut candidates = Vec::with_capacity(chosen.len());
+        for (&(place, _), draft) in chosen.iter().zip(&drafts) {
+            let sequence = &self.running[place];
+            candidates.push(Candidate {
+                acceptance: sequence.acceptance,
                 drafted: draft.len(),
+                comes_first: Some(sequence.whose()) == first,
             });
-        let mut candidates: Vec<_> = candidates.collect();
+        }
         let lengths = draft_lengths(&mut candidates, &mut self.step_times);
         for (at, &(place, _)) in chosen.iter().enumerate() {
             drafts[at].truncate(lengths[at]);
@@ -129,8 +131,8 @@ impl Core {
         match ended {
             Ended::Output(out) => {
                 if flight.decodes {
-                    let rows = (flight.step.rows(), flight.drafted.iter().sum());
-                    self.step_times.learn(rows, now.since(flight.begun));
+                    let tokens = (flight.sequences.len(), flight.drafted.iter().sum());
+                    self.step_times.learn(tokens, now.since(flight.begun));
                 }
                 if matches!(self.stages, Stages::Standing) {
                     self.degraded = None;

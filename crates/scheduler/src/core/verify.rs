@@ -1,8 +1,9 @@
 //! A sequence's drafts: what it may draft, and choosing tokens from the rows of a draft.
 
 use super::draft;
+use super::gain::{Gain, Given};
 use super::moment::Instance;
-use super::sequence::{Gain, Given, Sequence, Task};
+use super::sequence::{Sequence, Task};
 use crate::error::GenerateError;
 use crate::limits::DRAFT_TOKENS_MAX;
 
@@ -39,7 +40,7 @@ impl Sequence {
     ) -> Result<Gain, GenerateError> {
         let vocab = given.logits.len() / (draft.len() + 1);
         let mut gain = Gain::default();
-        let mut chosen = 0;
+        let (mut chosen, mut right) = (0, 0);
         for logits in given.logits.chunks_exact(vocab).take(given.sound) {
             self.written += 1;
             let one = match self.hold(logits).and_then(|()| self.choose_due(at)) {
@@ -55,14 +56,14 @@ impl Sequence {
             let drafted = draft.get(chosen);
             chosen += 1;
             let is_as_drafted = drafted.is_some() && one.ids.first() == drafted;
+            right += usize::from(is_as_drafted);
             gain.append(one);
             if gain.finish.is_some() || !is_as_drafted {
                 break;
             }
         }
-        let accepted = chosen.saturating_sub(1);
-        self.acceptance.learn(draft.len(), accepted);
-        self.accepted += accepted;
+        self.acceptance.learn(draft.len(), right);
+        self.accepted += chosen.saturating_sub(1);
         Ok(gain)
     }
 }

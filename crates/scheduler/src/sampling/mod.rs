@@ -13,7 +13,7 @@ pub(crate) use stop::StopWatch;
 use crate::constraint::TokenSet;
 use crate::request::Sampling;
 use chance::unit;
-use pool::{Candidate, Pool, PoolMemory, likelier_first};
+use pool::{Candidate, Pool, PoolMemory, Weight, likelier_first};
 
 /// Candidates looked at first; doubled until they hold the probability that is asked for.
 const SORTED_AT_FIRST: usize = 256;
@@ -94,9 +94,20 @@ impl Sampler {
             let pool = Pool::new(&self.logits, allowed, &mut self.memory);
             return pool.first_of_greatest();
         }
-        let top = self.cut(allowed)?;
         let chance = unit(self.settings.seed, index);
-        Some(draw(&self.candidates, weight_by(temperature, top), chance))
+        let Sampling {
+            top_k,
+            top_p,
+            min_p,
+            ..
+        } = self.settings;
+        let cuts = top_p < 1.0 || min_p > 0.0 || (1..self.logits.len()).contains(&top_k);
+        if !cuts {
+            let pool = Pool::new(&self.logits, allowed, &mut self.memory);
+            return pool.draw(Weight::new(temperature, pool.top()?), chance);
+        }
+        let weight = self.cut(allowed)?;
+        Some(draw(&self.candidates, weight, chance))
     }
 
     fn bias(&mut self) {
@@ -108,9 +119,9 @@ impl Sampler {
         }
     }
 
-    /// Fills `candidates` with the tokens that may be drawn, and gives the greatest logit; `None` where no token
-    /// is allowed.
-    fn cut(&mut self, allowed: Option<&TokenSet>) -> Option<f32> {
+    /// Fills `candidates` with the tokens that may be drawn, and gives their weights; `None` where no token is
+    /// allowed.
+    fn cut(&mut self, allowed: Option<&TokenSet>) -> Option<Weight> {
         let Sampling {
             temperature,
             top_k,
@@ -118,50 +129,40 @@ impl Sampler {
             min_p,
             ..
         } = self.settings;
-        let (share, least) = (f64::from(top_p), f64::from(min_p));
+        let least = f64::from(min_p);
         let mut pool = Pool::new(&self.logits, allowed, &mut self.memory);
         let candidates = &mut self.candidates;
         let top = pool.top()?;
-        let weight = weight_by(temperature, top);
-        let is_likely = |candidate: &Candidate| weight(candidate.logit) >= least;
+        let weight = Weight::new(temperature, top);
+        let is_likely = |candidate: &Candidate| weight.of(candidate.logit) >= least;
+        let share = |total: f64| f64::from(top_p) * total;
         if top_k > 0 && top_k < pool.len() {
             pool.likeliest(top_k, candidates);
             if top_p < 1.0 {
-                let total: f64 = candidates.iter().map(|c| weight(c.logit)).sum();
-                if let Some(count) = reaching(candidates, share * total, weight) {
-                    candidates.truncate(count);
-                }
+                let total = candidates.iter().map(|c| weight.of(c.logit)).sum();
+                keep_reaching(candidates, share(total), weight);
             }
             candidates.retain(is_likely);
         } else if min_p > 0.0 {
-            // The likeliest has weight one. Those that weigh as much are few, so only they are sorted.
+            // The likeliest has weight one. Those that weigh enough are few, so only they are sorted.
             pool.at_least(logit_of(least, top, temperature), candidates);
             candidates.retain(is_likely);
             if top_p < 1.0 {
-                let total = pool.total(temperature);
                 candidates.sort_unstable_by(likelier_first);
-                if let Some(count) = reaching(candidates, share * total, weight) {
-                    candidates.truncate(count);
-                }
+                keep_reaching(candidates, share(pool.total(weight)), weight);
             }
         } else if top_p < 1.0 {
-            let total = pool.total(temperature);
+            let goal = share(pool.total(weight));
             let mut count = SORTED_AT_FIRST;
-            loop {
-                pool.likeliest(count, candidates);
-                if let Some(count) = reaching(candidates, share * total, weight) {
-                    candidates.truncate(count);
-                    break;
-                }
-                if count >= pool.len() {
-                    break;
-                }
+            pool.likeliest(count, candidates);
+            while !keep_reaching(candidates, goal, weight) && count < pool.len() {
                 count *= 2;
+                pool.likeliest(count, candidates);
             }
         } else {
             pool.at_least(f32::MIN, candidates);
         }
-        Some(top)
+        Some(weight)
     }
 }
 
@@ -172,43 +173,40 @@ fn sane(logit: f32) -> f32 {
     if logit.is_finite() { logit } else { IMPOSSIBLE }
 }
 
-/// A logit's weight at a temperature, relative to that of `top`: in 0..=1.
-fn weight_by(temperature: f32, top: f32) -> impl Fn(f32) -> f64 + Copy {
-    move |logit| ((f64::from(logit) - f64::from(top)) / f64::from(temperature)).exp()
-}
-
 /// A logit that is no greater than those with this weight.
 fn logit_of(weight: f64, top: f32, temperature: f32) -> f32 {
     let logit = f64::from(top) + f64::from(temperature) * weight.ln();
     // Below what rounding may do.
-    (logit - (1.0 + logit.abs()) * 1e-6) as f32
+    let margin = (1.0 + logit.abs() + f64::from(temperature)) * 1e-6;
+    (logit - margin) as f32
 }
 
-/// How many of these in order, the likeliest first, weigh so much together.
-fn reaching(sorted: &[Candidate], goal: f64, weight: impl Fn(f32) -> f64) -> Option<usize> {
+/// Keeps as many of these in order, the likeliest first, as weigh so much together; says whether all of them do.
+fn keep_reaching(sorted: &mut Vec<Candidate>, goal: f64, weight: Weight) -> bool {
     let mut sum = 0.0;
     let last = sorted.iter().position(|c| {
-        sum += weight(c.logit);
+        sum += weight.of(c.logit);
         sum >= goal
     });
-    last.map(|last| last + 1)
+    if let Some(last) = last {
+        sorted.truncate(last + 1);
+    }
+    last.is_some()
 }
 
 /// The candidate at `chance` (0..1) of the way through all weights.
-fn draw(candidates: &[Candidate], weight: impl Fn(f32) -> f64, chance: f64) -> u32 {
-    let total: f64 = candidates.iter().map(|c| weight(c.logit)).sum();
+fn draw(candidates: &[Candidate], weight: Weight, chance: f64) -> u32 {
+    let total: f64 = candidates.iter().map(|c| weight.of(c.logit)).sum();
     let mut left = chance * total;
     for candidate in candidates {
-        left -= weight(candidate.logit);
+        left -= weight.of(candidate.logit);
         if left < 0.0 {
             return candidate.id;
         }
     }
     // Rounding ate the last sliver.
-    candidates
-        .last()
-        .expect("at least one candidate is kept")
-        .id
+    let last = candidates.last();
+    last.expect("at least one candidate is kept").id
 }
 
 #[cfg(test)]

@@ -123,14 +123,71 @@ impl<'a> Pool<'a> {
         into.truncate(count);
     }
 
-    /// The sum of e^((logit - greatest) / temperature), to about one part in a million.
-    pub(super) fn total(&self, temperature: f32) -> f64 {
-        let Some(top) = self.top() else { return 0.0 };
-        let scale = (std::f32::consts::LOG2_E / temperature).min(f32::MAX);
+    /// The sum of all weights, to five parts in a million.
+    pub(super) fn total(&self, weight: Weight) -> f64 {
         let blocks = self.logits.chunks(BLOCK);
-        blocks
-            .map(|block| f64::from(powers(block, top, scale)))
-            .sum()
+        blocks.map(|block| weight.of_block(block)).sum()
+    }
+
+    /// The token at `chance` (0..1) of the way through all weights.
+    pub(super) fn draw(&self, weight: Weight, chance: f64) -> Option<u32> {
+        let mut left = chance * self.total(weight);
+        let mut last = None;
+        for (block, logits) in self.logits.chunks(BLOCK).enumerate() {
+            let of_block = weight.of_block(logits);
+            last = Some((block, logits));
+            if left < of_block {
+                break;
+            }
+            left -= of_block;
+        }
+        let (block, logits) = last?;
+        let passes = |&logit: &f32| {
+            left -= weight.of(logit);
+            left < 0.0
+        };
+        // Rounding may have eaten the last sliver of it.
+        let greatest = || {
+            logits
+                .iter()
+                .position(|&logit| logit == self.greatest[block])
+        };
+        let at = logits.iter().position(passes).or_else(greatest)?;
+        Some(self.id(block * BLOCK + at))
+    }
+}
+
+/// What a logit weighs relative to the greatest: e^((logit - greatest) / temperature), in 0..=1. Made of sums
+/// and products of floats in one order, so it is the same on every machine, and a compiler makes vectors of it.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Weight {
+    top: f32,
+    /// By which a logit becomes an exponent of two.
+    scale: f32,
+}
+
+impl Weight {
+    pub(super) fn new(temperature: f32, top: f32) -> Self {
+        let scale = (std::f32::consts::LOG2_E / temperature).min(f32::MAX);
+        Self { top, scale }
+    }
+
+    pub(super) fn of(self, logit: f32) -> f64 {
+        f64::from(power((logit - self.top) * self.scale))
+    }
+
+    /// The sum over at most a block.
+    fn of_block(self, logits: &[f32]) -> f64 {
+        let Self { top, scale } = self;
+        let (eights, rest) = logits.as_chunks::<LANES>();
+        let mut sums = [0.0; LANES];
+        for eight in eights {
+            for lane in 0..LANES {
+                sums[lane] += power((eight[lane] - top) * scale);
+            }
+        }
+        let rest = rest.iter().map(|&logit| power((logit - top) * scale));
+        f64::from(sums.iter().sum::<f32>() + rest.sum::<f32>())
     }
 }
 
@@ -151,21 +208,7 @@ fn greatest_of(logits: &[f32]) -> f32 {
         .fold(f32::MIN, f32::max)
 }
 
-/// The sum of 2^((logit - top) scale) over at most a block. Sums of floats in this order, which a compiler
-/// makes vectors of, and which is the same on every machine.
-fn powers(logits: &[f32], top: f32, scale: f32) -> f32 {
-    let (eights, rest) = logits.as_chunks::<LANES>();
-    let mut sums = [0.0; LANES];
-    for eight in eights {
-        for lane in 0..LANES {
-            sums[lane] += power((eight[lane] - top) * scale);
-        }
-    }
-    let rest = rest.iter().map(|&logit| power((logit - top) * scale));
-    sums.iter().sum::<f32>() + rest.sum::<f32>()
-}
-
-/// 2^x for x up to 0, within 4e-7 of it; next to nothing below -100.
+/// 2^x for x up to 0, within 4e-7 of it; nothing from -100 down.
 #[inline(always)]
 fn power(x: f32) -> f32 {
     // Adding this leaves an integer n in the low bits, and takes what is after the point.
@@ -180,13 +223,15 @@ fn power(x: f32) -> f32 {
         0.001_333_355_8,
         0.000_154_035_3,
     ];
-    let x = if x > -100.0 { x } else { -100.0 };
+    let is_something = x > -100.0;
+    let x = if is_something { x } else { -100.0 };
     let shifted = x + ROUND;
     let r = x - (shifted - ROUND);
     let [a, b, c, d, e, f, g] = SERIES;
     let power = a + r * (b + r * (c + r * (d + r * (e + r * (f + r * g)))));
     // From n to the exponent: power is between 0.7 and 1.5, and 2^-100 of it a normal number.
-    f32::from_bits(power.to_bits().wrapping_add(shifted.to_bits() << 23))
+    let power = f32::from_bits(power.to_bits().wrapping_add(shifted.to_bits() << 23));
+    if is_something { power } else { 0.0 }
 }
 
 /// The order of the likeliest; of equals, the lowest id first.
@@ -211,14 +256,14 @@ mod tests {
 
     #[test]
     fn powers_of_two_are_near() {
-        for step in 0..100_000 {
+        for step in 0..99_999 {
             let x = step as f32 * -1e-3;
             let want = f64::from(x).exp2();
             let off = (f64::from(power(x)) - want).abs() / want;
             assert!(off < 4e-7, "{x}: {off}");
         }
-        for x in [-101.0, f32::MIN, f32::NEG_INFINITY] {
-            assert!((0.0..1e-30).contains(&power(x)), "{x}");
+        for x in [-100.0, -101.0, f32::MIN, f32::NEG_INFINITY] {
+            assert_eq!(power(x), 0.0, "{x}");
         }
     }
 
@@ -272,9 +317,12 @@ mod tests {
             let top = f64::from(pool.top().expect("there is one"));
             let weight = |&logit: &f32| ((f64::from(logit) - top) / f64::from(temperature)).exp();
             let total: f64 = logits.iter().map(weight).sum();
-            let off = (pool.total(temperature) - total).abs() / total;
+            let ours = Weight::new(temperature, pool.top().expect("there is one"));
+            let off = (pool.total(ours) - total).abs() / total;
             // What is added to a logit, and the product with the scale, are rounded too.
             prop_assert!(off < 5e-6, "{}", off);
+            let ends = [0.0, 1.0 - f64::EPSILON].map(|chance| pool.draw(ours, chance));
+            prop_assert!(ends.iter().all(|id| id.is_some_and(|id| (id as usize) < logits.len())));
         }
     }
 }

@@ -245,11 +245,13 @@ proptest! {
     #[test]
     fn the_cut_is_the_definition(
         logits in prop::collection::vec(-20.0_f32..20.0, 1..2000),
-        top_k in 0_usize..400,
-        top_p in 0.0_f32..=1.0,
-        min_p in 0.0_f32..=0.5,
+        top_k in prop_oneof![Just(0), 0_usize..400],
+        top_p in prop_oneof![Just(1.0), 0.0_f32..0.999],
+        min_p in prop_oneof![Just(0.0), 0.0_f32..=0.5],
+        temperature in prop::sample::select(vec![0.1_f32, 1.0, 30.0]),
     ) {
-        let mut sampler = Sampler::new(Sampling { top_k, top_p, min_p, ..settings() });
+        let settings = Sampling { top_k, top_p, min_p, temperature, ..settings() };
+        let mut sampler = Sampler::new(settings);
         sampler.logits = logits.clone();
         sampler.cut(None);
         let mut kept: Vec<u32> = sampler.candidates.iter().map(|c| c.id).collect();
@@ -261,7 +263,10 @@ proptest! {
             sorted.truncate(top_k);
         }
         let top = logits[sorted[0] as usize];
-        let weight = |id: u32| (f64::from(logits[id as usize]) - f64::from(top)).exp();
+        let weight = |id: u32| {
+            let below = f64::from(logits[id as usize]) - f64::from(top);
+            (below / f64::from(temperature)).exp()
+        };
         let total: f64 = sorted.iter().map(|&id| weight(id)).sum();
         let mut sum = 0.0;
         let mut expected = Vec::new();

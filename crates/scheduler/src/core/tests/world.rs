@@ -794,7 +794,7 @@ impl World {
                         ids: record.ids.clone(),
                         text: record.text.clone(),
                         reason: Some(ending.reason),
-                        decode_steps: figures.decode_steps + figures.accepted_tokens,
+                        decode_steps: figures.decoded_tokens(),
                         scores: ending.values.clone(),
                         told: record.told.clone(),
                     };
