@@ -3,23 +3,15 @@
 //! keys and values a second for one row of several layers, which no near cache holds.
 #![allow(clippy::print_stdout, reason = "its output is the terminal")]
 
+mod timing;
+
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 
 use gogrid_kernels::{Attention, AttentionRows, Isa, KV_TOKENS, KvBlock, KvLayer, KvLayout, Team};
 use gogrid_units::{FullSpeed, PlainThreads};
 
-/// Least seconds of `runs` calls.
-#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-fn seconds(runs: usize, mut call: impl FnMut()) -> f64 {
-    let times = (0..runs).map(|_| {
-        let start = Instant::now();
-        call();
-        start.elapsed().as_secs_f64()
-    });
-    times.fold(f64::INFINITY, f64::min)
-}
+use timing::seconds;
 
 /// A model's layers.
 struct Shape {

@@ -4,26 +4,18 @@
 //! numbers of tokens with weights that a cache holds. With `--near` the second alone, with `--avx2` on that.
 #![allow(clippy::print_stdout, reason = "its output is the terminal")]
 
+mod timing;
+
 use std::hint::black_box;
 use std::sync::Arc;
-use std::time::Instant;
 
 use gogrid_kernels::{Activations, Forms, Isa, Packed, Packing, Team};
 use gogrid_units::{FullSpeed, PlainThreads, WeightType};
 
+use timing::seconds;
+
 /// Bytes that no cache holds.
 const LARGE: usize = 96 << 20;
-
-/// Least seconds of `runs` calls.
-#[expect(clippy::disallowed_methods, reason = "a benchmark reads the clock")]
-fn seconds(runs: usize, mut call: impl FnMut()) -> f64 {
-    let times = (0..runs).map(|_| {
-        let start = Instant::now();
-        call();
-        start.elapsed().as_secs_f64()
-    });
-    times.fold(f64::INFINITY, f64::min)
-}
 
 /// A matrix of unremarkable weights.
 fn matrix(ty: WeightType, rows: usize, cols: usize) -> Packed {

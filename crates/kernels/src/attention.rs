@@ -430,6 +430,23 @@ impl<'a> Rows<'a> {
     }
 }
 
+/// Evaluates an expression for a constant that is this count of queries computed side by side.
+macro_rules! by_count {
+    ($count:expr, $n:ident => $run:expr) => {
+        by_count!(@ $count, $n => $run, 1 2 3 4 5 6 7 8)
+    };
+    (@ $count:expr, $n:ident => $run:expr, $($value:literal)+) => {
+        match $count {
+            $($value => {
+                const $n: usize = $value;
+                $run
+            })+
+            count => unreachable!("{count} queries"),
+        }
+    };
+}
+use by_count;
+
 /// `B` vectors of halves. They are made before they are used, so that each factor that meets them is
 /// made once, and no more of them than registers hold.
 #[inline(always)]

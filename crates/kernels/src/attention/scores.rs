@@ -1,7 +1,7 @@
 use std::ops::Range;
 
-use super::halves;
 use super::view::{Scores, View};
+use super::{by_count, halves};
 use crate::kv::KV_TOKENS;
 use crate::simd::{Floats, Kernel, LANES};
 
@@ -24,17 +24,7 @@ impl Kernel for Score<'_> {
 
     #[inline(always)]
     fn run<S: Floats>(self, s: S) {
-        match self.scores.len() {
-            1 => self.run_for::<S, 1>(s),
-            2 => self.run_for::<S, 2>(s),
-            3 => self.run_for::<S, 3>(s),
-            4 => self.run_for::<S, 4>(s),
-            5 => self.run_for::<S, 5>(s),
-            6 => self.run_for::<S, 6>(s),
-            7 => self.run_for::<S, 7>(s),
-            8 => self.run_for::<S, 8>(s),
-            n => unreachable!("{n} queries"),
-        }
+        by_count!(self.scores.len(), N => self.run_for::<S, N>(s));
     }
 }
 

@@ -106,8 +106,8 @@ impl Acceptance {
     }
 }
 
-/// How long steps take that choose tokens. What is taken wrongly is taken for less than it is, so that it is
-/// tried and corrected.
+/// How long steps take that choose tokens. Errors make steps with drafts look cheaper than they are, so that
+/// these are tried and the error is corrected.
 #[derive(Debug, Default)]
 pub(super) struct StepTimes {
     /// Steps without drafts of `sequences + 1`, in seconds.

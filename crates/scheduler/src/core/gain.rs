@@ -9,6 +9,8 @@ pub(crate) struct Given<'a> {
     pub(crate) log_probs: &'a [f32],
     /// `[width]` for each row that wanted them.
     pub(crate) hidden: &'a [f32],
+    /// The drafted tokens, which its rows after the first feed; none where nothing was drafted.
+    pub(crate) draft: &'a [u32],
     /// Rows whose values mean something: all, or those before the first of a draft's that does not.
     pub(crate) sound: usize,
 }

@@ -66,8 +66,6 @@ pub(crate) struct Sequence {
     pub(crate) task: Task,
     pub(super) text: Text,
     pub(super) log_probs: Option<ToldLogProbs>,
-    /// Tokens that the step in flight takes to follow.
-    draft: Vec<u32>,
     pub(super) acceptance: Acceptance,
     /// Tokens that took no step of their own.
     pub(super) accepted: usize,
@@ -203,7 +201,6 @@ impl Sequence {
             id,
             prefill: prompt.rows.len(),
             log_probs: log_probs.map(|asked| ToldLogProbs::new(asked, prompt.rows.len())),
-            draft: Vec::new(),
             acceptance: Acceptance::default(),
             accepted: 0,
             due: None,
@@ -277,12 +274,11 @@ impl Sequence {
     /// that it refers to no more.
     pub(crate) fn rows(
         &mut self,
-        (count, draft): (usize, Vec<u32>),
+        (count, draft): (usize, &[u32]),
         numbers: &mut [BlockNumbers],
         into: &mut Rows,
     ) -> (SequenceRows, Vec<Left>) {
-        self.draft = draft;
-        let count = count + self.draft.len();
+        let count = count + draft.len();
         let (start, end) = (self.written, self.written + count);
         let tables = Arc::make_mut(&mut self.tables);
         let groups = tables.iter_mut().zip(numbers);
@@ -293,8 +289,8 @@ impl Sequence {
             start,
             // All its rows are turned alike, whatever the chunks: by what it had when its first rows
             // were written, or since it last began again.
-            length: self.content.len() + self.draft.len(),
-            positions: self.content.feed(start..end, &self.draft, into),
+            length: self.content.len() + draft.len(),
+            positions: self.content.feed(start..end, draft, into),
             wants: (start..end).map(|row| self.want(row)).collect(),
         };
         (rows, left)
@@ -317,9 +313,8 @@ impl Sequence {
         given: Given<'_>,
         at: Instance<'_>,
     ) -> Result<Gain, GenerateError> {
-        let draft = std::mem::take(&mut self.draft);
-        if !draft.is_empty() {
-            return self.verify(&draft, given, at);
+        if !given.draft.is_empty() {
+            return self.verify(given, at);
         }
         let fed = self.written..self.written + rows;
         let last = self.take_prompt_logits(fed, given.logits)?;
@@ -474,7 +469,6 @@ impl Sequence {
         self.prefill = self.content.len();
         // Its logits come again.
         self.due = None;
-        self.draft.clear();
         match &mut self.task {
             Task::Score(found) => found.clear(),
             Task::Embed(embedding) => embedding.clear(),

@@ -21,7 +21,7 @@ pub(super) struct Flight {
     /// The sequences in it, by id, in the step's order.
     pub(super) sequences: Vec<u64>,
     /// Tokens that were drafted for each.
-    pub(super) drafted: Vec<usize>,
+    pub(super) drafts: Vec<Vec<u32>>,
     begun: Moment,
     /// Whether all of them decode.
     decodes: bool,
@@ -49,8 +49,7 @@ impl Core {
             true => self.drafts(&chosen),
             false => vec![Vec::new(); chosen.len()],
         };
-        let drafted = drafts.iter().map(Vec::len).collect();
-        for ((place, count), draft) in chosen.into_iter().zip(drafts) {
+        for ((place, count), draft) in chosen.into_iter().zip(&drafts) {
             let sequence = &mut self.running[place];
             sequence.in_flight = true;
             sequence.last_step = self.steps_begun;
@@ -65,7 +64,7 @@ impl Core {
         let flight = Flight {
             step: Arc::clone(&step),
             sequences: in_it,
-            drafted,
+            drafts,
             begun: self.ticked,
             decodes,
         };
@@ -131,7 +130,10 @@ impl Core {
         match ended {
             Ended::Output(out) => {
                 if flight.decodes {
-                    let tokens = (flight.sequences.len(), flight.drafted.iter().sum());
+                    let tokens = (
+                        flight.sequences.len(),
+                        flight.drafts.iter().map(Vec::len).sum(),
+                    );
                     self.step_times.learn(tokens, now.since(flight.begun));
                 }
                 if matches!(self.stages, Stages::Standing) {
@@ -273,7 +275,7 @@ pub(super) fn release(actions: &mut Vec<Action>, gone: Vec<Vec<BlockId>>) {
 /// output has another number of values than the step wants, no value can be told to be a sequence's
 /// own, so all sequences of the step fail. A fault in a draft's row is no fault of the sequence.
 fn parts<'o>(
-    Flight { step, drafted, .. }: &'o Flight,
+    Flight { step, drafts, .. }: &'o Flight,
     out: &'o OutputBuf,
     shape: &'o Shape,
 ) -> impl Iterator<Item = Result<Given<'o>, String>> {
@@ -281,30 +283,28 @@ fn parts<'o>(
     let (mut logits, mut log_probs) = (&out.logits[..], &out.log_probs[..]);
     let mut hidden = &out.hidden[..];
     let mut first_row = 0;
-    step.sequences
-        .iter()
-        .zip(drafted)
-        .map(move |(rows, drafted)| {
-            let its_rows = first_row..first_row + rows.wants.len();
-            first_row = its_rows.end;
-            let wanted = Values::wanted(rows.wants.iter().copied(), shape);
-            let mut given = Given {
-                sound: its_rows.len(),
-                logits: take_first(&mut logits, wanted.logits),
-                log_probs: take_first(&mut log_probs, wanted.log_probs),
-                hidden: take_first(&mut hidden, wanted.hidden),
-            };
-            let its_fault = |fault: &&RowFault| its_rows.contains(&fault.row);
-            let faults = out.faults.iter().filter(its_fault);
-            if let Some(RowFault { row, what }) = faults.min_by_key(|fault| fault.row) {
-                given.sound = row - its_rows.start;
-                if given.sound < its_rows.len() - drafted {
-                    let position = rows.start + given.sound;
-                    return Err(format!("{what}, at position {position}"));
-                }
+    step.sequences.iter().zip(drafts).map(move |(rows, draft)| {
+        let its_rows = first_row..first_row + rows.wants.len();
+        first_row = its_rows.end;
+        let wanted = Values::wanted(rows.wants.iter().copied(), shape);
+        let mut given = Given {
+            draft,
+            sound: its_rows.len(),
+            logits: take_first(&mut logits, wanted.logits),
+            log_probs: take_first(&mut log_probs, wanted.log_probs),
+            hidden: take_first(&mut hidden, wanted.hidden),
+        };
+        let its_fault = |fault: &&RowFault| its_rows.contains(&fault.row);
+        let faults = out.faults.iter().filter(its_fault);
+        if let Some(RowFault { row, what }) = faults.min_by_key(|fault| fault.row) {
+            given.sound = row - its_rows.start;
+            if given.sound < its_rows.len() - draft.len() {
+                let position = rows.start + given.sound;
+                return Err(format!("{what}, at position {position}"));
             }
-            fits.clone().map(|()| given)
-        })
+        }
+        fits.clone().map(|()| given)
+    })
 }
 
 /// How many values of each sort.

@@ -31,13 +31,13 @@ impl Sequence {
         draft::look_up(self.content.tokens(), most.min(DRAFT_TOKENS_MAX))
     }
 
-    /// Chooses tokens as long as they are those of the draft, and the first that is another.
+    /// Chooses tokens as long as they are those of the draft, which has some, and then one more.
     pub(super) fn verify(
         &mut self,
-        draft: &[u32],
         given: Given<'_>,
         at: Instance<'_>,
     ) -> Result<Gain, GenerateError> {
+        let draft = given.draft;
         let vocab = given.logits.len() / (draft.len() + 1);
         let mut gain = Gain::default();
         let (mut chosen, mut right) = (0, 0);

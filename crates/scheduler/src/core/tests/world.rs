@@ -604,24 +604,24 @@ impl World {
     /// or for a guest where the owner waits.
     fn check_drafts(&self, id: u64, step: &Step) {
         let flight = &self.core.steps[&id];
-        if flight.drafted.iter().all(|&drafted| drafted == 0) {
+        if flight.drafts.iter().all(Vec::is_empty) {
             return;
         }
         assert!(self.core.layout.rows_are_alone);
         assert!(step.rows() <= DRAFTED_ROWS_MAX);
-        let sequences = step.sequences.iter().zip(&flight.drafted);
+        let sequences = step.sequences.iter().zip(&flight.drafts);
         assert!(
             sequences
                 .clone()
-                .all(|(rows, drafted)| rows.wants.len() == 1 + drafted)
+                .all(|(rows, draft)| rows.wants.len() == 1 + draft.len())
         );
         let has_owner = |id: &u64| self.records[id].urgency.whose == Whose::Owner;
         let owner_waits = flight.sequences.iter().any(has_owner);
-        for (id, &drafted) in flight.sequences.iter().zip(&flight.drafted) {
+        for (id, draft) in flight.sequences.iter().zip(&flight.drafts) {
             let may_draft = self.records[id].wish.extras().rule.is_none();
-            assert!(drafted == 0 || may_draft, "a draft under a constraint");
+            assert!(draft.is_empty() || may_draft, "a draft under a constraint");
             assert!(
-                drafted == 0 || !owner_waits || has_owner(id),
+                draft.is_empty() || !owner_waits || has_owner(id),
                 "a guest's draft"
             );
         }
